@@ -1,0 +1,181 @@
+"""Where pixels are: the global grid, windows on it, and the lattices of chips and tiles.
+
+The global grid has pixel (row 0, column 0) at the origin of the cube's CRS; rows grow southwards, so most
+of Europe has negative rows in EPSG:3035. Every position is an integer, and every chip and tile is a
+:class:`Window` on that grid. A chip therefore has the same address whatever region was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from affine import Affine
+from odc.geo import CRS
+from odc.geo.geobox import GeoBox
+
+from spacex.errors import RequestError
+
+CHIP = 256
+"""Side of a chip in pixels: what the classifier was built for."""
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """A rectangle of whole pixels of the global grid, half open: rows ``row .. row + height - 1``."""
+
+    row: int
+    """First row, counted southwards from the CRS origin."""
+    col: int
+    """First column, counted eastwards from the CRS origin."""
+    height: int
+    """Number of rows."""
+    width: int
+    """Number of columns."""
+
+    def __post_init__(self) -> None:
+        if self.height < 0 or self.width < 0:
+            raise RequestError("a window cannot be smaller than nothing", got=(self.height, self.width))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.height, self.width
+
+    @property
+    def stop_row(self) -> int:
+        """First row below the window."""
+        return self.row + self.height
+
+    @property
+    def stop_col(self) -> int:
+        """First column right of the window."""
+        return self.col + self.width
+
+    @property
+    def empty(self) -> bool:
+        """True if the window holds no pixel."""
+        return self.height == 0 or self.width == 0
+
+    def pad(self, pixels: int) -> Window:
+        """The window grown by `pixels` on all four sides."""
+        return Window(
+            self.row - pixels, self.col - pixels, self.height + 2 * pixels, self.width + 2 * pixels
+        )
+
+    def intersect(self, other: Window) -> Window:
+        """The pixels both windows share; empty (and placed at their nearest corner) if there are none."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        height = max(0, min(self.stop_row, other.stop_row) - row)
+        width = max(0, min(self.stop_col, other.stop_col) - col)
+        return Window(row, col, height, width)
+
+    def slices(self, inside: Window) -> tuple[slice, slice]:
+        """Row and column slices that pick this window out of an array covering `inside`.
+
+        Raises:
+            RequestError: if this window is not within `inside`.
+        """
+        row, col = self.row - inside.row, self.col - inside.col
+        if row < 0 or col < 0 or row + self.height > inside.height or col + self.width > inside.width:
+            raise RequestError("a window reaches outside its array", got=self, expected=f"within {inside}")
+        return slice(row, row + self.height), slice(col, col + self.width)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The global pixel grid of one CRS and resolution."""
+
+    crs: str = "EPSG:3035"
+    """A projected CRS with metres as its unit."""
+    resolution: float = 10.0
+    """Side of a pixel in metres."""
+
+    def __post_init__(self) -> None:
+        crs = CRS(self.crs)
+        if not crs.projected or crs.units[0] not in ("metre", "meter", "m"):
+            raise RequestError("the cube's CRS must be projected in metres", got=self.crs, do="Try EPSG:3035.")
+        if not self.resolution > 0:
+            raise RequestError("the resolution must be positive", got=self.resolution, expected="metres, e.g. 10")
+
+    def transform(self, window: Window) -> Affine:
+        """Affine transform from (column, row) within `window` to CRS metres, upper-left corner."""
+        r = self.resolution
+        return Affine(r, 0.0, window.col * r, 0.0, -r, -window.row * r)
+
+    def geobox(self, window: Window) -> GeoBox:
+        """The window as an odc-geo GeoBox (shape, affine, CRS)."""
+        return GeoBox(window.shape, self.transform(window), self.crs)
+
+    def window(self, left: float, bottom: float, right: float, top: float, snap: float = 1.0) -> Window:
+        """The smallest window that holds a box in CRS metres, its edges on multiples of `snap` metres.
+
+        Args:
+            left: western edge in metres.
+            bottom: southern edge in metres.
+            right: eastern edge in metres.
+            top: northern edge in metres.
+            snap: edges are moved outwards to whole multiples of this many metres (and of the pixel).
+        """
+        step = max(1, round(snap / self.resolution))
+        unit = step * self.resolution
+        # a hair of tolerance, so that a box computed from this very grid comes back unchanged
+        first_col, last_col = _floor(left / unit + 1e-9), -_floor(-right / unit + 1e-9)
+        first_row, last_row = _floor(-top / unit + 1e-9), -_floor(bottom / unit + 1e-9)
+        return Window(
+            first_row * step, first_col * step, (last_row - first_row) * step, (last_col - first_col) * step
+        )
+
+
+def _floor(value: float) -> int:
+    return int(value // 1)
+
+
+def chip_windows(area: Window, stride: int, size: int = CHIP) -> list[Window]:
+    """All chips of the global chip lattice that touch `area`, in row-major order.
+
+    Chips start at whole multiples of `stride` of the global grid, never of the area, so that every request
+    cuts the same chips.
+    """
+    if stride < 1 or stride > size:
+        raise RequestError("chips would leave gaps", got=f"stride {stride}", expected=f"1 to {size} pixels")
+    rows = _starts(area.row, area.stop_row, stride, size)
+    cols = _starts(area.col, area.stop_col, stride, size)
+    return [Window(row, col, size, size) for row in rows for col in cols]
+
+
+def _starts(first: int, stop: int, stride: int, size: int) -> range:
+    if stop <= first:
+        return range(0)
+    lowest = -((size - 1 - first) // stride)  # smallest multiple k with k * stride + size > first
+    highest = (stop - 1) // stride
+    return range(lowest * stride, highest * stride + 1, stride)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The tiles of a cube: squares of `tile_size` pixels from the cube's upper-left corner."""
+
+    extent: Window
+    """The whole cube."""
+    tile_size: int
+    """Side of a tile in pixels; tiles on the lower and right edges may be smaller."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of tile rows and tile columns."""
+        return -(-self.extent.height // self.tile_size), -(-self.extent.width // self.tile_size)
+
+    def window(self, row: int, col: int) -> Window:
+        """The pixels tile (row, col) owns."""
+        rows, cols = self.shape
+        if not (0 <= row < rows and 0 <= col < cols):
+            raise RequestError("no such tile", got=(row, col), expected=f"below {(rows, cols)}")
+        size = self.tile_size
+        corner = Window(self.extent.row + row * size, self.extent.col + col * size, size, size)
+        return corner.intersect(self.extent)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Tile indices in row-major order."""
+        rows, cols = self.shape
+        return ((row, col) for row in range(rows) for col in range(cols))

@@ -1,0 +1,31 @@
+"""Settings: small frozen models, checked at birth, that travel as JSON and name what made a result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from pydantic import BaseModel, ConfigDict
+
+SENTINEL2_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+"""The ten land bands in the order AnthroProtect and MapInWild store them."""
+
+RGB = ("B04", "B03", "B02")
+"""Bands shown as red, green, blue."""
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def fingerprint(*parts: object) -> str:
+    """Sixteen hexadecimal digits that name any JSON-able settings, independent of key order.
+
+    Args:
+        parts: pydantic models or plain JSON values.
+    """
+    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
