@@ -1,0 +1,86 @@
+"""The region asked for, on the global grid: its extent, its tiles, and which pixels lie inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo import Geometry
+from rasterio.features import geometry_mask
+from shapely import prepare
+from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
+
+from spacex.errors import RequestError
+from spacex.grid import Grid, Tiling, Window
+
+EDGE_DEGREES = 0.01
+"""Longest straight piece of the outline before projecting; a kilometre of parallel sags by millimetres."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """An area, projected to the cube's CRS, and the tiles that cover it."""
+
+    area: BaseGeometry
+    """Polygon or multipolygon in EPSG:4326."""
+    grid: Grid = field(default_factory=Grid)
+    """The global grid of the cube."""
+    tile_size: int = 1024
+    """Side of a tile in pixels."""
+
+    def __post_init__(self) -> None:
+        if self.outline.is_empty or not np.isfinite(self.outline.bounds).all():
+            raise RequestError(
+                f"the area cannot be projected to {self.grid.crs}",
+                got=f"bounds {tuple(round(v, 3) for v in self.area.bounds)}",
+                do="Choose an area within the CRS's area of use, or another --crs.",
+            )
+
+    @cached_property
+    def outline(self) -> BaseGeometry:
+        """The area in the cube's CRS, its edges cut fine enough to stay straight on the globe."""
+        projected = Geometry(self.area, "EPSG:4326").to_crs(self.grid.crs, resolution=EDGE_DEGREES)
+        shape: BaseGeometry = projected.geom
+        prepare(shape)
+        return shape
+
+    @cached_property
+    def extent(self) -> Window:
+        """The cube: the outline's bounding box, grown to whole kilometres and whole overview pixels."""
+        return self.grid.window(*self.outline.bounds, snap=snap_metres(self.grid.resolution))
+
+    @property
+    def tiling(self) -> Tiling:
+        """The cube's tiles."""
+        return Tiling(self.extent, self.tile_size)
+
+    def touches(self, window: Window) -> bool:
+        """True if some of the window lies inside the area."""
+        return bool(self.outline.intersects(box(*self.grid.geobox(window).boundingbox)))
+
+    def inside(self, window: Window) -> NDArray[np.bool_]:
+        """(height, width) bool: pixels whose centre lies inside the area."""
+        if self.outline.contains(box(*self.grid.geobox(window).boundingbox)):
+            return np.ones(window.shape, bool)
+        mask: NDArray[np.bool_] = geometry_mask(
+            [self.outline], window.shape, self.grid.transform(window), invert=True
+        )
+        return mask
+
+
+def snap_metres(resolution: float) -> float:
+    """The coarsest of 1, 2, 3, … km that is a whole number of overview pixels (4 × the resolution).
+
+    Raises:
+        RequestError: if no multiple of a kilometre up to 20 km fits.
+    """
+    for kilometres in range(1, 21):
+        pixels = 1000 * kilometres / resolution
+        if abs(pixels - round(pixels)) < 1e-9 and round(pixels) % 4 == 0:
+            return 1000.0 * kilometres
+    raise RequestError(
+        "the resolution does not divide whole kilometres", got=f"{resolution} m", expected="e.g. 10, 20, 30, 60"
+    )
