@@ -1,7 +1,49 @@
 """Fixtures shared by all tests."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import settings as hypothesis_settings
+
+if TYPE_CHECKING:
+    from spacex.checkpoint import Checkpoint
 
 # wall-clock deadlines fail on a busy machine, not on a wrong program
 hypothesis_settings.register_profile("spacex", deadline=None, max_examples=40)
 hypothesis_settings.load_profile("spacex")
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A complete, tiny, seeded checkpoint on disk; its generators are not silent, so maps are not empty.
+
+    Bands B02, B03, B04; base 4; norm-free delta generators that see 32 pixels, so frame 32 is exact.
+    """
+    import torch
+
+    from spacex.checkpoint import Card, Scaling, save_checkpoint
+    from spacex.models.classifier import Classifier, ClassifierSettings
+    from spacex.models.generator import Generator, GeneratorSettings
+
+    classifier = ClassifierSettings(base=4)
+    generator = GeneratorSettings(base=4, cap=8, downs=2, blocks=2, stem=5)
+    card = Card(
+        kind="patterns",
+        bands=("B02", "B03", "B04"),
+        scaling=Scaling(mean=(0.03, 0.05, 0.04), std=(0.02, 0.02, 0.03)),
+        classifier=classifier,
+        generator=generator,
+        preset="delta",
+        data={"name": "random weights"},
+        intended_use="Tests.",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        modules: dict[str, torch.nn.Module] = {"classifier": Classifier(classifier)}
+        for name in ("maximiser", "minimiser"):
+            modules[name] = Generator(generator)
+            for parameter in modules[name].parameters():
+                torch.nn.init.normal_(parameter, 0.0, 0.1)
+    return save_checkpoint(tmp_path_factory.mktemp("checkpoint"), card, modules)

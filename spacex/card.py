@@ -1,0 +1,129 @@
+"""A checkpoint's card: what its networks were made for, and the scaling they see the world through."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from spacex.grid import CHIP
+from spacex.models.classifier import ClassifierSettings
+from spacex.models.generator import GeneratorSettings
+from spacex.settings import Settings
+
+FORMAT_VERSION = 1
+"""Raised when a card can no longer be read by older code."""
+
+
+class Scaling(Settings):
+    """Per-band standardisation u = (x - mean) / std, between reflectance and what networks see."""
+
+    mean: tuple[float, ...]
+    """Mean of each band, reflectance."""
+    std: tuple[float, ...]
+    """Standard deviation of each band, reflectance, positive."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Scaling:
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ValueError("scaling needs one mean and one std per band")
+        if not all(std > 0 for std in self.std):
+            raise ValueError(f"every std must be positive, not {self.std}")
+        return self
+
+    @classmethod
+    def identity(cls, bands: int) -> Scaling:
+        """Reflectance as it is: for the paper's preset and for the authors' own weights."""
+        return cls(mean=(0.0,) * bands, std=(1.0,) * bands)
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """Reflectance (n, bands, h, w) to standardised units."""
+        return (x - self._column(self.mean, x)) / self._column(self.std, x)
+
+    def restore(self, u: Tensor) -> Tensor:
+        """Standardised units (n, bands, h, w) to reflectance."""
+        return u * self._column(self.std, u) + self._column(self.mean, u)
+
+    @staticmethod
+    def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _code_version() -> str:
+    try:
+        return version("spacex-naturalness")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _hardware() -> str:
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"{os.cpu_count()} CPU cores ({platform.machine()})"
+
+
+class Card(Settings):
+    """What a checkpoint says about itself; `card.json` is this model as JSON."""
+
+    format_version: int = FORMAT_VERSION
+    """Version of this layout."""
+    kind: Literal["classifier", "patterns"]
+    """Only a classifier, or a classifier with its maximiser and minimiser."""
+    bands: tuple[str, ...]
+    """Sentinel-2 band names in the order of the networks' channels."""
+    chip_size: int = CHIP
+    """Side of a chip in pixels (10 m each)."""
+    scaling: Scaling
+    """Reflectance to the networks' units."""
+    classifier: ClassifierSettings
+    """Shape of the classifier."""
+    generator: GeneratorSettings | None = None
+    """Shape of maximiser and minimiser."""
+    preset: str = ""
+    """The training preset's name."""
+    frame: int = Field(32, ge=0)
+    """Pixels at a chip's edge that weigh nothing when chips are blended."""
+    stride: int = Field(192, ge=1)
+    """Pixels between neighbouring chips' corners when mapping."""
+    hashes: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of each weights file; filled in by :func:`save_checkpoint`."""
+    data: dict[str, Any] = Field(default_factory=dict)
+    """Name of the training data and hash of its split."""
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    """What was measured, by split."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the training run."""
+    code_version: str = Field(default_factory=_code_version)
+    """Version of this package that wrote the checkpoint."""
+    hardware: str = Field(default_factory=_hardware)
+    """Where it was trained."""
+    created: str = Field(default_factory=_now)
+    """When it was written, UTC, ISO 8601."""
+    intended_use: str = ""
+    """What the weights are for, in words."""
+    limits: str = ""
+    """What they are not for."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Card:
+        counts = {"bands": len(self.bands), "scaling": len(self.scaling.mean)}
+        counts["classifier"] = self.classifier.bands
+        if self.generator is not None:
+            counts["generator"] = self.generator.bands
+        if len(set(counts.values())) != 1:
+            raise ValueError(f"the numbers of bands differ: {counts}")
+        if (self.kind == "patterns") != (self.generator is not None):
+            raise ValueError("a card of kind 'patterns', and only it, describes a generator")
+        if self.stride > self.chip_size - 2 * self.frame:
+            raise ValueError(f"stride {self.stride} and frame {self.frame} leave gaps between chips")
+        return self

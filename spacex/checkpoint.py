@@ -1,0 +1,226 @@
+"""Checkpoints: a folder with `card.json` and safetensors, on any store fsspec knows.
+
+The card is the one place that knows bands, order, scaling and chip size. Weights are files named by their
+own content, and the card, which names them, is written last and in one step. So whoever reads a checkpoint
+while it is written, or after the writer was killed, sees the old one or the new one, never a mixture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from spacex.card import FORMAT_VERSION, Card, Scaling
+from spacex.errors import CheckpointError
+from spacex.grid import CHIP
+from spacex.models.classifier import Classifier
+from spacex.models.generator import Generator
+from spacex.settings import fingerprint
+
+__all__ = ["Card", "Checkpoint", "Scaling", "load_checkpoint", "read_card", "save_checkpoint"]
+
+SHIPPED = Path(__file__).parent / "world" / "weights"
+"""The checkpoint that ships: trained on the embedded, synthetic landscape."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Networks ready to use (eval mode, no gradients to their weights) and their card."""
+
+    card: Card
+    """What they are and were made for."""
+    classifier: nn.Module
+    """Standardised chips (n, bands, 256, 256) to logits (n,)."""
+    maximiser: nn.Module | None = None
+    """Standardised chips to chips with a higher score; None in a classifier's checkpoint."""
+    minimiser: nn.Module | None = None
+    """Standardised chips to chips with a lower score; None in a classifier's checkpoint."""
+    uri: str = ""
+    """Where they were read from or written to."""
+
+    @property
+    def digest(self) -> str:
+        """Names what decides a map's values: weights, bands, scaling, shapes, frame and stride."""
+        decisive = {"format_version", "bands", "chip_size", "scaling", "classifier", "generator"}
+        settings = self.card.model_dump(mode="json", include=decisive | {"frame", "stride"})
+        return fingerprint(settings, sorted(self.card.hashes.values()))
+
+
+def save_checkpoint(uri: str | Path, card: Card, modules: dict[str, nn.Module]) -> Checkpoint:
+    """Write networks and their card; an older checkpoint at `uri` stays whole until the new one is.
+
+    Args:
+        uri: a folder on any store fsspec knows (`runs/classifier`, `s3://bucket/run`, `memory://x`).
+        card: without hashes; they are computed here.
+        modules: "classifier", and for kind "patterns" also "maximiser" and "minimiser".
+
+    Returns:
+        The checkpoint as it reads back from the store.
+
+    Raises:
+        CheckpointError: if the modules are not those of the card's kind.
+    """
+    if set(modules) != set(_parts(card)):
+        what = f"these modules do not make a checkpoint of kind {card.kind!r}"
+        raise CheckpointError(what, got=sorted(modules), expected=_parts(card))
+    fs, folder = _open(uri)
+    files = {name: _serialise(module) for name, module in modules.items()}
+    named = {f"{name}-{_sha256(data)[:8]}.safetensors": data for name, data in files.items()}
+    card = card.model_copy(update={"hashes": {name: _sha256(data) for name, data in named.items()}})
+    fs.makedirs(folder, exist_ok=True)
+    for name, data in named.items():
+        _put(fs, f"{folder}/{name}", data)
+    _put_card(fs, folder, card)
+    _sweep(fs, folder, keep=set(named))
+    return load_checkpoint(uri)
+
+
+def load_checkpoint(
+    uri: str | Path | None = None, *, bands: tuple[str, ...] | None = None, device: str | torch.device = "cpu"
+) -> Checkpoint:
+    """Read a checkpoint and check that it is whole and fits.
+
+    Args:
+        uri: its folder on any store fsspec knows; None for the weights that ship with this package, which
+            were trained on a synthetic landscape.
+        bands: the bands the caller has, in the caller's order; None to take whatever the card says.
+        device: where the networks go; they are float32.
+
+    Raises:
+        CheckpointError: if it is missing, damaged, of an unknown format, or made for other bands or chips.
+    """
+    uri = SHIPPED if uri is None else uri
+    fs, folder = _open(uri)
+    card = _read_card(fs, folder, uri)
+    _check_fit(card, bands, uri)
+    weights = {part: _read_weights(fs, folder, card, part) for part in _parts(card)}
+    modules = {part: _build(card, part, tensors, uri).to(device) for part, tensors in weights.items()}
+    return Checkpoint(card=card, uri=str(uri), **modules)
+
+
+def read_card(uri: str | Path) -> Card:
+    """The card alone, without reading any weights; raises CheckpointError like :func:`load_checkpoint`."""
+    return _read_card(*_open(uri), uri)
+
+
+def _parts(card: Card) -> list[str]:
+    return ["classifier", "maximiser", "minimiser"] if card.kind == "patterns" else ["classifier"]
+
+
+def _open(uri: str | Path) -> tuple[Any, str]:
+    try:
+        fs, folder = fsspec.core.url_to_fs(str(uri))
+    except (ValueError, ImportError, OSError) as error:
+        raise CheckpointError("this is no place for a checkpoint", got=f"{uri} ({error})") from error
+    return fs, folder.rstrip("/")
+
+
+def _read_card(fs: Any, folder: str, uri: str | Path) -> Card:
+    try:
+        text = fs.cat_file(f"{folder}/card.json")
+    except Exception as error:  # every store has its own errors for "not there" and "not allowed"
+        do = "Give the folder that a training job or jobs/import_checkpoint.py printed."
+        raise CheckpointError(f"no checkpoint at {uri}", got=error or "no card.json", do=do) from error
+    try:
+        return Card.model_validate(_known_format(text, uri))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "card"
+        raise CheckpointError(f"the card of {uri} is damaged at {place}", got=first["msg"]) from error
+
+
+def _known_format(text: bytes, uri: str | Path) -> dict[str, Any]:
+    try:
+        card: dict[str, Any] = dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"the card of {uri} is not JSON", got=error) from error
+    if card.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"the checkpoint {uri} has another format",
+            got=f"version {card.get('format_version')}",
+            expected=f"version {FORMAT_VERSION}",
+            do="Use the version of this package that wrote it.",
+        )
+    return card
+
+
+def _check_fit(card: Card, bands: tuple[str, ...] | None, uri: str | Path) -> None:
+    if bands is not None and tuple(bands) != card.bands:
+        raise CheckpointError(
+            f"the checkpoint {uri} was made for other bands",
+            got=",".join(bands),
+            expected=",".join(card.bands),
+            do="Give these bands in this order, or choose another checkpoint.",
+        )
+    if card.chip_size != CHIP:
+        what = f"the checkpoint {uri} was made for another chip size"
+        raise CheckpointError(what, got=f"{card.chip_size} pixels", expected=f"{CHIP} pixels")
+
+
+def _read_weights(fs: Any, folder: str, card: Card, part: str) -> dict[str, Tensor]:
+    named = [name for name in card.hashes if name.startswith(f"{part}-") and "/" not in name]
+    if len(named) != 1:
+        what = f"the card of {folder} names no weights for the {part}"
+        raise CheckpointError(what, got=sorted(card.hashes))
+    try:
+        data: bytes = fs.cat_file(f"{folder}/{named[0]}")
+    except Exception as error:
+        raise CheckpointError(f"weights are missing: {folder}/{named[0]}", got=error) from error
+    if _sha256(data) != card.hashes[named[0]]:
+        what, do = f"{folder}/{named[0]} is damaged", "Copy the checkpoint again."
+        raise CheckpointError(what, got="another SHA-256 than the card's", do=do)
+    return load(data)
+
+
+def _build(card: Card, part: str, tensors: dict[str, Tensor], uri: str | Path) -> nn.Module:
+    module = Classifier(card.classifier) if part == "classifier" else Generator(card.generator)
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        what = f"the {part} of {uri} does not have the shape its card tells"
+        raise CheckpointError(what, got=error) from error
+    return module.eval().requires_grad_(False)
+
+
+def _serialise(module: nn.Module) -> bytes:
+    state = module.state_dict()
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _put_card(fs: Any, folder: str, card: Card) -> None:
+    _put(fs, f"{folder}/card.json", card.model_dump_json(indent=2).encode())
+
+
+def _put(fs: Any, path: str, data: bytes) -> None:
+    """Write a file so that nobody ever sees half of it; object stores do that by themselves."""
+    if "file" not in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
+        fs.pipe_file(path, data)
+        return
+    part = f"{path}.{os.getpid()}.part"
+    with open(part, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _sweep(fs: Any, folder: str, keep: set[str]) -> None:
+    """Remove weights that no card names any more."""
+    for path in fs.ls(folder, detail=False):
+        name = path.rsplit("/", 1)[-1]
+        if name.endswith(".safetensors") and name not in keep:
+            fs.rm_file(path)

@@ -1,0 +1,1 @@
+"""The networks: classifier, generator (maximiser and minimiser), discriminator. Plain `torch.nn.Module`."""

@@ -1,0 +1,213 @@
+"""The generator: one network that redraws a chip so that the classifier's score rises or falls.
+
+The shape is the paper's Figure 2: a wide convolution, `downs` times pooling and convolution, `blocks`
+residual blocks at the coarsest level, `downs` times upsampling and convolution, a wide convolution. The
+maximiser and the minimiser are two of these. Two forms:
+
+- `direct` (the paper): the network draws the whole picture, (tanh + 1) / 2, so it must first learn to copy.
+- `delta` (default): u' = u + s * tanh(h(u) / s). Its last convolution starts at zero: a fresh one changes
+  nothing.
+
+Without normalisation (`norm="none"`) a pixel's answer depends on no more than :func:`context` pixels around
+it, so overlapping chips agree once that frame is cut; with instance norm it depends on the whole chip, and no
+overlap makes chips agree.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from spacex.settings import Settings
+
+
+class GeneratorSettings(Settings):
+    """Shape of a :class:`Generator`.
+
+    The defaults are Figure 2's three levels and twelve blocks with at most 256 channels (the figure gives no
+    widths): 16.1 million parameters, 30.8 billion multiplications per chip of three bands.
+    The authors' repository instead has `downs=2, blocks=9, pool="stride"`.
+    """
+
+    bands: int = Field(default=3, ge=1)
+    """Bands of a chip."""
+    form: Literal["delta", "direct"] = "delta"
+    """What is drawn: a bounded change, or the whole picture in 0..1."""
+    norm: Literal["none", "instance"] = "none"
+    """Normalisation after every inner convolution."""
+    base: int = Field(default=64, ge=1)
+    """Channels of the first convolution; each level down has twice as many."""
+    cap: int = Field(default=256, ge=1)
+    """Most channels of any level."""
+    downs: int = Field(default=3, ge=0, le=5)
+    """How often the picture is halved."""
+    blocks: int = Field(default=12, ge=0)
+    """Residual blocks at the coarsest level."""
+    stem: Literal[3, 5, 7] = 7
+    """Side of the first and of the last convolution."""
+    pool: Literal["average", "stride"] = "average"
+    """How the picture is halved: by averaging before the convolution (no aliasing), or by its stride."""
+    limit: float = Field(default=3.0, gt=0)
+    """Largest change s of the delta form, in standardised units."""
+
+
+class Generator(nn.Module):
+    """Standardised chips (n, bands, h, w) to changed chips of the same shape; h and w multiples of 2**downs.
+
+    The body may run in bfloat16 (autocast, or `generator.body.to(torch.bfloat16)`). The last convolution, the
+    tanh and the skip are float32 in any case: attribution is a difference of near-equal pictures.
+    """
+
+    def __init__(self, settings: GeneratorSettings | None = None) -> None:
+        super().__init__()
+        self.settings = settings or GeneratorSettings()
+        self.body = _body(self.settings)
+        stem = self.settings.stem
+        self.last = nn.Conv2d(
+            self.settings.base, self.settings.bands, stem, padding=stem // 2, padding_mode="reflect"
+        )
+        self._initialise()
+
+    def forward(self, u: Tensor) -> Tensor:
+        """The changed chips, float32, in the units of `u` (`direct`: 0..1, so give it reflectance)."""
+        drawn = self._draw(u)
+        if self.settings.form == "direct":
+            return (torch.tanh(drawn) + 1) / 2
+        return u.float() + self._bounded(drawn)
+
+    def delta(self, u: Tensor) -> Tensor:
+        """The change alone, u' - u, float32: in the delta form without the rounding of the sum."""
+        drawn = self._draw(u)
+        if self.settings.form == "direct":
+            return (torch.tanh(drawn) + 1) / 2 - u.float()
+        return self._bounded(drawn)
+
+    def _draw(self, u: Tensor) -> Tensor:
+        inner = self.body(u.to(next(self.body.parameters()).dtype))
+        with torch.autocast(u.device.type, enabled=False):
+            drawn: Tensor = self.last(inner.float())
+        return drawn
+
+    def _bounded(self, drawn: Tensor) -> Tensor:
+        limit = self.settings.limit
+        return limit * torch.tanh(drawn / limit)
+
+    def _initialise(self) -> None:
+        convolutions = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d)]
+        for layer in convolutions:
+            if self.settings.norm == "instance":
+                nn.init.normal_(layer.weight, 0.0, 0.02)  # CycleGAN's; any gain would be divided out
+            else:
+                nn.init.kaiming_normal_(layer.weight, a=_slope(self.settings))
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        if self.settings.form == "delta":
+            self._silence_branches()
+
+    def _silence_branches(self) -> None:
+        """Zero each residual branch and the last convolution: the fresh network is exactly the identity."""
+        for layer in self.body:
+            if isinstance(layer, Residual) and self.settings.norm == "none":
+                nn.init.zeros_(layer.second.weight)
+        nn.init.zeros_(self.last.weight)
+
+
+class Residual(nn.Module):
+    """x + second(activation(first(x))), with the settings' normalisation after each convolution."""
+
+    def __init__(self, channels: int, settings: GeneratorSettings) -> None:
+        super().__init__()
+        self.first = _convolution(channels, channels, 3, settings)
+        self.first_norm = _norm(channels, settings)
+        self.activation = _activation(settings)
+        self.second = _convolution(channels, channels, 3, settings)
+        self.second_norm = _norm(channels, settings)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (n, channels, h, w), same shape."""
+        inner = self.activation(self.first_norm(self.first(x)))
+        out: Tensor = x + self.second_norm(self.second(inner))
+        return out
+
+
+def _body(settings: GeneratorSettings) -> nn.Sequential:
+    cap = max(settings.cap, settings.base)
+    widths = [min(settings.base * 2**level, cap) for level in range(settings.downs + 1)]
+    layers = _layer(settings.bands, settings.base, settings.stem, settings)
+    for wide, deep in pairwise(widths):
+        strided = settings.pool == "stride"
+        layers += [] if strided else [nn.AvgPool2d(2)]
+        layers += _layer(wide, deep, 3, settings, stride=2 if strided else 1)
+    layers += [Residual(widths[-1], settings) for _ in range(settings.blocks)]
+    for deep, wide in zip(widths[:0:-1], widths[-2::-1], strict=True):
+        # nearest neighbour, then convolution: transposed convolutions leave a chequerboard (distill.pub 2016)
+        layers += [nn.Upsample(scale_factor=2, mode="nearest"), *_layer(deep, wide, 3, settings)]
+    return nn.Sequential(*layers)
+
+
+def _layer(
+    channels: int, out: int, kernel: int, settings: GeneratorSettings, stride: int = 1
+) -> list[nn.Module]:
+    convolution = _convolution(channels, out, kernel, settings, stride)
+    norm = [] if settings.norm == "none" else [_norm(out, settings)]
+    return [convolution, *norm, _activation(settings)]
+
+
+def _convolution(
+    channels: int, out: int, kernel: int, settings: GeneratorSettings, stride: int = 1
+) -> nn.Conv2d:
+    # instance norm subtracts any bias again
+    return nn.Conv2d(
+        channels,
+        out,
+        kernel,
+        stride=stride,
+        padding=kernel // 2,
+        padding_mode="reflect",
+        bias=settings.norm == "none",
+    )
+
+
+def _norm(channels: int, settings: GeneratorSettings) -> nn.Module:
+    return nn.Identity() if settings.norm == "none" else nn.InstanceNorm2d(channels)
+
+
+def _activation(settings: GeneratorSettings) -> nn.Module:
+    return nn.LeakyReLU(_slope(settings)) if settings.form == "delta" else nn.ReLU()
+
+
+def _slope(settings: GeneratorSettings) -> float:
+    return 0.2 if settings.form == "delta" else 0.0
+
+
+def context(settings: GeneratorSettings) -> int:
+    """How far a pixel's answer can reach, in pixels, for a generator without normalisation.
+
+    Cut this many pixels from the edges of two overlapping chips whose corners lie a multiple of
+    :func:`alignment` apart, and they agree exactly. Few weights reach that far, so a smaller frame is often
+    enough; how small must be measured on the trained network.
+
+    Worked out backwards: the interval of inputs that one output pixel sees, widest over all positions.
+    """
+    return max(_reach(phase, settings) for phase in range(alignment(settings)))
+
+
+def _reach(pixel: int, settings: GeneratorSettings) -> int:
+    edge = settings.stem // 2
+    low, high = pixel - edge, pixel + edge
+    for _ in range(settings.downs):  # upsampling, then 3 x 3
+        low, high = (low - 1) // 2, (high + 1) // 2
+    low, high = low - 2 * settings.blocks, high + 2 * settings.blocks
+    for _ in range(settings.downs):
+        averaged = settings.pool == "average"
+        low, high = (2 * (low - 1), 2 * (high + 1) + 1) if averaged else (2 * low - 1, 2 * high + 1)
+    return max(pixel - (low - edge), high + edge - pixel)
+
+
+def alignment(settings: GeneratorSettings) -> int:
+    """Chips shifted against each other by a multiple of this many pixels are treated alike: 2**downs."""
+    return 1 << settings.downs

@@ -1,0 +1,162 @@
+"""A checkpoint reads back as it was written, from anywhere, and says clearly what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import fsspec
+import pytest
+import torch
+from pydantic import ValidationError
+
+import spacex
+from spacex.checkpoint import Card, Checkpoint, Scaling, load_checkpoint, read_card, save_checkpoint
+from spacex.errors import CheckpointError
+from spacex.models.classifier import Classifier, ClassifierSettings
+
+BANDS = ("B02", "B03", "B04")
+
+
+def make_card(**changes: object) -> Card:
+    settings = {
+        "kind": "classifier",
+        "bands": BANDS,
+        "scaling": Scaling.identity(3),
+        "classifier": ClassifierSettings(base=2, levels=2),
+    }
+    return Card(**(settings | changes))
+
+
+def write(uri: str | Path, seed: int = 0, **changes: object) -> Checkpoint:
+    torch.manual_seed(seed)
+    card = make_card(**changes)
+    return save_checkpoint(uri, card, {"classifier": Classifier(card.classifier)})
+
+
+def test_weights_survive_the_round_trip_and_networks_are_frozen(tiny_checkpoint: Checkpoint) -> None:
+    again = load_checkpoint(tiny_checkpoint.uri, bands=BANDS)
+    chips = torch.randn(2, 3, 256, 256)
+    for name in ("classifier", "maximiser", "minimiser"):
+        one, two = getattr(tiny_checkpoint, name), getattr(again, name)
+        assert torch.equal(one(chips), two(chips))
+        assert not two.training
+        assert not any(parameter.requires_grad for parameter in two.parameters())
+    assert again.digest == tiny_checkpoint.digest
+    assert not torch.equal(again.maximiser(chips), again.minimiser(chips))
+    assert (again.maximiser(chips) - chips).abs().mean() > 0.01
+
+
+def test_any_store_will_do() -> None:
+    written = write("memory://checkpoints/one")
+    assert load_checkpoint("memory://checkpoints/one").digest == written.digest
+    paths = fsspec.filesystem("memory").ls("/checkpoints/one", detail=False)
+    assert {path.rsplit("/", 1)[-1] for path in paths} == {"card.json", *written.card.hashes}
+
+
+def test_saving_again_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    first = write(tmp_path, seed=1)
+    second = write(tmp_path, seed=2)
+    assert first.digest != second.digest
+    assert load_checkpoint(tmp_path).digest == second.digest
+    assert {path.name for path in tmp_path.iterdir()} == {"card.json", *second.card.hashes}
+
+
+def test_a_writer_killed_before_the_card_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = write(tmp_path, seed=1)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spacex.checkpoint._put_card", die)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, seed=2)
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path).digest == old.digest
+
+
+def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+    written = write(tmp_path)
+    with pytest.raises(CheckpointError, match=r"other bands.*B04,B03,B02.*B02,B03,B04"):
+        load_checkpoint(tmp_path, bands=("B04", "B03", "B02"))
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        load_checkpoint(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="no place"):
+        load_checkpoint("nosuchstore://x")
+
+    weights = tmp_path / next(iter(written.card.hashes))
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-4] + b"\x00\x01\x02\x03")
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(tmp_path)
+    weights.unlink()
+    with pytest.raises(CheckpointError, match="missing"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 99}, "another format.*99.*version 1"),
+        ({"chip_size": 512, "classifier": {"base": 2, "levels": 2, "chip_size": 512}}, "512 pixels.*256"),
+        ({"bands": ["B02"]}, "numbers of bands differ"),
+        ({"scaling": {"mean": [0, 0, 0], "std": [1, 0, 1]}}, "std must be positive"),
+        ({"hashes": {}}, "names no weights"),
+        ({"hashes": {"classifier-../../x.safetensors": "00"}}, "names no weights"),
+        ({"classifier": {"base": 3, "levels": 2}}, "does not have the shape"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_a_card_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    write(tmp_path)
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(tmp_path)
+
+
+def test_a_card_that_is_not_json(tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_text("{")
+    with pytest.raises(CheckpointError, match="not JSON"):
+        load_checkpoint(tmp_path)
+
+
+def test_modules_must_match_the_kind(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="maximiser"):
+        save_checkpoint(tmp_path, make_card(), {"maximiser": torch.nn.Identity()})
+
+
+def test_frame_and_stride_must_cover_the_ground() -> None:
+    with pytest.raises(ValidationError, match="gaps"):
+        make_card(frame=40, stride=192)
+
+
+def test_scaling_and_back() -> None:
+    scaling = Scaling(mean=(0.1, 0.2), std=(0.05, 0.5))
+    x = torch.tensor([0.2, 0.7]).view(1, 2, 1, 1)
+    assert scaling.standardise(x).flatten().tolist() == pytest.approx([2.0, 1.0])
+    assert torch.allclose(scaling.restore(scaling.standardise(x)), x)
+
+
+def test_the_digest_names_what_decides_the_values(tmp_path: Path) -> None:
+    one = write(tmp_path / "a", preset="x", metrics={"accuracy": 0.9}, created="2020-01-01")
+    two = write(tmp_path / "b", preset="y", metrics={"accuracy": 0.1}, created="2021-01-01")
+    assert one.digest == two.digest
+    assert one.digest != write(tmp_path / "c", scaling=Scaling(mean=(0, 0, 0), std=(1, 1, 2))).digest
+    assert one.digest != write(tmp_path / "d", stride=128).digest
+
+
+def test_the_card_alone_can_be_read(tiny_checkpoint: Checkpoint) -> None:
+    assert read_card(tiny_checkpoint.uri) == tiny_checkpoint.card
+
+
+def test_the_package_exports_load_checkpoint_without_loading_torch() -> None:
+    assert spacex.load_checkpoint is load_checkpoint
+    code = "import sys, spacex; assert 'torch' not in sys.modules; assert spacex.__version__"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = spacex.nothing
