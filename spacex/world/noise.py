@@ -1,0 +1,158 @@
+"""Random fields that are pure functions of position: hashed lattices and what is interpolated from them.
+
+Nothing here keeps state. A value depends on the coordinates, the wavelength and the key alone, and is made by
+additions, multiplications and comparisons only (which IEEE 754 defines to the bit; sines it does not). A window
+painted by itself therefore equals the crop of a larger one, bit for bit.
+
+Coordinates come as arrays that broadcast: a regular grid as ``x`` of shape (1, w) and ``y`` of shape (h, 1), or any
+two arrays of one shape. The regular grid takes a short cut, along columns and then along rows, with the very same
+operations in the same order.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Coords = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+# A quadratic B-spline of uniform random numbers has variance (11/20)^2 / 12: its inverse root gives variance one.
+_UNIT = float(np.sqrt(12.0) / 0.55)
+
+
+def key_of(*parts: object) -> int:
+    """A 32-bit key from anything with a stable text form (seed, name of the field, octave)."""
+    return zlib.crc32("/".join(map(str, parts)).encode())
+
+
+def hash01(i: NDArray[np.int64], j: NDArray[np.int64], key: int) -> Floats:
+    """Uniform numbers in [0, 1) for integer lattice points, f4 in 24 steps of one bit.
+
+    Args:
+        i: column numbers, any shape that broadcasts with `j`.
+        j: row numbers.
+        key: which field (see :func:`key_of`).
+
+    Source of the mixing: MurmurHash3's 32-bit finaliser (A. Appleby, public domain).
+    """
+    h = i.astype(np.uint32) * np.uint32(0x9E3779B1) + np.uint32(key & 0xFFFFFFFF)
+    h = (h ^ (h >> np.uint32(15))) * np.uint32(0x85EBCA6B) + j.astype(np.uint32) * np.uint32(0xC2B2AE35)
+    h = (h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    h = (h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    h ^= h >> np.uint32(16)
+    return (h >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def is_regular(x: Coords, y: Coords) -> bool:
+    """True for ``x`` (1, w) with ``y`` (h, 1): a grid whose rows share their x and whose columns share their y."""
+    return x.ndim == 2 and y.ndim == 2 and x.shape[0] == 1 and y.shape[1] == 1
+
+
+def smooth(x: Coords, y: Coords, wavelength: float, key: int) -> Floats:
+    """Smooth noise of mean 0 and variance about 1, nearly normal: quadratic B-splines over a hashed lattice.
+
+    Args:
+        x: metres, see the module's text on shapes.
+        y: metres.
+        wavelength: lattice spacing in metres; blobs are about twice as wide.
+        key: which field.
+
+    Returns:
+        f4 of the broadcast shape of `x` and `y`.
+    """
+    i, wx = _taps(x / wavelength + (key & 1023) / 1024.0)
+    j, wy = _taps(y / wavelength + (key >> 10 & 1023) / 1024.0)
+    i0, j0 = int(i.min()) - 1, int(j.min()) - 1
+    lattice = hash01(np.arange(i0, int(i.max()) + 2)[None, :], np.arange(j0, int(j.max()) + 2)[:, None], key)
+    lattice = (lattice - np.float32(0.5)) * np.float32(_UNIT)
+    i -= i0
+    j -= j0
+    if is_regular(x, y):
+        rows = _blend([lattice[:, i[0] + k] for k in (-1, 0, 1)], wx)
+        return _blend([rows[j[:, 0] + k] for k in (-1, 0, 1)], wy)
+    width, flat = lattice.shape[1], lattice.ravel()
+    here = j * width + i
+    return _blend([_blend([flat[here + (k * width + c)] for c in (-1, 0, 1)], wx) for k in (-1, 0, 1)], wy)
+
+
+def _taps(f: Coords) -> tuple[NDArray[np.int64], tuple[Floats, Floats, Floats]]:
+    nearest = np.floor(f + 0.5)
+    t = (f - nearest).astype(np.float32)
+    low, high = np.float32(0.5) - t, np.float32(0.5) + t
+    half = np.float32(0.5)
+    return nearest.astype(np.int64), (half * low * low, np.float32(0.75) - t * t, half * high * high)
+
+
+def _blend(values: list[Floats], weights: tuple[Floats, Floats, Floats]) -> Floats:
+    out = values[0] * weights[0]
+    out += values[1] * weights[1]
+    out += values[2] * weights[2]
+    return out
+
+
+class Cells(NamedTuple):
+    """The cell of a Voronoi mosaic each point lies in."""
+
+    i: NDArray[np.int64]
+    """Column of the cell's lattice point."""
+    j: NDArray[np.int64]
+    """Row of the cell's lattice point."""
+    edge: Floats
+    """Distance to the second nearest centre less the distance to the nearest, in metres: 0 on a border."""
+
+    def random(self, key: int) -> Floats:
+        """One uniform number in [0, 1) per cell."""
+        return hash01(self.i, self.j, key)
+
+
+def cells(x: Coords, y: Coords, size: float, key: int) -> Cells:
+    """The jittered-lattice Voronoi mosaic with cells of about `size` metres.
+
+    Centres move by at most 0.3 of a cell, and the four nearest lattice points are searched; in rare corners the true
+    nearest centre is a fifth one, which makes a border slightly crooked and nothing else.
+
+    Args:
+        x: metres, same shape as `y` or broadcasting with it.
+        y: metres.
+        size: lattice spacing in metres.
+        key: which mosaic.
+    """
+    f, g = np.broadcast_arrays(x / size, y / size)
+    i, j = np.floor(f), np.floor(g)
+    u, v = (f - i).astype(np.float32), (g - j).astype(np.float32)
+    i0, j0 = int(i.min()), int(j.min())
+    columns, rows = np.arange(i0, int(i.max()) + 2)[None, :], np.arange(j0, int(j.max()) + 2)[:, None]
+    move = np.float32(0.6)
+    shift_x = (hash01(columns, rows, key) - np.float32(0.5)) * move
+    shift_y = (hash01(columns, rows, key ^ 0x5BD1E995) - np.float32(0.5)) * move
+    width = shift_x.shape[1]
+    here = (j.astype(np.int64) - j0) * width + (i.astype(np.int64) - i0)
+    best = np.full(here.shape, 9.0, np.float32)
+    second, which = best.copy(), np.zeros(here.shape, np.int8)
+    for corner, (di, dj) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):
+        at = here + (dj * width + di)
+        dx = shift_x.ravel()[at] + (np.float32(di) - u)
+        dy = shift_y.ravel()[at] + (np.float32(dj) - v)
+        distance = dx * dx + dy * dy
+        closer = distance < best
+        second = np.where(closer, best, np.minimum(second, distance))
+        which[closer] = corner
+        best = np.where(closer, distance, best)
+    edge = (np.sqrt(second) - np.sqrt(best)) * np.float32(size)
+    return Cells(i.astype(np.int64) + (which & 1), j.astype(np.int64) + (which >> 1), edge)
+
+
+def triangle(phase: NDArray[np.floating]) -> Floats:
+    """A wave of period 1 between -1 and 1 with straight flanks: the bit-exact stand-in for a cosine."""
+    part = phase - np.floor(phase)
+    return (np.abs(part - 0.5) * 4.0 - 1.0).astype(np.float32)
+
+
+def ramp(value: Floats, low: float, high: float) -> Floats:
+    """0 below `low`, 1 above `high`, straight between."""
+    return np.clip((value - np.float32(low)) * np.float32(1.0 / (high - low)), np.float32(0), np.float32(1))
