@@ -1,0 +1,60 @@
+"""RISE: the mean of random masks, each weighted by the score of what it leaves to be seen.
+
+Petsiuk, Das & Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018
+(arXiv 1806.07421), Eq. 6: S = 1 / (N p) * sum of f(x * M_i) * M_i. What a mask hides becomes the training
+data's mean colour, zero in the networks' units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def masks(count: int, cells: int, size: int, keep: float = 0.5, shift: bool = True, seed: int = 0) -> Tensor:
+    """Random masks ``(count, 1, size, size)`` float32 in 0..1: coarse coin tosses, enlarged and shifted.
+
+    Args:
+        count: number of masks.
+        cells: cells per side of the coarse grid.
+        size: side in pixels.
+        keep: probability p that a cell is kept.
+        shift: enlarge bilinearly and shift by up to one cell, as published; otherwise whole cells.
+        seed: of the draw; the same masks serve all chips.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if not shift:
+        coarse = (torch.rand(count, 1, cells, cells, generator=generator) < keep).float()
+        return F.interpolate(coarse, size=(size, size), mode="nearest")
+    step = -(-size // cells)
+    coarse = (torch.rand(count, 1, cells + 1, cells + 1, generator=generator) < keep).float()
+    large = F.interpolate(coarse, size=((cells + 1) * step,) * 2, mode="bilinear", align_corners=False)
+    corners = torch.randint(step, (count, 2), generator=generator).tolist()
+    return torch.stack(
+        [mask[:, r : r + size, c : c + size] for mask, (r, c) in zip(large, corners, strict=True)]
+    )
+
+
+def rise(
+    score: Callable[[Tensor], Tensor], u: Tensor, seen: Tensor, keep: float = 0.5, batch: int = 16
+) -> Tensor:
+    """The map of every chip, ``(n, h, w)`` float32.
+
+    Args:
+        score: chips in the networks' units to scores ``(n,)`` in 0..1.
+        u: ``(n, bands, h, w)``.
+        seen: masks ``(count, 1, h, w)``, all used for every chip.
+        keep: their mean, p in the formula.
+        batch: masked chips in one forward pass.
+    """
+    total = u.new_zeros(len(u), *u.shape[-2:])
+    at_once = max(1, batch // len(u))
+    with torch.no_grad():
+        for some in torch.split(seen, at_once):
+            hidden = (u[:, None] * some[None]).flatten(0, 1)
+            values = score(hidden).float().reshape(len(u), len(some))
+            total += torch.einsum("nm,mhw->nhw", values, some[:, 0])
+    return total / (len(seen) * keep)

@@ -1,0 +1,116 @@
+"""Intervals and paired tests that respect places: chips cut side by side are not independent.
+
+The data set is cut from areas of which each gave many neighbouring chips, so the unit that is drawn again is
+the *place*, with all its chips. A mean over chips is a sum and a count, both additive over places; one matrix
+product therefore evaluates every draw.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import wilcoxon
+
+Values = NDArray[np.float64]
+
+
+def place_of(file: str) -> str:
+    """The place a chip was cut from: its file name without the running number.
+
+    >>> place_of("anthropo_10.20696-59.31534_12.tif")
+    'anthropo_10.20696-59.31534'
+    """
+    return re.sub(r"(_\d+)?\.tiff?$", "", file)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+    chips: int
+    """Chips with a value."""
+    places: int
+    """Places they come from; below about ten the interval itself is uncertain."""
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How often each place is drawn in each repetition: made once, used for every method and metric.
+
+    Sharing the draws makes differences between methods paired by construction.
+    """
+
+    places: NDArray[np.int64]
+    """Index of the place of every chip, ``(chips,)``."""
+    weights: Values
+    """Times each place is drawn, ``(repetitions, places)``."""
+
+
+def draw(places: list[str], repetitions: int = 2000, seed: int = 0) -> Draws:
+    """Draw places with replacement, `repetitions` times.
+
+    Args:
+        places: the place of every chip.
+        repetitions: how many draws.
+        seed: of the draw.
+    """
+    names, index = np.unique(np.asarray(places, dtype=object).astype(str), return_inverse=True)
+    count = len(names)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(count, np.full(count, 1.0 / max(count, 1)), size=repetitions)
+    return Draws(index.astype(np.int64), weights.astype(np.float64))
+
+
+def interval(values: Values, draws: Draws) -> Interval:
+    """Mean over chips and its percentile bootstrap interval; chips without a value (NaN) are left out.
+
+    Args:
+        values: one number per chip, ``(chips,)``, in the order the places were given to :func:`draw`.
+        draws: the shared draws.
+    """
+    known = np.isfinite(values)
+    count = draws.weights.shape[1]
+    sums = np.bincount(draws.places[known], weights=values[known], minlength=count)
+    numbers = np.bincount(draws.places[known], minlength=count).astype(np.float64)
+    if not known.any():
+        return Interval(np.nan, np.nan, np.nan, 0, 0)
+    drawn = draws.weights @ numbers
+    means = (draws.weights @ sums)[drawn > 0] / drawn[drawn > 0]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(
+        float(values[known].mean()), float(low), float(high), int(known.sum()), int((numbers > 0).sum())
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method against a rival on the same chips: method − rival, and Wilcoxon's signed-rank test."""
+
+    difference: Interval
+    p_value: float
+    """Two-sided, on the mean difference of every place; NaN with fewer than two places or no difference."""
+    wins: float
+    """Share of the chips on which the method is better, ties counting half."""
+
+
+def compare(method: Values, rival: Values, draws: Draws) -> Comparison:
+    """Paired comparison of two methods on the same chips; chips without both values are left out."""
+    gap = method - rival
+    known = np.isfinite(gap)
+    count = draws.weights.shape[1]
+    numbers = np.bincount(draws.places[known], minlength=count)
+    sums = np.bincount(draws.places[known], weights=gap[known], minlength=count)
+    by_place = sums[numbers > 0] / numbers[numbers > 0]
+    testable = len(by_place) > 1 and bool(np.any(by_place != 0))
+    p_value = float(wilcoxon(by_place).pvalue) if testable else float("nan")
+    wins = float(((gap[known] > 0) + 0.5 * (gap[known] == 0)).mean()) if known.any() else float("nan")
+    return Comparison(interval(gap, draws), p_value, wins)
