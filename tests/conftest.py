@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,3 +49,13 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
             for parameter in modules[name].parameters():
                 torch.nn.init.normal_(parameter, 0.0, 0.1)
     return save_checkpoint(tmp_path_factory.mktemp("checkpoint"), card, modules)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real files nobody here made: `SPACEX_TEST_DATA`, or `shared/data` beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("SPACEX_TEST_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; set SPACEX_TEST_DATA")
+    return folder

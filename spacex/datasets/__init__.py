@@ -1,0 +1,1 @@
+"""Labelled Sentinel-2 chips, exactly as their authors publish them: AnthroProtect and MapInWild."""

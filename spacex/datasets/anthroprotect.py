@@ -1,0 +1,165 @@
+"""AnthroProtect: 23,919 Sentinel-2 tiles of Fennoscandia, protected (WDPA Ia, Ib, II) or anthropogenic.
+
+Stomberg, Stone, Leonhardt, Weber, Roscher: "Exploring Wilderness Using Explainable Machine Learning in
+Satellite Imagery", arXiv 2203.00379 (2022). Layout as published::
+
+    infos.csv                       file,lon,lat,category,label,dataset (or datasplit)
+    tiles/s2/<file>                 10 bands, uint16 reflectance x 10000, 0 no data, 256 x 256
+    tiles/lcs/<file>                4 bands: CORINE, MODIS, CGLS, GlobCover
+    tiles/s2_scl/<file>             1 band, scene classification 0..11
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+
+from spacex.datasets.corine import corine_codes
+from spacex.datasets.splits import SPLITS, assign, blocks, split_hash
+from spacex.datasets.tiles import Chips, find_problems, inspect, refuse_or_report, take
+from spacex.errors import DataError
+from spacex.grid import CHIP
+from spacex.settings import SENTINEL2_BANDS
+
+PUBLISHED_TILES = 23_919
+"""Rows of the published index (the archive is said to hold three tiles more)."""
+
+LAND_COVERS = ("CORINE", "MODIS", "CGLS", "GlobCover")
+"""Bands of `tiles/lcs`."""
+
+
+class AnthroProtect(Chips):
+    """One split of AnthroProtect, or of anything laid out like it.
+
+    `infos` is its table: `file`, `path`, `lon`, `lat`, `category`, `label`, `split`, and `group`, the number
+    of the block of neighbouring tiles (see :mod:`spacex.datasets.splits`) by which to bootstrap.
+    `problems` lists the files left out, `split_hash` names the whole split.
+
+    Args:
+        root: folder with `infos.csv`, or the one above it.
+        bands: names of the bands wanted, in order.
+        split: "train", "val" or "test".
+        grouped: split by blocks of neighbours instead of officially; the official split leaks.
+        strict: refuse the data set if any tile of the split cannot be used.
+        limit: use only that many tiles, both labels in proportion.
+
+    Raises:
+        DataError: if the folder is not laid out as published, the split is unknown or empty, or (strict) a
+            tile is missing, unreadable, or of another size.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        bands: Sequence[str] = SENTINEL2_BANDS[:3],
+        split: str = "train",
+        *,
+        grouped: bool = False,
+        strict: bool = False,
+        limit: int | None = None,
+    ) -> None:
+        folder = _find(Path(root))
+        table = read_infos(folder / "infos.csv", grouped=grouped)
+        self.split_hash = split_hash(table["file"], table["split"])
+        infos = take(_rows_of(table, split, folder), limit)
+        check = [f"tiles/s2/{file}" for file in infos["file"]]
+        problems = find_problems(folder, check, lambda path: inspect(path, len(SENTINEL2_BANDS), CHIP))
+        refuse_or_report(problems, len(infos), strict, folder)
+        left_out = {problem.file for problem in problems}
+        super().__init__(folder, infos[~infos["path"].isin(left_out)], bands, problems, strict)
+
+    def land_cover_file(self, index: int) -> Path:
+        """The land-cover tile of a chip, for :func:`read_land_cover`."""
+        return self.root / "tiles" / "lcs" / str(self.infos.at[index, "file"])
+
+    def scl_file(self, index: int) -> Path:
+        """The scene-classification tile of a chip."""
+        return self.root / "tiles" / "s2_scl" / str(self.infos.at[index, "file"])
+
+
+def read_infos(file: Path, *, grouped: bool = False) -> pd.DataFrame:
+    """The index with its columns by name, whatever their order and whatever else there is.
+
+    Args:
+        file: `infos.csv`; the split's column may be called `dataset` or `datasplit`.
+        grouped: replace the official split by one that keeps neighbours together.
+
+    Raises:
+        DataError: if a column is missing, or a label or a split is none of the published ones.
+    """
+    try:
+        table = pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read", got=error, do="Unpack AnthroProtect again.") from error
+    split = next((name for name in ("dataset", "datasplit") if name in table), "dataset")
+    wanted = ["file", "lon", "lat", "category", "label", split]
+    missing = [name for name in wanted if name not in table]
+    if missing:
+        raise DataError(f"{file} lacks columns", got=", ".join(table.columns), expected=", ".join(wanted))
+    table = table[wanted].rename(columns={split: "split"}).replace({"split": {"validation": "val"}})
+    _check_values(table, file)
+    table["path"] = "tiles/s2/" + table["file"]
+    return _with_groups(table, grouped)
+
+
+def read_land_cover(file: str | Path) -> NDArray[np.uint16]:
+    """CORINE level-3 codes of one land-cover tile: (256, 256) uint16, 111..523, 0 for no data.
+
+    Raises:
+        DataError: if the tile cannot be read, does not have the four published bands, or holds no CORINE.
+    """
+    try:
+        with rasterio.open(file) as source:
+            if source.count != len(LAND_COVERS):
+                got = f"{source.count} bands"
+                raise DataError(f"{file} is no land-cover tile", got=got, expected=", ".join(LAND_COVERS))
+            return corine_codes(source.read(1))
+    except RasterioError as error:
+        raise DataError(f"{file} cannot be read", got=error) from error
+
+
+def _find(root: Path) -> Path:
+    for folder in (root, root / "anthroprotect"):
+        if (folder / "infos.csv").is_file():
+            return folder
+    do = "Give the folder that holds infos.csv and tiles/."
+    raise DataError(f"{root} holds no AnthroProtect", got="no infos.csv", do=do)
+
+
+def _check_values(table: pd.DataFrame, file: Path) -> None:
+    for column, allowed in (("label", {0, 1}), ("split", set(SPLITS))):
+        strange = set(table[column].dropna()) - allowed
+        if strange or table[column].isna().any():
+            got = ", ".join(map(str, sorted(strange, key=str))) or "empty cells"
+            raise DataError(
+                f"unknown {column} in {file}", got=got, expected=", ".join(map(str, sorted(allowed)))
+            )
+    twice = table["file"][table["file"].duplicated()]
+    if len(twice):
+        raise DataError(f"{file} lists files twice", got=", ".join(twice[:3]))
+
+
+def _with_groups(table: pd.DataFrame, grouped: bool) -> pd.DataFrame:
+    place = table["file"].str.replace(r"_[^_]*$", "", regex=True)
+    group = blocks(table["lon"].to_numpy(), table["lat"].to_numpy(), place.tolist())
+    table = table.assign(group=group)
+    if not grouped:
+        return table
+    return table.assign(split=assign(group, table["category"].tolist(), table["split"].tolist()))
+
+
+def _rows_of(table: pd.DataFrame, split: str, folder: Path) -> pd.DataFrame:
+    if split not in SPLITS:
+        raise DataError("unknown split", got=split, expected=", ".join(SPLITS))
+    rows = table[table["split"] == split]
+    if rows.empty:
+        raise DataError(
+            f"the split {split!r} of {folder} is empty", got=f"{len(table)} tiles in other splits"
+        )
+    return rows.reset_index(drop=True)

@@ -1,0 +1,130 @@
+"""Splits that keep neighbours together.
+
+AnthroProtect's official split leaks: tiles next to each other (2.55 km apart, the side of a chip) lie in
+train and in test, and 77 of its 353 named places span several splits. Here, tiles closer than
+`NEIGHBOURS_KM`, and tiles of one named place, form a block, and a block is never divided.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+SPLITS = ("train", "val", "test")
+"""The names used everywhere; `validation` in a file means `val`."""
+
+NEIGHBOURS_KM = 5.0
+"""Chips whose centres are nearer than this belong together: two chips' sides, so at least a chip's width of
+ground lies between splits along the grid. Larger distances would merge two thirds of AnthroProtect."""
+
+EARTH_KM = 6371.0
+
+
+def blocks(
+    lon: NDArray[np.floating], lat: NDArray[np.floating], place: Sequence[str], near_km: float = NEIGHBOURS_KM
+) -> NDArray[np.int64]:
+    """Number of the block of each tile: connected by nearness, or by the name of the place.
+
+    Args:
+        lon: longitude of the tiles' centres, degrees.
+        lat: latitude, degrees.
+        place: name of each tile's place.
+        near_km: great-circle distance below which two tiles are neighbours.
+
+    Returns:
+        (n,) block numbers from 0, in the order in which blocks first appear.
+    """
+    _, code = np.unique(np.asarray(place), return_inverse=True)
+    pairs = cKDTree(_on_sphere(lon, lat)).query_pairs(near_km, output_type="ndarray")
+    size = int(code.max()) + 1
+    links = coo_array((np.ones(len(pairs)), (code[pairs[:, 0]], code[pairs[:, 1]])), shape=(size, size))
+    component = connected_components(links, directed=False)[1][code]
+    first, number = np.unique(component, return_index=True, return_inverse=True)[1:]
+    rank = np.argsort(np.argsort(first))
+    return np.asarray(rank[number], dtype=np.int64)
+
+
+def assign(block: NDArray[np.int64], kind: Sequence[str], official: Sequence[str]) -> NDArray[np.str_]:
+    """Give whole blocks to splits so that each split gets its official number of tiles of each kind, nearly.
+
+    Fills the splits with the largest blocks first, then moves one block at a time, or exchanges two, always
+    where that lowers the sum of squared deviation over expected count most. Nothing is drawn by chance.
+
+    Args:
+        block: (n,) block numbers.
+        kind: category of each tile; the balance between kinds is kept too.
+        official: official split of each tile; its counts are the goal.
+
+    Returns:
+        (n,) names of splits.
+    """
+    kinds, kind_code = np.unique(np.asarray(kind), return_inverse=True)
+    names = [name for name in SPLITS if name in set(official)]
+    goal = np.stack([np.bincount(kind_code[np.asarray(official) == s], minlength=len(kinds)) for s in names])
+    counts = np.zeros((int(block.max()) + 1, len(kinds)), dtype=np.int64)
+    np.add.at(counts, (block, kind_code), 1)
+    return np.array(names)[_balance(counts, goal)[block]]
+
+
+def split_hash(files: Sequence[str], splits: Sequence[str]) -> str:
+    """Sixteen hexadecimal digits that name which file is in which split, whatever the order of rows."""
+    lines = sorted(f"{file}\t{split}" for file, split in zip(files, splits, strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _balance(counts: NDArray[np.int64], goal: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Split of each block, (blocks,), for block counts (blocks, kinds) and goals (splits, kinds)."""
+    chosen = _largest_first(counts.sum(axis=1), goal.sum(axis=1))
+    while True:
+        gain, one, other, split = max(_best_step(counts, goal, chosen, split) for split in range(len(goal)))
+        if gain < 1e-9:
+            return chosen
+        if other < len(counts):  # else nothing comes back
+            chosen[other] = chosen[one]
+        chosen[one] = split
+
+
+def _largest_first(sizes: NDArray[np.int64], room: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each block, the largest first, into the split with most room left."""
+    chosen, left = np.zeros(len(sizes), dtype=np.int64), room.copy()
+    for number in np.argsort(-sizes, kind="stable"):
+        chosen[number] = np.argmax(left)
+        left[chosen[number]] -= sizes[number]
+    return chosen
+
+
+def _best_step(
+    counts: NDArray[np.int64], goal: NDArray[np.int64], chosen: NDArray[np.int64], split: int
+) -> tuple[float, int, int, int]:
+    """(gain, block that moves into `split`, block that leaves it or one past the last, `split`)."""
+    so_far = np.stack([counts[chosen == number].sum(axis=0) for number in range(len(goal))])
+    ones = np.flatnonzero(chosen != split)
+    others = np.append(np.flatnonzero(chosen == split), len(counts))
+    if not len(ones):
+        return 0.0, 0, 0, split
+    moved = counts[ones][:, None] - np.vstack([counts, np.zeros_like(counts[:1])])[others][None]
+    home = chosen[ones]
+    before = _deviation(so_far, goal)
+    after = _deviation(so_far[split] + moved, goal[split])
+    after = after + _deviation(so_far[home][:, None] - moved, goal[home][:, None])
+    gain = (before[split] + before[home])[:, None] - after
+    i, j = np.unravel_index(int(np.argmax(gain)), gain.shape)
+    return float(gain[i, j]), int(ones[i]), int(others[j]), split
+
+
+def _deviation(counts: NDArray[np.int64], goal: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.asarray(((counts - goal) ** 2 / np.maximum(goal, 1)).sum(axis=-1))
+
+
+def _on_sphere(lon: NDArray[np.floating], lat: NDArray[np.floating]) -> NDArray[np.float64]:
+    # a chord is shorter than its arc by less than a metre at these distances
+    east, north = np.radians(lon), np.radians(lat)
+    return EARTH_KM * np.stack(
+        [np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=1
+    )

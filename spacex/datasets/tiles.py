@@ -1,0 +1,186 @@
+"""Reading labelled chips from GeoTIFFs, and knowing beforehand which of them cannot be read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import rasterio
+import torch
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as PixelWindow
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from spacex.errors import DataError
+from spacex.grid import CHIP
+from spacex.settings import SENTINEL2_BANDS
+
+log = logging.getLogger(__name__)
+
+READERS = 16
+"""Threads that look at files before training; they mostly wait for the disk."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file of a data set that cannot be used, and why."""
+
+    file: str
+    """Path below the data set's root."""
+    what: str
+    """What is wrong with it."""
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.what}"
+
+
+def band_numbers(bands: Sequence[str]) -> list[int]:
+    """GeoTIFF band numbers (from 1) of named bands in a ten-band tile.
+
+    Raises:
+        DataError: if a name is unknown.
+    """
+    unknown = [band for band in bands if band not in SENTINEL2_BANDS]
+    if unknown or not bands:
+        raise DataError("unknown bands", got=unknown or "none", expected=", ".join(SENTINEL2_BANDS))
+    return [SENTINEL2_BANDS.index(band) + 1 for band in bands]
+
+
+def read_chip(path: Path, bands: Sequence[str], window: PixelWindow | None = None) -> NDArray[np.float32]:
+    """Reflectance of named bands of a ten-band tile.
+
+    Args:
+        path: GeoTIFF with the ten land bands, uint16 digital numbers of reflectance x 10000, 0 for no data.
+        bands: names such as "B02", in the order wanted.
+        window: part of the tile; None for all of it.
+
+    Returns:
+        (bands, rows, columns) float32 in 0..1, NaN where a band has no data.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    try:
+        with rasterio.open(path) as source:
+            numbers = source.read(band_numbers(bands), window=window)
+    except RasterioError as error:
+        raise DataError(f"{path} cannot be read", got=error, do="Copy the file again.") from error
+    reflectance = np.minimum(numbers.astype(np.float32) / 10000, 1)
+    reflectance[numbers <= 0] = np.nan
+    return np.asarray(reflectance, dtype=np.float32)
+
+
+def inspect(path: Path, bands: int, side: int) -> str | None:
+    """What is wrong with a tile, or None: missing, unreadable or cut short, of other bands or size."""
+    if not path.exists():
+        return "missing"
+    try:
+        with rasterio.open(path) as source:
+            if source.count != bands:
+                return f"{source.count} bands instead of {bands}"
+            if source.shape != (side, side):
+                return f"{source.width} x {source.height} pixels instead of {side} x {side}"
+            # a copy that broke off lacks its end
+            source.read(bands, window=PixelWindow(0, side - 1, side, 1))
+    except RasterioError as error:
+        return f"unreadable ({error})"
+    return None
+
+
+def find_problems(root: Path, files: Sequence[str], check: Callable[[Path], str | None]) -> list[Problem]:
+    """Look at each file once, several at a time; the answer is in the order of `files`."""
+    with ThreadPoolExecutor(READERS) as readers:
+        found = readers.map(lambda file: check(root / file), files)
+        return [Problem(file, what) for file, what in zip(files, found, strict=True) if what]
+
+
+def refuse_or_report(problems: list[Problem], total: int, strict: bool, root: Path) -> None:
+    """Raise for the first problem if `strict`, else say how many files are left out, and name some.
+
+    Raises:
+        DataError: if strict and there is a problem, or if no file is left.
+    """
+    if not problems:
+        return
+    what = f"{len(problems)} of {total} files of {root} cannot be used"
+    some = "; ".join(map(str, problems[:3])) + ("; ..." if len(problems) > 3 else "")
+    if strict or len(problems) == total:
+        raise DataError(what, got=some, do="Complete the data set, or leave out --strict to skip such files.")
+    log.warning("%s and are skipped: %s", what, some)
+
+
+class Chips(Dataset[tuple[Tensor, Tensor]]):
+    """Labelled chips listed in a table.
+
+    An item is the chip's reflectance (bands, 256, 256) float32 in 0..1 and its label, a float32 scalar, 1 for
+    protected land. Pixels without data are 0, as the authors feed them.
+
+    Args:
+        root: folder that the table's paths start from.
+        infos: one row per chip with `path`, `label`, and, for chips cut from a larger scene, `row` and `col`.
+        bands: names of the bands wanted, in order.
+        problems: files that were left out of `infos`.
+        strict: raise when a tile turns out unreadable in mid-training, instead of taking the next one.
+    """
+
+    def __init__(
+        self, root: Path, infos: pd.DataFrame, bands: Sequence[str], problems: list[Problem], strict: bool
+    ) -> None:
+        band_numbers(bands)
+        self.root, self.bands, self.problems, self.strict = root, tuple(bands), problems, strict
+        self.infos = infos.reset_index(drop=True)
+        self._cut = "row" in self.infos
+
+    def __len__(self) -> int:
+        return len(self.infos)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        for step in range(len(self)):
+            number = (index + step) % len(self)
+            try:
+                return self._read(number)
+            except DataError as error:
+                if self.strict:
+                    raise
+                self._leave_out(number, error)
+        raise DataError(f"no chip of {self.root} can be read any more", do="Look at the disk.")
+
+    def valid(self, index: int) -> NDArray[np.bool_]:
+        """(256, 256), True where all of the data set's bands have data."""
+        return np.asarray(~np.isnan(self._reflectance(index)).any(axis=0))
+
+    def _read(self, index: int) -> tuple[Tensor, Tensor]:
+        chip = torch.from_numpy(np.nan_to_num(self._reflectance(index), nan=0.0))
+        return chip, torch.tensor(float(self.infos.at[index, "label"]))
+
+    def _reflectance(self, index: int) -> NDArray[np.float32]:
+        row = self.infos.loc[index]
+        window = PixelWindow(row["col"], row["row"], CHIP, CHIP) if self._cut else None
+        return read_chip(self.root / row["path"], self.bands, window)
+
+    def _leave_out(self, index: int, error: DataError) -> None:
+        problem = Problem(str(self.infos.at[index, "path"]), error.what)
+        if problem not in self.problems:
+            self.problems.append(problem)
+            log.warning("%s; the next chip takes its place", problem)
+
+
+def take(infos: pd.DataFrame, limit: int | None) -> pd.DataFrame:
+    """At most `limit` rows, both labels in proportion (at least one of each), the same ones each time."""
+    if limit is None or limit >= len(infos):
+        return infos
+    if limit < 1:
+        raise DataError("a limit must leave something", got=limit, expected="1 or more")
+    # a fixed shuffle, so that the few chips are not all from one place
+    mixed = infos.sample(frac=1, random_state=0)
+    share = mixed["label"].mean()
+    few = min(max(round(limit * share), 1), max(limit - 1, 1)) if 0 < share < 1 else round(limit * share)
+    natural = mixed[mixed["label"] == 1][:few]
+    return pd.concat([natural, mixed[mixed["label"] == 0][: limit - len(natural)]]).sort_index()
