@@ -1,0 +1,114 @@
+"""Which chip is seen when: an order that is a function of seed and epoch, shared among the workers.
+
+A global batch is cut into equal shares, so that any number of workers sees the same batches. The order
+needs no state: a resumed run asks for epoch `e` and gets what an uninterrupted one would have got.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from spacex.errors import RequestError
+from spacex.training.team import ALONE, Team
+
+
+def seeded(*parts: int | str) -> torch.Generator:
+    """A CPU generator whose stream is named by `parts`: the same parts, the same numbers, everywhere."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+class EpochOrder:
+    """Batches of indices for one worker, a new order each epoch.
+
+    Args:
+        indices: the chips to draw from.
+        batch: size of the *global* batch; smaller if there are fewer chips than that.
+        seed: names the order.
+        team: who shares the batch.
+        partners: other chips; every batch carries as many of them, drawn at random, behind its own.
+
+    Raises:
+        RequestError: if there is no chip, or the batch cannot be shared equally.
+    """
+
+    def __init__(
+        self, indices: Sequence[int], batch: int, seed: int, team: Team = ALONE, partners: Sequence[int] = ()
+    ) -> None:
+        if not indices:
+            raise RequestError("no chip to train on", do="Look at the split and the labels of the data set.")
+        self.indices, self.partners = torch.tensor(indices), torch.tensor(list(partners))
+        self.batch = min(batch, len(indices) // team.size * team.size)
+        if self.batch == 0 or self.batch % team.size:
+            raise RequestError(
+                "the batch cannot be shared equally",
+                got=f"batch {batch}, {len(indices)} chips, {team.size} workers",
+                do="Choose a batch that is a multiple of the number of workers.",
+            )
+        self.seed, self.team, self.epoch = seed, team, 0
+
+    def __len__(self) -> int:
+        """Batches per epoch; what is left over after the last full batch waits for another epoch's order."""
+        return len(self.indices) // self.batch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """This worker's share of each batch."""
+        generator = seeded("order", self.seed, self.epoch)
+        order = self.indices[torch.randperm(len(self.indices), generator=generator)]
+        for start in range(0, len(self) * self.batch, self.batch):
+            chosen = self._mine(order[start : start + self.batch])
+            if len(self.partners):
+                drawn = torch.randint(len(self.partners), (self.batch,), generator=generator)
+                chosen += self._mine(self.partners[drawn])
+            yield chosen
+
+    def _mine(self, batch: Tensor) -> list[int]:
+        share: list[int] = batch.chunk(self.team.size)[self.team.rank].tolist()
+        return share
+
+
+class Feed:
+    """Batches of a data set on the team's device, in the order of an :class:`EpochOrder`.
+
+    Args:
+        dataset: gives (chip (bands, size, size) float32, label float32).
+        order: which chips, when.
+        readers: processes that read ahead; 0 reads in this one.
+        device: where the batches go.
+    """
+
+    def __init__(self, dataset: Dataset[Any], order: EpochOrder, readers: int, device: torch.device) -> None:
+        self.order, self.device = order, device
+        self.loader = DataLoader(
+            dataset,
+            batch_sampler=order,  # type: ignore[arg-type]
+            num_workers=readers,
+            persistent_workers=readers > 0,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # its base seed must not eat from the global stream
+        )
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return len(self.order)
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Chips (n, bands, size, size) and labels (n,) of each batch of that epoch."""
+        self.order.epoch = number
+        for x, label in self.loader:
+            yield x.to(self.device, non_blocking=True), label.to(self.device, non_blocking=True)
+
+
+def portions(
+    dataset: Dataset[Any], indices: Sequence[int], batch: int, team: Team = ALONE
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """This worker's part of the chips, in order, for measuring; the last batch may be smaller."""
+    mine = list(indices)[team.rank :: team.size]
+    for x, label in DataLoader(torch.utils.data.Subset(dataset, mine), batch_size=batch):
+        yield x.to(team.device), label.to(team.device)

@@ -1,0 +1,122 @@
+"""Pattern learning: one step of the classifier, with the training the paper describes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import OneCycleLR
+
+from spacex.card import Scaling
+from spacex.training.augment import draw_strip, draw_turns, edge_strip, other_label, quarter_turns
+from spacex.training.batches import seeded
+from spacex.training.gauges import parameter_norm
+from spacex.training.presets import ClassifierRecipe
+from spacex.training.team import ALONE, Team, bare
+
+
+class ClassifierLearner:
+    """A classifier and everything that changes while it learns.
+
+    Augmentation is drawn for the global batch, and CutMix may take a strip from another worker's chip:
+    two workers learn what one would. Only the occlusion inside the network is each worker's own.
+
+    Args:
+        recipe: how it is trained.
+        network: any module that turns (n, bands, 256, 256) into n logits.
+        scaling: reflectance to the network's units.
+        steps: length of the run, for the one-cycle schedule.
+        seed: names all draws.
+        team: who trains together.
+    """
+
+    def __init__(
+        self,
+        recipe: ClassifierRecipe,
+        network: nn.Module,
+        scaling: Scaling,
+        steps: int,
+        seed: int = 0,
+        team: Team = ALONE,
+    ) -> None:
+        self.recipe, self.scaling, self.team, self.seed = recipe, scaling, team, seed
+        self.step_number = 0
+        self.network = team.share(network)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), recipe.rate, weight_decay=recipe.weight_decay
+        )
+        self.schedule = OneCycleLR(self.optimiser, recipe.rate, total_steps=max(steps, 2))
+
+    def step(self, x: Tensor, label: Tensor) -> dict[str, Tensor]:
+        """Learn from one batch.
+
+        Args:
+            x: this worker's share, (n, bands, 256, 256) float32 reflectance.
+            label: (n,) float32, 1 natural.
+
+        Returns:
+            Scalars on the device: ``loss``, ``grad``, ``score/natural``, ``score/unnatural``, ``rate``.
+        """
+        self.network.train()
+        mixed, target = self._augmented(x, label)
+        u = self.scaling.standardise(mixed).contiguous(memory_format=torch.channels_last)
+        with self.team.autocast():
+            logit = self.network(u)
+        loss = self._loss(logit.float(), target)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = parameter_norm(self.network)
+        rate = torch.tensor(self.schedule.get_last_lr()[0])
+        self.optimiser.step()
+        self.schedule.step()
+        self.step_number += 1
+        return {"loss": loss.detach(), "grad": norm, "rate": rate, **_by_class(logit.detach(), target)}
+
+    def result(self) -> nn.Module:
+        """The network in eval mode."""
+        return bare(self.network).eval()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes while learning."""
+        return {
+            "step": self.step_number,
+            "network": bare(self.network).state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a saved state."""
+        self.step_number = state["step"]
+        bare(self.network).load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+
+    def _loss(self, logit: Tensor, target: Tensor) -> Tensor:
+        if self.recipe.loss == "bce":
+            return F.binary_cross_entropy_with_logits(logit, target)
+        return F.mse_loss(logit.sigmoid(), target)
+
+    def _augmented(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        generator = seeded("augment", self.seed, self.step_number)
+        n, first = len(x) * self.team.size, len(x) * self.team.rank
+        mine = slice(first, first + len(x))
+        if self.recipe.rotate:
+            turns, flips = draw_turns(n, generator)
+            x = quarter_turns(x, turns[mine], flips[mine])
+        if float(torch.rand(1, generator=generator)) >= self.recipe.cutmix:
+            return x, label
+        everyone, labels = self.team.whole(x), self.team.whole(label)
+        partner = other_label(labels.cpu(), generator)
+        mixed, target = edge_strip(everyone, labels, partner, *draw_strip(self.recipe.strip, generator))
+        return mixed[mine], target[mine]
+
+
+def _by_class(logit: Tensor, target: Tensor) -> dict[str, Tensor]:
+    score, weight = logit.float().sigmoid(), target
+    return {
+        "score/natural": (score * weight).sum() / weight.sum().clamp_min(1e-6),
+        "score/unnatural": (score * (1 - weight)).sum() / (1 - weight).sum().clamp_min(1e-6),
+    }

@@ -1,0 +1,119 @@
+"""A run that ends with a classifier's checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Literal
+
+import torch
+
+from spacex.card import Card, Scaling
+from spacex.checkpoint import save_checkpoint
+from spacex.models.classifier import Classifier, ClassifierSettings
+from spacex.training.batches import EpochOrder, Feed, portions
+from spacex.training.classifier import ClassifierLearner
+from spacex.training.data import SPLITS, Split, band_statistics, open_split
+from spacex.training.metrics import measure_classifier
+from spacex.training.presets import ClassifierRecipe
+from spacex.training.runs import FREE, Course, Epoch, Run
+from spacex.training.state import RunStore
+from spacex.training.team import ALONE, Team
+
+INTENDED = "Scores how natural a Sentinel-2 chip looks, 0 to 1, in the sense of its training labels."
+LIMITS = (
+    "Made for surface reflectance of the bands, the season and the region it was trained on; it says nothing "
+    "about protection status, and a score outside those conditions means nothing."
+)
+SYNTHETIC = (
+    " Trained on the embedded synthetic landscape only: fit for trying the software, not for real land."
+)
+
+
+class ClassifierRun(Run):
+    """What a classifier's run is told."""
+
+    recipe: ClassifierRecipe = ClassifierRecipe()
+    network: ClassifierSettings = ClassifierSettings()
+    units: Literal["sigma", "reflectance"] = "sigma"
+    """Whether chips are standardised per band; the `paper` and `repository` presets need ``reflectance``."""
+
+
+def learn_classifier(run: ClassifierRun, team: Team = ALONE) -> Iterator[Epoch]:
+    """Train a classifier; the checkpoint is in ``run.output`` when the last epoch has been taken.
+
+    Raises:
+        RequestError: if the data set is not usable, or another run lives in ``run.output``.
+    """
+    splits = {name: open_split(run.source, name) for name in SPLITS}
+    RunStore(run.output, team).claim(run, FREE)
+    train, bands = splits["train"], len(run.source.bands)
+    scaling = band_statistics(train, team) if run.units == "sigma" else Scaling.identity(bands)
+    order = EpochOrder(train.all, run.recipe.batch, run.seed, team)
+    feed = Feed(train.dataset, order, run.readers, team.device)
+    torch.manual_seed(run.seed)
+    network = Classifier(run.network.model_copy(update={"bands": bands}))
+    learner = ClassifierLearner(run.recipe, network, scaling, run.recipe.epochs * len(feed), run.seed, team)
+    torch.manual_seed(run.seed * 1000 + team.rank)
+    measure = partial(_measured, learner, run.recipe.batch, team)
+    yield from Course(
+        run=run,
+        team=team,
+        learner=learner,
+        feed=feed,
+        epochs=run.recipe.epochs,
+        step=lambda epoch, x, label: learner.step(x, label),
+        validate=lambda: _flat(measure(splits["val"])),
+        finish=lambda: _finish(run, learner, scaling, splits, {n: measure(s) for n, s in splits.items()}),
+    ).follow()
+
+
+def _measured(learner: ClassifierLearner, batch: int, team: Team, chips: Split) -> dict[str, Any]:
+    read = portions(chips.dataset, chips.all, batch, team)
+    return measure_classifier(learner.result(), learner.scaling, read, team)
+
+
+def _flat(measured: dict[str, Any]) -> dict[str, float]:
+    return {f"val/{name}": float(measured[name]) for name in ("accuracy", "auroc", "ece")}
+
+
+def _finish(
+    run: ClassifierRun,
+    learner: ClassifierLearner,
+    scaling: Scaling,
+    splits: dict[Any, Split],
+    metrics: dict[Any, dict[str, Any]],
+) -> None:
+    if not learner.team.leads:
+        return
+    card = Card(
+        kind="classifier",
+        bands=run.source.bands,
+        scaling=scaling,
+        classifier=run.network.model_copy(update={"bands": len(run.source.bands)}),
+        data=described(run, splits),
+        metrics=metrics,
+        training=told(run),
+        intended_use=INTENDED,
+        limits=LIMITS + (SYNTHETIC if run.source.root == "demo" else ""),
+    )
+    save_checkpoint(run.output, card, {"classifier": learner.result()})
+
+
+def described(run: Run, splits: dict[Any, Split]) -> dict[str, Any]:
+    """What the card says about the data: name, split, counts, files left out."""
+    return {
+        "name": run.source.root.rstrip("/").rsplit("/", 1)[-1],
+        "split": "by place" if run.source.grouped else "official",
+        "split_hash": splits["train"].digest,
+        "chips": {
+            name: {"natural": len(s.natural), "unnatural": len(s.unnatural)} for name, s in splits.items()
+        },
+        "left_out": [problem for split in splits.values() for problem in split.problems],
+    }
+
+
+def told(run: Run) -> dict[str, Any]:
+    """The run's settings for the card, without this machine's folders."""
+    plain = run.model_dump(mode="json", exclude={"output", "source", "readers", "pictures_every"})
+    return {key: value for key, value in plain.items() if key not in ("classifier", "further")}

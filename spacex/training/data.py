@@ -1,0 +1,149 @@
+"""The chips of a run: its splits and labels, and what is measured on them before training starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from spacex.card import Scaling
+from spacex.errors import DataError
+from spacex.settings import Settings
+from spacex.training.batches import portions
+from spacex.training.team import ALONE, Team
+
+SAMPLE = 400
+"""Chips, evenly spaced over the training split, from which means, spreads and margins are estimated."""
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+
+
+class Source(Settings):
+    """Which chips to learn from."""
+
+    root: str
+    """Folder of an AnthroProtect or MapInWild data set as published, or ``demo`` for the embedded world's."""
+    bands: tuple[str, ...]
+    """Sentinel-2 bands in the order the networks see them."""
+    limit: int | None = None
+    """Use only this many chips of each split."""
+    grouped: bool = False
+    """Split by place instead of the official split, which puts neighbours into different splits."""
+    strict: bool = False
+    """Refuse a data set with a bad file instead of leaving the file out."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split."""
+
+    dataset: Dataset[Any]
+    """Gives (chip (bands, 256, 256) float32 reflectance, label float32)."""
+    labels: Tensor
+    """(n,) bool, True for natural."""
+    digest: str
+    """Names which file is in which split."""
+    problems: tuple[str, ...] = ()
+    """Files that were left out, and why."""
+
+    @property
+    def natural(self) -> list[int]:
+        """Indices of the natural chips."""
+        found: list[int] = self.labels.nonzero()[:, 0].tolist()
+        return found
+
+    @property
+    def unnatural(self) -> list[int]:
+        """Indices of the others."""
+        found: list[int] = (~self.labels).nonzero()[:, 0].tolist()
+        return found
+
+    @property
+    def all(self) -> list[int]:
+        """Indices of all chips."""
+        return list(range(len(self.labels)))
+
+
+def open_split(source: Source, split: SplitName) -> Split:
+    """One split of the data set in `source.root`, whichever of the known ones it is.
+
+    Raises:
+        DataError: if the folder holds no known data set, or, with ``strict``, a bad file.
+    """
+    root = _root(source.root)
+    dataset: Any = _opener(root)(
+        root, source.bands, split, grouped=source.grouped, strict=source.strict, limit=source.limit
+    )
+    labels = torch.tensor(dataset.infos["label"].to_numpy(dtype="float64") > 0.5)
+    return Split(dataset, labels, dataset.split_hash, tuple(map(str, dataset.problems)))
+
+
+def _root(name: str) -> Path:
+    if name != "demo":
+        return Path(name)
+    from spacex.world.dataset import demo_dataset
+
+    return Path(demo_dataset())
+
+
+def _opener(root: Path) -> Any:
+    if any((folder / "infos.csv").exists() for folder in (root, root / "anthroprotect")):
+        from spacex.datasets.anthroprotect import AnthroProtect
+
+        return AnthroProtect
+    if (root / "split_IDs.csv").exists() or (root / "tile_infos").exists():
+        from spacex.datasets.mapinwild import MapInWild
+
+        return MapInWild
+    raise DataError(
+        f"no data set in {root}",
+        expected="infos.csv (AnthroProtect), split_IDs.csv or tile_infos/ (MapInWild)",
+        do="Give the folder that holds it, or 'demo'.",
+    )
+
+
+def band_statistics(chips: Split, team: Team = ALONE) -> Scaling:
+    """Mean and standard deviation of each band's reflectance over a sample of all chips.
+
+    Args:
+        chips: the training split; `SAMPLE` chips at equal distances are read.
+        team: shares the reading.
+    """
+    sums = torch.stack([_moments(x) for x, _ in portions(chips.dataset, spaced(chips.all), 16, team)]).mean(0)
+    mean, square = team.gather(sums[None]).mean(0)
+    std = (square - mean.square()).clamp_min(1e-12).sqrt()
+    return Scaling(mean=tuple(_rounded(mean)), std=tuple(_rounded(std)))
+
+
+@torch.no_grad()
+def typical_logit(classifier: nn.Module, scaling: Scaling, chips: Split, team: Team = ALONE) -> float:
+    """Mean |logit| of a classifier over a sample of the natural chips: how sure it usually is."""
+    read = portions(chips.dataset, spaced(chips.natural), 16, team)
+    logits = torch.cat([classifier(scaling.standardise(x)).float().cpu() for x, _ in read])
+    return float(team.gather(logits).abs().mean())
+
+
+def spaced(indices: list[int], count: int = SAMPLE) -> list[int]:
+    """At most `count` of the indices, at equal distances."""
+    step = max(1, len(indices) / count)
+    return [indices[int(i * step)] for i in range(min(count, len(indices)))]
+
+
+def first_chips(chips: Split, indices: Iterable[int], count: int) -> Tensor:
+    """The first few of the given chips, (count, bands, 256, 256) float32 reflectance."""
+    return torch.stack([torch.as_tensor(chips.dataset[i][0]) for i in islice(indices, count)])
+
+
+def _moments(x: Tensor) -> Tensor:
+    x = x.double()
+    return torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))]).cpu()
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(value, 6) for value in values.tolist()]

@@ -1,0 +1,278 @@
+"""Pattern enhancement: one step of maximiser, minimiser and, if there are any, their discriminators.
+
+The paper's Eq. 6, L = L_sim + L_cyc + L_adv + λ·L_AM, for both generators in one backward pass. A step
+makes four generator passes (two without a cycle): what w₊ and w₋ make of x serves similarity,
+activation, adversary and as the other's input alike. The classifier judges both pictures in one pass and
+is frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from spacex.card import Scaling
+from spacex.models.discriminator import Discriminator
+from spacex.models.generator import Generator
+from spacex.training import losses
+from spacex.training.augment import jitter
+from spacex.training.batches import seeded
+from spacex.training.gauges import Gauges, parameter_norm
+from spacex.training.losses import Direction
+from spacex.training.pool import Pool
+from spacex.training.presets import Preset
+from spacex.training.team import ALONE, Team, bare, frozen
+
+SIDES: tuple[tuple[str, Direction], ...] = (("maximiser", "raise"), ("minimiser", "lower"))
+"""The two generators, and where each is to push the score."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the generators explain, fixed for a run."""
+
+    classifiers: Sequence[nn.Module]
+    """Frozen, in eval mode; the first is the explained one, further ones make the change transfer."""
+    scaling: Scaling
+    """Reflectance to the classifiers' units."""
+    spread: tuple[float, ...]
+    """Standard deviation of each band's reflectance, the unit in which changes are logged."""
+    margin: float
+    """Margin of the activation term in logits."""
+
+
+class PatternLearner:
+    """Both generators and their discriminators, with everything that changes while they learn.
+
+    Args:
+        preset: what is trained with which numbers.
+        task: what they explain.
+        steps: length of the run, for the schedule.
+        seed: names the initial weights and all draws.
+        team: who trains together.
+    """
+
+    def __init__(self, preset: Preset, task: Task, steps: int, seed: int = 0, team: Team = ALONE) -> None:
+        self.preset, self.task, self.team, self.seed = preset, task, team, seed
+        self.step_number = 0
+        self.classifiers = [
+            team.compiled(team.place(c.eval().requires_grad_(False))) for c in task.classifiers
+        ]
+        self.spread = torch.tensor(task.spread, device=team.device).view(1, -1, 1, 1)
+        torch.manual_seed(seed)
+        bands = {"bands": len(task.scaling.mean)}
+        shape = preset.generator.model_copy(update=bands)
+        self.generators = {side: Generator(shape) for side, _ in SIDES}
+        self.averages = (
+            {side: self._average(net) for side, net in self.generators.items()} if preset.average else {}
+        )
+        self.discriminators: dict[str, nn.Module] = {}
+        if preset.discriminator is not None:
+            judge = preset.discriminator.model_copy(update=bands)
+            self.discriminators = {side: Discriminator(judge) for side, _ in SIDES}
+        self.networks = {
+            **self._named("", self.generators),
+            **self._named("discriminator of ", self.discriminators),
+        }
+        self.networks = {name: team.share(network) for name, network in self.networks.items()}
+        self.optimisers = {name: self._optimiser(name) for name in self.networks}
+        self.schedules = {name: LambdaLR(o, self._factor(steps)) for name, o in self.optimisers.items()}
+        self.pools = {side: Pool(preset.pool, seed + i) for i, side in enumerate(self.discriminators)}
+
+    def step(self, x: Tensor, partners: Tensor | None = None, activate: bool = True) -> dict[str, Tensor]:
+        """Learn from one batch.
+
+        Args:
+            x: chips to change, (n, bands, 256, 256) float32 reflectance.
+            partners: as many chips of the other class, for a class-conditional adversary.
+            activate: False while pre-training, without L_AM.
+
+        Returns:
+            Scalars on the device: ``loss/<term>/<generator>``, ``grad/<term>/<generator>``,
+            ``score/x|plus|minus``, ``change/plus|minus`` (mean, in standard deviations).
+        """
+        for network in self.networks.values():
+            network.train()
+        u = self._standardised(x)
+        made, log = self._generator_step(u, activate)
+        if self.discriminators:
+            log |= self._discriminator_step(
+                u, made, None if partners is None else self._standardised(partners)
+            )
+        for schedule in self.schedules.values():
+            schedule.step()
+        self.step_number += 1
+        return log
+
+    def result(self, side: str) -> nn.Module:
+        """The generator as the checkpoint gets it: the mean of its weights if the preset keeps one."""
+        if side in self.averages:
+            mean: nn.Module = self.averages[side].module
+            return mean.eval()
+        return bare(self.networks[side]).eval()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes while learning."""
+        return {
+            "step": self.step_number,
+            "networks": {name: bare(network).state_dict() for name, network in self.networks.items()},
+            "averages": {side: mean.state_dict() for side, mean in self.averages.items()},
+            "optimisers": {name: o.state_dict() for name, o in self.optimisers.items()},
+            "schedules": {name: s.state_dict() for name, s in self.schedules.items()},
+            "pools": {side: pool.state_dict() for side, pool in self.pools.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a saved state."""
+        self.step_number = state["step"]
+        for name, network in self.networks.items():
+            bare(network).load_state_dict(state["networks"][name])
+            self.optimisers[name].load_state_dict(state["optimisers"][name])
+            self.schedules[name].load_state_dict(state["schedules"][name])
+        for side, mean in self.averages.items():
+            mean.load_state_dict(state["averages"][side])
+        for side, pool in self.pools.items():
+            pool.load_state_dict(state["pools"][side])
+
+    def _generator_step(self, u: Tensor, activate: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        gauges = Gauges()
+        judges = [bare(d) for d in self.discriminators.values()]
+        with frozen(*judges), self.team.autocast():
+            made = {side: self.networks[side](u) for side, _ in SIDES}
+            logits = self._judged(made, gauges) if activate else None
+            terms = self._terms(u, made, gauges) | self._activations(logits)
+            total = torch.stack(list(terms.values())).sum()
+        for side, _ in SIDES:
+            self.optimisers[side].zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        norms = {f"grad/all/{side}": self._clipped(side) for side, _ in SIDES}
+        for side, _ in SIDES:
+            self.optimisers[side].step()
+            if side in self.averages:
+                self.averages[side].update_parameters(bare(self.networks[side]))
+        made = {side: picture.detach() for side, picture in made.items()}
+        losses_now = {f"loss/{name}": term.detach() for name, term in terms.items()}
+        return made, {**losses_now, **gauges.norms(), **norms, **self._seen(u, made, logits)}
+
+    def _terms(self, u: Tensor, made: dict[str, Tensor], gauges: Gauges) -> dict[str, Tensor]:
+        """Every weighted term of Eq. 6 that has a factor, by ``term/generator``, except the activation."""
+        weights, terms = self.preset.weights, {}
+        for side, _ in SIDES:
+            picture = gauges.tap(made[side], f"similarity/{side}")
+            terms[f"similarity/{side}"] = weights.similarity * losses.similarity(u, picture)
+            if weights.smooth:
+                change = gauges.tap(made[side], f"smooth/{side}") - u
+                terms[f"smooth/{side}"] = weights.smooth * losses.roughness(change)
+            if side in self.discriminators:
+                patches = bare(self.networks[f"discriminator of {side}"])(
+                    gauges.tap(made[side], f"adversary/{side}")
+                )
+                terms[f"adversary/{side}"] = weights.adversary * losses.fool(patches, self.preset.adversary)
+        if weights.cycle:
+            terms |= self._cycles(u, made, gauges)
+        return terms
+
+    def _cycles(self, u: Tensor, made: dict[str, Tensor], gauges: Gauges) -> dict[str, Tensor]:
+        terms = {}
+        for side, other in (("maximiser", "minimiser"), ("minimiser", "maximiser")):
+            start = made[other]
+            if self.preset.cycle_trains == "own":
+                start = start.detach()
+            restored = self.networks[side](gauges.tap(start, f"cycle/{other}"))
+            loss = losses.cycle(u, gauges.tap(restored, f"cycle/{side}"))
+            terms[f"cycle/{side}"] = self.preset.weights.cycle * loss
+        return terms
+
+    def _judged(self, made: dict[str, Tensor], gauges: Gauges) -> list[tuple[Tensor, ...]]:
+        """Of each classifier the logits of x₊ and of x₋, from one pass over both."""
+        both = torch.cat([gauges.tap(made[side], f"activation/{side}") for side, _ in SIDES])
+        if self.preset.jitter:
+            both = jitter(both, self.preset.jitter, seeded("jitter", self.seed, self.step_number))
+        return [classifier(both).chunk(2) for classifier in self.classifiers]
+
+    def _activations(self, logits: list[tuple[Tensor, ...]] | None) -> dict[str, Tensor]:
+        if logits is None or not self.preset.weights.activation:
+            return {}
+        factor = self.preset.weights.activation / len(logits)
+        sides = zip(SIDES, zip(*logits, strict=True), strict=True)
+        return {
+            f"activation/{side}": factor * torch.stack([self._pushed(one, direction) for one in each]).sum()
+            for (side, direction), each in sides
+        }
+
+    def _pushed(self, logit: Tensor, direction: Direction) -> Tensor:
+        if self.preset.activation == "bce":
+            return losses.activation_bce(logit, direction)
+        return losses.activation_margin(logit, direction, self.task.margin)
+
+    def _discriminator_step(
+        self, u: Tensor, made: dict[str, Tensor], partners: Tensor | None
+    ) -> dict[str, Tensor]:
+        log = {}
+        for side in self.discriminators:
+            name = f"discriminator of {side}"
+            # moving towards the other class, the minimiser is judged against that class
+            real = partners if side == "minimiser" and partners is not None else u
+            fake = self.pools[side].swap(made[side])
+            with self.team.autocast():
+                patches = self.networks[name](torch.cat([real, fake]))
+                called_real, called_fake = patches.split([len(real), len(fake)])
+                loss = losses.discriminate(called_real, called_fake, self.preset.adversary)
+            self.optimisers[name].zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimisers[name].step()
+            log[f"loss/discriminator/{side}"] = loss.detach()
+        return log
+
+    @torch.no_grad()
+    def _seen(
+        self, u: Tensor, made: dict[str, Tensor], logits: list[tuple[Tensor, ...]] | None
+    ) -> dict[str, Tensor]:
+        """Mean scores (of x₊ and x₋ as the loss saw them, where it did) and mean changes."""
+        missing = [u] if logits else [u, *made.values()]
+        with self.team.autocast():
+            z = self.classifiers[0](torch.cat(missing)).chunk(len(missing))
+        scores = [one.float().sigmoid().mean() for one in (*z, *(logits[0] if logits else ()))]
+        log = {f"score/{name}": score for name, score in zip(("x", "plus", "minus"), scores, strict=True)}
+        x = self.task.scaling.restore(u)
+        for name, picture in zip(("plus", "minus"), made.values(), strict=True):
+            log[f"change/{name}"] = ((self.task.scaling.restore(picture) - x).abs() / self.spread).mean()
+        return log
+
+    def _clipped(self, side: str) -> Tensor:
+        network = self.networks[side]
+        if self.preset.clip is None:
+            return parameter_norm(network)
+        return nn.utils.clip_grad_norm_(network.parameters(), self.preset.clip)
+
+    def _standardised(self, x: Tensor) -> Tensor:
+        return self.task.scaling.standardise(x).contiguous(memory_format=torch.channels_last)
+
+    def _average(self, network: nn.Module) -> AveragedModel:
+        return AveragedModel(
+            network, self.team.device, get_ema_multi_avg_fn(self.preset.average), use_buffers=True
+        )
+
+    def _optimiser(self, name: str) -> torch.optim.Adam:
+        rate = self.preset.discriminator_rate if name.startswith("discriminator") else self.preset.rate
+        return torch.optim.Adam(self.networks[name].parameters(), rate, self.preset.betas)
+
+    def _factor(self, steps: int) -> Any:
+        return lambda step: rate_factor(step, steps, self.preset.warmup, self.preset.decay_from)
+
+    @staticmethod
+    def _named(prefix: str, networks: dict[str, Any]) -> dict[str, nn.Module]:
+        return {f"{prefix}{side}": network for side, network in networks.items()}
+
+
+def rate_factor(step: int, steps: int, warmup: int, decay_from: float) -> float:
+    """Factor of the rates at `step` (from 0) of `steps`: up over `warmup`, level, down to 0 at the end."""
+    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    left = max(steps * (1 - decay_from), 1e-9)
+    return rise * min(1.0, max(0.0, (steps - step) / left))

@@ -1,0 +1,130 @@
+"""How good a classifier and a pair of generators are, per split.
+
+Accuracy, AUROC, calibration and the confusion table are torchmetrics' own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.functional import classification as tm
+
+from spacex.card import Scaling
+from spacex.training.team import ALONE, Team
+
+BINS = 15
+"""Bins of the expected calibration error."""
+
+
+def classification(score: Tensor, label: Tensor) -> dict[str, Any]:
+    """Accuracy at 0.5, AUROC, expected calibration error and the confusion table.
+
+    Args:
+        score: (n,) in [0, 1].
+        label: (n,) 0 or 1.
+
+    Returns:
+        ``accuracy``, ``auroc``, ``ece`` (L1, `BINS` equal bins) and ``confusion``: counts by true (unnatural,
+        natural) and predicted class.
+    """
+    truth = label.round().long()
+    table = tm.binary_confusion_matrix(score, truth)
+    return {
+        "chips": len(score),
+        "accuracy": float(tm.binary_accuracy(score, truth)),
+        "auroc": float(tm.binary_auroc(score, truth)),
+        "ece": float(tm.binary_calibration_error(score, truth, n_bins=BINS, norm="l1")),
+        "confusion": {
+            "unnatural": {"unnatural": int(table[0, 0]), "natural": int(table[0, 1])},
+            "natural": {"unnatural": int(table[1, 0]), "natural": int(table[1, 1])},
+        },
+    }
+
+
+@torch.no_grad()
+def measure_classifier(
+    classifier: nn.Module, scaling: Scaling, chips: Iterable[tuple[Tensor, Tensor]], team: Team = ALONE
+) -> dict[str, Any]:
+    """`classification` of a classifier in eval mode over this worker's part, gathered over the team."""
+    logits, labels = [torch.zeros(0)], [torch.zeros(0)]
+    for x, label in chips:
+        with team.autocast():
+            logits.append(classifier(scaling.standardise(x)).float().cpu())
+        labels.append(label.cpu())
+    return classification(team.gather(torch.cat(logits)).sigmoid(), team.gather(torch.cat(labels)))
+
+
+@torch.no_grad()
+def measure_generators(
+    classifier: nn.Module,
+    maximiser: nn.Module,
+    minimiser: nn.Module,
+    scaling: Scaling,
+    spread: Tensor,
+    chips: Iterable[tuple[Tensor, Tensor]],
+    team: Team = ALONE,
+) -> dict[str, float]:
+    """What the generators do to a split's natural chips.
+
+    Args:
+        classifier: the explained one, in eval mode.
+        maximiser: w₊.
+        minimiser: w₋.
+        scaling: of the classifier.
+        spread: (bands,) standard deviation of each band's reflectance, the unit of a change.
+        chips: this worker's chips (reflectance) and labels.
+        team: whose parts are gathered.
+
+    Returns:
+        ``lowered``: share of chips with score(x₋) < score(x); ``not_lowered``: with score(x₊) ≥ score(x)
+        (both on the logit, where no two scores round to the same 1); ``flipped``: share of x₋ called
+        unnatural; mean logits ``z``, ``z_plus``, ``z_minus``; ``change_plus`` and ``change_minus``: mean
+        |change| in standard deviations.
+    """
+    rows = [torch.zeros(0, 5)]
+    for x, _ in chips:
+        u = scaling.standardise(x)
+        with team.autocast():
+            plus, minus = maximiser(u), minimiser(u)
+            z = classifier(torch.cat([u, plus, minus])).float().view(3, -1)
+        changes = [_spreads(scaling.restore(c) - x, spread) for c in (plus, minus)]
+        rows.append(torch.stack([*z, *changes], dim=1).cpu())
+    z, up, down, more, less = team.gather(torch.cat(rows)).unbind(1)
+    return {
+        "chips": len(z),
+        "lowered": float((down < z).float().mean()),
+        "not_lowered": float((up >= z).float().mean()),
+        "flipped": float((down < 0).float().mean()),
+        "z": float(z.mean()),
+        "z_plus": float(up.mean()),
+        "z_minus": float(down.mean()),
+        "change_plus": float(more.mean()),
+        "change_minus": float(less.mean()),
+    }
+
+
+def _spreads(change: Tensor, spread: Tensor) -> Tensor:
+    return (change.abs() / spread.to(change.device).view(1, -1, 1, 1)).mean(dim=(1, 2, 3))
+
+
+def collapse(measured: dict[str, float]) -> str | None:
+    """Why a pair of generators is useless, in one line; None if it is not.
+
+    No effect: w₋ moves the mean logit by less than a twentieth of its size (or of 1, where that is larger).
+    No likeness: a picture differs from its chip by more than half a standard deviation of the bands on
+    average. Broken: something is not a number.
+    """
+    if any(value != value for value in measured.values()):
+        return "collapsed: the generators give values that are not numbers"
+    far = max(measured["change_plus"], measured["change_minus"])
+    if far > 0.5:
+        return (
+            f"collapsed: no more likeness, pictures differ from their chips by {far:.2f} standard deviations"
+        )
+    effect = measured["z"] - measured["z_minus"]
+    if effect < 0.05 * max(1.0, abs(measured["z"])):
+        return f"collapsed: no score change, the minimiser lowers the mean logit by {effect:.3f}"
+    return None

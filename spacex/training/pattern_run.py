@@ -1,0 +1,178 @@
+"""A run that ends with a checkpoint of patterns: a classifier with its maximiser and its minimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spacex.card import Card
+from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from spacex.errors import RequestError
+from spacex.training.batches import EpochOrder, Feed, portions
+from spacex.training.classifier_run import SYNTHETIC, described, told
+from spacex.training.data import SPLITS, Split, band_statistics, first_chips, open_split, typical_logit
+from spacex.training.gan import SIDES, PatternLearner, Task
+from spacex.training.logbook import Logbook
+from spacex.training.metrics import collapse, measure_generators
+from spacex.training.pictures import sheet
+from spacex.training.presets import DELTA, Preset
+from spacex.training.runs import FREE, Course, Epoch, Run
+from spacex.training.state import RunStore
+from spacex.training.team import ALONE, Team
+
+INTENDED = "Shows which pixels of a Sentinel-2 chip its classifier takes for natural (attribution maps)."
+LIMITS = (
+    "Explains this classifier, not nature: x- is a small change that lowers the score, not the same land "
+    "without its pattern. Made for reflectance of the bands, season and region it was trained on."
+)
+SHOWN = 4
+"""Chips in a picture."""
+
+
+class PatternRun(Run):
+    """What a run of maximiser and minimiser is told."""
+
+    classifier: str
+    """Checkpoint of the classifier to explain, folder or URI."""
+    further: tuple[str, ...] = ()
+    """More classifiers of the same task that the change must move too; the maps explain them together."""
+    preset: Preset = DELTA
+
+
+def learn_patterns(run: PatternRun, team: Team = ALONE) -> Iterator[Epoch]:
+    """Train the maximiser and the minimiser; the checkpoint is in ``run.output`` after the last epoch.
+
+    Raises:
+        RequestError: if the data set or a classifier is not usable or does not fit the preset, or if another
+            run lives in ``run.output``.
+    """
+    judges = _classifiers(run)
+    splits = {name: open_split(run.source, name) for name in SPLITS}
+    RunStore(run.output, team).claim(run, FREE)
+    task = _task(run, judges, splits["train"], team)
+    feed = _feed(run, splits["train"], team)
+    learner = PatternLearner(run.preset, task, run.preset.epochs * len(feed), run.seed, team)
+    torch.manual_seed(run.seed * 1000 + team.rank)
+    measures = _Measures(learner, splits, run)
+    yield from Course(
+        run=run,
+        team=team,
+        learner=learner,
+        feed=feed,
+        epochs=run.preset.epochs,
+        step=lambda epoch, x, label: learner.step(
+            *_parted(x, run.preset), activate=epoch >= run.preset.pretrain
+        ),
+        validate=measures.validate,
+        finish=lambda: _finish(run, learner, judges[0], splits, measures.all()),
+        look=measures.look,
+        worry=measures.worry,
+    ).follow()
+
+
+class _Measures:
+    """What is looked at beside the loss: figures of the splits, and pictures."""
+
+    def __init__(self, learner: PatternLearner, splits: dict[Any, Split], run: PatternRun) -> None:
+        self.learner, self.splits, self.run = learner, splits, run
+        self.shown = first_chips(splits["val"], splits["val"].natural, SHOWN).to(learner.team.device)
+
+    def validate(self) -> dict[str, float]:
+        measured = self._of(self.splits["val"])
+        return {f"val/{name}": value for name, value in measured.items() if name != "chips"}
+
+    def worry(self, epoch: int, metrics: dict[str, float]) -> str | None:
+        if epoch < self.run.preset.pretrain:
+            return None
+        return collapse({n.removeprefix("val/"): v for n, v in metrics.items() if n.startswith("val/")})
+
+    def all(self) -> dict[str, dict[str, float]]:
+        return {name: self._of(split) for name, split in self.splits.items()}
+
+    @torch.no_grad()
+    def look(self, book: Logbook, step: int) -> None:
+        u = self.learner.task.scaling.standardise(self.shown)
+        plus, minus = (self.learner.task.scaling.restore(self.learner.result(side)(u)) for side, _ in SIDES)
+        book.picture(step, sheet(self.shown, plus, minus, self.run.source.bands))
+
+    def _of(self, split: Split) -> dict[str, float]:
+        learner, task = self.learner, self.learner.task
+        read = portions(split.dataset, split.natural, self.run.preset.batch, learner.team)
+        plus, minus = (learner.result(side) for side, _ in SIDES)
+        spread, judge = torch.tensor(task.spread), learner.classifiers[0]
+        return measure_generators(judge, plus, minus, task.scaling, spread, read, learner.team)
+
+
+def _classifiers(run: PatternRun) -> list[Checkpoint]:
+    found = [load_checkpoint(uri, bands=run.source.bands) for uri in (run.classifier, *run.further)]
+    wanted = run.preset.units
+    for one in found:
+        units = "reflectance" if set(one.card.scaling.std) == {1.0} else "sigma"
+        if units != wanted:
+            raise RequestError(
+                f"preset {run.preset.name!r} does not fit classifier {one.uri}",
+                got=f"a classifier that sees {units}",
+                expected=wanted,
+                do=f"Train one with jobs/train_classifier.py --units {wanted}, or choose another preset.",
+            )
+        if one.card.scaling != found[0].card.scaling:
+            raise RequestError(f"classifier {one.uri} has another scaling than {found[0].uri}")
+    return found
+
+
+def _task(run: PatternRun, judges: list[Checkpoint], train: Split, team: Team) -> Task:
+    scaling, first = judges[0].card.scaling, team.place(judges[0].classifier)
+    spread = scaling.std if run.preset.units == "sigma" else band_statistics(train, team).std
+    margin = run.preset.margin or typical_logit(first, scaling, train, team)
+    return Task([judge.classifier for judge in judges], scaling, spread, margin)
+
+
+def _feed(run: PatternRun, train: Split, team: Team) -> Feed:
+    preset = run.preset
+    partners = train.unnatural if preset.domain == "class" and preset.discriminator is not None else []
+    chosen = train.all if preset.inputs == "all" else train.natural
+    order = EpochOrder(chosen, preset.batch, run.seed, team, partners)
+    return Feed(train.dataset, order, run.readers, team.device)
+
+
+def _parted(x: Tensor, preset: Preset) -> tuple[Tensor, Tensor | None]:
+    if preset.domain == "class" and preset.discriminator is not None:
+        own, partners = x.chunk(2)
+        return own, partners
+    return x, None
+
+
+def _finish(
+    run: PatternRun,
+    learner: PatternLearner,
+    judge: Checkpoint,
+    splits: dict[Any, Split],
+    metrics: dict[str, dict[str, float]],
+) -> None:
+    if not learner.team.leads:
+        return
+    preset, shape = run.preset, run.preset.generator.model_copy(update={"bands": len(run.source.bands)})
+    card = Card(
+        kind="patterns",
+        bands=run.source.bands,
+        scaling=judge.card.scaling,
+        classifier=judge.card.classifier,
+        generator=shape,
+        preset=preset.name,
+        frame=32,
+        stride=128 if shape.norm == "instance" else 192,
+        data=described(run, splits),
+        metrics={"classifier": judge.card.metrics, "patterns": metrics},
+        training={
+            "patterns": {**told(run), "margin": learner.task.margin},
+            "classifier": judge.card.training,
+        },
+        intended_use=INTENDED,
+        limits=" ".join(filter(None, (preset.note, LIMITS)))
+        + (SYNTHETIC if run.source.root == "demo" else ""),
+    )
+    modules: dict[str, nn.Module] = {"classifier": judge.classifier}
+    save_checkpoint(run.output, card, modules | {side: learner.result(side) for side, _ in SIDES})

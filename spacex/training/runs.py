@@ -1,0 +1,141 @@
+"""A training run from data to checkpoint: a generator of epochs that can be killed and taken up again.
+
+A run lives in one folder (or any fsspec URI): ``card.json`` and weights once it is finished, ``state/``
+to resume from, ``log/`` to look at. The folder is its name: the same request in the same place goes on
+where it stopped, and does nothing if it had finished.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import fsspec
+from torch import Tensor
+
+from spacex.errors import SpacexError
+from spacex.settings import Settings
+from spacex.training.batches import Feed
+from spacex.training.data import Source
+from spacex.training.logbook import Logbook
+from spacex.training.state import RunStore
+from spacex.training.team import Team
+
+FREE = frozenset({"readers"})
+"""Settings that may differ when a run is resumed: they do not change what is learnt."""
+
+
+class Run(Settings):
+    """What every training run is told."""
+
+    source: Source
+    output: str
+    """Folder or fsspec URI of the run."""
+    seed: int = 0
+    readers: int = 0
+    """Processes per worker that read ahead; 0 reads between the steps."""
+    pictures_every: int = 200
+    """Steps between two pictures."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a run yields after each epoch, when its state is safely down."""
+
+    number: int
+    """Counted from 1."""
+    of: int
+    """Epochs of the whole run."""
+    metrics: dict[str, float]
+    """Losses of the last step and the validation split's figures."""
+    seconds: float
+    """Time the epoch took, with validation and saving."""
+    warning: str | None = None
+    """What is wrong with the run, if something is (it collapsed)."""
+
+
+class Learner(Protocol):
+    """What learns: anything with steps counted and a state."""
+
+    step_number: int
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes while learning."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a saved state."""
+        ...
+
+
+@dataclass(frozen=True)
+class Course:
+    """How one kind of run fills the loop all runs share."""
+
+    run: Run
+    team: Team
+    learner: Learner
+    feed: Feed
+    epochs: int
+    step: Callable[[int, Tensor, Tensor], dict[str, Tensor]]
+    """(epoch from 0, chips, labels) to the step's numbers."""
+    validate: Callable[[], dict[str, float]]
+    """Figures on the validation split, the same on every worker."""
+    finish: Callable[[], None]
+    """Measures all splits and writes the checkpoint; called once, by all workers."""
+    look: Callable[[Logbook, int], None] = lambda book, step: None
+    """Draws a picture."""
+    worry: Callable[[int, dict[str, float]], str | None] = lambda epoch, metrics: None
+    """(epoch from 0, its metrics) to what is wrong with the run, if something is."""
+
+    def follow(self) -> Iterator[Epoch]:
+        """Resume, train, save after every epoch, and write the checkpoint at the end."""
+        store = RunStore(self.run.output, self.team)
+        done = 0
+        if (saved := store.load()) is not None:
+            done, state = saved
+            self.learner.load_state_dict(state)
+        place = self.run.output if self.team.leads else None
+        if done < self.epochs:
+            with Logbook(place, self.learner.step_number) as book:
+                for number in range(done, self.epochs):
+                    yield self._epoch(number, store, book)
+        if done < self.epochs or not finished(self.run.output):
+            self.finish()
+        self.team.wait()
+
+    def _epoch(self, number: int, store: RunStore, book: Logbook) -> Epoch:
+        start = time.perf_counter()
+        for x, label in self.feed.epoch(number):
+            values = self.step(number, x, label)
+            book.step(self.learner.step_number, values)
+            if self.team.leads and self.learner.step_number % self.run.pictures_every == 0:
+                self.look(book, self.learner.step_number)
+        book.flush()
+        _check_finite(book.last)
+        metrics = {**book.last, **self.validate()}
+        warning = self.worry(number, metrics)
+        if warning is not None:
+            book.warn(warning)
+        store.save(number + 1, self.learner.state_dict())
+        book.epoch(number + 1, metrics)
+        return Epoch(number + 1, self.epochs, metrics, time.perf_counter() - start, warning)
+
+
+def finished(uri: str) -> bool:
+    """True if a run's checkpoint is there."""
+    fs, root = fsspec.core.url_to_fs(uri)
+    return bool(fs.exists(f"{root.rstrip('/')}/card.json"))
+
+
+def _check_finite(values: dict[str, float]) -> None:
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    if broken:
+        raise SpacexError(
+            "the run diverged",
+            got=f"{broken[0]} = {values[broken[0]]}",
+            do="The last good epoch is saved. Change the preset and use another --output.",
+        )
