@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +20,7 @@ from spacex.grid import Grid, Window
 from spacex.world import nature, people
 from spacex.world.noise import Bools, Coords, Floats, ramp
 from spacex.world.spectra import CORINE_OF, NATURAL_PATTERN, Cover, spectrum
-from spacex.world.terrain import Fields, Terrain
+from spacex.world.terrain import TAME, Fields, Terrain
 
 PATTERNS = ("mire", "fell")
 """Natural patterns that tell the classes apart; each can be left out of a painting."""
@@ -45,12 +46,23 @@ class Ground:
     @property
     def pattern(self) -> Bools:
         """The discriminative natural pattern, mire or bare fell, (h, w)."""
-        return np.isin(self.cover, NATURAL_PATTERN)
+        return np.asarray(np.isin(self.cover, NATURAL_PATTERN))
 
     @property
     def planted(self) -> Bools:
         """The planted shortcut pattern, (h, w)."""
         return self.cover == Cover.KNOLL
+
+
+class Outline(NamedTuple):
+    """What is where, without looks: three masks of one shape."""
+
+    pattern: Bools
+    """Mire or bare fell."""
+    human: Bools
+    """Fields, villages and roads."""
+    water: Bools
+    """Lakes and rivers."""
 
 
 class Landscape:
@@ -104,11 +116,19 @@ class Landscape:
         x, y = pixel_centres(window, grid or Grid())
         return self.paint(x, y, without=without, planted=planted)
 
+    def outline(self, x: ArrayLike, y: ArrayLike) -> Outline:
+        """The masks of :meth:`paint` for coordinates as there; cheaper, for sampling a country coarsely."""
+        land = Terrain(self._fields, *_as_grid(x, y))
+        human, settled = np.zeros(land.water.shape, bool), _settled(land)
+        if settled.any():
+            human[settled] = people.land_use(land.at(settled))[0] > 0
+        return Outline(land.mire | land.fell, human, land.water)
+
     def knoll_field(self, x: ArrayLike, y: ArrayLike) -> Floats:
         """The field whose high places become knolls; (h, w) f4, -inf where no knoll may stand."""
         x, y = _as_grid(x, y)
-        if not x.shape[0] == 1 or x.shape[1] < 2 or y.shape[0] < 2:
-            raise RequestError("knolls need a regular grid", got=(x.shape, y.shape), expected="x (w,) and y (h,)")
+        if x.shape[0] != 1 or x.shape[1] < 2 or y.shape[0] < 2:
+            raise RequestError("knolls need a grid", got=(x.shape, y.shape), expected="x (w,) and y (h,)")
         wide_x, wide_y = _pad(x[0], KNOLL_GAP), _pad(y[:, 0], KNOLL_GAP)
         wide = Terrain(self._fields, wide_x[None, :], wide_y[:, None])
         # judged on a wider window, so that a pattern just outside counts as well
@@ -127,8 +147,7 @@ class Landscape:
         ]
         layers += [(land.mire, nature.mire)] if "mire" not in without else []
         layers += [(land.fell, nature.fell)] if "fell" not in without else []
-        # patterns need wild land (influence below about 0.3), villages and roads tame land: they share no pixel
-        layers += [((land.influence > 0.28) & (land.wild <= 0), people.land_use)]
+        layers += [(_settled(land), people.land_use)]
         for mask, layer in layers:
             _lay(mask, layer, land, cover, look)
         return cover, look
@@ -141,6 +160,11 @@ class Landscape:
         grain = 1 + land.noise("crowns", (21, 0.07), (47, 0.06))
         look[:, mask] = spectrum("knoll")[:, None] * (tone * grain)
         cover[mask] = Cover.KNOLL
+
+
+def _settled(land: Terrain) -> Bools:
+    # judged with every pattern in place, so that leaving one out never lets people move in
+    return np.asarray((land.influence > TAME) & ~(land.mire | land.fell))
 
 
 def pixel_centres(window: Window, grid: Grid) -> tuple[Coords, Coords]:
@@ -171,7 +195,9 @@ def _as_grid(x: ArrayLike, y: ArrayLike) -> tuple[Coords, Coords]:
     if x.ndim == 1 and y.ndim == 1:
         return x[None, :], y[:, None]
     if x.shape != y.shape or x.ndim != 2:
-        raise RequestError("coordinates do not fit", got=(x.shape, y.shape), expected="(w,) and (h,), or (h, w) twice")
+        raise RequestError(
+            "coordinates do not fit", got=(x.shape, y.shape), expected="(w,) and (h,), or (h, w) twice"
+        )
     return x, y
 
 

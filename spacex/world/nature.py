@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spacex.world.noise import Floats, cells, ramp, triangle
 from spacex.world.spectra import Cover, spectrum
 from spacex.world.terrain import Terrain
+
+Codes = NDArray[np.uint8]
 
 
 def between(low: str, high: str, share: Floats) -> Floats:
@@ -18,14 +21,14 @@ def between(low: str, high: str, share: Floats) -> Floats:
 def over(ground: Floats, material: Floats, share: Floats) -> Floats:
     """`ground` (10, ...) with `share` of it covered by another material (10,) or (10, ...)."""
     on_top = material if material.ndim > 1 else _spread(material, share)
-    return ground + (on_top - ground) * share
+    return np.asarray(ground + (on_top - ground) * share)
 
 
 def _spread(material: Floats, like: Floats) -> Floats:
     return material.reshape(10, *[1] * like.ndim)
 
 
-def forest(land: Terrain) -> tuple[np.ndarray, Floats]:
+def forest(land: Terrain) -> tuple[Codes, Floats]:
     """Conifer and birch forest in stands of different age, with smooth clear-cuts; covers every point.
 
     Returns:
@@ -43,26 +46,17 @@ def forest(land: Terrain) -> tuple[np.ndarray, Floats]:
     look = over(look, spectrum("birch"), birch) * light
     cover = np.where(birch > 0.6, Cover.BROADLEAF, np.where(birch > 0.25, Cover.MIXED, Cover.CONIFER))
     cover = cover.astype(np.uint8)
-    grown = (use > 0.07) & (use < 0.16)
-    cut = use < 0.07
-    smooth_light = 1 + np.float32(0.28) * grain
-    _repaint(look, grown, between("young", "brushwood", _pick(age, grown)) * _pick(smooth_light, grown))
+    grown, cut = (use > 0.07) & (use < 0.16), use < 0.07
+    even = 1 + np.float32(0.28) * grain
+    look[:, grown] = between("young", "brushwood", age[grown]) * even[grown]
+    fresh = between("clearcut", "brushwood", age[cut])
     # retention trees and slash keep a cut from being flat
-    fresh = over(between("clearcut", "brushwood", _pick(age, cut)), spectrum("pine"), np.float32(0.12) * _pick(pine, cut))
-    _repaint(look, cut, fresh * _pick(smooth_light, cut))
+    look[:, cut] = over(fresh, spectrum("pine"), np.float32(0.12) * pine[cut]) * even[cut]
     cover[grown], cover[cut] = Cover.YOUNG, Cover.CLEARCUT
     return cover, look
 
 
-def _pick(values: Floats, mask: np.ndarray) -> Floats:
-    return values[mask]
-
-
-def _repaint(look: Floats, mask: np.ndarray, values: Floats) -> None:
-    look[:, mask] = values
-
-
-def water(land: Terrain) -> tuple[np.ndarray, Floats]:
+def water(land: Terrain) -> tuple[Codes, Floats]:
     """Lakes from humic to clear with shallow margins, and rivers, at water points.
 
     Returns:
@@ -78,15 +72,19 @@ def water(land: Terrain) -> tuple[np.ndarray, Floats]:
     return cover, look
 
 
-def shore(land: Terrain) -> tuple[np.ndarray, Floats]:
+def shore(land: Terrain) -> tuple[Codes, Floats]:
     """Sandy beaches, and sedge where there is no sand, at shore points."""
     sandy = ramp(land.noise("sand", (1900, 0.9), (500, 0.45)), -0.2, 0.5)
     grain = 1 + land.noise("crowns", (21, 0.06), (47, 0.06))
-    look = between("sedge_shore", "sand", sandy * (np.float32(0.55) + np.float32(0.45) * ramp(land.shore, 0, 0.03)))
+    look = between("sedge_shore", "sand", sandy * _half_to_one(ramp(land.shore, 0, 0.03)))
     return np.full(land.shore.shape, Cover.SHORE, np.uint8), look * grain
 
 
-def mire(land: Terrain) -> tuple[np.ndarray, Floats]:
+def _half_to_one(share: Floats) -> Floats:
+    return np.float32(0.55) + np.float32(0.45) * share
+
+
+def mire(land: Terrain) -> tuple[Codes, Floats]:
     """Aapa mire at mire points: strings along the contours, wet or grassy flarks between them, and pools.
 
     Strings are the crests of a wave over a warped plane: their spacing is some 45 to 110 m, their bearing turns by
@@ -109,7 +107,7 @@ def mire(land: Terrain) -> tuple[np.ndarray, Floats]:
     return np.full(wet.shape, Cover.MIRE, np.uint8), look * (tone * grain)
 
 
-def fell(land: Terrain) -> tuple[np.ndarray, Floats]:
+def fell(land: Terrain) -> tuple[Codes, Floats]:
     """Bare fell at fell points: rough rock and boulder fields, pale lichen and dark dwarf-shrub heath."""
     rough = land.noise("rough", (24, 0.55), (52, 0.5), (120, 0.35))
     bare = land.noise("bare", (1200, 0.7), (330, 0.5), (95, 0.35)) + np.float32(0.35) * rough
@@ -118,6 +116,7 @@ def fell(land: Terrain) -> tuple[np.ndarray, Floats]:
     stone = between("rock", "rock_dark", ramp(land.noise("stone", (2300, 1.0), (260, 0.4)), -1.3, 1.3))
     stones = ramp(bare, 0.05, 0.75)
     tone = ramp(land.noise("fell tone", (2400, 1.0)), -1.8, 1.8) * np.float32(0.6) + np.float32(0.7)
-    light = tone * (1 + np.float32(0.20) * rough * (np.float32(0.45) + stones) + np.float32(0.09) * land.relief)
+    texture = np.float32(0.20) * rough * (np.float32(0.45) + stones)
+    light = tone * (1 + texture + np.float32(0.09) * land.relief)
     cover = np.where(stones > 0.5, Cover.ROCK, Cover.HEATH).astype(np.uint8)
     return cover, over(ground, stone, stones) * np.maximum(light, np.float32(0.25))

@@ -150,9 +150,10 @@ def cells(x: Coords, y: Coords, size: float, key: int) -> Cells:
 def triangle(phase: NDArray[np.floating]) -> Floats:
     """A wave of period 1 between -1 and 1 with straight flanks: the bit-exact stand-in for a cosine."""
     part = phase - np.floor(phase)
-    return (np.abs(part - 0.5) * 4.0 - 1.0).astype(np.float32)
+    return np.asarray(np.abs(part - 0.5) * 4.0 - 1.0, np.float32)
 
 
 def ramp(value: Floats, low: float, high: float) -> Floats:
     """0 below `low`, 1 above `high`, straight between."""
-    return np.clip((value - np.float32(low)) * np.float32(1.0 / (high - low)), np.float32(0), np.float32(1))
+    scaled = (value - np.float32(low)) * np.float32(1.0 / (high - low))
+    return np.asarray(np.clip(scaled, np.float32(0), np.float32(1)))

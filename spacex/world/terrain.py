@@ -10,6 +10,8 @@ import numpy as np
 from spacex.world.noise import Bools, Coords, Floats, key_of, ramp, smooth
 
 Octaves = tuple[tuple[float, float], ...]
+TAME = 0.28
+"""Human influence above which roads, villages and fields can be."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Terrain:
         return self.fields.noise(name, self.x, self.y, *octaves)
 
     def at(self, mask: Bools) -> Terrain:
-        """The same terrain at the points where `mask` holds, as flat arrays; what is known already is kept."""
+        """The same terrain where `mask` holds, as flat arrays; what is known already is kept."""
         x, y = (np.broadcast_to(axis, mask.shape)[mask] for axis in (self.x, self.y))
         part = Terrain(self.fields, x, y)
         known = {name: value[mask] for name, value in vars(self).items() if name not in ("fields", "x", "y")}
@@ -85,12 +87,12 @@ class Terrain:
         """Distance from a river's middle in metres, roughly; large on high ground."""
         line = self.noise("river", (6500, 1.0), (1500, 0.30), (430, 0.10))
         high = ramp(self.height, 0.35, 0.8)
-        return np.abs(line) * np.float32(1700.0) + high * np.float32(500.0)
+        return np.abs(line) * np.float32(2100.0) + high * np.float32(500.0)
 
     @cached_property
     def water(self) -> Bools:
         """Lake or river."""
-        return (self.basin > 0) | (self.river < 16)
+        return np.asarray((self.basin > 0) | (self.river < 16))
 
     @cached_property
     def shore(self) -> Floats:
@@ -101,7 +103,7 @@ class Terrain:
     @cached_property
     def wild(self) -> Floats:
         """Above 0: far enough from people for mires to be undrained and fells unspoilt."""
-        return np.float32(0.1) - self.influence + np.float32(0.12) * self.noise("wild", (800, 1.0))
+        return np.float32(0.1) - self.influence + self.noise("wild", (900, 0.16), (300, 0.10), (100, 0.05))
 
     @cached_property
     def mire(self) -> Bools:
