@@ -1,0 +1,27 @@
+"""Sentinel-2 scenes in, composites of surface reflectance out.
+
+Read in this order: `catalogue` (where scenes come from), `scenes` (what they are), `reflectance` (what their
+numbers mean), `assets` and `sampling` (how a file is opened and brought to the cube's grid), `composite`.
+"""
+
+from spacex.sentinel2.catalogue import CATALOGUES, Catalogue, get_catalogue, search
+from spacex.sentinel2.composite import Composite, CompositeSettings, read_composite
+from spacex.sentinel2.reflectance import Offset, offset_of, to_reflectance
+from spacex.sentinel2.scenes import Scene, SceneIndex, scene_of, touching
+
+__all__ = [
+    "CATALOGUES",
+    "Catalogue",
+    "Composite",
+    "CompositeSettings",
+    "Offset",
+    "Scene",
+    "SceneIndex",
+    "get_catalogue",
+    "offset_of",
+    "read_composite",
+    "scene_of",
+    "search",
+    "to_reflectance",
+    "touching",
+]

@@ -1,0 +1,159 @@
+"""Opens one file of a scene, checks that it is what the item says, and reads a window of it.
+
+Every fault becomes a :class:`~spacex.errors.TileError` that names the item and the asset. A file that cannot
+be read, or is not on its item's grid, must never pass for "no data".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.session import DummySession, Session
+from rasterio.windows import Window as RioWindow
+
+from spacex.errors import TileError
+from spacex.grid import Window
+from spacex.sentinel2.catalogue import Catalogue
+from spacex.sentinel2.sampling import Lattice
+from spacex.sentinel2.scenes import Scene
+
+GDAL_OPTIONS: dict[str, str] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # one request per file, not a listing of its folder
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",  # a COG's whole header in that request
+    "GDAL_HTTP_MULTIRANGE": "YES",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_MAX_RETRY": "4",  # 429, 500, 502, 503, 504, with doubling delays
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_TIMEOUT": "120",
+    "GDAL_HTTP_LOW_SPEED_TIME": "20",  # a stalled transfer is given up, so that no reader hangs for ever
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
+    # GDAL remembers that a file could not be opened, and a retry in this process would fail without asking
+    # (rasterio issue 2119); each file is opened once per tile, so nothing is lost by forgetting it
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsiaz/:/vsigs/",
+}
+"""GDAL configuration for reading; a variable of that name in the environment wins."""
+
+
+@dataclass(frozen=True)
+class Raster:
+    """An open file on a lattice."""
+
+    source: Any
+    """The open rasterio dataset: one integer band, north up."""
+    lattice: Lattice
+    """The lattice its pixels lie on."""
+    extent: Window
+    """The part of the lattice the file covers."""
+
+    def read(self, window: Window) -> NDArray[Any]:
+        """Values of a window of the lattice, 0 where the file does not reach."""
+        out = np.zeros(window.shape, dtype=self.source.dtypes[0])
+        inside = window.intersect(self.extent)
+        if not inside.empty:
+            rows, cols = inside.slices(self.extent)
+            part = RioWindow.from_slices(rows, cols)
+            out[inside.slices(window)] = self.source.read(1, window=part)
+        return out
+
+
+@contextmanager
+def open_asset(scene: Scene, key: str, catalogue: Catalogue) -> Iterator[Raster]:
+    """Opens an asset of a scene, signed just now, under the reading options.
+
+    Faults of the file or the network, also those raised while reading inside the block, become a
+    :class:`TileError` with the scene's id, the asset and the unsigned link.
+
+    Args:
+        scene: the scene.
+        key: asset key.
+        catalogue: how links are signed and which store they are in.
+    """
+    href = scene.item["assets"][key]["href"]
+    try:
+        with (
+            rasterio.Env(session=_session(catalogue, href), **_options()),
+            rasterio.open(catalogue.sign(href), sharing=False) as source,
+        ):
+            yield _raster(source, scene, key)
+    except (RasterioError, rasterio._err.CPLE_BaseError, OSError) as error:
+        raise TileError(
+            f"cannot read asset {key} of {scene.id}", got=f"{_scrub(str(error))} for {_scrub(href)}",
+            do="It is tried again; if it stays, the file is missing or damaged at its host.",
+        ) from None  # the cause would carry the signed link  # fmt: skip
+
+
+def _raster(source: Any, scene: Scene, key: str) -> Raster:
+    declared = scene.item["assets"][key]
+    properties = scene.item["properties"]
+    transform = source.transform
+    if source.count != 1 or np.dtype(source.dtypes[0]).kind != "u":
+        _refuse(scene, key, "one band of unsigned integers", f"{source.count} of {source.dtypes[0]}")
+    if source.crs is None or transform.b or transform.d or transform.a != -transform.e:
+        _refuse(scene, key, "a north-up grid of square pixels", f"{source.crs}, {tuple(transform)[:6]}")
+    shape = declared.get("proj:shape")
+    if shape is not None and tuple(shape) != source.shape:
+        _refuse(scene, key, f"shape {tuple(shape)}", f"shape {source.shape}")
+    placed = declared.get("proj:transform")
+    if placed is not None and not np.allclose(placed[:6], tuple(transform)[:6], atol=1e-3):
+        _refuse(scene, key, f"transform {placed[:6]}", f"transform {tuple(transform)[:6]}")
+    code = _code(declared) or _code(properties)
+    if code is not None and CRS.from_user_input(code) != source.crs:
+        _refuse(scene, key, code, source.crs)
+    return _placed(source)
+
+
+def _placed(source: Any) -> Raster:
+    size, left, top = source.transform.a, source.transform.c, source.transform.f
+    lattice = Lattice(source.crs.to_string(), size, left % size, top % size)
+    row, col = round((lattice.north - top) / size), round((left - lattice.east) / size)
+    return Raster(source, lattice, Window(row, col, source.height, source.width))
+
+
+def _code(record: Mapping[str, Any]) -> str | None:
+    if code := record.get("proj:code"):
+        return str(code)
+    return f"EPSG:{record['proj:epsg']}" if record.get("proj:epsg") else None
+
+
+def _refuse(scene: Scene, key: str, expected: object, got: object) -> None:
+    raise TileError(f"asset {key} of {scene.id} is not what its item says", got=got, expected=expected)
+
+
+def _options() -> dict[str, str]:
+    return {name: value for name, value in GDAL_OPTIONS.items() if name not in os.environ}
+
+
+def _session(catalogue: Catalogue, href: str) -> Session | None:
+    options = catalogue.s3_options()
+    return _FixedSession(options) if options and href.startswith("s3://") else None
+
+
+class _FixedSession(DummySession):  # type: ignore[misc]
+    """Credentials of one store, handed to GDAL as they are."""
+
+    def __init__(self, options: dict[str, str]) -> None:
+        super().__init__()
+        self._options = options
+
+    @classmethod
+    def hascreds(cls, config: Mapping[str, Any]) -> bool:
+        return True  # or rasterio would look for AWS credentials of its own
+
+    def get_credential_options(self) -> dict[str, str]:
+        return self._options
+
+
+def _scrub(text: str) -> str:
+    """Error texts quote links; their query part is a signature."""
+    return re.sub(r"\?[^\s'\"]+", "?…", " ".join(text.split()))[:400]

@@ -1,0 +1,218 @@
+"""From stored numbers to surface reflectance: which offset, decided per item, recorded, and checked.
+
+ESA adds 1000 to every digital number (DN) of Level-2A products from processing baseline 04.00 on. Whether
+the pixels behind a catalogue entry still carry it depends on the host, not on the date: Collection-1
+reprocessed old years with the offset, and Earth Search subtracts it before it publishes. Hence:
+
+================  ==================================================================================
+rule              decision
+================  ==================================================================================
+``host-flag``     ``boa_offset_applied`` true: 0, whatever offset is advertised; else by the baseline
+``metadata``      the advertised ``raster:offset``; where nothing is advertised, by the baseline
+``baseline``      processing baseline 04.00 or later: -1000 DN, earlier: 0
+================  ==================================================================================
+
+The result has the scale of AnthroProtect: DN 1 .. 65534 = reflectance * 10000, and 0 = no data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spacex.errors import CatalogueError
+
+OffsetRule = Literal["host-flag", "metadata", "baseline"]
+"""How a catalogue tells whether its pixels carry the offset; see the table above."""
+
+QUANTIFICATION = 10_000
+"""DN per unit of reflectance (Sentinel-2 Products Specification, QUANTIFICATION_VALUE of Level-2A)."""
+
+DN_MAX = 65_534
+"""Largest DN kept; 65535 is left free to mark missing observations in the composite's sort."""
+
+FIRST_WITH_OFFSET = (4, 0)
+"""The first processing baseline whose products carry the offset (in force from 2022-01-25)."""
+
+ENOUGH_PIXELS = 10_000
+"""Clear pixels (1 km² at 10 m) below which the pixels are no evidence for or against an offset."""
+
+
+@dataclass(frozen=True)
+class Offset:
+    """What must be added to a scene's DN, and why."""
+
+    dn: int
+    """Added to every valid DN: 0 or -1000."""
+    reason: str
+    """The evidence in the item, in words; recorded in the cube's provenance."""
+
+
+@dataclass(frozen=True)
+class DarkPixels:
+    """What the clear pixels of one band of one scene say about its offset."""
+
+    clear: int
+    """Number of clear, valid pixels looked at."""
+    darkest: int
+    """The DN, as stored, that one clear pixel in a thousand stays below; 0 without clear pixels."""
+    floored: float
+    """Share of the clear pixels that the offset takes to zero or below."""
+
+
+def offset_of(item: Mapping[str, Any], rule: OffsetRule, assets: Iterable[str]) -> Offset:
+    """Decides the offset of one STAC item from its own metadata, never from its date.
+
+    Args:
+        item: a STAC item as JSON, of any of the known catalogues.
+        rule: how the item's catalogue tells; see the module's table.
+        assets: keys of the reflectance bands (not of SCL), whose advertised offsets are read.
+
+    Raises:
+        CatalogueError: if the item says nothing to decide by, or its bands contradict each other.
+    """
+    if rule == "host-flag" and _applied(item):
+        return Offset(0, "boa_offset_applied is true: the host has already removed it")
+    if rule == "metadata":
+        advertised = _advertised(item, assets)
+        if advertised is not None:
+            return Offset(advertised, f"the assets advertise {advertised} DN")
+    return _by_baseline(item, "boa_offset_applied is not true; " if rule == "host-flag" else "")
+
+
+def _applied(item: Mapping[str, Any]) -> bool:
+    properties = item["properties"]
+    return any(properties.get(f"{host}:boa_offset_applied") is True for host in ("earthsearch", "sentinel"))
+
+
+def _advertised(item: Mapping[str, Any], assets: Iterable[str]) -> int | None:
+    """The offset in DN that all named assets agree on; None if none of them advertises one."""
+    found = {_asset_offset(item["assets"][key]) for key in assets if key in item["assets"]}
+    if len(found) > 1:
+        raise CatalogueError(
+            f"the bands of {item['id']} advertise different offsets",
+            got=sorted(map(str, found)),
+            expected="one",
+        )
+    return found.pop() if found else None
+
+
+def _asset_offset(asset: Mapping[str, Any]) -> int | None:
+    bands = asset.get("raster:bands") or [{}]
+    scale = asset.get("raster:scale", bands[0].get("scale"))
+    offset = asset.get("raster:offset", bands[0].get("offset"))
+    if offset is None or not scale:
+        return None
+    steps: int = round(offset / scale)
+    return steps
+
+
+def _by_baseline(item: Mapping[str, Any], because: str) -> Offset:
+    text = baseline_of(item)
+    if text is None:
+        raise CatalogueError(
+            f"cannot tell whether the pixels of {item['id']} carry the +1000 offset",
+            got="no processing baseline and no advertised offset",
+            expected="s2:processing_baseline, processing:version or a product name with _Nxxxx_",
+            do="Leave the item out, or use a catalogue that records it.",
+        )
+    major, minor = (int(part) for part in text.split("."))
+    dn = -1000 if (major, minor) >= FIRST_WITH_OFFSET else 0
+    return Offset(dn, f"{because}processing baseline {text} is {'04.00 or later' if dn else 'before 04.00'}")
+
+
+def baseline_of(item: Mapping[str, Any]) -> str | None:
+    """The processing baseline as "05.00", from whichever property or product name carries it."""
+    properties = item["properties"]
+    names = ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version")
+    stated = next((str(properties[name]) for name in names if properties.get(name)), "")
+    if match := re.fullmatch(r"(\d{1,2})\.(\d{2})", stated):
+        return f"{int(match[1]):02d}.{match[2]}"
+    products = (properties.get("s2:product_uri"), properties.get("sentinel:product_id"), item["id"])
+    for product in products:
+        if match := re.search(r"_N(\d{2})(\d{2})_", str(product)):
+            return f"{match[1]}.{match[2]}"
+    return None
+
+
+def harmonise(dn: NDArray[np.uint16], offset: Offset) -> NDArray[np.uint16]:
+    """Brings stored DN to the scale without offset: ``max(DN + offset, 1)``, while 0 stays no data.
+
+    A valid pixel that the offset would take to zero or below becomes 1, so that it is never mistaken for
+    no data (the rule of rslearn's harmonisation, and of AnthroProtect's scale).
+
+    Args:
+        dn: any shape, as stored in the product; 0 = no data.
+        offset: what to add.
+
+    Returns:
+        DN of the same shape, 1 .. 65534 where valid, 0 = no data.
+    """
+    out = np.maximum(np.minimum(dn, DN_MAX), 1 - offset.dn if offset.dn < 0 else 1)
+    out = np.minimum(out.astype(np.int32) + offset.dn, DN_MAX).astype(np.uint16)
+    out[dn == 0] = 0
+    return out
+
+
+def to_reflectance(dn: NDArray[np.uint16], offset: Offset) -> NDArray[np.float32]:
+    """Surface reflectance of stored DN.
+
+    Args:
+        dn: any shape; 0 = no data.
+        offset: what to add before scaling.
+
+    Returns:
+        float32 of the same shape, reflectance (1.0 = 10000 DN), NaN = no data.
+    """
+    harmonised = harmonise(dn, offset)
+    out = harmonised.astype(np.float32) / np.float32(QUANTIFICATION)
+    out[harmonised == 0] = np.nan
+    return out
+
+
+def dark_pixels(dn: NDArray[np.uint16], clear: NDArray[np.bool_], offset: Offset) -> DarkPixels:
+    """Measures the evidence the pixels give about their offset.
+
+    Args:
+        dn: (y, x) as stored, one reflectance band; 0 = no data.
+        clear: (y, x) True where the scene is clear.
+        offset: the decision to be checked.
+    """
+    values = dn[clear & (dn > 0)]
+    if values.size == 0:
+        return DarkPixels(0, 0, 0.0)
+    rank = values.size // 1000
+    darkest = int(np.partition(values, rank)[rank])
+    return DarkPixels(int(values.size), darkest, float(np.mean(values <= -offset.dn)))
+
+
+def contradiction(bands: Mapping[str, DarkPixels], offset: Offset) -> str | None:
+    """Says where the pixels contradict the decided offset; None where they do not.
+
+    The check warns and never decides. A decision from the pixels of one tile would give neighbouring tiles
+    different offsets (the same pixel must get the same answer whatever was asked around it), and one look
+    at the whole of every item would cost as much as the map. The warning goes into the tile's provenance,
+    where a wrong flag (Earth Search has published some) is found by looking for it.
+
+    Args:
+        bands: evidence per band name, at least one band.
+        offset: the decision.
+    """
+    counted = {name: dark for name, dark in bands.items() if dark.clear >= ENOUGH_PIXELS}
+    if not counted:
+        return None
+    name, worst = max(counted.items(), key=lambda pair: pair[1].floored)
+    if offset.dn < 0 and worst.floored > 0.05:
+        return (
+            f"{worst.floored:.0%} of the clear pixels in {name} are at or below zero after {offset.dn} DN: "
+            "the host has probably removed the offset already"
+        )
+    lowest = min(dark.darkest for dark in counted.values())
+    if offset.dn == 0 and lowest >= 1000:
+        return f"no band has clear pixels darker than {lowest} DN: the +1000 offset is probably still there"
+    return None

@@ -1,0 +1,227 @@
+"""A Sentinel-2 product as SpacEX sees it: one small record, the same whichever catalogue delivered it.
+
+Catalogues agree on STAC and on little else: names of properties, their case, where the projection stands.
+:func:`scene_of` reads them all into one :class:`Scene` and throws away what nobody reads, because a driver
+keeps some 15,000 of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import shapely
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from spacex.sentinel2.reflectance import Offset, baseline_of
+
+FOOTPRINT_SLACK = 2000.0
+"""Metres by which footprints are grown before anything is chosen by them.
+
+A footprint's edge is a straight line in longitude and latitude between far corners: over the 110 km of a
+tile at 68° N that misses the true edge by L² tan(lat) / 8R, close to 600 m, and providers simplify further.
+Chosen by the bare footprint, a pixel outside it would get the scene in one tile and not in another.
+"""
+
+_PROPERTIES = (
+    "datetime", "platform", "eo:cloud_cover", "view:sun_elevation", "s2:mean_solar_zenith", "proj:epsg",
+    "proj:code", "grid:code", "s2:mgrs_tile", "mgrs:utm_zone", "mgrs:latitude_band", "mgrs:grid_square",
+    "s2:processing_baseline", "processing:version", "earthsearch:boa_offset_applied", "s2:generation_time",
+    "processing:datetime", "s2:datastrip_id", "eopf:datastrip_id",
+)  # fmt: skip
+_ASSET_FIELDS = (
+    "href", "type", "proj:code", "proj:epsg", "proj:shape", "proj:transform", "raster:bands", "raster:scale",
+    "raster:offset", "nodata", "data_type", "gsd",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One Level-2A product of one MGRS tile."""
+
+    id: str
+    """The item's id in its catalogue."""
+    datetime: str
+    """Sensing time, ISO 8601, UTC."""
+    cloud_cover: float | None
+    """Percent of the product that is cloudy, as its provider says; None if it does not."""
+    sun_elevation: float | None
+    """Mean elevation of the sun in degrees; None if the catalogue does not say."""
+    offset: Offset
+    """What to add to its DN, and why."""
+    tile: str
+    """MGRS tile, e.g. "34WED"."""
+    platform: str
+    """Lower case, e.g. "sentinel-2b"."""
+    processed: str
+    """Processing baseline and time; the larger string is the newer processing."""
+    datastrip: str
+    """What tells one acquisition of a tile from the next: the datastrip's sensing start, or the time."""
+    item: dict[str, Any]
+    """The unsigned STAC item, trimmed to the assets and properties that are read."""
+
+    @property
+    def footprint(self) -> dict[str, Any]:
+        """GeoJSON geometry of the product's data in EPSG:4326, as its catalogue states it."""
+        geometry: dict[str, Any] = self.item["geometry"]
+        return geometry
+
+    @property
+    def overpass(self) -> str:
+        """Platform and solar day: what one satellite saw of a place in one pass, however it was cut up."""
+        middle = int(self.tile[:2]) * 6 - 183  # central meridian of the tile's UTM zone
+        solar = datetime.fromisoformat(self.datetime) + timedelta(hours=middle / 15)
+        return f"{self.platform} {solar.date().isoformat()}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The scene as plain JSON values; :meth:`from_json` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Scene:
+        """Reads what :meth:`to_json` wrote."""
+        return cls(**{**record, "offset": Offset(**record["offset"])})
+
+
+def scene_of(item: Mapping[str, Any], offset: Offset, assets: Iterable[str]) -> Scene:
+    """Builds the record of one STAC item.
+
+    Args:
+        item: the item as JSON, of any of the known catalogues.
+        offset: the decision about its DN.
+        assets: keys of the assets to keep; keys the item lacks are ignored.
+    """
+    properties = item["properties"]
+    sensed = _utc(properties["datetime"])
+    return Scene(
+        id=item["id"],
+        datetime=sensed.isoformat(),
+        cloud_cover=properties.get("eo:cloud_cover"),
+        sun_elevation=_sun_elevation(properties),
+        offset=offset,
+        tile=_tile(item),
+        platform=str(properties.get("platform") or item["id"][:3]).lower(),
+        processed=f"{baseline_of(item) or '00.00'} {_processing_time(item)}",
+        datastrip=_datastrip(properties) or sensed.strftime("%Y%m%dT%H%M%S"),
+        item=_trim(item, assets),
+    )
+
+
+def _utc(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _sun_elevation(properties: Mapping[str, Any]) -> float | None:
+    if (elevation := properties.get("view:sun_elevation")) is not None:
+        return float(elevation)
+    zenith = properties.get("s2:mean_solar_zenith")
+    return None if zenith is None else 90.0 - float(zenith)
+
+
+def _tile(item: Mapping[str, Any]) -> str:
+    properties = item["properties"]
+    prefix = next((p for p in ("mgrs", "sentinel") if f"{p}:grid_square" in properties), "mgrs")
+    pieces = (properties.get(f"{prefix}:{name}", "") for name in ("utm_zone", "latitude_band", "grid_square"))
+    stated = (properties.get("grid:code"), properties.get("s2:mgrs_tile"))
+    candidates = (*stated, "".join(map(str, pieces)), item["id"])
+    for candidate in candidates:
+        if match := re.search(r"(?:^|[-_T])(\d{1,2})([C-X][A-Z]{2})(?:$|_)", str(candidate or "")):
+            return f"{int(match[1]):02d}{match[2]}"
+    return "00XXX"  # placed nowhere: still read by its own projection, only its solar day is less exact
+
+
+def _processing_time(item: Mapping[str, Any]) -> str:
+    properties = item["properties"]
+    for name in ("s2:generation_time", "processing:datetime"):
+        if properties.get(name):
+            return _utc(properties[name]).strftime("%Y%m%dT%H%M%S")
+    stamps = re.findall(r"\d{8}T\d{6}", item["id"])  # a product's name ends in the time it was made
+    return str(stamps[-1]) if len(stamps) > 1 else ""
+
+
+def _datastrip(properties: Mapping[str, Any]) -> str | None:
+    text = properties.get("s2:datastrip_id") or properties.get("eopf:datastrip_id") or ""
+    match = re.search(r"_S(\d{8}T\d{6})", text)
+    return match[1] if match else None
+
+
+def _trim(item: Mapping[str, Any], assets: Iterable[str]) -> dict[str, Any]:
+    kept = {key: _pick(item["assets"][key], _ASSET_FIELDS) for key in assets if key in item["assets"]}
+    trimmed = _pick(item, ("type", "stac_version", "stac_extensions", "id", "collection", "geometry", "bbox"))
+    return {**trimmed, "properties": _pick(item["properties"], _PROPERTIES), "links": [], "assets": kept}
+
+
+def _pick(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: record[name] for name in names if name in record}
+
+
+def newest_processing(scenes: Iterable[Scene]) -> list[Scene]:
+    """Drops older processings of what is there in a newer one, and sorts the rest.
+
+    Two products are the same acquisition if platform, tile and datastrip agree. Two datastrips of one tile
+    and day are not: they hold one half each. The order (tile, newest processing first, id) depends on
+    nothing but the scenes themselves.
+    """
+    ordered = sorted(sorted(scenes, key=lambda s: (s.processed, s.id), reverse=True), key=lambda s: s.tile)
+    seen: dict[tuple[str, str, str], Scene] = {}
+    for scene in ordered:
+        seen.setdefault((scene.platform, scene.tile, scene.datastrip), scene)
+    return list(seen.values())
+
+
+class SceneIndex:
+    """Finds the scenes that can touch a grid, fast, for many grids of one CRS.
+
+    Args:
+        scenes: all scenes of a request.
+        crs: a projected CRS in metres, that of the cube.
+    """
+
+    def __init__(self, scenes: Sequence[Scene], crs: str) -> None:
+        self.scenes = list(scenes)
+        self._tree = shapely.STRtree([footprint_in(scene, crs) for scene in self.scenes])
+
+    def touching(self, geobox: GeoBox) -> list[Scene]:
+        """The scenes whose footprint, grown by the slack, meets the grid's rectangle, in given order.
+
+        Args:
+            geobox: a tile with its halo, in the index's CRS.
+        """
+        hits = self._tree.query(_rectangle(geobox), predicate="intersects")
+        return [self.scenes[i] for i in sorted(hits)]
+
+
+def touching(scenes: Iterable[Scene], geobox: GeoBox) -> list[Scene]:
+    """The scenes whose footprint, grown by the slack, meets the grid's rectangle, in given order.
+
+    A scene is chosen for what it is, never for how many others there are, so a pixel gets the same scenes
+    in whatever tile it is read.
+    """
+    crs, rectangle = str(geobox.crs), _rectangle(geobox)
+    return [scene for scene in scenes if footprint_in(scene, crs).intersects(rectangle)]
+
+
+def footprint_in(scene: Scene, crs: str) -> BaseGeometry:
+    """The scene's footprint in another CRS (metres), densified to 0.05° and grown by the slack."""
+    transformer = _from_degrees(crs)
+    dense = shapely.segmentize(shapely.make_valid(shape(scene.footprint)), 0.05)
+    projected = shapely.transform(dense, transformer.transform, interleaved=False)
+    return projected.buffer(FOOTPRINT_SLACK, quad_segs=4)
+
+
+def _rectangle(geobox: GeoBox) -> BaseGeometry:
+    box = geobox.boundingbox
+    return shapely.box(box.left, box.bottom, box.right, box.top)
+
+
+@lru_cache(maxsize=8)
+def _from_degrees(crs: str) -> Transformer:
+    return Transformer.from_crs("EPSG:4326", crs, always_xy=True)
