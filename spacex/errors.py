@@ -30,7 +30,10 @@ class SpacexError(Exception):
         self, what: str, *, got: object = None, expected: object = None, do: str | None = None
     ) -> None:
         self.what, self.got, self.expected, self.do = what, got, expected, do
-        facts = [f"got {got}" if got is not None else "", f"expected {expected}" if expected is not None else ""]
+        facts = [
+            f"got {got}" if got is not None else "",
+            f"expected {expected}" if expected is not None else "",
+        ]
         stated = "; ".join(fact for fact in facts if fact)
         line = f"{what}: {stated}." if stated else f"{what}."
         super().__init__(" ".join(f"{line} {do or ''}".split()))
@@ -40,7 +43,9 @@ class SpacexError(Exception):
         return _rebuild, (type(self), self.what, self.got, self.expected, self.do)
 
 
-def _rebuild(kind: type[SpacexError], what: str, got: object, expected: object, do: str | None) -> SpacexError:
+def _rebuild(
+    kind: type[SpacexError], what: str, got: object, expected: object, do: str | None
+) -> SpacexError:
     return kind(what, got=got, expected=expected, do=do)
 
 

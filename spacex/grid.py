@@ -59,9 +59,7 @@ class Window:
 
     def pad(self, pixels: int) -> Window:
         """The window grown by `pixels` on all four sides."""
-        return Window(
-            self.row - pixels, self.col - pixels, self.height + 2 * pixels, self.width + 2 * pixels
-        )
+        return Window(self.row - pixels, self.col - pixels, self.height + 2 * pixels, self.width + 2 * pixels)
 
     def intersect(self, other: Window) -> Window:
         """The pixels both windows share; empty (and placed at their nearest corner) if there are none."""
@@ -94,9 +92,13 @@ class Grid:
     def __post_init__(self) -> None:
         crs = CRS(self.crs)
         if not crs.projected or crs.units[0] not in ("metre", "meter", "m"):
-            raise RequestError("the cube's CRS must be projected in metres", got=self.crs, do="Try EPSG:3035.")
+            raise RequestError(
+                "the cube's CRS must be projected in metres", got=self.crs, do="Try EPSG:3035."
+            )
         if not self.resolution > 0:
-            raise RequestError("the resolution must be positive", got=self.resolution, expected="metres, e.g. 10")
+            raise RequestError(
+                "the resolution must be positive", got=self.resolution, expected="metres, e.g. 10"
+            )
 
     def transform(self, window: Window) -> Affine:
         """Affine transform from (column, row) within `window` to CRS metres, upper-left corner."""

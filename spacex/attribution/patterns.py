@@ -100,7 +100,9 @@ class Patterns:
     ) -> None:
         unknown = sorted(set(maps) - set(MAP_NAMES))
         if unknown or not maps:
-            raise RequestError("unknown map", got=unknown or "none", expected=f"some of {', '.join(MAP_NAMES)}")
+            raise RequestError(
+                "unknown map", got=unknown or "none", expected=f"some of {', '.join(MAP_NAMES)}"
+            )
         if checkpoint.maximiser is None or checkpoint.minimiser is None:
             raise CheckpointError(
                 f"checkpoint {checkpoint.uri} has no generators",
@@ -124,7 +126,7 @@ class Patterns:
         u = self.scaling.standardise(torch.from_numpy(x).to(self.device))
         u = u.contiguous(memory_format=torch.channels_last)
         plain = path = None
-        with torch.inference_mode(mode=False), torch.no_grad():
+        with torch.no_grad():
             u_minus = self.minimiser(u)
             if "attribution" in self.maps:
                 plain = _numpy(

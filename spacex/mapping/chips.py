@@ -43,7 +43,9 @@ def taper(size: int, frame: int) -> NDArray[np.float64]:
     """
     inner = size - 2 * frame
     if frame < 0 or inner < 1:
-        raise RequestError("the frame leaves nothing of the chip", got=frame, expected=f"0 to {size // 2 - 1} pixels")
+        raise RequestError(
+            "the frame leaves nothing of the chip", got=frame, expected=f"0 to {size // 2 - 1} pixels"
+        )
     weights = np.zeros(size)
     # half-pixel offsets keep the ends above zero, so a pixel seen by one chip only still has a weight
     weights[frame : size - frame] = np.sin(np.pi * (np.arange(inner) + 0.5) / inner) ** 2
@@ -82,7 +84,7 @@ def cut(reflectance: Array, inside: Window, chips: list[Window], min_valid: floa
     for window in chips:
         rows, cols = window.slices(inside)
         pixels = reflectance[:, rows, cols]
-        valid = np.isfinite(pixels).all(axis=0)
+        valid = np.asarray(np.isfinite(pixels).all(axis=0))
         share = valid.mean()
         if share > 0 and share >= min_valid:
             cuts.append(Cut(window, pixels if share == 1 else _fill(pixels, valid)))

@@ -50,7 +50,8 @@ class Region:
     @cached_property
     def extent(self) -> Window:
         """The cube: the outline's bounding box, grown to whole kilometres and whole overview pixels."""
-        return self.grid.window(*self.outline.bounds, snap=snap_metres(self.grid.resolution))
+        left, bottom, right, top = self.outline.bounds
+        return self.grid.window(left, bottom, right, top, snap=snap_metres(self.grid.resolution))
 
     @property
     def tiling(self) -> Tiling:
@@ -82,5 +83,7 @@ def snap_metres(resolution: float) -> float:
         if abs(pixels - round(pixels)) < 1e-9 and round(pixels) % 4 == 0:
             return 1000.0 * kilometres
     raise RequestError(
-        "the resolution does not divide whole kilometres", got=f"{resolution} m", expected="e.g. 10, 20, 30, 60"
+        "the resolution does not divide whole kilometres",
+        got=f"{resolution} m",
+        expected="e.g. 10, 20, 30, 60",
     )

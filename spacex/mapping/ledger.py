@@ -1,0 +1,102 @@
+"""Which tiles are still to do, how often each was tried, and which are given up: the policy of all runners.
+
+Two kinds of failure never mix. A *fault* is the tile's own (a truncated file, a missing asset): three tries,
+then quarantine. A *loss* is the machinery's (a worker died with tiles in hand): it costs the tile no try, but
+a tile that was in hand when a worker died is from then on handed out alone, and one that takes its worker down
+three times alone is quarantined as well.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from spacex.mapping.cube import Status, TileTask
+from spacex.mapping.tile import TileReport
+
+MAX_TRIES = 3
+"""Faults after which a tile is quarantined."""
+MAX_LOSSES = 3
+"""Workers a tile may take down alone before it is quarantined."""
+
+
+@dataclass
+class Ledger:
+    """The book of one run. Not thread-safe: only the driver's loop writes in it."""
+
+    todo: deque[TileTask]
+    """Tiles to hand out, in order."""
+    quarantined: dict[TileTask, str] = field(default_factory=dict)
+    """Tiles given up, with the reason."""
+    settled: Counter[Status] = field(default_factory=Counter)
+    """Tiles finished in this run, by status."""
+    faults: Counter[TileTask] = field(default_factory=Counter)
+    """Failed tries per tile."""
+    losses: Counter[TileTask] = field(default_factory=Counter)
+    """Workers lost while the tile was in their hands."""
+    in_hand: set[TileTask] = field(default_factory=set)
+    """Tiles handed out and not yet reported."""
+
+    @classmethod
+    def of(cls, tasks: Iterable[TileTask]) -> Ledger:
+        """A fresh book over these tiles."""
+        return cls(deque(tasks))
+
+    @property
+    def finished(self) -> bool:
+        """True if nothing is left to hand out or to wait for."""
+        return not self.todo and not self.in_hand
+
+    def is_suspect(self, task: TileTask) -> bool:
+        """True if a worker has died with this tile in hand: it is handed out alone."""
+        return self.losses[task] > 0
+
+    def take(self, *, idle_worker: bool = True) -> TileTask | None:
+        """The next tile for a worker, or None if there is none that it may have now.
+
+        Args:
+            idle_worker: the worker holds no other tile, so that it may be trusted with a suspect.
+        """
+        for _ in range(len(self.todo)):
+            task = self.todo.popleft()
+            if idle_worker or not self.is_suspect(task):
+                self.in_hand.add(task)
+                return task
+            self.todo.append(task)
+        return None
+
+    def settle(self, report: TileReport) -> bool:
+        """Book a report. True if the tile is finished or given up, False if it will be tried again."""
+        task = report.task
+        self.in_hand.discard(task)
+        if report.status is not Status.FAILED:
+            self.settled[report.status] += 1
+            return True
+        self.faults[task] += 1
+        if self.faults[task] >= MAX_TRIES:
+            self._give_up(task, f"{report.reason} ({self.faults[task]} tries)")
+            return True
+        self.todo.append(task)
+        return False
+
+    def lose(self, tasks: Iterable[TileTask]) -> list[TileTask]:
+        """A worker died with these tiles in hand. Gives those quarantined by it."""
+        tasks = list(tasks)
+        given_up = []
+        for task in tasks:
+            self.in_hand.discard(task)
+            self.losses[task] += 1
+            alone = len(tasks) == 1
+            if alone and self.losses[task] > MAX_LOSSES:
+                self._give_up(
+                    task, f"its worker died {self.losses[task]} times, the last time with this tile alone"
+                )
+                given_up.append(task)
+            else:
+                self.todo.append(task)
+        return given_up
+
+    def _give_up(self, task: TileTask, reason: str) -> None:
+        self.quarantined[task] = reason
+        self.settled[Status.FAILED] += 1

@@ -1,0 +1,182 @@
+"""What a request will do, before it does anything: tiles, scenes, chips, bytes; and what is already done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spacex.errors import CatalogueError, CubeError
+from spacex.grid import chip_windows
+from spacex.mapping.cube import Cube, Status, TileTask, read_attributes
+from spacex.mapping.request import MapRequest, core_window
+from spacex.mapping.worker import Scenes
+from spacex.sentinel2.catalogue import get_catalogue, search
+from spacex.sentinel2.scenes import SceneIndex
+
+READ_BYTES = 1.5
+"""Bytes to fetch per pixel and 10 m band: 16-bit Sentinel-2 COGs deflate to about 1.3-1.6 (measured on the
+embedded archive; real scenes vary with land cover)."""
+STORED_BYTES = 6.0
+"""Bytes a finished pixel takes in the cube with both maps and overviews (measured on the embedded region)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request, worked out. Making one reads no pixel and writes nothing."""
+
+    request: MapRequest
+    scenes: Scenes
+    """Scenes per time step."""
+    tasks: tuple[TileTask, ...]
+    """Tiles that touch the area, per time step, in row-major order: every run's whole work."""
+    statuses: NDArray[np.uint8]
+    """(time, tile rows, tile columns): what an existing cube says of each tile, else what a new one would."""
+    exists: bool = False
+    """True if the output holds a cube with this fingerprint."""
+
+    @cached_property
+    def todo(self) -> tuple[TileTask, ...]:
+        """Tiles this run will compute: new ones and, again, those quarantined before."""
+        open_states = (Status.NOT_YET, Status.FAILED)
+        return tuple(
+            task for task in self.tasks if self.statuses[task.time, task.row, task.col] in open_states
+        )
+
+    @property
+    def counts(self) -> Counter[Status]:
+        """Number of tiles by status."""
+        return Counter(
+            {Status(value): int((self.statuses == value).sum()) for value in np.unique(self.statuses)}
+        )
+
+    @cached_property
+    def work(self) -> Work:
+        """Chips, scene reads and pixels of the tiles to do."""
+        request, region, total = self.request, self.request.region, Work()
+        indices = [SceneIndex(step, request.crs) for step in self.scenes]
+        for task in self.todo:
+            window = region.tiling.window(task.row, task.col)
+            core = core_window(region, window)
+            read = core.pad(request.chips.halo)
+            touching = len(indices[task.time].touching(region.grid.geobox(read)))
+            total.chips += len(chip_windows(core, request.chips.stride))
+            total.scene_reads += touching
+            total.pixels_read += touching * read.height * read.width
+            total.pixels_written += window.height * window.width
+        return total
+
+    def describe(self, bands: int) -> dict[str, Any]:
+        """The plan as plain numbers, for the terminal and for `plan.json`.
+
+        Args:
+            bands: bands the checkpoint reads.
+        """
+        extent, counts, work = self.request.region.extent, self.counts, self.work
+        return {
+            "cube": f"{len(self.request.intervals)} x {extent.height} x {extent.width} pixels of "
+            f"{self.request.resolution:g} m in {self.request.crs}",
+            "tiles": {
+                "new": sum(self.statuses[t.time, t.row, t.col] == Status.NOT_YET for t in self.todo),
+                "redo": counts[Status.FAILED],
+                "done": counts[Status.DONE] + counts[Status.NO_DATA],
+                "outside": counts[Status.OUTSIDE],
+            },
+            "scenes": [len(step) for step in self.scenes],
+            "scene_reads": work.scene_reads,
+            "chips": work.chips,
+            "bytes_to_read": round(
+                work.pixels_read * (READ_BYTES * bands + 0.1) * (10 / self.request.resolution) ** -2
+            ),
+            "bytes_to_store": round(work.pixels_written * STORED_BYTES),
+        }
+
+
+@dataclass
+class Work:
+    """Amounts of work in a plan."""
+
+    chips: int = 0
+    """Chips to attribute; chips shared by two tiles of one worker are computed once, so this is an upper bound."""
+    scene_reads: int = 0
+    """Windows to read from scenes."""
+    pixels_read: int = 0
+    """Pixels per band of all those windows, at the cube's resolution."""
+    pixels_written: int = 0
+    """Pixels of the tiles to do."""
+
+
+def make_plan(
+    request: MapRequest, output: str, fingerprint: str, bands: tuple[str, ...], known: Scenes | None
+) -> Plan:
+    """Work out a request against its catalogue and its output.
+
+    Args:
+        request: what was asked for.
+        output: URI of the cube; it may exist.
+        fingerprint: of this request, checkpoint and code.
+        bands: bands the checkpoint reads.
+        known: the scene list of an earlier run of this cube; None to ask the catalogue.
+
+    Raises:
+        CatalogueError: if the catalogue fails or has no scene for any of the intervals.
+        CubeError: if the output holds something else.
+    """
+    statuses, exists = _statuses(request, output, fingerprint)
+    scenes = known if known is not None and exists else _search(request, bands)
+    tasks = tuple(TileTask(int(t), int(r), int(c)) for t, r, c in np.argwhere(statuses != Status.OUTSIDE))
+    return Plan(request, scenes, tasks, statuses, exists)
+
+
+def _statuses(request: MapRequest, output: str, fingerprint: str) -> tuple[NDArray[np.uint8], bool]:
+    found = read_attributes(output)
+    if found is None or ("spacex_format" in found and "spacex_spec" not in found):
+        return new_statuses(request), False
+    if "spacex_format" not in found:
+        raise CubeError(f"{output} exists and is not a SpacEX cube", do="Choose another --output.")
+    if found.get("fingerprint") != fingerprint:
+        raise CubeError(
+            f"{output} was made by another request, checkpoint or code",
+            got=f"fingerprint {found.get('fingerprint')}",
+            expected=fingerprint,
+            do="Repeat the command that made it, or choose another --output.",
+        )
+    return Cube(output).statuses(), True
+
+
+def new_statuses(request: MapRequest) -> NDArray[np.uint8]:
+    """(time, tile rows, tile columns) of a fresh cube: *outside* where a tile does not touch the area."""
+    tiling = request.region.tiling
+    one_step = np.full(tiling.shape, Status.OUTSIDE, np.uint8)
+    for row, col in tiling:
+        if request.region.touches(tiling.window(row, col)):
+            one_step[row, col] = Status.NOT_YET
+    return np.repeat(one_step[None], len(request.intervals), axis=0)
+
+
+def _search(request: MapRequest, bands: tuple[str, ...]) -> list[list[Any]]:
+    catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
+    catalogue.keys(bands)
+    found, empty = [], None
+    for first, last in request.intervals:
+        try:
+            found.append(
+                search(
+                    catalogue, request.region.area, f"{first}/{last}", request.max_cloud_cover, bands=bands
+                )
+            )
+        except CatalogueError as error:
+            if "no scenes" not in str(error):
+                raise
+            empty = error
+            found.append([])
+    if empty is not None and not any(found):
+        raise empty
+    return found
+
+
+__all__ = ["Plan", "make_plan", "new_statuses"]

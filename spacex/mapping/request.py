@@ -1,0 +1,178 @@
+"""What was asked for: the settings that decide every pixel of a cube, and the name they give it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field, ValidationError, field_validator
+from shapely.geometry import shape
+
+import spacex
+from spacex.card import Card
+from spacex.checkpoint import Checkpoint
+from spacex.errors import RequestError
+from spacex.grid import Grid, Window
+from spacex.mapping.chips import check_stride
+from spacex.mapping.layout import CHUNK, CubeSpec
+from spacex.mapping.region import Region
+from spacex.mapping.tile import ChipSettings
+from spacex.sentinel2.composite import CompositeSettings
+from spacex.settings import RGB, Settings, fingerprint
+
+PIXEL_CODE = (
+    "grid.py",
+    "attribution/patterns.py",
+    "models",
+    "mapping/chips.py",
+    "mapping/tile.py",
+    "sentinel2",
+)
+"""Sources that decide a pixel's value; their digest is part of the fingerprint."""
+
+HOW_MADE = {
+    "attribution": "mean over bands of |x+ - x-|, the maximised minus the minimised picture, as reflectance "
+    "(Emam, Stomberg & Roscher 2024, II-C)",
+    "path_attribution": "mean over bands of |integrated gradients| of the classifier's logit along the straight "
+    "path from x- to x, {steps} steps, logits per pixel",
+}
+
+
+class MapRequest(Settings):
+    """Everything that decides a cube's pixels. Stored in the cube; its fingerprint guards resuming."""
+
+    area: dict[str, Any]
+    """GeoJSON polygon or multipolygon in EPSG:4326."""
+    intervals: tuple[tuple[str, str], ...] = Field(min_length=1)
+    """First and last day of each time step, ISO 8601."""
+    catalogue: str = "earth-search"
+    """Name of the catalogue's style."""
+    stac_url: str | None = None
+    """Another endpoint of the same style."""
+    collection: str | None = None
+    """Another collection of the same style."""
+    crs: str = "EPSG:3035"
+    resolution: float = 10.0
+    """Metres per pixel."""
+    tile_size: int = 1024
+    """Side of a tile in pixels, a multiple of 512."""
+    max_cloud_cover: float = Field(60.0, ge=0, le=100)
+    """Percent of a scene that may be cloudy; clouds in the rest are masked pixel by pixel."""
+    composite: CompositeSettings = CompositeSettings()
+    """Masking, merging and resampling."""
+    chips: ChipSettings
+    """Cutting and blending."""
+    path_steps: int = Field(8, ge=1)
+    """Points on the path of the path attribution."""
+
+    @field_validator("tile_size")
+    @classmethod
+    def _whole_chunks(cls, value: int) -> int:
+        if value < CHUNK or value % CHUNK:
+            raise ValueError(f"a multiple of the chunk, {CHUNK} pixels")
+        return value
+
+    @cached_property
+    def region(self) -> Region:
+        """The area on the global grid."""
+        return Region(shape(self.area), Grid(self.crs, self.resolution), self.tile_size)
+
+    def fingerprint(self, checkpoint: Checkpoint) -> str:
+        """Names this request, this checkpoint and this code: equal fingerprints mean equal pixels."""
+        demo = {"stac_url"} if self.catalogue == "demo" else set()  # served on another port every time
+        return fingerprint(self.model_dump(mode="json", exclude=demo), checkpoint.digest, code_digest())
+
+    def spec(self, card: Card) -> CubeSpec:
+        """The cube this request makes."""
+        extent = self.region.extent
+        return CubeSpec(
+            crs=self.crs,
+            resolution=self.resolution,
+            extent=(extent.row, extent.col, extent.height, extent.width),
+            tile_size=self.tile_size,
+            intervals=self.intervals,
+            maps={name: HOW_MADE[name].format(steps=self.path_steps) for name in self.chips.maps},
+            display=display_bands(card.bands),
+        )
+
+
+def parse_request(*, composite: Callable[[], CompositeSettings], **values: Any) -> MapRequest:
+    """Build a request from the caller's words, with one clear line if they do not fit.
+
+    Args:
+        composite: makes the composite's settings; called here, so that its errors read the same.
+        values: fields of `MapRequest`.
+
+    Raises:
+        RequestError: naming the first value that does not fit.
+    """
+    try:
+        return MapRequest(composite=composite(), **values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = " ".join(str(part).replace("_", " ") for part in first["loc"])
+        raise RequestError(name, got=first["input"], expected=first["msg"]) from error
+
+
+def parse_interval(text: str) -> tuple[str, str]:
+    """First and last day from ``2020-07-01/2020-08-30``; one day stands for itself.
+
+    Raises:
+        RequestError: if it is not one or two dates in order.
+    """
+    first, _, last = text.partition("/")
+    try:
+        days = date.fromisoformat(first.strip()), date.fromisoformat((last or first).strip())
+    except ValueError as error:
+        raise RequestError(
+            "--datetime", got=text, expected="FIRST/LAST, e.g. 2020-07-01/2020-08-30"
+        ) from error
+    if days[0] > days[1]:
+        raise RequestError("--datetime ends before it begins", got=text)
+    return days[0].isoformat(), days[1].isoformat()
+
+
+def chip_settings(
+    card: Card, maps: tuple[str, ...], stride: int | None = None, **others: Any
+) -> ChipSettings:
+    """Cutting and blending for a checkpoint; the stride is the card's unless given.
+
+    Raises:
+        RequestError: if a map is unknown or the stride leaves gaps.
+    """
+    if unknown := [name for name in maps if name not in HOW_MADE]:
+        raise RequestError("unknown map", got=", ".join(unknown), expected=", ".join(HOW_MADE))
+    settings = ChipSettings(maps=maps, stride=stride or card.stride, frame=card.frame, **others)
+    check_stride(settings.stride, settings.frame, card.chip_size)
+    return settings
+
+
+def display_bands(bands: tuple[str, ...]) -> tuple[str, ...]:
+    """Red, green and blue where the checkpoint has them, else its first band."""
+    return tuple(band for band in RGB if band in bands) or bands[:1]
+
+
+def code_digest() -> str:
+    """Version and a digest of the sources in `PIXEL_CODE`: changed code makes another cube."""
+    root = Path(spacex.__file__).parent
+    found = hashlib.sha256()
+    for name in PIXEL_CODE:
+        place = root / name
+        for file in [place] if place.is_file() else sorted(place.rglob("*.py")):
+            found.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
+    return f"{spacex.__version__}+{found.hexdigest()[:8]}"
+
+
+def core_window(region: Region, window: Window) -> Window:
+    """The bounding window of the pixels of a tile that lie inside the area; empty if none does."""
+    inside = region.inside(window)
+    rows, cols = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if len(rows) == 0:
+        return Window(window.row, window.col, 0, 0)
+    height, width = int(rows[-1] - rows[0] + 1), int(cols[-1] - cols[0] + 1)
+    return Window(window.row + int(rows[0]), window.col + int(cols[0]), height, width)

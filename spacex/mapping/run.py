@@ -1,0 +1,166 @@
+"""The whole of a mapping run, as the driver sees it: plan, create or resume the cube, run, say what came out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import fsspec
+import numpy as np
+
+from spacex.card import Card
+from spacex.checkpoint import SHIPPED, Checkpoint
+from spacex.errors import RequestError
+from spacex.mapping.cube import Cube, Status, TileTask, create_cube
+from spacex.mapping.ledger import Ledger
+from spacex.mapping.plan import Plan, make_plan
+from spacex.mapping.progress import ProgressLog
+from spacex.mapping.request import MapRequest, code_digest
+from spacex.mapping.tile import TileReport
+from spacex.mapping.worker import Job, Scenes, load_scenes, save_scenes
+
+
+class Runner(Protocol):
+    """Works through a ledger: `spacex.runners.local.run_local` or `spacex.runners.ray_map.run_ray`."""
+
+    def __call__(
+        self,
+        job: Job,
+        ledger: Ledger,
+        *,
+        on_report: Callable[[TileReport, bool], None],
+        on_quarantine: Callable[[TileTask, str], None],
+        on_tick: Callable[[int], None],
+    ) -> None:
+        """Run until the ledger is finished.
+
+        Args:
+            job: what to do.
+            ledger: the tiles to do; filled in as they are settled.
+            on_report: called with every report, and whether its tile is settled.
+            on_quarantine: called when a tile is given up, with the reason.
+            on_tick: called a few times a second with the number of workers alive.
+        """
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    cube: Cube
+    quarantined: dict[TileTask, str]
+    """Tiles given up, with reasons; the same command tries them again."""
+    seconds: float
+    """Wall-clock seconds of the run."""
+    chips: int
+    """Chips the networks ran."""
+
+    @property
+    def complete(self) -> bool:
+        """True if every tile is done or has no data."""
+        return not self.quarantined
+
+
+def run_folder(output: str) -> str:
+    """Where a run keeps its papers: `lapland.run/` beside `lapland.zarr`."""
+    return output.rstrip("/").removesuffix(".zarr") + ".run"
+
+
+def prepare(request: MapRequest, output: str, checkpoint: Checkpoint) -> tuple[Plan, str]:
+    """Plan a request; gives the plan and the fingerprint. Writes nothing.
+
+    Raises:
+        RequestError: if the request cannot be carried out.
+    """
+    if not output.rstrip("/").endswith(".zarr"):
+        raise RequestError("the output's name", got=output, expected="a path or URI ending in .zarr")
+    fingerprint = request.fingerprint(checkpoint)
+    plan = make_plan(request, output, fingerprint, checkpoint.card.bands, _known_scenes(output))
+    return plan, fingerprint
+
+
+def carry_out(
+    plan: Plan,
+    fingerprint: str,
+    output: str,
+    checkpoint: Checkpoint,
+    runner: Runner,
+    *,
+    on_start: Callable[[ProgressLog], None] = lambda log: None,
+    **worker: Any,
+) -> Outcome:
+    """Create or resume the cube and run the tiles that are left.
+
+    Args:
+        plan: from `prepare`.
+        fingerprint: from `prepare`.
+        output: URI of the cube.
+        checkpoint: the networks; workers load them again from its URI.
+        runner: who does the work.
+        on_start: called with the progress log before the first tile.
+        worker: further fields of `Job`: readers, time_limit, threads, device.
+
+    Raises:
+        CubeError: if the output cannot be written.
+    """
+    begun, folder = time.monotonic(), run_folder(output)
+    cube = Cube(output) if plan.exists else _create(plan, fingerprint, output, checkpoint.card)
+    # the shipped weights lie elsewhere on every node; each finds its own
+    weights = None if checkpoint.uri == str(SHIPPED) else checkpoint.uri
+    job = Job(request=plan.request, output=output, scenes=f"{folder}/scenes.gz", checkpoint=weights, **worker)
+    ledger = Ledger.of(plan.todo)
+    log = ProgressLog(f"{folder}/progress.json", ledger, plan.counts)
+    on_start(log)
+
+    def on_quarantine(task: TileTask, reason: str) -> None:
+        cube.finish(task, Status.FAILED, {"reason": reason, "tries": ledger.faults[task]})
+
+    state = "failed"
+    try:
+        runner(job, ledger, on_report=log.report, on_quarantine=on_quarantine, on_tick=log.tick)
+        state = "incomplete" if ledger.quarantined else "complete"
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    finally:
+        log.close(state)
+    return Outcome(cube, ledger.quarantined, time.monotonic() - begun, log.state(state)["this_run"]["chips"])
+
+
+def _create(plan: Plan, fingerprint: str, output: str, card: Card) -> Cube:
+    folder = run_folder(output)
+    fs, path = fsspec.core.url_to_fs(folder)
+    fs.makedirs(path, exist_ok=True)
+    save_scenes(f"{folder}/scenes.gz", plan.scenes)
+    cube = create_cube(output, plan.request.spec(card), fingerprint, describe(plan.request, card))
+    if (plan.statuses == Status.OUTSIDE).any():
+        cube.mark(np.where(plan.statuses == Status.OUTSIDE, plan.statuses, 0).astype(np.uint8))
+    return cube
+
+
+def describe(request: MapRequest, card: Card) -> dict[str, Any]:
+    """The cube's own account of how it was made: root attributes besides the geographic ones."""
+    return {
+        "title": "What makes land look natural: attribution from maximised and minimised Sentinel-2 chips",
+        "institution": "made with SpacEX",
+        "source": f"Sentinel-2 Level-2A through STAC ({request.catalogue}); contains modified Copernicus Sentinel data",
+        "references": "Emam, Stomberg & Roscher 2024, IEEE GRSL; Sundararajan et al. 2017 (path attribution)",
+        "spacex_code": code_digest(),
+        "request": request.model_dump(mode="json"),
+        "checkpoint": card.model_dump(mode="json", exclude={"metrics", "training"}),
+    }
+
+
+def _known_scenes(output: str) -> Scenes | None:
+    uri = f"{run_folder(output)}/scenes.gz"
+    fs, path = fsspec.core.url_to_fs(uri)
+    try:
+        return load_scenes(uri) if fs.exists(path) else None
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise RequestError(
+            f"the scene list of an earlier run is damaged: {uri}",
+            got=f"{type(error).__name__}: {error}",
+            do="Remove it; the catalogue will be asked again.",
+        ) from error

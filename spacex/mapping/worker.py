@@ -1,0 +1,138 @@
+"""What a worker needs to turn tile names into tiles: where pixels come from, where they go, and the networks."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+import numpy as np
+from numpy.typing import NDArray
+
+from spacex.attribution.patterns import Patterns
+from spacex.checkpoint import load_checkpoint
+from spacex.grid import Window
+from spacex.mapping.cube import Cube, Status, TileMaps, TileTask
+from spacex.mapping.request import MapRequest, core_window, display_bands
+from spacex.mapping.tile import Pipeline, TileInput
+from spacex.sentinel2.catalogue import get_catalogue
+from spacex.sentinel2.composite import read_composite
+from spacex.sentinel2.scenes import Scene, SceneIndex
+from spacex.settings import Settings
+
+Scenes = Sequence[Sequence[Scene]]
+"""The scenes of every time step."""
+
+
+class Job(Settings):
+    """A mapping job as it travels to the workers: names and settings, no pixels and no weights."""
+
+    request: MapRequest
+    output: str
+    """URI of the cube, already created."""
+    scenes: str
+    """URI of the scene list (`save_scenes`)."""
+    checkpoint: str | None = None
+    """Folder or URI; None for the weights that ship."""
+    readers: int = 2
+    """Tiles read ahead at the same time."""
+    time_limit: float = 900.0
+    """Seconds a tile's read may take."""
+    threads: int | None = None
+    """Threads of the network; None leaves them as they are."""
+    device: str = "cpu"
+    """Where the networks run."""
+
+
+@dataclass
+class SceneSource:
+    """Reads tiles as composites of the scenes that touch them."""
+
+    request: MapRequest
+    bands: tuple[str, ...]
+    scenes: Scenes
+
+    def __post_init__(self) -> None:
+        self._catalogue = get_catalogue(
+            self.request.catalogue, self.request.stac_url or "offline:", self.request.collection
+        )
+        self._indices = [SceneIndex(step, self.request.crs) for step in self.scenes]
+
+    def read(self, task: TileTask) -> TileInput:
+        """Read the part of a tile that lies in the area, with its halo."""
+        region = self.request.region
+        core = core_window(region, region.tiling.window(task.row, task.col))
+        around = core.pad(self.request.chips.halo)
+        geobox = region.grid.geobox(around)
+        found = read_composite(
+            self._indices[task.time].touching(geobox),
+            geobox,
+            self.bands,
+            self._catalogue,
+            self.request.composite,
+        )
+        return TileInput(core, around, found.reflectance, found.observations, list(found.uses))
+
+
+class CubeSink:
+    """Writes tiles into the cube, masked to the area."""
+
+    def __init__(self, cube: Cube, request: MapRequest) -> None:
+        self._cube, self._region = cube, request.region
+
+    def write(self, task: TileTask, tile: TileMaps) -> None:
+        """Put the data safely down."""
+        self._cube.write(task, tile)
+
+    def finish(self, task: TileTask, status: Status, provenance: dict[str, Any]) -> None:
+        """Record provenance, then status."""
+        self._cube.finish(task, status, provenance)
+
+    def window(self, task: TileTask) -> Window:
+        """The pixels the task owns."""
+        return self._cube.window(task)
+
+    def inside(self, window: Window) -> NDArray[np.bool_]:
+        """Pixels of the window in the area asked for."""
+        return self._region.inside(window)
+
+
+def open_pipeline(job: Job) -> Pipeline:
+    """Load networks, scene list and cube: everything slow that happens once per worker."""
+    import torch
+
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    checkpoint = load_checkpoint(job.checkpoint)
+    card, chips = checkpoint.card, job.request.chips
+    return Pipeline(
+        SceneSource(job.request, card.bands, load_scenes(job.scenes)),
+        Patterns(checkpoint, chips.maps, job.request.path_steps, job.device),  # type: ignore[arg-type]
+        CubeSink(Cube(job.output), job.request),
+        chips,
+        display=[card.bands.index(band) for band in display_bands(card.bands)],
+        readers=job.readers,
+        time_limit=job.time_limit,
+    )
+
+
+def save_scenes(uri: str, scenes: Scenes) -> None:
+    """Keep the scene list beside the cube, so that a resumed run composites the very same scenes."""
+    lines = (json.dumps([step, scene.to_json()]) for step, found in enumerate(scenes) for scene in found)
+    text = "\n".join([json.dumps({"steps": len(scenes)}), *lines])
+    with fsspec.open(uri, "wb") as file:
+        file.write(gzip.compress(text.encode(), mtime=0))
+
+
+def load_scenes(uri: str) -> list[list[Scene]]:
+    """Read what `save_scenes` wrote."""
+    with fsspec.open(uri, "rb") as file:
+        head, *lines = gzip.decompress(file.read()).decode().splitlines()
+    scenes: list[list[Scene]] = [[] for _ in range(json.loads(head)["steps"])]
+    for line in lines:
+        step, record = json.loads(line)
+        scenes[step].append(Scene.from_json(record))
+    return scenes
