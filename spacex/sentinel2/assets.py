@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.session import DummySession, Session
@@ -38,11 +39,12 @@ GDAL_OPTIONS: dict[str, str] = {
     "GDAL_HTTP_TIMEOUT": "120",
     "GDAL_HTTP_LOW_SPEED_TIME": "20",  # a stalled transfer is given up, so that no reader hangs for ever
     "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
-    # GDAL remembers that a file could not be opened, and a retry in this process would fail without asking
-    # (rasterio issue 2119); each file is opened once per tile, so nothing is lost by forgetting it
-    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsiaz/:/vsigs/",
 }
 """GDAL configuration for reading; a variable of that name in the environment wins."""
+
+
+FAULTS = (RasterioError, CPLE_BaseError, OSError)
+"""What reading a file can raise; network errors of signing are OSErrors too."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,14 @@ def open_asset(scene: Scene, key: str, catalogue: Catalogue) -> Iterator[Raster]
         key: asset key.
         catalogue: how links are signed and which store they are in.
     """
-    href = scene.item["assets"][key]["href"]
+    href = url = scene.item["assets"][key]["href"]
+    session = _session(catalogue, href)
     try:
-        with (
-            rasterio.Env(session=_session(catalogue, href), **_options()),
-            rasterio.open(catalogue.sign(href), sharing=False) as source,
-        ):
+        url = catalogue.sign(href)
+        with rasterio.Env(session=session, **_options()), rasterio.open(url, sharing=False) as source:
             yield _raster(source, scene, key)
-    except (RasterioError, rasterio._err.CPLE_BaseError, OSError) as error:
+    except FAULTS as error:
+        _forget(url, session)
         raise TileError(
             f"cannot read asset {key} of {scene.id}", got=f"{_scrub(str(error))} for {_scrub(href)}",
             do="It is tried again; if it stays, the file is missing or damaged at its host.",
@@ -132,6 +134,17 @@ def _refuse(scene: Scene, key: str, expected: object, got: object) -> None:
 
 def _options() -> dict[str, str]:
     return {name: value for name, value in GDAL_OPTIONS.items() if name not in os.environ}
+
+
+def _forget(url: str, session: Session | None) -> None:
+    """Makes GDAL ask the server again next time.
+
+    GDAL remembers that a file could not be opened, or what it held, for the life of the process, so a retry
+    fails without asking (rasterio issue 2119). Closing a file opened as "not cached" drops what is known of it.
+    """
+    options = {**_options(), "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsiaz/:/vsigs/"}
+    with suppress(*FAULTS), rasterio.Env(session=session, **options), rasterio.open(url, sharing=False):
+        pass
 
 
 def _session(catalogue: Catalogue, href: str) -> Session | None:

@@ -207,17 +207,17 @@ def search(
     return newest_processing(_scenes(catalogue, clear, wanted, needed))
 
 
-def _scenes(
-    catalogue: Catalogue, items: list[dict[str, Any]], wanted: list[str], needed: list[str]
-) -> list[Scene]:
+def _scenes(catalogue: Catalogue, items: list[dict[str, Any]], wanted: list[str], needed: list[str]) -> list[Scene]:
     required = [*needed, catalogue.scl]
     complete = [item for item in items if all(key in item["assets"] for key in required)]
     if not complete:
         missing = [key for key in required if key not in items[0]["assets"]]
         raise CatalogueError(
             f"the items of {catalogue.name} lack assets",
-            got=f"{items[0]['id']} without {', '.join(missing)}", expected=", ".join(required), do="Check --catalogue, --collection and the checkpoint's bands.",
-        )  # fmt: skip
+            got=f"{items[0]['id']} without {', '.join(missing)}",
+            expected=", ".join(required),
+            do="Check --catalogue, --collection and the checkpoint's bands.",
+        )
     for item in items:
         if len(complete) < len(items) and not all(key in item["assets"] for key in required):
             log.warning("left out %s: it lacks one of the assets %s", item["id"], ", ".join(required))
@@ -250,11 +250,11 @@ def _items(
 
 def _check_collection(client: Client, catalogue: Catalogue) -> None:
     # most servers answer a search in a collection they do not have with zero items
-    known = [collection.id for collection in client.get_collections()]
-    if catalogue.collection not in known:
+    if client.get_collection(catalogue.collection) is None:
+        known = sorted(collection.id for collection in client.get_collections())
         raise CatalogueError(
             f"the catalogue at {catalogue.url} has no such collection", got=catalogue.collection,
-            expected=", ".join(sorted(known)[:20]) or "none at all", do="Give --collection.",
+            expected=", ".join(known[:20]) or "none at all", do="Give --collection.",
         )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ there, in the order (tile, newest processing, id).
   often classed so. Without them there would be holes exactly where nature is dark.
 - 7 (unclassified) stays in: lichen heath and bare fell often end there; thin haze too, which the median
   discards when most observations are clear.
-- 11 (snow) is out unless asked for: the classifier learned from July and August, and SCL mixes snow and cloud.
+- 11 (snow) is out unless asked for: the classifier learned from July and August, and SCL mixes it with cloud.
 - 3, 8, 9, 10 (cloud shadow, cloud, cirrus), 1 (defective) and 0 (no data) are out.
 - No buffer around clouds by default: the median bears their thin edges, and SCL mistakes bright mires for
   cloud, so that a buffer eats mires.
