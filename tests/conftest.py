@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -59,3 +61,24 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set SPACEX_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def stac_services() -> Iterator[Any]:
+    """A real STAC API (pgstac) and file server (nginx) over the real archive; see tests/services_stack.py.
+
+    ``stac_services.url("earth-search")`` is the address of that catalogue's API, for any of the four styles.
+    """
+    path = Path(__file__).with_name("services_stack.py")
+    spec = importlib.util.spec_from_file_location("services_stack", path)
+    assert spec is not None
+    assert spec.loader is not None
+    stack = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(stack)
+    if reason := stack.missing():
+        pytest.skip(reason)
+    archive = stack.shared_archive()
+    if archive is None:
+        pytest.skip("the real archive is absent (SPACEX_TEST_DATA, or ../shared/data)")
+    with stack.Stack(archive) as services:
+        yield services

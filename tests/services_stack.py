@@ -1,0 +1,209 @@
+"""A real STAC API and a real file server on this machine: PostgreSQL with pgstac, stac-fastapi, nginx.
+
+Everything lives in one temporary folder, on free ports of 127.0.0.1, and is stopped in reverse order of
+starting, also when starting fails half-way. Each catalogue gets a database and an API of its own, because
+three of them call different items by the same collection id. Measured: 5 s to start, 3 s per catalogue.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+POSTGRES = Path("/usr/lib/postgresql/15/bin")
+POSTGIS = Path("/usr/share/postgresql/15/extension/postgis.control")
+
+
+def missing() -> str | None:
+    """What this machine lacks to run the stack; None if nothing."""
+    if not (POSTGRES / "initdb").exists() or not POSTGIS.exists():
+        return "PostgreSQL 15 with PostGIS is not installed (.ci/run installs it)"
+    if shutil.which("nginx") is None and not Path("/usr/sbin/nginx").exists():
+        return "nginx is not installed (.ci/run installs it)"
+    if os.geteuid() == 0 and not _has_postgres_user():
+        return "running as root without a user postgres: PostgreSQL refuses to run as root"
+    return None
+
+
+def _has_postgres_user() -> bool:
+    try:
+        pwd.getpwnam("postgres")
+    except KeyError:
+        return False
+    return True
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Stack:
+    """One PostgreSQL server, one nginx, and one STAC API per catalogue that is asked for.
+
+    Args:
+        archive: folder with `catalogues/<name>/{collection,items}.json` and the files their links name;
+            nginx serves it at :attr:`files_url`.
+    """
+
+    def __init__(self, archive: Path) -> None:
+        self.archive, self._down, self._urls = archive, ExitStack(), dict[str, str]()
+        # under /tmp and short: a socket's path may have 107 characters, and postgres must reach it
+        self.folder = Path(tempfile.mkdtemp(prefix="sx"))
+        self.folder.chmod(0o755)
+        self._down.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self.log = self.folder / "log"
+        self.files_url, self._database_port = f"http://127.0.0.1:{free_port()}", free_port()
+
+    def __enter__(self) -> Stack:
+        try:
+            self._start_nginx()
+            self._start_postgres()
+        except BaseException:
+            self._down.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._down.close()
+
+    def url(self, name: str) -> str:
+        """Address of the STAC API of one of the archive's catalogues, started when first asked for."""
+        if name not in self._urls:
+            self.load(name, *catalogue_json(self.archive, name, self.files_url))
+        return self._urls[name]
+
+    def load(self, name: str, collection: dict[str, Any], items: list[dict[str, Any]]) -> str:
+        """Loads a collection and its items into a database of their own and serves it.
+
+        Returns:
+            The address of its STAC API.
+        """
+        database = name.replace("-", "_")
+        environment = self._environment(database)
+        self._as_postgres("createdb", "-h", "127.0.0.1", "-p", str(self._database_port), "-U", "postgres", "-T",
+                          "pgstac_template", database)  # fmt: skip
+        for table, rows in (("collections", [collection]), ("items", items)):
+            path = self.folder / f"{database}.{table}.ndjson"
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            self._run(_tool("pypgstac"), "load", table, str(path), "--method", "insert_ignore", env=environment)
+        self._urls[name] = self._serve(environment)
+        return self._urls[name]
+
+    def _start_nginx(self) -> None:
+        port = self.files_url.rsplit(":", 1)[1]
+        folder, user = self.folder / "nginx", "user root;" if os.geteuid() == 0 else ""
+        folder.mkdir()
+        (folder / "conf").write_text(
+            f"{user} daemon off; pid {folder}/pid; error_log {folder}/error; events {{}}\n"
+            f"http {{ access_log {folder}/access; client_body_temp_path {folder}; proxy_temp_path {folder};"
+            f" fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};\n"
+            f" server {{ listen 127.0.0.1:{port}; root {self.archive}; }} }}\n"
+        )
+        nginx = shutil.which("nginx") or "/usr/sbin/nginx"
+        self._spawn([nginx, "-c", str(folder / "conf"), "-e", str(folder / "error")])
+        _await_http(self.files_url, self.log)
+
+    def _start_postgres(self) -> None:
+        data, port = self.folder / "pg", str(self._database_port)
+        data.mkdir()
+        if os.geteuid() == 0:
+            shutil.chown(data, "postgres")
+        self._as_postgres("initdb", "-D", str(data), "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-U", "postgres")
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -k {data} -c fsync=off -c full_page_writes=off"
+        stop = ("pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
+        self._down.callback(self._as_postgres, *stop, check=False)
+        # -l: the server must not inherit our output, or whoever reads it would wait for the server to end
+        self._as_postgres("pg_ctl", "-D", str(data), "-l", str(data / "log"), "-w", "-o", options, "start")
+        self._as_postgres("createdb", "-h", "127.0.0.1", "-p", port, "-U", "postgres", "pgstac_template")
+        self._run(_tool("pypgstac"), "migrate", env=self._environment("pgstac_template"))
+
+    def _serve(self, environment: dict[str, str]) -> str:
+        port = free_port()
+        application = "stac_fastapi.pgstac.app:create_app"
+        self._spawn([sys.executable, "-m", "uvicorn", application, "--factory", "--port", str(port), "--log-level",
+                     "warning"], environment)  # fmt: skip
+        url = f"http://127.0.0.1:{port}"
+        _await_http(f"{url}/_mgmt/ping", self.log)
+        return url
+
+    def _environment(self, database: str) -> dict[str, str]:
+        access = {"PGHOST": "127.0.0.1", "PGPORT": str(self._database_port), "PGUSER": "postgres", "PGPASSWORD": "x"}
+        return {**os.environ, **access, "PGDATABASE": database, "DB_MIN_CONN_SIZE": "1", "DB_MAX_CONN_SIZE": "2"}
+
+    def _as_postgres(self, tool: str, *arguments: str, check: bool = True) -> None:
+        user = "postgres" if os.geteuid() == 0 else None
+        self._run(str(POSTGRES / tool), *arguments, user=user, check=check)
+
+    def _run(
+        self, *command: str, env: dict[str, str] | None = None, user: str | None = None, check: bool = True
+    ) -> None:
+        with self.log.open("ab") as log:
+            done = subprocess.run(command, env=env, user=user, cwd="/tmp", stdout=log, stderr=log, timeout=120)
+        if check and done.returncode:
+            raise RuntimeError(f"{' '.join(command)} failed:\n{self.log.read_text()[-2000:]}")
+
+    def _spawn(self, command: list[str], env: dict[str, str] | None = None) -> None:
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(command, env=env, cwd="/tmp", stdout=log, stderr=log)
+        self._down.callback(_stop, process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(3)
+    except subprocess.TimeoutExpired:  # uvicorn waits for clients that keep their connection
+        process.kill()
+        process.wait(10)
+
+
+def _tool(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def _await_http(url: str, log: Path, seconds: float = 30.0) -> None:
+    """Waits until somebody answers at `url`, whatever the answer."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{url} did not come up:\n{log.read_text()[-2000:]}") from None
+            time.sleep(0.05)
+
+
+def shared_archive() -> Path | None:
+    """The real archive described in four catalogue styles; None where it is absent."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    archive = Path(os.environ.get("SPACEX_TEST_DATA") or beside) / "archive"
+    return archive if (archive / "catalogues").is_dir() else None
+
+
+def catalogue_json(archive: Path, name: str, base: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Collection and items of one style, with `{base}` in links replaced."""
+    folder = archive / "catalogues" / name
+    collection = json.loads((folder / "collection.json").read_text())
+    items = json.loads((folder / "items.json").read_text().replace("{base}", base))["features"]
+    return collection, items
