@@ -1,0 +1,73 @@
+"""The same pixel gets the same answer, whatever was asked around it: design rule 1."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from spacex.runners.local import run_local
+
+MAPS = ("attribution", "path_attribution", "naturalness", "observations")
+
+
+def open_cube(path):
+    return xr.open_zarr(path, chunks=None, mask_and_scale=False).load()
+
+
+@pytest.fixture(scope="module")
+def whole(make_request, map_offline, tmp_path_factory):
+    """The region as one tile."""
+    path = tmp_path_factory.mktemp("whole") / "whole.zarr"
+    outcome = map_offline(make_request(tile_size=1024), path)
+    assert outcome.complete
+    return open_cube(path)
+
+
+def assert_same(got, expected):
+    for name in MAPS:
+        np.testing.assert_array_equal(got[name].values, expected[name].values, err_msg=name)
+
+
+def test_the_reference_is_not_empty(whole):
+    for name in ("attribution", "path_attribution"):
+        values = whole[name].values
+        assert np.isfinite(values).mean() > 0.5
+        assert np.nanstd(values) > 0
+    # two zones on the same day are one observation; the days' clouds differ, so counts do too
+    assert set(np.unique(whole.observations)) == {0, 1, 2, 3}
+    assert (whole.status == 1).all()
+
+
+def test_many_tiles_in_another_order_equal_one_tile(whole, make_request, map_offline, tmp_path):
+    def backwards(job, ledger, **callbacks):
+        ledger.todo.reverse()
+        run_local(job, ledger, **callbacks)
+
+    map_offline(make_request(tile_size=512), tmp_path / "tiles.zarr", backwards)
+    tiles = open_cube(tmp_path / "tiles.zarr")
+    assert tiles.status.size > 1
+    assert_same(tiles, whole)
+
+
+def test_a_crop_of_the_request_is_a_crop_of_the_map(whole, make_request, map_offline, tmp_path):
+    small = make_request(box=(23.96, 67.965, 24.03, 67.985))
+    map_offline(small, tmp_path / "crop.zarr")
+    crop = open_cube(tmp_path / "crop.zarr")
+    inside = small.region.inside(small.region.extent)
+    expected = whole.sel(x=crop.x, y=crop.y)
+    assert inside.sum() > 10_000
+    for name in MAPS:
+        np.testing.assert_array_equal(
+            crop[name].values[0][inside], expected[name].values[0][inside], err_msg=name
+        )
+        blank = crop[name].values[0][~inside]
+        assert np.isnan(blank).all() if blank.dtype.kind == "f" else (blank == 0).all()
+
+
+def test_other_batches_differ_by_no_more_than_rounding(whole, make_request, map_offline, tmp_path, tiny_checkpoint):
+    from spacex.mapping.request import chip_settings
+
+    chips = chip_settings(tiny_checkpoint.card, ("attribution", "path_attribution"), batch=3)
+    map_offline(make_request(chips=chips), tmp_path / "batch.zarr")
+    other = open_cube(tmp_path / "batch.zarr")
+    for name in MAPS[:2]:
+        np.testing.assert_allclose(other[name].values, whole[name].values, rtol=2e-3, atol=1e-6)
