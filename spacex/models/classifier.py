@@ -35,7 +35,7 @@ class ClassifierSettings(Settings):
     """How often the U-Net halves the picture."""
     pool: Literal["average", "max"] = "average"
     """How it halves. The textbook U-Net takes the maximum; DeepLIFT's rescale rule needs the average."""
-    up_kernel: Literal[0, 1, 2, 3] = 0
+    up_kernel: Literal[0, 1, 3] = 0
     """Side of a convolution that halves the channels after upsampling; 0: none. For imported weights."""
     chip_size: int = Field(default=CHIP, ge=64)
     """Side of a chip in pixels; the head's first linear layer depends on it."""
@@ -109,8 +109,7 @@ class UNet(nn.Module):
         ends = [settings.bands, *widths]
         self.encoders = nn.ModuleList(_block(a, b) for a, b in pairwise(ends))
         self.decoders = nn.ModuleList(
-            _Up(deep, fine, settings.up_kernel)
-            for deep, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
+            _Up(deep, fine, settings.up_kernel) for deep, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.last = nn.Conv2d(settings.base, settings.maps, 1)
         self.activation = nn.Tanh()
@@ -134,8 +133,7 @@ class _Up(nn.Module):
     def __init__(self, deep: int, fine: int, kernel: int) -> None:
         super().__init__()
         self.upsample = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-        # an even kernel needs one pixel more on one side only
-        self.reduce = nn.Conv2d(deep, fine, kernel, padding="same") if kernel else nn.Identity()
+        self.reduce = nn.Conv2d(deep, fine, kernel, padding=kernel // 2) if kernel else nn.Identity()
         self.convolve = _block((fine if kernel else deep) + fine, fine)
 
     def forward(self, deep: Tensor, fine: Tensor) -> Tensor:
@@ -145,9 +143,7 @@ class _Up(nn.Module):
 
 def _block(bands: int, channels: int) -> nn.Sequential:
     # no bias: batch norm would subtract it again
-    return nn.Sequential(
-        nn.Conv2d(bands, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
-    )
+    return nn.Sequential(nn.Conv2d(bands, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
 
 
 def _head(settings: ClassifierSettings) -> nn.Sequential:

@@ -67,9 +67,7 @@ class Generator(nn.Module):
         self.settings = settings or GeneratorSettings()
         self.body = _body(self.settings)
         stem = self.settings.stem
-        self.last = nn.Conv2d(
-            self.settings.base, self.settings.bands, stem, padding=stem // 2, padding_mode="reflect"
-        )
+        self.last = nn.Conv2d(self.settings.base, self.settings.bands, stem, padding=stem // 2, padding_mode="reflect")
         self._initialise()
 
     def forward(self, u: Tensor) -> Tensor:
@@ -149,17 +147,13 @@ def _body(settings: GeneratorSettings) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _layer(
-    channels: int, out: int, kernel: int, settings: GeneratorSettings, stride: int = 1
-) -> list[nn.Module]:
+def _layer(channels: int, out: int, kernel: int, settings: GeneratorSettings, stride: int = 1) -> list[nn.Module]:
     convolution = _convolution(channels, out, kernel, settings, stride)
     norm = [] if settings.norm == "none" else [_norm(out, settings)]
     return [convolution, *norm, _activation(settings)]
 
 
-def _convolution(
-    channels: int, out: int, kernel: int, settings: GeneratorSettings, stride: int = 1
-) -> nn.Conv2d:
+def _convolution(channels: int, out: int, kernel: int, settings: GeneratorSettings, stride: int = 1) -> nn.Conv2d:
     # instance norm subtracts any bias again
     return nn.Conv2d(
         channels,
