@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Literal
 
@@ -64,13 +64,17 @@ def learn_classifier(run: ClassifierRun, team: Team = ALONE) -> Iterator[Epoch]:
         epochs=run.recipe.epochs,
         step=lambda epoch, x, label: learner.step(x, label),
         validate=lambda: _flat(measure(splits["val"])),
-        finish=lambda: _finish(run, learner, scaling, splits, {n: measure(s) for n, s in splits.items()}),
+        finish=lambda seconds: _finish(run, learner, scaling, splits, _each(measure, splits), seconds),
     ).follow()
 
 
 def _measured(learner: ClassifierLearner, batch: int, team: Team, chips: Split) -> dict[str, Any]:
     read = portions(chips.dataset, chips.all, batch, team)
     return measure_classifier(learner.result(), learner.scaling, read, team)
+
+
+def _each(measure: Callable[[Split], dict[str, Any]], splits: dict[Any, Split]) -> dict[Any, dict[str, Any]]:
+    return {name: measure(split) for name, split in splits.items()}
 
 
 def _flat(measured: dict[str, Any]) -> dict[str, float]:
@@ -83,6 +87,7 @@ def _finish(
     scaling: Scaling,
     splits: dict[Any, Split],
     metrics: dict[Any, dict[str, Any]],
+    seconds: float,
 ) -> None:
     if not learner.team.leads:
         return
@@ -93,7 +98,7 @@ def _finish(
         classifier=run.network.model_copy(update={"bands": len(run.source.bands)}),
         data=described(run, splits),
         metrics=metrics,
-        training=told(run),
+        training=told(run, seconds),
         intended_use=INTENDED,
         limits=LIMITS + (SYNTHETIC if run.source.root == "demo" else ""),
     )
@@ -113,7 +118,8 @@ def described(run: Run, splits: dict[Any, Split]) -> dict[str, Any]:
     }
 
 
-def told(run: Run) -> dict[str, Any]:
-    """The run's settings for the card, without this machine's folders."""
+def told(run: Run, seconds: float) -> dict[str, Any]:
+    """The run's settings for the card, without this machine's folders, and how long it took."""
     plain = run.model_dump(mode="json", exclude={"output", "source", "readers", "pictures_every"})
-    return {key: value for key, value in plain.items() if key not in ("classifier", "further")}
+    kept = {key: value for key, value in plain.items() if key not in ("classifier", "further")}
+    return {**kept, "seconds": round(seconds, 1)}

@@ -255,9 +255,8 @@ class PatternLearner:
         return self.task.scaling.standardise(x).contiguous(memory_format=torch.channels_last)
 
     def _average(self, network: nn.Module) -> AveragedModel:
-        return AveragedModel(
-            network, self.team.device, get_ema_multi_avg_fn(self.preset.average), use_buffers=True
-        )
+        mean = get_ema_multi_avg_fn(self.preset.average)  # type: ignore[no-untyped-call]
+        return AveragedModel(network, self.team.device, multi_avg_fn=mean, use_buffers=True)
 
     def _optimiser(self, name: str) -> torch.optim.Adam:
         rate = self.preset.discriminator_rate if name.startswith("discriminator") else self.preset.rate

@@ -13,7 +13,6 @@ would make a GPU wait. A remote run logs to a temporary folder that is copied af
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,8 +24,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-log = logging.getLogger("spacex.training")
 
 BLOCK = 20
 """Steps whose numbers are fetched from the device together."""
@@ -111,8 +108,7 @@ class Logbook:
         self.board.add_image("chips", image, step, dataformats="HWC")  # type: ignore[no-untyped-call]
 
     def warn(self, message: str) -> None:
-        """Say that something is wrong with the run."""
-        log.warning(message)
+        """Keep with the log that something is wrong with the run; whoever follows it says so."""
         if self.folder is not None:
             self.board.add_text("warning", message)  # type: ignore[no-untyped-call]
 

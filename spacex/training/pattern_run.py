@@ -67,7 +67,7 @@ def learn_patterns(run: PatternRun, team: Team = ALONE) -> Iterator[Epoch]:
             *_parted(x, run.preset), activate=epoch >= run.preset.pretrain
         ),
         validate=measures.validate,
-        finish=lambda: _finish(run, learner, judges[0], splits, measures.all()),
+        finish=lambda seconds: _finish(run, learner, judges[0], splits, measures.all(), seconds),
         look=measures.look,
         worry=measures.worry,
     ).follow()
@@ -126,7 +126,7 @@ def _classifiers(run: PatternRun) -> list[Checkpoint]:
 def _task(run: PatternRun, judges: list[Checkpoint], train: Split, team: Team) -> Task:
     scaling, first = judges[0].card.scaling, team.place(judges[0].classifier)
     spread = scaling.std if run.preset.units == "sigma" else band_statistics(train, team).std
-    margin = run.preset.margin or typical_logit(first, scaling, train, team)
+    margin = run.preset.margin or max(1.0, typical_logit(first, scaling, train, team))
     return Task([judge.classifier for judge in judges], scaling, spread, margin)
 
 
@@ -151,6 +151,7 @@ def _finish(
     judge: Checkpoint,
     splits: dict[Any, Split],
     metrics: dict[str, dict[str, float]],
+    seconds: float,
 ) -> None:
     if not learner.team.leads:
         return
@@ -167,7 +168,7 @@ def _finish(
         data=described(run, splits),
         metrics={"classifier": judge.card.metrics, "patterns": metrics},
         training={
-            "patterns": {**told(run), "margin": learner.task.margin},
+            "patterns": {**told(run, seconds), "margin": learner.task.margin},
             "classifier": judge.card.training,
         },
         intended_use=INTENDED,

@@ -7,14 +7,56 @@ the values that were used.
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from collections.abc import Iterable
+from typing import Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from spacex.errors import RequestError
 from spacex.models.discriminator import DiscriminatorSettings
 from spacex.models.generator import GeneratorSettings
 from spacex.settings import Settings
 from spacex.training.losses import Adversary
+
+S = TypeVar("S", bound=Settings)
+
+
+def changed(settings: S, changes: Iterable[str]) -> S:
+    """A copy of any settings with some values replaced and checked.
+
+    Args:
+        settings: what to start from.
+        changes: ``name=value`` each, inner names with dots (``generator.base=16``), values JSON or text.
+
+    Raises:
+        RequestError: if a name is unknown or a value does not fit.
+    """
+    plain = settings.model_dump()
+    for change in changes:
+        name, _, text = change.partition("=")
+        *path, last = name.strip().split(".")
+        place = plain
+        for step in path:
+            place = place.get(step) or {}
+        if last not in place:
+            names = ", ".join(sorted(place)) or "no setting there"
+            raise RequestError(f"no setting {name!r}", got=change, expected=names)
+        place[last] = _value(text)
+    try:
+        return type(settings).model_validate(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RequestError(
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}", got=first["input"]
+        ) from error
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 class Weights(Settings):
@@ -41,7 +83,7 @@ class Preset(Settings):
     adversary: Adversary = "bce"
     activation: Literal["bce", "margin"]
     margin: float | None = Field(default=None, gt=0)
-    """Margin in logits; None takes the classifier's own mean |logit| on the natural training chips."""
+    """Margin in logits; None takes the classifier's mean |logit| on natural training chips, at least 1."""
     weights: Weights
     cycle_trains: Literal["both", "own"] = "both"
     """Eq. 6 writes L_max(w₊, w₋): a cycle trains both generators; ``own`` only the one it is named after."""

@@ -84,8 +84,8 @@ class Course:
     """(epoch from 0, chips, labels) to the step's numbers."""
     validate: Callable[[], dict[str, float]]
     """Figures on the validation split, the same on every worker."""
-    finish: Callable[[], None]
-    """Measures all splits and writes the checkpoint; called once, by all workers."""
+    finish: Callable[[float], None]
+    """Measures all splits and writes the checkpoint; called once, by all workers, with the seconds it took."""
     look: Callable[[Logbook, int], None] = lambda book, step: None
     """Draws a picture."""
     worry: Callable[[int, dict[str, float]], str | None] = lambda epoch, metrics: None
@@ -94,20 +94,23 @@ class Course:
     def follow(self) -> Iterator[Epoch]:
         """Resume, train, save after every epoch, and write the checkpoint at the end."""
         store = RunStore(self.run.output, self.team)
-        done = 0
+        done, seconds = 0, 0.0
         if (saved := store.load()) is not None:
             done, state = saved
-            self.learner.load_state_dict(state)
+            seconds = state["seconds"]
+            self.learner.load_state_dict(state["learner"])
         place = self.run.output if self.team.leads else None
         if done < self.epochs:
             with Logbook(place, self.learner.step_number) as book:
                 for number in range(done, self.epochs):
-                    yield self._epoch(number, store, book)
+                    epoch = self._epoch(number, store, book, seconds)
+                    seconds += epoch.seconds
+                    yield epoch
         if done < self.epochs or not finished(self.run.output):
-            self.finish()
+            self.finish(seconds)
         self.team.wait()
 
-    def _epoch(self, number: int, store: RunStore, book: Logbook) -> Epoch:
+    def _epoch(self, number: int, store: RunStore, book: Logbook, before: float) -> Epoch:
         start = time.perf_counter()
         for x, label in self.feed.epoch(number):
             values = self.step(number, x, label)
@@ -120,7 +123,8 @@ class Course:
         warning = self.worry(number, metrics)
         if warning is not None:
             book.warn(warning)
-        store.save(number + 1, self.learner.state_dict())
+        seconds = before + time.perf_counter() - start
+        store.save(number + 1, {"learner": self.learner.state_dict(), "seconds": seconds})
         book.epoch(number + 1, metrics)
         return Epoch(number + 1, self.epochs, metrics, time.perf_counter() - start, warning)
 

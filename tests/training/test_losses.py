@@ -1,0 +1,59 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spacex.training import losses
+
+LOGIT = st.floats(-8, 8)
+
+
+def test_similarity_and_cycle_by_hand():
+    x, changed = torch.zeros(1, 1, 2, 2), torch.tensor([[[[1.0, -3.0], [0.0, 0.0]]]])
+    assert losses.similarity(x, changed) == 1.0
+    assert losses.cycle(x, changed) == 1.0
+
+
+def test_discriminate_by_hand():
+    real, fake = torch.tensor([0.0]), torch.tensor([0.0])
+    assert losses.discriminate(real, fake).item() == pytest.approx(math.log(2))
+    assert losses.discriminate(real, fake, "least-squares").item() == 0.5 * (1 + 0)
+
+
+def test_fool_is_equation_4_as_printed():
+    patches = torch.tensor([0.5, 3.0])
+    assert losses.fool(patches, "least-squares").item() == pytest.approx(((0.5 - 1) ** 2 + (3 - 1) ** 2) / 2)
+
+
+@given(LOGIT)
+def test_activation_bce_is_the_cross_entropy_of_the_score(logit):
+    z = torch.tensor([logit], dtype=torch.float64)
+    score = torch.sigmoid(z).item()
+    assert losses.activation_bce(z, "raise").item() == pytest.approx(-math.log(score), rel=1e-5)
+    assert losses.activation_bce(z, "lower").item() == pytest.approx(-math.log(1 - score), rel=1e-3)
+
+
+@given(LOGIT, st.floats(0.5, 4))
+def test_margin_is_zero_beyond_it_and_linear_before(logit, margin):
+    z = torch.tensor([logit])
+    assert losses.activation_margin(z, "raise", margin).item() == pytest.approx(max(0, margin - logit), abs=1e-5)
+    assert losses.activation_margin(z, "lower", margin).item() == pytest.approx(max(0, margin + logit), abs=1e-5)
+
+
+def test_roughness_by_hand():
+    step = torch.zeros(1, 1, 4, 4)
+    step[..., 2:] = 1.0  # one of three column differences is 1, no row difference
+    assert losses.roughness(step).item() == pytest.approx(1 / 3)
+    assert losses.roughness(torch.ones(1, 2, 5, 5)).item() == 0
+
+
+@pytest.mark.parametrize("n", [1, 3, 8])
+def test_every_loss_is_a_mean(n):
+    x, changed = torch.rand(1, 2, 8, 8), torch.rand(1, 2, 8, 8)
+    z = torch.tensor([0.7])
+    many = x.repeat(n, 1, 1, 1), changed.repeat(n, 1, 1, 1)
+    assert losses.similarity(*many).item() == pytest.approx(losses.similarity(x, changed).item())
+    assert losses.activation_margin(z.repeat(n), "lower", 2).item() == pytest.approx(2.7)
+    assert losses.roughness(many[0]).item() == pytest.approx(losses.roughness(x).item())

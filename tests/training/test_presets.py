@@ -1,0 +1,51 @@
+import pytest
+
+from spacex.errors import RequestError
+from spacex.models.discriminator import patch_size
+from spacex.training.presets import CLASS_DIFFERENCE, DELTA, PAPER, PRESETS, REPOSITORY, changed
+
+
+def test_paper_has_the_published_numbers():
+    weights = PAPER.weights
+    assert (weights.similarity, weights.cycle, weights.adversary, weights.activation) == (1, 1, 1, 0.3)
+    assert (PAPER.generator.downs, PAPER.generator.blocks, PAPER.generator.form) == (3, 12, "direct")
+    assert patch_size(PAPER.discriminator) == 70
+    assert PAPER.betas == (0.5, 0.999)
+    assert PAPER.pretrain > 0
+    assert PAPER.domain == "single"
+
+
+def test_repository_has_the_published_code_s_numbers():
+    weights = REPOSITORY.weights
+    assert (weights.similarity, weights.cycle, weights.adversary, weights.activation) == (13, 5, 1, 5)
+    assert (REPOSITORY.generator.blocks, REPOSITORY.generator.downs, REPOSITORY.batch) == (9, 2, 3)
+    assert REPOSITORY.adversary == "least-squares"
+
+
+def test_delta_has_no_normalisation_and_no_adversary():
+    assert DELTA.generator.norm == "none"
+    assert DELTA.discriminator is None
+    assert DELTA.units == "sigma"
+
+
+def test_class_difference_warns_and_is_nobody_s_default():
+    assert "not what the classifier uses" in CLASS_DIFFERENCE.note
+    assert CLASS_DIFFERENCE.domain == "class"
+    assert all(preset.domain == "single" for name, preset in PRESETS.items() if name != "class-difference")
+
+
+def test_presets_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        DELTA.batch = 3
+
+
+def test_changed_replaces_inner_values_and_leaves_the_preset_alone():
+    other = changed(DELTA, ["generator.base=16", "epochs=3", "activation=bce"])
+    assert (other.generator.base, other.epochs, other.activation) == (16, 3, "bce")
+    assert DELTA.generator.base == 32
+
+
+@pytest.mark.parametrize("wrong", ["bogus=1", "generator.bogus=1", "epochs=0", "batch=many", "discriminator.base=4"])
+def test_changed_refuses_what_does_not_exist_or_fit(wrong):
+    with pytest.raises(RequestError):
+        changed(DELTA, [wrong])
