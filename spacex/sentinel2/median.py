@@ -32,7 +32,7 @@ def median(stack: NDArray[np.uint16]) -> tuple[NDArray[np.float32], NDArray[np.u
         none; and the number of observations (y, x).
     """
     n, shape = stack.shape[0], stack.shape[1:]
-    flat = stack.reshape(n, -1)
+    flat = stack.reshape(n, int(np.prod(shape)))
     value, count = np.empty(flat.shape[1], np.float32), np.empty(flat.shape[1], np.uint16)
     for start in range(0, flat.shape[1], BLOCK):
         part = slice(start, start + BLOCK)

@@ -1,0 +1,279 @@
+"""Composites against an oracle of plain rasterio, pyproj and numpy on tiny products."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import rasterio
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from spacex.errors import CatalogueError, TileError
+from spacex.grid import Grid, Window
+from spacex.sentinel2 import Catalogue, Composite, CompositeSettings, read_composite
+
+BANDS = ("B02", "B04")
+
+
+def oracle(products: Sequence, geobox: GeoBox, clear=(2, 4, 5, 6, 7)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Reflectance, observations, and where a source pixel's edge is too near to say which side is meant.
+
+    One observation per product: callers give products of different days.
+    """
+    a, (height, width) = geobox.transform, geobox.shape
+    x, y = np.meshgrid(a.c + (np.arange(width) + 0.5) * a.a, a.f + (np.arange(height) + 0.5) * a.e)
+    values, unsure = [], np.zeros((height, width), bool)
+    for product in products:
+        east, north = Transformer.from_crs("EPSG:3035", product.epsg, always_xy=True).transform(x, y)
+        across, down = (east - product.left) / 10, (product.top - north) / 10
+        unsure |= (abs(across - np.rint(across)) < 1e-3) | (abs(down - np.rint(down)) < 1e-3)
+        col, row = np.floor(across).astype(int), np.floor(down).astype(int)
+        layers = []
+        for band in BANDS:
+            with rasterio.open(product.paths[{"B02": "blue", "B04": "red"}[band]]) as source:
+                stored = source.read(1)
+            with rasterio.open(product.paths["scl"]) as source:
+                classes = source.read(1)
+            inside = (row >= 0) & (col >= 0) & (row < stored.shape[0]) & (col < stored.shape[1])
+            r, c = np.where(inside, row, 0), np.where(inside, col, 0)
+            dn, scl = stored[r, c].astype(float), classes[r // 2, c // 2]
+            good = inside & np.isin(scl, clear) & (dn > 0)
+            layers.append(np.where(good, np.maximum(dn + product.scene.offset.dn, 1) / 10000, np.nan))
+        values.append(layers)
+    stack = np.array(values)
+    seen = np.isfinite(stack).sum(axis=0).min(axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # pixels that nobody saw
+        middle = np.nanmedian(stack, axis=0)
+    return np.where(seen > 0, middle, np.nan), seen, unsure
+
+
+def same(result: Composite, expected: np.ndarray, seen: np.ndarray, unsure: np.ndarray) -> None:
+    assert unsure.mean() < 0.03
+    np.testing.assert_array_equal(result.observations[~unsure], seen[~unsure])
+    np.testing.assert_allclose(result.reflectance[:, ~unsure], expected[:, ~unsure], rtol=2e-7, atol=0)
+
+
+@pytest.fixture
+def products(write_product: Callable) -> list:
+    """Five days: both zones, both offset styles, one all cloud, one with an empty strip, one partly outside."""
+
+    def strip(shape, rng):
+        dn = rng.integers(1, 4000, size=shape).astype("u2")
+        dn[:, 20:45] = 0
+        return dn
+
+    raw = {"earthsearch:boa_offset_applied": False}
+    return [
+        write_product("S2B_34WED_20200703_0_L2A", 32634, seed=1, day="2020-07-03T10:00:00Z"),
+        write_product("S2B_35WMU_20200706_0_L2A", 32635, seed=2, day="2020-07-06T10:00:00Z", properties=raw),
+        write_product("S2B_34WED_20200709_0_L2A", 32634, seed=3, day="2020-07-09T10:00:00Z",
+                      scl=lambda shape, rng: np.full(shape, 9, "u1")),
+        write_product("S2B_35WMU_20200712_0_L2A", 32635, seed=4, day="2020-07-12T10:00:00Z", dn=strip),
+        write_product("S2B_34WED_20200715_0_L2A", 32634, seed=5, day="2020-07-15T10:00:00Z", shift=(31, 17),
+                      properties=raw),
+    ]  # fmt: skip
+
+
+def test_equals_plain_rasterio_and_numpy(products: list, geobox: GeoBox, catalogue: Catalogue) -> None:
+    result = read_composite([p.scene for p in products], geobox, BANDS, catalogue)
+    expected, seen, unsure = oracle(products, geobox)
+    same(result, expected, seen, unsure)
+    assert set(np.unique(seen)) >= {0, 1, 2, 3}  # the case is not trivial
+    assert result.reflectance.dtype == np.float32
+    assert result.observations.dtype == np.uint16
+
+
+def test_offsets_and_shares_are_recorded(products: list, geobox: GeoBox, catalogue: Catalogue) -> None:
+    uses = {use["id"]: use for use in read_composite([p.scene for p in products], geobox, BANDS, catalogue).uses}
+    assert [uses[p.scene.id]["offset_dn"] for p in products] == [0, -1000, 0, 0, -1000]
+    assert uses[products[2].scene.id]["clear_share"] == 0.0
+    assert 0.3 < uses[products[0].scene.id]["clear_share"] < 0.7
+    # 1 to 3999 DN minus 1000: a quarter falls to zero or below, and that is said (with enough pixels)
+    assert all("offset_reason" in use for use in uses.values())
+
+
+def test_order_and_threads_do_not_matter(products: list, geobox: GeoBox, catalogue: Catalogue) -> None:
+    scenes = [p.scene for p in products]
+    first = read_composite(scenes, geobox, BANDS, catalogue, threads=1)
+    for seed in range(5):
+        random.Random(seed).shuffle(scenes)
+        again = read_composite(scenes, geobox, BANDS, catalogue, threads=3)
+        np.testing.assert_array_equal(again.reflectance, first.reflectance)
+        np.testing.assert_array_equal(again.observations, first.observations)
+        assert again.uses == first.uses
+
+
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
+@pytest.mark.parametrize("buffer", [0, 3])
+def test_a_window_of_a_larger_read_is_the_smaller_read(
+    products: list, catalogue: Catalogue, geobox: GeoBox, resampling: str, buffer: int
+) -> None:
+    settings = CompositeSettings(resampling=resampling, cloud_buffer=buffer, clear_classes=(3, 4, 5, 6, 8))
+    scenes = [p.scene for p in products]
+    whole = read_composite(scenes, geobox, BANDS, catalogue, settings)
+    assert np.isfinite(whole.reflectance).any()
+    for rows, cols in (((0, 30), (0, 41)), ((13, 64), (29, 72)), ((5, 6), (7, 8))):
+        part = (slice(*rows), slice(*cols))
+        small = read_composite(scenes, geobox[part], BANDS, catalogue, settings)
+        np.testing.assert_array_equal(small.reflectance, whole.reflectance[:, *part])
+        np.testing.assert_array_equal(small.observations, whole.observations[part])
+
+
+def test_two_tiles_of_one_overpass_are_one_observation(
+    write_product: Callable, geobox: GeoBox, catalogue: Catalogue
+) -> None:
+    """The neighbour's pixels fill in where the first tile is cloudy, and never count twice."""
+    left_cloudy = write_product("S2B_34WED_20200703_0_L2A", 32634, seed=1, scl=lambda s, r: np.where(
+        np.arange(s[1]) < s[1] // 2, 9, 4).astype("u1") * np.ones(s, "u1"))  # fmt: skip
+    clear = write_product("S2B_35WMU_20200703_0_L2A", 32635, seed=2, scl=lambda s, r: np.full(s, 4, "u1"))
+    both = read_composite([clear.scene, left_cloudy.scene], geobox, BANDS, catalogue)
+    first = read_composite([left_cloudy.scene], geobox, BANDS, catalogue)
+    second = read_composite([clear.scene], geobox, BANDS, catalogue)
+    assert both.observations.max() == 1
+    expected = np.where(first.observations == 1, first.reflectance, second.reflectance)
+    np.testing.assert_array_equal(both.reflectance, expected)
+    assert 0.2 < np.mean(first.observations) < 0.8
+
+
+def test_all_clouds_and_no_scene_are_no_data(write_product: Callable, geobox: GeoBox, catalogue: Catalogue) -> None:
+    cloudy = write_product("a", scl=lambda shape, rng: np.full(shape, 8, "u1"))
+    elsewhere = write_product("b", shift=(3000, 0))
+    for scenes in ([cloudy.scene], [elsewhere.scene], []):
+        result = read_composite(scenes, geobox, BANDS, catalogue)
+        assert np.isnan(result.reflectance).all()
+        assert result.reflectance.shape == (2, *geobox.shape)
+        assert result.observations.max() == 0
+    assert result.uses == []
+
+
+def test_bands_are_not_read_where_nothing_is_clear(
+    write_product: Callable, geobox: GeoBox, catalogue: Catalogue
+) -> None:
+    cloudy = write_product("a", scl=lambda shape, rng: np.full(shape, 8, "u1"))
+    for band in BANDS:
+        cloudy.paths[{"B02": "blue", "B04": "red"}[band]].unlink()
+    assert read_composite([cloudy.scene], geobox, BANDS, catalogue).observations.max() == 0
+
+
+def test_snow_sun_and_minimum(write_product: Callable, geobox: GeoBox, catalogue: Catalogue) -> None:
+    snow = write_product("snow", scl=lambda shape, rng: np.full(shape, 11, "u1")).scene
+    low = write_product("low", properties={"view:sun_elevation": 12.0}, scl=lambda s, r: np.full(s, 4, "u1")).scene
+    unknown = write_product("what", properties={"view:sun_elevation": None}, scl=lambda s, r: np.full(s, 4, "u1")).scene
+
+    def seen(scene, **settings) -> int:
+        result = read_composite([scene], geobox, BANDS, catalogue, CompositeSettings(**settings))
+        assert np.isfinite(result.reflectance).any() == (result.observations.max() >= settings.get("min_observations", 1))
+        return int(result.observations.max())
+
+    assert (seen(snow), seen(snow, snow_is_clear=True)) == (0, 1)
+    assert (seen(low), seen(low, min_sun_elevation=0)) == (0, 1)
+    assert seen(unknown) == 1
+    assert seen(unknown, min_observations=2) == 1
+    left_out = read_composite([low], geobox, BANDS, catalogue).uses[0]
+    assert left_out["left_out"] == "sun at 12.0°, below 20°"
+
+
+def test_a_cloud_buffer_takes_the_disc_around_a_cloud(
+    write_product: Callable, geobox: GeoBox, catalogue: Catalogue
+) -> None:
+    def one_cloud(shape, rng):
+        scl = np.full(shape, 4, "u1")
+        scl[shape[0] // 2, shape[1] // 2] = 9
+        return scl
+
+    scene = write_product("a", scl=one_cloud).scene
+    lost = [
+        (read_composite([scene], geobox, BANDS, catalogue, CompositeSettings(cloud_buffer=n)).observations == 0).sum()
+        for n in (0, 1, 2)
+    ]
+    # discs of 1, 5 and 13 pixels of 20 m, that is 4 times as many of 10 m, to the resampling's rounding
+    assert lost == [pytest.approx(4, abs=2), pytest.approx(20, abs=5), pytest.approx(52, abs=8)]
+
+
+def test_bilinear_of_a_plane_is_the_plane(write_product: Callable, geobox: GeoBox, catalogue: Catalogue) -> None:
+    def plane(shape, rng):
+        return (2000 + 3 * np.arange(shape[1]) + 5 * np.arange(shape[0])[:, None]).astype("u2")
+
+    product = write_product("a", dn=plane, scl=lambda s, r: np.full(s, 4, "u1"))
+    result = read_composite([product.scene], geobox, BANDS, catalogue, CompositeSettings(resampling="bilinear"))
+    a, (height, width) = geobox.transform, geobox.shape
+    x, y = np.meshgrid(a.c + (np.arange(width) + 0.5) * a.a, a.f + (np.arange(height) + 0.5) * a.e)
+    east, north = Transformer.from_crs("EPSG:3035", product.epsg, always_xy=True).transform(x, y)
+    expected = 2000 + 3 * ((east - product.left) / 10 - 0.5) + 5 * ((product.top - north) / 10 - 0.5)
+    np.testing.assert_allclose(result.reflectance[0] * 10000, expected, atol=0.51)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("gone", "red"), ("truncated", "red"), ("shape", "shape"), ("values", "value 77"), ("crs", "EPSG:32635"),
+        ("float", "float32"), ("ground", "same ground"),
+    ],
+)  # fmt: skip
+def test_every_fault_is_an_error_that_names_the_file(
+    write_product: Callable, geobox: GeoBox, catalogue: Catalogue, fault: str, words: str
+) -> None:
+    product = write_product("S2B_34WED_20200703_0_L2A", scl=lambda s, r: np.full(s, 4, "u1"))
+    red, scl = product.paths["red"], product.paths["scl"]
+    assets = product.scene.item["assets"]
+    if fault == "gone":
+        red.unlink()
+    elif fault == "truncated":
+        red.write_bytes(red.read_bytes()[: red.stat().st_size * 2 // 3])
+    elif fault == "shape":
+        _rewrite(scl, lambda array, profile: (array[:-3, :-3], {}))
+    elif fault == "values":
+        _rewrite(scl, lambda array, profile: (array + np.uint8(73), {}))
+    elif fault == "crs":
+        _rewrite(red, lambda array, profile: (array, {"crs": "EPSG:32635"}))
+    elif fault == "float":
+        _rewrite(red, lambda array, profile: (array.astype("f4"), {"dtype": "float32"}))
+    elif fault == "ground":
+        _rewrite(red, lambda array, profile: (array[:-40], {}))
+        del assets["red"]["proj:shape"]
+    with pytest.raises(TileError) as caught:
+        read_composite([product.scene], geobox, BANDS, catalogue)
+    assert product.scene.id in str(caught.value)
+    assert words in str(caught.value)
+    assert ("scl" if fault in ("shape", "values") else "red") in str(caught.value)
+
+
+def _rewrite(path, change) -> None:
+    with rasterio.open(path) as source:
+        array, profile = source.read(1), source.profile
+    array, more = change(array, profile)
+    profile.update(height=array.shape[0], width=array.shape[1], **more)
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(array, 1)
+
+
+def test_a_band_the_catalogue_lacks_is_a_wrong_request(catalogue: Catalogue, geobox: GeoBox) -> None:
+    with pytest.raises(CatalogueError, match="B10"):
+        read_composite([], geobox, ["B10"], catalogue)
+
+
+def test_many_threads_at_once_give_what_one_gives(
+    products: list, catalogue: Catalogue, geobox: GeoBox
+) -> None:
+    scenes = [p.scene for p in products]
+    alone = read_composite(scenes, geobox, BANDS, catalogue, threads=1)
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: read_composite(scenes, geobox, BANDS, catalogue, threads=2), range(16)))
+    for result in results:
+        np.testing.assert_array_equal(result.reflectance, alone.reflectance)
+
+
+def test_a_grid_of_another_resolution_samples_its_own_pixel_centres(
+    write_product: Callable, catalogue: Catalogue, geobox: GeoBox
+) -> None:
+    product = write_product("a", scl=lambda s, r: np.full(s, 4, "u1"))
+    row, col = -round(geobox.transform.f / 20), round(geobox.transform.c / 20)
+    coarse = Grid(resolution=20.0).geobox(Window(row, col, 20, 20))
+    result = read_composite([product.scene], coarse, BANDS, catalogue)
+    same(result, *oracle([product], coarse))
