@@ -93,6 +93,7 @@ class Cube:
         found = read_attributes(uri)
         if found is None or "spacex_spec" not in found:
             raise CubeError(f"no SpacEX cube at {uri}", do="Run jobs/map_region.py with this --output first.")
+        self.attributes = found
         self.spec = CubeSpec.model_validate_json(found["spacex_spec"])
         self.fingerprint = str(found["fingerprint"])
         self.grid = Grid(self.spec.crs, self.spec.resolution)

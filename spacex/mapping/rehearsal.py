@@ -1,0 +1,124 @@
+"""A run without scenes and without networks: the fakes of `TileSource` and of the network.
+
+Everything else is real: tiles, chips, blending, the cube, the ledger, the runners. Tests and benchmarks rehearse
+thousands of tiles, and the mishaps of a cluster, in seconds; an operator can rehearse a region's bookkeeping
+before paying for it. They live here and not with the tests, so that Ray's workers can import them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spacex.attribution.patterns import ChipMaps
+from spacex.errors import TileError
+from spacex.grid import Window
+from spacex.mapping.cube import Cube, Status, TileTask
+from spacex.mapping.request import MapRequest, core_window
+from spacex.mapping.tile import Pipeline, TileInput, TileReport
+from spacex.mapping.worker import CubeSink, Job
+
+Array = NDArray[np.float32]
+FOREVER = 1e9
+"""Seconds a stalled read sleeps."""
+
+
+@dataclass(frozen=True)
+class Mishaps:
+    """What goes wrong in a rehearsal."""
+
+    seconds: float = 0.0
+    """Every read takes this long."""
+    poisoned: frozenset[TileTask] = frozenset()
+    """Tiles whose read fails."""
+    stalled: frozenset[TileTask] = frozenset()
+    """Tiles whose read never ends."""
+    deadly: frozenset[TileTask] = frozenset()
+    """Tiles whose read ends the worker's process, as a crash in a C library does."""
+
+
+@dataclass(frozen=True)
+class FakeSource:
+    """Reads ground that is a formula of the pixel's place on the global grid, so any tiling reads the same."""
+
+    request: MapRequest
+    bands: int = 3
+    mishaps: Mishaps = field(default_factory=Mishaps)
+
+    def read(self, task: TileTask) -> TileInput:
+        """The tile, or the mishap it is down for."""
+        self._suffer(task)
+        region = self.request.region
+        core = core_window(region, region.tiling.window(task.row, task.col))
+        around = core.pad(self.request.chips.halo)
+        reflectance = ground(around, self.bands, task.time)
+        observations = np.ones(around.shape, np.uint16)
+        return TileInput(core, around, reflectance, observations, [{"id": "rehearsal"}])
+
+    def _suffer(self, task: TileTask) -> None:
+        if self.mishaps.seconds:
+            time.sleep(self.mishaps.seconds)
+        if task in self.mishaps.deadly:
+            os._exit(1)
+        if task in self.mishaps.stalled:
+            time.sleep(FOREVER)
+        if task in self.mishaps.poisoned:
+            raise TileError("a poisoned tile", got=str(task))
+
+
+def ground(window: Window, bands: int, step: int = 0) -> Array:
+    """(bands, height, width) float32 reflectance in 0.02..0.22, without NaN: slanted waves of three lengths."""
+    rows = np.arange(window.row, window.stop_row, dtype=np.float64)[:, None]
+    cols = np.arange(window.col, window.stop_col, dtype=np.float64)[None, :]
+    planes = [np.sin(rows / (17 + band) + step) * np.cos(cols / (29 + band)) for band in range(bands)]
+    return (0.12 + 0.1 * np.stack(planes)).astype(np.float32)
+
+
+def fake_network(pixels: Array) -> ChipMaps:
+    """Two cheap maps and a score, which depend on the chip's pixels and on nothing else."""
+    mean = pixels.mean(axis=1)
+    score = 1.0 / (1.0 + np.exp(-40.0 * (mean.mean(axis=(1, 2)) - 0.12)))
+    return ChipMaps(np.abs(pixels[:, 0] - mean), mean * mean, score.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Makes a worker's pipeline with the fakes: what a runner's `open_pipeline` wants."""
+
+    mishaps: Mishaps = field(default_factory=Mishaps)
+
+    def __call__(self, job: Job) -> Pipeline:
+        """The pipeline of one worker."""
+        source = FakeSource(job.request, mishaps=self.mishaps)
+        sink = CubeSink(Cube(job.output), job.request)
+        options = {"readers": job.readers, "time_limit": job.time_limit}
+        return Pipeline(source, fake_network, sink, job.request.chips, **options)  # type: ignore[arg-type]
+
+
+class IdlePipeline:
+    """Reports every tile as done at once and writes nothing: what is left of a run is its driver."""
+
+    def __init__(self, job: Job) -> None:
+        self._tasks: list[TileTask] = []
+        self._worker = f"idle:{os.getpid()}"
+
+    def add(self, task: TileTask) -> None:
+        """Take on a tile."""
+        self._tasks.append(task)
+
+    def __len__(self) -> int:
+        """Tiles added and not yet reported."""
+        return len(self._tasks)
+
+    def advance(self, patience: float = 0.0) -> list[TileReport]:
+        """Report every tile taken on."""
+        tasks, self._tasks = self._tasks, []
+        seconds = {"reading": 0.0, "computing": 0.0, "writing": 0.0}
+        return [TileReport(task, Status.DONE, seconds=dict(seconds), worker=self._worker) for task in tasks]
+
+    def close(self) -> None:
+        """Nothing to let go of."""
