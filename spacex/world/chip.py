@@ -30,6 +30,7 @@ _OTHER_MAPS = {
     231: (10, 30, 20), 112: (13, 50, 190), 122: (13, 50, 190),
 }  # fmt: skip
 _BARE = (Cover.SHORE, Cover.ROCK, Cover.CLEARCUT, Cover.SETTLEMENT, Cover.ROAD)
+_HAZY = 0.07  # share of haze from which the scene classification calls it cirrus
 _THIN_CIRRUS, _BARE_SOIL, _VEGETATION, _WATER = 10, 5, 4, 6
 
 
@@ -72,8 +73,7 @@ def ground_of(record: ChipRecord, *, without: Collection[str] = (), knolls: bool
 
 def picture(record: ChipRecord, ground: Ground) -> Floats:
     """The chip as its satellite saw it, reflectance (10, 256, 256) f4, in steps of 0.0001 like the stored tile."""
-    x, y = pixel_centres(record.window, _GRID)
-    return to_dn(observe(ground.reflectance, x, y, sky_of(record))).astype(np.float32) / np.float32(10000.0)
+    return to_dn(observe(ground.reflectance, _haze(record), sky_of(record))).astype(np.float32) / np.float32(10000.0)
 
 
 def sky_of(record: ChipRecord) -> Sky:
@@ -123,17 +123,16 @@ def write_chip(root: Path, record: ChipRecord, ground: Ground) -> None:
     arrays = (
         to_dn(picture(record, ground)),
         land_cover_maps(ground.corine[inner], record.window),
-        scene_classes(cover, hazy(record))[None],
+        scene_classes(cover, _haze(record) > _HAZY)[None],
         truth.astype(np.uint8)[None],
     )
     for folder, array in zip(FOLDERS, arrays, strict=True):
         _write(root / folder / record.file, array, record.window)
 
 
-def hazy(record: ChipRecord) -> Bools:
-    """Where haze is thick enough for the scene classification to call it cirrus."""
+def _haze(record: ChipRecord) -> Floats:
     x, y = pixel_centres(record.window, _GRID)
-    return np.asarray(haze_of(sky_of(record), x[None, :], y[:, None]) > 0.07)
+    return haze_of(sky_of(record), x[None, :], y[:, None])
 
 
 def scene_classes(cover: NDArray[np.uint8], cirrus: Bools) -> NDArray[np.uint8]:

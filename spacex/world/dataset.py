@@ -34,6 +34,7 @@ from spacex.world.chip import FOLDERS, ChipRecord, ground_of, write_chip
 from spacex.world.landscape import Ground, Landscape, pixel_centres
 from spacex.world.noise import key_of
 from spacex.world.places import Candidate, Place, find_places, lon_lat, survey
+from spacex.world.region import DEMO_SEED
 from spacex.world.sensor import MARGIN
 from spacex.world.spectra import HUMAN
 
@@ -43,9 +44,9 @@ SIZES: dict[str, dict[str, int]] = {
     "tiny": {"train": 24, "val": 12, "test": 12},
 }
 """Chips per split of the cached sets."""
-DEMO_SEED = 0
-"""Landscape and choices of the cached sets; the embedded archive shows the same landscape."""
-_SOURCES = "noise spectra terrain nature people landscape sensor region chip places dataset".split()
+_SOURCES = (
+    "noise", "spectra", "terrain", "nature", "people", "landscape", "sensor", "region", "chip", "places", "dataset",
+)  # fmt: skip
 _PER_PLACE = 5  # chips of one kind that one place may give
 
 

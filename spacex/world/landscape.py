@@ -140,7 +140,7 @@ class Landscape:
 
     def _paint_block(self, x: Coords, y: Coords, without: frozenset[str]) -> tuple[NDArray[np.uint8], Floats]:
         land = Terrain(self._fields, x, y)
-        cover, look = nature.forest(land)
+        cover, look = (np.ascontiguousarray(part) for part in nature.forest(land))  # laid over in place
         layers: list[tuple[Bools, Callable[[Terrain], tuple[NDArray[np.uint8], Floats]]]] = [
             (land.shore > 0, nature.shore),
             (land.water, nature.water),
@@ -191,7 +191,7 @@ def _lay(
 
 
 def _as_grid(x: ArrayLike, y: ArrayLike) -> tuple[Coords, Coords]:
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    x, y = np.ascontiguousarray(x, np.float64), np.ascontiguousarray(y, np.float64)
     if x.ndim == 1 and y.ndim == 1:
         return x[None, :], y[:, None]
     if x.shape != y.shape or x.ndim != 2:

@@ -48,26 +48,25 @@ def draw_sky(random: np.random.Generator) -> Sky:
         seed=int(random.integers(1 << 31)),
         gain=float(np.exp(random.normal(0.0, 0.07))),
         tilt=float(random.normal(0.0, 0.03)),
-        haze=float(random.uniform(0.02, 0.16)) if hazy else 0.0,
+        haze=float(random.uniform(0.02, 0.12)) if hazy else 0.0,
         noise=float(random.uniform(0.0006, 0.0022)),
     )
 
 
 def haze_of(sky: Sky, x: Coords, y: Coords) -> Floats:
-    """Share of the light that haze hides and replaces, (h, w) f4, for x (1, w) and y (h, 1) in metres."""
+    """Share of the light that haze hides and replaces, f4 of the shape `x` and `y` (EPSG:3035 metres) span."""
     puffs = smooth(x, y, 1400.0, key_of(sky.seed, "haze")) + np.float32(0.35) * smooth(
         x, y, 380.0, key_of(sky.seed, "wisps")
     )
     return np.float32(sky.haze) * ramp(puffs, -0.3, 2.0)
 
 
-def observe(reflectance: Floats, x: Coords, y: Coords, sky: Sky) -> Floats:
+def observe(reflectance: Floats, haze: Floats, sky: Sky) -> Floats:
     """What the sensor sees of the ground through `sky`.
 
     Args:
         reflectance: noise-free ground, (10, h + 2 MARGIN, w + 2 MARGIN), h and w even, 20 m pixels aligned with it.
-        x: eastings (w,) of the picture's pixels, without the margin.
-        y: northings (h,).
+        haze: share of the light that haze replaces, (h, w), as from :func:`haze_of`.
         sky: the acquisition.
 
     Returns:
@@ -76,7 +75,6 @@ def observe(reflectance: Floats, x: Coords, y: Coords, sky: Sky) -> Floats:
     seen = _optics(reflectance)
     seen *= _gains(sky)[:, None, None]
     if sky.haze > 0:
-        haze = haze_of(sky, x[None, :], y[:, None])
         seen += (_HAZE[:, None, None] - seen) * haze
     seen += _noise(seen.shape, sky)
     seen[list(COARSE)] = _blocks(seen[list(COARSE)])

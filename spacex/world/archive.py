@@ -1,0 +1,220 @@
+"""A small Sentinel-2 L2A archive of the embedded world: COGs and STAC items on disk, and a real STAC API over them.
+
+Four overpasses of one summer, each as two scenes on the grids of UTM zones 34 and 35, which overlap along 24° E as
+neighbouring MGRS tiles do. They cover every way a product may carry the +1000 offset of processing baseline 04.00:
+
+==========  ========  =======================  ===================
+day         baseline  boa_offset_applied       in the pixels
+==========  ========  =======================  ===================
+6 July      02.14     false                    nothing
+21 July     05.00     true                     nothing
+10 August   05.00     true                     nothing
+25 August   05.00     false                    +1000
+==========  ========  =======================  ===================
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from spacex.errors import CatalogueError, DataError
+from spacex.settings import SENTINEL2_BANDS
+from spacex.world.cache import cached_folder, code_digest
+from spacex.world.items import Product, collection, item
+from spacex.world.landscape import Landscape
+from spacex.world.region import DEMO_BBOX, DEMO_INTERVAL, DEMO_SEED
+from spacex.world.scene import Overpass, expose, lay_out
+from spacex.world.sensor import COARSE, Sky
+
+__all__ = ["DEMO_BBOX", "DEMO_INTERVAL", "build_archive", "demo_archive", "serve"]
+
+_SOURCES = (
+    "noise", "spectra", "terrain", "nature", "people", "landscape", "sensor", "region", "chip", "scene", "items",
+    "archive",
+)  # fmt: skip
+_ZONES = ((32634, "34WFA", None, 24.09), (32635, "35WLR", 23.91, None))
+"""EPSG code, MGRS tile, and the western and eastern limit in degrees where it is not the region's."""
+_AROUND = (0.075, 0.030)
+"""Degrees of longitude and latitude beyond `DEMO_BBOX`: about 3.2 km, more than a chip."""
+_PASSES: tuple[tuple[Overpass, str, str, bool, float], ...] = (
+    (Overpass("2020-07-06", Sky(706, 1.01, 0.01, 0.03, 0.0013), 1.15, snow=True), "a", "02.14", False, 43.9),
+    (Overpass("2020-07-21", Sky(721, 0.99, -0.01, 0.0, 0.0015), 1.45), "b", "05.00", True, 41.8),
+    (Overpass("2020-08-10", Sky(810, 1.02, 0.02, 0.10, 0.0014), 1.60, edge=4_901_500.0), "b", "05.00", True, 37.0),
+    (Overpass("2020-08-25", Sky(825, 0.98, 0.00, 0.0, 0.0018), 1.25), "a", "05.00", False, 32.1),
+)
+"""Overpass, satellite, baseline, offset applied, and sun elevation (computed for 68° N at local noon)."""
+
+
+def demo_archive() -> Path:
+    """The cached archive of `DEMO_BBOX`, built on first use (some 30 s on two cores)."""
+    return cached_folder(f"archive-{code_digest(_SOURCES)}", build_archive)
+
+
+def build_archive(
+    folder: str | Path, bbox: Sequence[float] = DEMO_BBOX, seed: int = DEMO_SEED, workers: int = 2
+) -> list[dict[str, Any]]:
+    """Paint and write the archive.
+
+    Args:
+        folder: gets ``collection.json``, ``items.json`` and a folder of COGs per scene; hrefs in the items are
+            relative to it.
+        bbox: west, south, east, north in degrees; must straddle 24° E.
+        seed: which landscape.
+        workers: processes; 0 works in this one.
+
+    Returns:
+        The STAC items, hrefs relative.
+    """
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    one = partial(_build_zone, root, tuple(bbox), seed)
+    if workers:
+        with ProcessPoolExecutor(min(workers, len(_ZONES)), mp_context=get_context("spawn")) as pool:
+            made = list(pool.map(one, range(len(_ZONES))))
+    else:
+        made = [one(zone) for zone in range(len(_ZONES))]
+    items = [scene for zone in made for scene in zone]
+    described = collection((bbox[0], bbox[1], bbox[2], bbox[3]), DEMO_INTERVAL)
+    (root / "collection.json").write_text(json.dumps(described, indent=1))
+    (root / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}, indent=1))
+    return items
+
+
+def _build_zone(root: Path, bbox: tuple[float, ...], seed: int, zone: int) -> list[dict[str, Any]]:
+    epsg, tile, west, east = _ZONES[zone]
+    geobox = _grid(epsg, west or bbox[0] - _AROUND[0], bbox[1] - _AROUND[1], east or bbox[2] + _AROUND[0],
+                   bbox[3] + _AROUND[1])  # fmt: skip
+    place = lay_out(geobox, Landscape(seed))
+    items = []
+    for overpass, satellite, baseline, applied, sun in _PASSES:
+        product = Product(overpass.date, f"sentinel-2{satellite}", baseline, applied, sun)
+        dn, classes = expose(place, overpass, product.offset)
+        scene = item(product, tile, geobox, classes)
+        _write_scene(root / scene["id"], geobox, dn, classes)
+        for asset in scene["assets"].values():
+            asset["href"] = f"{scene['id']}/{asset['href']}"
+        items.append(scene)
+    return items
+
+
+def _grid(epsg: int, west: float, south: float, east: float, north: float) -> GeoBox:
+    """The zone's 10 m grid over a box in degrees, on whole multiples of 60 m like Sentinel-2 tiles."""
+    edges = Transformer.from_crs("EPSG:4326", epsg, always_xy=True).transform_bounds(west, south, east, north)
+    left, bottom = (int(edge // 60) * 60 for edge in edges[:2])
+    right, top = (-int(-edge // 60) * 60 for edge in edges[2:])
+    return GeoBox.from_bbox((left, bottom, right, top), epsg, resolution=10)
+
+
+def _write_scene(
+    folder: Path, geobox: GeoBox, dn: NDArray[np.uint16], classes: NDArray[np.uint8]
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, band in enumerate(SENTINEL2_BANDS):
+        step = 2 if number in COARSE else 1
+        _write_cog(folder / f"{band}.tif", dn[number, ::step, ::step], geobox, step)
+    _write_cog(folder / "SCL.tif", classes, geobox, 2)
+
+
+def _write_cog(path: Path, array: NDArray[Any], geobox: GeoBox, step: int) -> None:
+    height, width = array.shape
+    transform = geobox.affine * geobox.affine.scale(step)
+    profile = {"height": height, "width": width, "count": 1, "dtype": array.dtype, "nodata": 0}
+    with rasterio.open(
+        path, "w", driver="COG", crs=f"EPSG:{geobox.crs.epsg}", transform=transform, blocksize=512, compress="deflate",
+        level=4, predictor="yes", overviews="none", **profile,
+    ) as file:  # fmt: skip
+        file.write(array, 1)
+
+
+@contextmanager
+def serve(folder: str | Path, timeout: float = 20.0) -> Iterator[str]:
+    """Serve an archive made by :func:`build_archive` through a STAC API on a free port of this machine.
+
+    The server (rustac, in memory) ends with the block, and also if this process is killed. It answers a cloud-cover
+    `query` with no items at all: filter clouds on this side.
+
+    Args:
+        folder: the archive; links become absolute paths to it, so it may have been moved since.
+        timeout: seconds to wait for the server.
+
+    Yields:
+        The API's url, e.g. ``http://127.0.0.1:43017``.
+
+    Raises:
+        DataError: if the folder holds no archive.
+        CatalogueError: if the server does not come up.
+    """
+    root = Path(folder).resolve()
+    if not (root / "items.json").is_file():
+        raise DataError("no archive to serve", got=root, expected="items.json in it", do="Build it first.")
+    with tempfile.TemporaryDirectory(prefix="spacex-stac-") as work:
+        files = _absolute(root, Path(work))
+        process, url = _start(files, timeout)
+        try:
+            yield url
+        finally:
+            process.stdin.close()  # type: ignore[union-attr]
+            process.kill()
+            process.wait()
+
+
+def _absolute(root: Path, work: Path) -> list[str]:
+    """The archive's collection and items with absolute links, as files for the server."""
+    items = json.loads((root / "items.json").read_text())
+    for scene in items["features"]:
+        for asset in scene["assets"].values():
+            asset["href"] = str(root / asset["href"])
+    (work / "collection.json").write_text((root / "collection.json").read_text())
+    (work / "items.json").write_text(json.dumps(items))
+    return [str(work / "collection.json"), str(work / "items.json")]
+
+
+def _start(files: list[str], timeout: float) -> tuple[subprocess.Popen[bytes], str]:
+    launcher = str(Path(__file__).with_name("stac_server.py"))
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        address = f"127.0.0.1:{_free_port()}"
+        process = subprocess.Popen(
+            [sys.executable, launcher, "serve", "--addr", address, *files],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        if _answers(process, f"http://{address}/collections", deadline):
+            return process, f"http://{address}"
+        process.kill()  # the port was taken in between, or the server is stuck: try another
+        process.wait()
+    raise CatalogueError("the embedded STAC server does not answer", got=f"nothing for {timeout:.0f} s")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(process: subprocess.Popen[bytes], url: str, deadline: float) -> bool:
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return True
+        except OSError:
+            time.sleep(0.02)
+    return False
