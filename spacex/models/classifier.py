@@ -36,7 +36,11 @@ class ClassifierSettings(Settings):
     pool: Literal["average", "max"] = "average"
     """How it halves. The textbook U-Net takes the maximum; DeepLIFT's rescale rule needs the average."""
     up_kernel: Literal[0, 1, 3] = 0
-    """Side of a convolution that halves the channels after upsampling; 0: none. For imported weights."""
+    """Side of a convolution that changes the channels after upsampling; 0: none. For imported weights."""
+    widths: tuple[int, ...] | None = None
+    """Channels of each level going down, where not base * 2**level. For imported weights."""
+    returns: tuple[int, ...] | None = None
+    """Channels of each level coming up again, where not those going down. For imported weights."""
     chip_size: int = Field(default=CHIP, ge=64)
     """Side of a chip in pixels; the head's first linear layer depends on it."""
     occlusion: float = Field(default=0.2, ge=0, lt=1)
@@ -105,13 +109,15 @@ class UNet(nn.Module):
 
     def __init__(self, settings: ClassifierSettings) -> None:
         super().__init__()
-        widths = [settings.base * 2**level for level in range(settings.levels + 1)]
-        ends = [settings.bands, *widths]
+        widths = settings.widths or tuple(settings.base * 2**level for level in range(settings.levels + 1))
+        returns = settings.returns or widths[-2::-1]
+        ends = (settings.bands, *widths)
         self.encoders = nn.ModuleList(_block(a, b) for a, b in pairwise(ends))
         self.decoders = nn.ModuleList(
-            _Up(deep, fine, settings.up_kernel) for deep, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
+            _Up(deep, fine, out, settings.up_kernel)
+            for deep, fine, out in zip((widths[-1], *returns[:-1]), widths[-2::-1], returns, strict=True)
         )
-        self.last = nn.Conv2d(settings.base, settings.maps, 1)
+        self.last = nn.Conv2d(returns[-1], settings.maps, 1)
         self.activation = nn.Tanh()
         self.pool = nn.MaxPool2d(2) if settings.pool == "max" else nn.AvgPool2d(2)
 
@@ -130,11 +136,11 @@ class UNet(nn.Module):
 class _Up(nn.Module):
     """Doubles the picture, joins the encoder's picture of that size, and convolves."""
 
-    def __init__(self, deep: int, fine: int, kernel: int) -> None:
+    def __init__(self, deep: int, fine: int, out: int, kernel: int) -> None:
         super().__init__()
         self.upsample = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.reduce = nn.Conv2d(deep, fine, kernel, padding=kernel // 2) if kernel else nn.Identity()
-        self.convolve = _block((fine if kernel else deep) + fine, fine)
+        self.convolve = _block((fine if kernel else deep) + fine, out)
 
     def forward(self, deep: Tensor, fine: Tensor) -> Tensor:
         joined: Tensor = self.convolve(torch.cat([fine, self.reduce(self.upsample(deep))], dim=1))

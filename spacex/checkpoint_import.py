@@ -1,0 +1,168 @@
+"""Classifiers trained by AnthroProtect's authors (ASOS), turned into checkpoints of this package.
+
+Their files were not at hand when this was written, so it reads the three forms they plausibly have (a plain
+state dict, a dict with `state_dict` and `hparams`, a Lightning checkpoint) and takes nothing for granted:
+channels, maps, widths and dropout are inferred from the shapes, and whatever does not fit is refused by name.
+What shapes cannot tell, how the U-Net pools, is settled by accuracy on labelled tiles.
+
+Files are opened with torch's `weights_only` reader and an allow-list. No pickle is ever run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, get_args
+
+import fsspec
+import torch
+from torch import Tensor, nn
+from torch.serialization import safe_globals
+
+from spacex.card import Card, Scaling
+from spacex.errors import CheckpointError
+from spacex.models.asos import Pool, convert
+from spacex.models.classifier import Classifier
+from spacex.settings import SENTINEL2_BANDS
+from spacex.training.batches import portions
+from spacex.training.data import Source, Split, SplitName, open_split
+from spacex.training.metrics import measure_classifier
+
+CREDIBLE = 0.9
+"""Accuracy that an import must reach; the authors report 97 to 99 % on their splits."""
+
+_HYPER_PARAMETERS = [nn.Tanh, nn.Sigmoid, nn.Softmax, nn.ReLU, nn.MSELoss, nn.BCELoss, nn.BCEWithLogitsLoss]
+_ATTRIBUTE_DICTS = [
+    (OrderedDict, f"{module}.AttributeDict")
+    for module in (
+        "pytorch_lightning.utilities.parsing",
+        "lightning.pytorch.utilities.parsing",
+        "lightning_fabric.utilities.data",
+        "lightning.fabric.utilities.data",
+    )
+]
+
+
+def read_state(uri: str | Path) -> dict[str, Tensor]:
+    """The weights in a foreign `.pt` or `.ckpt` file, by name, without running any of it.
+
+    Raises:
+        CheckpointError: if the file is missing, asks for a Python object that is not on the allow-list (named
+            in the message), or holds no weights.
+    """
+    data = _read(uri)
+    try:
+        with safe_globals([*_HYPER_PARAMETERS, *_ATTRIBUTE_DICTS]):
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise _refusal(uri, error) from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{uri} is not a file of weights", got=error) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        got = f"{type(content).__name__}" + (
+            f" of {sorted(map(str, content))[:6]}" if isinstance(content, dict) else ""
+        )
+        raise CheckpointError(f"{uri} holds no weights", got=got, expected="a state dict, alone or as 'state_dict'")
+    return _strip({str(name): value for name, value in state.items()})
+
+
+def import_checked(
+    uri: str | Path, bands: Sequence[str] | None, root: str, split: SplitName = "test", limit: int | None = None
+) -> tuple[Classifier, Card]:
+    """Read foreign weights in every way their shapes allow, and keep what does best on labelled chips.
+
+    Args:
+        uri: the authors' file.
+        bands: its bands in order; None for the usual ones by their number.
+        root: folder of labelled chips, as for training.
+        split: which of them.
+        limit: at most this many.
+
+    Returns:
+        The classifier and its card, with the metrics of both ways of pooling.
+
+    Raises:
+        CheckpointError: if even the better way is right less often than `CREDIBLE`, or the file is refused.
+        DataError: if the labelled chips are not laid out as published.
+    """
+    state = read_state(uri)
+    card = describe(convert(state), uri, bands)
+    chips = open_split(Source(root=root, bands=card.bands, limit=limit), split)
+    classifier, metrics = _best_reading(state, chips, card.scaling)
+    data = card.data | {"checked on": root, "split": chips.digest}
+    return classifier, describe(classifier, uri, bands).model_copy(update={"metrics": metrics, "data": data})
+
+
+def _best_reading(state: dict[str, Tensor], chips: Split, scaling: Scaling) -> tuple[Classifier, dict[str, Any]]:
+    readings = {pool: convert(state, pool) for pool in get_args(Pool)}
+    metrics = {
+        pool: measure_classifier(model, scaling, portions(chips.dataset, chips.all, batch=16))
+        for pool, model in readings.items()
+    }
+    best = max(metrics, key=lambda pool: float(metrics[pool]["accuracy"]))
+    if metrics[best]["accuracy"] < CREDIBLE:
+        raise CheckpointError(
+            "the imported classifier does not do what its authors report",
+            got=f"accuracy {metrics[best]['accuracy']:.3f} on {metrics[best]['chips']} labelled chips",
+            expected=f"at least {CREDIBLE}",
+            do="Its U-Net was probably built in another way than its shapes suggest; do not use it.",
+        )
+    return readings[best], metrics
+
+
+def describe(classifier: Classifier, uri: str | Path, bands: Sequence[str] | None = None) -> Card:
+    """The card of an imported classifier: reflectance as it is, bands by their number unless named.
+
+    Raises:
+        CheckpointError: if the bands are neither 3 nor 10 and not named, or not as many as named.
+    """
+    count = classifier.settings.bands
+    published = {3: SENTINEL2_BANDS[:3], len(SENTINEL2_BANDS): SENTINEL2_BANDS}
+    names = tuple(bands) if bands else published.get(count, ())
+    if len(names) != count or not set(names) <= set(SENTINEL2_BANDS):
+        got = f"{count} input channels and bands {','.join(names) or 'unnamed'}"
+        raise CheckpointError(f"the bands of {uri} are unclear", got=got, do="Name its bands in order with --bands.")
+    return Card(
+        kind="classifier",
+        bands=names,
+        scaling=Scaling.identity(count),
+        classifier=classifier.settings,
+        preset="asos",
+        data={
+            "name": "imported",
+            "file": str(uri).rsplit("/", 1)[-1],
+            "sha256": hashlib.sha256(_read(uri)).hexdigest(),
+        },
+        intended_use="Score of naturalness (protected land) as trained by the authors of the imported file.",
+        limits="Imported by shape. Compare its accuracy on labelled tiles with the published one before use.",
+    )
+
+
+def _read(uri: str | Path) -> bytes:
+    try:
+        with fsspec.open(str(uri), "rb") as file:
+            data: bytes = file.read()
+    except Exception as error:  # every store has its own errors
+        raise CheckpointError(f"{uri} cannot be read", got=error) from error
+    return data
+
+
+def _refusal(uri: str | Path, error: UnpicklingError) -> CheckpointError:
+    named = re.search(r"GLOBAL ([\w.]+)", str(error)) or re.search(r"([\w]+\.[\w.]+) was not an allowed", str(error))
+    got = f"the Python object {named[1]}" if named else str(error).splitlines()[0]
+    do = "Save only its state_dict() where you trust it, and import that."
+    return CheckpointError(f"{uri} holds more than weights", got=got, expected="tensors and settings", do=do)
+
+
+def _strip(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names without the prefixes that wrappers put before all of them."""
+    for prefix in ("module.", "model.", "_orig_mod."):
+        if all(name.startswith(prefix) for name in state):
+            return _strip({name.removeprefix(prefix): value for name, value in state.items()})
+    return state
