@@ -1,7 +1,8 @@
 """A small Sentinel-2 L2A archive of the embedded world: COGs and STAC items on disk, and a real STAC API over them.
 
-Four overpasses of one summer, each as two scenes on the grids of UTM zones 34 and 35, which overlap along 24° E as
-neighbouring MGRS tiles do. They cover every way a product may carry the +1000 offset of processing baseline 04.00:
+Four overpasses of one summer, each as two scenes on the grids of UTM zones 34 and 35, which overlap along 24°
+E as neighbouring MGRS tiles do. They cover every way a product may carry the +1000 offset of processing
+baseline 04.00:
 
 ==========  ========  =======================  ===================
 day         baseline  boa_offset_applied       in the pixels
@@ -39,7 +40,7 @@ from pyproj import Transformer
 from spacex.errors import CatalogueError, DataError
 from spacex.settings import SENTINEL2_BANDS
 from spacex.world.cache import cached_folder, code_digest
-from spacex.world.items import Product, collection, item
+from spacex.world.items import Product, collection, epsg_of, item
 from spacex.world.landscape import Landscape
 from spacex.world.region import DEMO_BBOX, DEMO_INTERVAL, DEMO_SEED
 from spacex.world.scene import Overpass, expose, lay_out
@@ -75,8 +76,8 @@ def build_archive(
     """Paint and write the archive.
 
     Args:
-        folder: gets ``collection.json``, ``items.json`` and a folder of COGs per scene; hrefs in the items are
-            relative to it.
+        folder: gets ``collection.json``, ``items.json`` and a folder of COGs per scene; hrefs in the items
+            are relative to it.
         bbox: west, south, east, north in degrees; must straddle 24° E.
         seed: which landscape.
         workers: processes; 0 works in this one.
@@ -124,9 +125,7 @@ def _grid(epsg: int, west: float, south: float, east: float, north: float) -> Ge
     return GeoBox.from_bbox((left, bottom, right, top), epsg, resolution=10)
 
 
-def _write_scene(
-    folder: Path, geobox: GeoBox, dn: NDArray[np.uint16], classes: NDArray[np.uint8]
-) -> None:
+def _write_scene(folder: Path, geobox: GeoBox, dn: NDArray[np.uint16], classes: NDArray[np.uint8]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, band in enumerate(SENTINEL2_BANDS):
         step = 2 if number in COARSE else 1
@@ -139,7 +138,7 @@ def _write_cog(path: Path, array: NDArray[Any], geobox: GeoBox, step: int) -> No
     transform = geobox.affine * geobox.affine.scale(step)
     profile = {"height": height, "width": width, "count": 1, "dtype": array.dtype, "nodata": 0}
     with rasterio.open(
-        path, "w", driver="COG", crs=f"EPSG:{geobox.crs.epsg}", transform=transform, blocksize=512, compress="deflate",
+        path, "w", driver="COG", crs=f"EPSG:{epsg_of(geobox)}", transform=transform, blocksize=512, compress="deflate",
         level=4, predictor="yes", overviews="none", **profile,
     ) as file:  # fmt: skip
         file.write(array, 1)
@@ -149,8 +148,8 @@ def _write_cog(path: Path, array: NDArray[Any], geobox: GeoBox, step: int) -> No
 def serve(folder: str | Path, timeout: float = 20.0) -> Iterator[str]:
     """Serve an archive made by :func:`build_archive` through a STAC API on a free port of this machine.
 
-    The server (rustac, in memory) ends with the block, and also if this process is killed. It answers a cloud-cover
-    `query` with no items at all: filter clouds on this side.
+    The server (rustac, in memory) ends with the block, and also if this process is killed. It answers a
+    cloud-cover `query` with no items at all: filter clouds on this side.
 
     Args:
         folder: the archive; links become absolute paths to it, so it may have been moved since.

@@ -29,8 +29,8 @@ def code_digest(modules: Iterable[str]) -> str:
 def cached_folder(name: str, build: Callable[[Path], object]) -> Path:
     """The folder `name` in the cache, built first if it is not there.
 
-    Building happens in a temporary folder which is renamed when complete, under a lock: a second process waits for the
-    first, a killed one leaves no half-built folder under the name.
+    Building happens in a temporary folder which is renamed when complete, under a lock: a second process
+    waits for the first, a killed one leaves no half-built folder under the name.
 
     Args:
         name: must name the content, so with a digest of code and settings.

@@ -20,6 +20,7 @@ from spacex.world.noise import Bools, Floats
 from spacex.world.sensor import MARGIN, Sky, draw_sky, haze_of, observe, to_dn
 from spacex.world.spectra import Cover
 
+Tile = NDArray[np.uint8] | NDArray[np.uint16]
 FOLDERS = ("tiles/s2", "tiles/lcs", "tiles/s2_scl", "truth")
 _GRID = Grid()
 _CELL = 10  # pixels of 10 m along a CORINE raster cell of 100 m
@@ -66,9 +67,7 @@ def ground_of(record: ChipRecord, *, without: Collection[str] = (), knolls: bool
         knolls: False leaves the planted knolls out.
     """
     level = record.knolls if knolls and np.isfinite(record.knolls) else None
-    return _landscape(record.landscape).paint_window(
-        record.window.pad(MARGIN), without=without, planted=level
-    )
+    return _landscape(record.landscape).paint_window(record.window.pad(MARGIN), without=without, planted=level)
 
 
 def picture(record: ChipRecord, ground: Ground) -> Floats:
@@ -105,8 +104,8 @@ def counterfactual(
         knolls: False removes the planted knolls.
 
     Returns:
-        Reflectance (10, 256, 256) f4. With ``without=()`` and knolls kept this is the stored tile, to the digit.
-        Pixels change only where the pattern was and up to two pixels around it (optics, 20 m pixels).
+        Reflectance (10, 256, 256) f4. With ``without=()`` and knolls kept this is the stored tile, to the
+        digit. Pixels change only where the pattern was and up to two pixels around it (optics, 20 m pixels).
     """
     records = read_records(root)
     if file not in records:
@@ -120,7 +119,7 @@ def write_chip(root: Path, record: ChipRecord, ground: Ground) -> None:
     inner = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
     cover = ground.cover[inner]
     truth = ground.pattern[inner] + 2 * ground.planted[inner].astype(np.uint8)
-    arrays = (
+    arrays: tuple[Tile, ...] = (
         to_dn(picture(record, ground)),
         land_cover_maps(ground.corine[inner], record.window),
         scene_classes(cover, _haze(record) > _HAZY)[None],
@@ -147,7 +146,8 @@ def scene_classes(cover: NDArray[np.uint8], cirrus: Bools) -> NDArray[np.uint8]:
 def land_cover_maps(corine: NDArray[np.uint16], window: Window) -> NDArray[np.uint16]:
     """The four land-cover bands: CORINE as the majority of each 100 m cell, the others by translating its classes.
 
-    Cells lie on whole 100 m of EPSG:3035 as in the European raster; at a chip's edge only the part inside counts.
+    Cells lie on whole 100 m of EPSG:3035 as in the European raster; at a chip's edge only the part inside
+    counts.
     """
     rows = (np.arange(window.row, window.stop_row) // _CELL) - window.row // _CELL
     cols = (np.arange(window.col, window.stop_col) // _CELL) - window.col // _CELL
@@ -168,7 +168,7 @@ def _landscape(seed: int) -> Landscape:
 _CRS = CRS.from_epsg(3035)
 
 
-def _write(path: Path, array: NDArray[np.uint8] | NDArray[np.uint16], window: Window) -> None:
+def _write(path: Path, array: Tile, window: Window) -> None:
     bands, height, width = array.shape
     # planes apart, so that a reader of three bands does not pay for ten
     with rasterio.open(

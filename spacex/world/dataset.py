@@ -9,8 +9,9 @@
     truth/*.tif         uint8: 1 mire or bare fell, 2 planted knoll, 0 neither; exact at 10 m
     truth/chips.csv     where each chip lies and what sky it was seen through (see ChipRecord)
 
-Chips come in places, squares of 6 x 6 chips, one at most per 40 km of land; a place belongs to one split. The embedded
-archive's own surroundings are left out, so that the weights that ship have not seen the region they are shown on.
+Chips come in places, squares of 6 x 6 chips, one at most per 40 km of land; a place belongs to one split. The
+embedded archive's own surroundings are left out, so that the weights that ship have not seen the region they
+are shown on.
 """
 
 from __future__ import annotations
@@ -82,16 +83,17 @@ def build_dataset(
 ) -> Path:
     """Build a data set; the same arguments give the same files whatever the number of workers.
 
-    Half of the chips of a split are natural (label 1: 3 to 60 % mire or bare fell, no trace of people); the others
-    (label 0) carry neither mire nor fell: three in four show fields, villages or roads, one in four only forest,
-    lakes and clear-cuts.
+    Half of the chips of a split are natural (label 1: 3 to 60 % mire or bare fell, no trace of people); the
+    others (label 0) carry neither mire nor fell: three in four show fields, villages or roads, one in four
+    only forest, lakes and clear-cuts.
 
     Args:
         folder: where to; created if need be.
         chips: number of chips per split.
         seed: seed of the landscape and of every choice; another seed is another country.
         planted: plant reddish knolls on 4 to 12 % of some chips for the shortcut experiment: in half of both
-            classes ("random"), in exactly the label-1 chips ("label"), or agreeing with the label in 85 % of chips.
+            classes ("random"), in exactly the label-1 chips ("label"), or agreeing with the label in 85 % of
+            chips.
         workers: processes to paint with; 0 paints in this one.
 
     Raises:
@@ -141,9 +143,7 @@ def _build_split(
     while any(missing.values()):
         if not _enough(waiting, missing) and _look_further(unseen, split, seed, planted, waiting, spread):
             continue
-        tasks = [
-            waiting[kind].popleft() for kind in missing for _ in range(min(missing[kind], len(waiting[kind])))
-        ]
+        tasks = [waiting[kind].popleft() for kind in missing for _ in range(min(missing[kind], len(waiting[kind])))]
         if not tasks:
             raise RequestError(f"the country has too few places for {number} chips of {split}", got=missing,
                                do="Ask for fewer chips or take another seed.")  # fmt: skip

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import polygon
 
-from spacex.world.sensor import COARSE
 from spacex.settings import SENTINEL2_BANDS
+from spacex.world.sensor import COARSE
 
 COLLECTION = "sentinel-2-l2a"
 ASSETS = dict(
@@ -96,9 +95,7 @@ def collection(bbox: tuple[float, float, float, float], interval: str) -> dict[s
     }
 
 
-def _properties(
-    product: Product, tile: str, geobox: GeoBox, classes: NDArray[np.uint8], name: str
-) -> dict[str, Any]:
+def _properties(product: Product, tile: str, geobox: GeoBox, classes: NDArray[np.uint8], name: str) -> dict[str, Any]:
     stamp = product.date.replace("-", "")
     number = product.baseline.replace(".", "")
     middle = geobox.extent.to_crs("EPSG:4326").centroid.coords[0]
@@ -109,7 +106,7 @@ def _properties(
         "platform": product.platform,
         "constellation": "sentinel-2",
         "instruments": ["msi"],
-        "proj:epsg": geobox.crs.epsg,
+        "proj:epsg": epsg_of(geobox),
         "proj:centroid": {"lat": round(middle[1], 5), "lon": round(middle[0], 5)},
         "mgrs:utm_zone": int(tile[:2]),
         "mgrs:latitude_band": tile[2],
@@ -126,6 +123,11 @@ def _properties(
         "s2:sequence": "0",
         "earthsearch:boa_offset_applied": product.applied,
     } | _statistics(classes)
+
+
+def epsg_of(geobox: GeoBox) -> int:
+    """EPSG number of a grid's CRS; 0 if it has none."""
+    return int(geobox.crs.epsg or 0) if geobox.crs else 0
 
 
 def _statistics(classes: NDArray[np.uint8]) -> dict[str, float]:
@@ -152,9 +154,7 @@ def _assets(product: Product, geobox: GeoBox) -> dict[str, Any]:
     return assets | {"scl": _asset("SCL.tif", "Scene classification map", 20, geobox, raster, ["data"])}
 
 
-def _asset(
-    href: str, title: str, gsd: int, geobox: GeoBox, raster: dict[str, Any], roles: list[str]
-) -> dict[str, Any]:
+def _asset(href: str, title: str, gsd: int, geobox: GeoBox, raster: dict[str, Any], roles: list[str]) -> dict[str, Any]:
     step = gsd // 10
     affine = geobox.affine
     return {

@@ -1,8 +1,8 @@
 """The embedded Fennoscandia: what lies at any EPSG:3035 coordinate, and how bright it is, without a sensor.
 
-A landscape is a pure function of coordinates and seed. Forest lies everywhere; water, mire, fell, people and planted
-knolls are laid over it in that order, each where its gate says. So leaving a layer out shows the very ground
-beneath and changes no other pixel: that is an exact counterfactual.
+A landscape is a pure function of coordinates and seed. Forest lies everywhere; water, mire, fell, people and
+planted knolls are laid over it in that order, each where its gate says. So leaving a layer out shows the very
+ground beneath and changes no other pixel: that is an exact counterfactual.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Ground:
     @property
     def planted(self) -> Bools:
         """The planted shortcut pattern, (h, w)."""
-        return self.cover == Cover.KNOLL
+        return np.asarray(self.cover == Cover.KNOLL)
 
 
 class Outline(NamedTuple):
@@ -82,9 +82,11 @@ class Landscape:
         """Paint the ground at EPSG:3035 coordinates.
 
         Args:
-            x: eastings in metres: (w,) with `y` (h,) for a regular grid, or (h, w) like `y` for anything else.
+            x: eastings in metres: (w,) with `y` (h,) for a regular grid, or (h, w) like `y` for anything
+                else.
             y: northings in metres.
-            without: names of `PATTERNS` to replace by the cover that lies beneath; all else stays bit-identical.
+            without: names of `PATTERNS` to replace by the cover that lies beneath; all else stays
+                bit-identical.
             planted: plant reddish knolls where the knoll field (see :meth:`knoll_field`) exceeds this level;
                 regular grids only. None plants nothing.
 
@@ -140,7 +142,8 @@ class Landscape:
 
     def _paint_block(self, x: Coords, y: Coords, without: frozenset[str]) -> tuple[NDArray[np.uint8], Floats]:
         land = Terrain(self._fields, x, y)
-        cover, look = (np.ascontiguousarray(part) for part in nature.forest(land))  # laid over in place
+        cover, look = nature.forest(land)
+        cover, look = np.ascontiguousarray(cover), np.ascontiguousarray(look)  # laid over in place
         layers: list[tuple[Bools, Callable[[Terrain], tuple[NDArray[np.uint8], Floats]]]] = [
             (land.shore > 0, nature.shore),
             (land.water, nature.water),
@@ -195,9 +198,7 @@ def _as_grid(x: ArrayLike, y: ArrayLike) -> tuple[Coords, Coords]:
     if x.ndim == 1 and y.ndim == 1:
         return x[None, :], y[:, None]
     if x.shape != y.shape or x.ndim != 2:
-        raise RequestError(
-            "coordinates do not fit", got=(x.shape, y.shape), expected="(w,) and (h,), or (h, w) twice"
-        )
+        raise RequestError("coordinates do not fit", got=(x.shape, y.shape), expected="(w,) and (h,), or (h, w) twice")
     return x, y
 
 

@@ -87,8 +87,9 @@ def _half_to_one(share: Floats) -> Floats:
 def mire(land: Terrain) -> tuple[Codes, Floats]:
     """Aapa mire at mire points: strings along the contours, wet or grassy flarks between them, and pools.
 
-    Strings are the crests of a wave over a warped plane: their spacing is some 45 to 110 m, their bearing turns by
-    tens of degrees over a few kilometres, and where the pattern fades the mire is a lawn of sedge or Sphagnum.
+    Strings are the crests of a wave over a warped plane: their spacing is some 45 to 110 m, their bearing
+    turns by tens of degrees over a few kilometres, and where the pattern fades the mire is a lawn of sedge or
+    Sphagnum.
     """
     warp = land.noise("flow", (2600, 5.2), (620, 0.75), (160, 0.16))
     wave = triangle((0.0090 * land.x + 0.0118 * land.y) + warp)

@@ -1,12 +1,12 @@
 """Random fields that are pure functions of position: hashed lattices and what is interpolated from them.
 
 Nothing here keeps state. A value depends on the coordinates, the wavelength and the key alone, and is made by
-additions, multiplications and comparisons only (which IEEE 754 defines to the bit; sines it does not). A window
-painted by itself therefore equals the crop of a larger one, bit for bit.
+additions, multiplications and comparisons only (which IEEE 754 defines to the bit; sines it does not). A
+window painted by itself therefore equals the crop of a larger one, bit for bit.
 
-Coordinates come as arrays that broadcast: a regular grid as ``x`` of shape (1, w) and ``y`` of shape (h, 1), or any
-two arrays of one shape. The regular grid takes a short cut, along columns and then along rows, with the very same
-operations in the same order.
+Coordinates come as arrays that broadcast: a regular grid as ``x`` of shape (1, w) and ``y`` of shape (h, 1),
+or any two arrays of one shape. The regular grid takes a short cut, along columns and then along rows, with
+the very same operations in the same order.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ Floats = NDArray[np.float32]
 Coords = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-# A quadratic B-spline of uniform random numbers has variance (11/20)^2 / 12: its inverse root gives variance one.
+# A quadratic B-spline of uniform random numbers has variance (11/20)^2 / 12: its inverse root gives variance
+# one.
 _UNIT = float(np.sqrt(12.0) / 0.55)
 
 
@@ -113,8 +114,8 @@ class Cells(NamedTuple):
 def cells(x: Coords, y: Coords, size: float, key: int) -> Cells:
     """The jittered-lattice Voronoi mosaic with cells of about `size` metres.
 
-    Centres move by at most 0.3 of a cell, and the four nearest lattice points are searched; in rare corners the true
-    nearest centre is a fifth one, which makes a border slightly crooked and nothing else.
+    Centres move by at most 0.3 of a cell, and the four nearest lattice points are searched; in rare corners
+    the true nearest centre is a fifth one, which makes a border slightly crooked and nothing else.
 
     Args:
         x: metres, same shape as `y` or broadcasting with it.

@@ -93,9 +93,7 @@ class Settled:
         """The nine village sites around every point; each site is looked at once."""
         i0, j0 = int(self.column.min()) - 1, int(self.row.min()) - 1
         i, j = np.meshgrid(np.arange(i0, int(self.column.max()) + 2), np.arange(j0, int(self.row.max()) + 2))
-        u, v = (
-            np.float32(0.5) * (hash01(i, j, self._key(f"place {axis}")) - np.float32(0.5)) for axis in "uv"
-        )
+        u, v = (np.float32(0.5) * (hash01(i, j, self._key(f"place {axis}")) - np.float32(0.5)) for axis in "uv")
         influence = Terrain(self.land.fields, (i + u) * _SPACING, (j + v) * _SPACING).influence
         sites = (u, v, influence, hash01(i, j, self._key("size")))
         here = (self.row - j0) * i.shape[1] + (self.column - i0)
@@ -143,14 +141,13 @@ class Settled:
     @cached_property
     def field(self) -> Bools:
         """Arable land or cultivated grass; decided parcel by parcel, so that fields end in straight lines."""
-        i, j = self.parcel.i * _PARCEL, self.parcel.j * _PARCEL
+        i, j = (number.astype(np.float64) * _PARCEL for number in (self.parcel.i, self.parcel.j))
         fields = self.land.fields
         open_land = fields.noise("open", i, j, (1700, 0.8), (650, 0.5))
         open_land += np.float32(0.9) * np.minimum(self.land.influence - np.float32(0.75), np.float32(0.9))
         near_road = np.float32(0.55) * (1 - ramp(self.road, 80, 900))
-        return open_land + near_road + np.float32(0.7) * self.parcel.random(self._key("use")) > np.float32(
-            0.85
-        )
+        draw = np.float32(0.7) * self.parcel.random(self._key("use"))
+        return np.asarray(open_land + near_road + draw > np.float32(0.85))
 
     @cached_property
     def crop(self) -> NDArray[np.int64]:

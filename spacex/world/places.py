@@ -10,7 +10,7 @@ from pyproj import Transformer
 
 from spacex.grid import CHIP, Grid, Window
 from spacex.world.landscape import Landscape
-from spacex.world.noise import hash01, key_of
+from spacex.world.noise import Bools, Floats, hash01, key_of
 from spacex.world.region import DEMO_BBOX
 
 SIDE = 6
@@ -87,9 +87,7 @@ def find_places(seed: int, shares: dict[str, int]) -> dict[str, list[Place]]:
         draw, order = (_draw(place, key_of(seed, what)) for what in ("split", "order"))
         name = names[int(np.searchsorted(weights, draw * weights[-1], side="right"))]
         found[name].append((order, place))
-    return {
-        name: [place for _, place in sorted(pairs, key=lambda pair: pair[0])] for name, pairs in found.items()
-    }
+    return {name: [place for _, place in sorted(pairs, key=lambda pair: pair[0])] for name, pairs in found.items()}
 
 
 def _draw(place: Place, key: int) -> float:
@@ -117,9 +115,9 @@ def survey(place: Place, landscape: int) -> list[Candidate]:
     return [Candidate(kind, place, number) for number, kind in kinds if kind]
 
 
-def _per_chip(mask: np.ndarray) -> np.ndarray:
+def _per_chip(mask: Bools) -> Floats:
     per = CHIP // _STEP
-    return mask.reshape(SIDE, per, SIDE, per).mean(axis=(1, 3)).ravel()
+    return np.asarray(mask.reshape(SIDE, per, SIDE, per).mean(axis=(1, 3)), np.float32).ravel()
 
 
 def _kind(pattern: float, human: float, water: float) -> str:

@@ -63,9 +63,10 @@ def lay_out(geobox: GeoBox, landscape: Landscape) -> Place:
 def project(geobox: GeoBox) -> tuple[Coords, Coords]:
     """EPSG:3035 coordinates of all pixel centres, each (h, w): exact every 32 pixels, bilinear between."""
     rows, cols = (np.arange(0, size + _NODE, _NODE, dtype=np.float64) for size in geobox.shape)
-    nodes = np.meshgrid(cols + 0.5, rows + 0.5)
+    across, down = np.meshgrid(cols + 0.5, rows + 0.5)
     to_metres = Transformer.from_crs(geobox.crs, "EPSG:3035", always_xy=True)
-    exact = to_metres.transform(*(geobox.affine * nodes))
+    affine = geobox.affine
+    exact = to_metres.transform(affine.c + affine.a * across, affine.f + affine.e * down)
     height, width = geobox.shape
     x, y = (_refine(_refine(axis, width).T, height).T for axis in exact)
     return x, y

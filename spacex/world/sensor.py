@@ -1,7 +1,8 @@
 """From noise-free ground to what a Sentinel-2 L2A product shows: optics, residual haze, gain, noise, integers.
 
-Everything random comes from a :class:`Sky`, never from the ground: the same sky over two versions of the ground (one
-of them without its mires, say) differs only where the ground does, give or take the optics' reach of one 20 m pixel.
+Everything random comes from a :class:`Sky`, never from the ground: the same sky over two versions of the
+ground (one of them without its mires, say) differs only where the ground does, give or take the optics' reach
+of one 20 m pixel.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ MARGIN = 2
 """Pixels of ground needed around a picture; even, so that 20 m pixels stay whole."""
 # Brightness of thin haze per band, falling from blue to short-wave infrared as small droplets and smoke do.
 _HAZE = np.array((0.62, 0.55, 0.49, 0.45, 0.42, 0.40, 0.37, 0.35, 0.14, 0.09), np.float32)
-# Weights of the 3-tap line spread: a modulation transfer of 0.4 at the Nyquist frequency, within the 10 m bands'
-# 0.15 to 0.45 of the Sentinel-2 MSI specification.
+# Weights of the 3-tap line spread: a modulation transfer of 0.4 at the Nyquist frequency, within the 10 m
+# bands' 0.15 to 0.45 of the Sentinel-2 MSI specification.
 _SPREAD = (np.float32(0.15), np.float32(0.70), np.float32(0.15))
 
 
@@ -65,7 +66,8 @@ def observe(reflectance: Floats, haze: Floats, sky: Sky) -> Floats:
     """What the sensor sees of the ground through `sky`.
 
     Args:
-        reflectance: noise-free ground, (10, h + 2 MARGIN, w + 2 MARGIN), h and w even, 20 m pixels aligned with it.
+        reflectance: noise-free ground, (10, h + 2 MARGIN, w + 2 MARGIN), h and w even, 20 m pixels aligned
+            with it.
         haze: share of the light that haze replaces, (h, w), as from :func:`haze_of`.
         sky: the acquisition.
 
@@ -88,9 +90,8 @@ def to_dn(reflectance: Floats, offset: int = 0) -> NDArray[np.uint16]:
         reflectance: any shape.
         offset: 1000 for products that keep the offset of processing baseline 04.00, else 0.
     """
-    return np.clip(np.rint(reflectance * np.float32(10000.0)) + np.float32(offset), 1, 65535).astype(
-        np.uint16
-    )
+    dn = np.rint(reflectance * np.float32(10000.0)) + np.float32(offset)
+    return np.asarray(np.clip(dn, 1, 65535), np.uint16)
 
 
 def _gains(sky: Sky) -> Floats:
@@ -112,4 +113,4 @@ def _noise(shape: tuple[int, ...], sky: Sky) -> Floats:
 def _blocks(fine: Floats) -> Floats:
     bands, rows, cols = fine.shape
     coarse = fine.reshape(bands, rows // 2, 2, cols // 2, 2).mean(axis=(2, 4))
-    return coarse.repeat(2, axis=1).repeat(2, axis=2)
+    return np.asarray(coarse.repeat(2, axis=1).repeat(2, axis=2))

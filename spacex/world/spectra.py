@@ -58,8 +58,9 @@ for _cover, _code in _CORINE.items():
     CORINE_OF[_cover] = _code
 
 
-# Bottom-of-atmosphere reflectance, B02 B03 B04 B05 B06 B07 B08 B8A B11 B12. Set by hand to the usual magnitudes
-# of boreal summer in Sentinel-2 L2A (dark conifers, red edge of grass, low SWIR of water and wet moss).
+# Bottom-of-atmosphere reflectance, B02 B03 B04 B05 B06 B07 B08 B8A B11 B12. Set by hand to the usual
+# magnitudes of boreal summer in Sentinel-2 L2A (dark conifers, red edge of grass, low SWIR of water and wet
+# moss).
 _TABLE = {
     "spruce": (0.016, 0.030, 0.020, 0.050, 0.115, 0.140, 0.155, 0.165, 0.080, 0.038),
     "pine": (0.025, 0.041, 0.036, 0.068, 0.125, 0.150, 0.165, 0.178, 0.118, 0.064),

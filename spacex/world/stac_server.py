@@ -1,6 +1,7 @@
 """Runs rustac's STAC API until standard input closes, so that it cannot outlive the process that started it.
 
-Started as a file (``python stac_server.py serve --addr …``): rustac reads the command line of the process itself.
+Started as a file (``python stac_server.py serve --addr …``): rustac reads the command line of the process
+itself.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Terrain:
         """Slope towards the sun (south-east), unitless, about -2 to 2."""
         octaves: Octaves = ((1100, 0.8), (420, 0.45))
         lit = self.fields.noise("relief", self.x + 110.0, self.y - 90.0, *octaves)
-        return lit - self.noise("relief", *octaves)
+        return np.asarray(lit - self.noise("relief", *octaves))
 
     @cached_property
     def basin(self) -> Floats:
@@ -80,7 +80,8 @@ class Terrain:
         along, across = 0.78 * self.x - 0.62 * self.y, 0.62 * self.x + 0.78 * self.y
         ice = self.fields.noise("basin", along, across * 1.9, (2600, 0.85))
         shape = self.noise("basin", (5200, 0.35), (900, 0.42), (310, 0.2), (110, 0.08))
-        return ice + shape - np.float32(0.35) * np.abs(self.height + np.float32(0.3)) - np.float32(1.12)
+        steep = np.float32(0.35) * np.abs(self.height + np.float32(0.3))
+        return np.asarray(ice + shape - steep - np.float32(1.12))
 
     @cached_property
     def river(self) -> Floats:
