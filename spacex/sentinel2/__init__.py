@@ -1,6 +1,6 @@
 """Sentinel-2 scenes in, composites of surface reflectance out.
 
-Read in this order: `catalogue` (where scenes come from), `scenes` (what they are), `reflectance` (what their
+Read in this order: `styles` and `catalogue` (where scenes come from), `scenes` (what they are), `reflectance` (what their
 numbers mean), `assets` and `sampling` (how a file is opened and brought to the cube's grid), `composite`.
 """
 

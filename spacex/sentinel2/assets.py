@@ -24,9 +24,9 @@ from rasterio.windows import Window as RioWindow
 
 from spacex.errors import TileError
 from spacex.grid import Window
-from spacex.sentinel2.catalogue import Catalogue
 from spacex.sentinel2.sampling import Lattice
 from spacex.sentinel2.scenes import Scene
+from spacex.sentinel2.styles import Catalogue
 
 GDAL_OPTIONS: dict[str, str] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # one request per file, not a listing of its folder

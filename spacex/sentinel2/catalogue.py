@@ -1,27 +1,18 @@
-"""Where scenes come from: the STAC catalogues that hold Sentinel-2 Level-2A, and how each one speaks.
+"""Finding scenes: one search for every STAC catalogue, however it pages, limits or fails.
 
-A :class:`Catalogue` is a style: asset keys, the offset rule, signing. The same style may live at another
-address (``get_catalogue(name, url=…, collection=…)``): a mirror, a private archive, a test.
-
-Links of Planetary Computer need a signature that expires after about 45 minutes. It is put on when a file
-is opened, never before, and never stored: :class:`~spacex.sentinel2.scenes.Scene` holds unsigned items.
-The Copernicus Data Space (``cdse``) serves JPEG 2000 from ``s3://eodata``; it needs the user's own keys in
-``CDSE_S3_ACCESS_KEY`` and ``CDSE_S3_SECRET_KEY`` (so that they do not clash with the ``AWS_*`` variables
-of the store the cube is written to).
+How the catalogues differ is in :mod:`spacex.sentinel2.styles`; what comes out is the same for all: a list of
+:class:`~spacex.sentinel2.scenes.Scene`, one per acquisition and tile, in an order that depends on nothing else.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
-import planetary_computer
 import requests
-from pydantic import model_validator
-from pystac_client import Client
+from pystac_client import Client, ItemSearch
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry import mapping
@@ -29,9 +20,11 @@ from shapely.geometry.base import BaseGeometry
 from urllib3.util import Retry
 
 from spacex.errors import CatalogueError
-from spacex.sentinel2.reflectance import OffsetRule, offset_of
+from spacex.sentinel2.reflectance import offset_of
 from spacex.sentinel2.scenes import FOOTPRINT_SLACK, Scene, newest_processing, scene_of
-from spacex.settings import SENTINEL2_BANDS, Settings
+from spacex.sentinel2.styles import CATALOGUES, Catalogue, get_catalogue
+
+__all__ = ["CATALOGUES", "Catalogue", "get_catalogue", "search"]
 
 log = logging.getLogger(__name__)
 
@@ -43,123 +36,6 @@ RETRIES = Retry(
 
 TIMEOUT = (10.0, 90.0)
 """Seconds to wait for a connection, and for an answer."""
-
-
-class Catalogue(Settings):
-    """How one catalogue describes and serves Sentinel-2 Level-2A."""
-
-    name: str
-    """What the user calls it."""
-    url: str
-    """Root of the STAC API; empty for the embedded one, which lives only while it is served."""
-    collection: str
-    """Collection that holds Level-2A."""
-    assets: dict[str, str]
-    """Band name (B02 …) to asset key."""
-    scl: str
-    """Asset key of the scene classification."""
-    rule: OffsetRule
-    """How its items tell whether pixels carry the +1000 offset."""
-    signing: Literal["none", "planetary-computer"] = "none"
-    """What must be done to a link just before it is opened."""
-    cloud_query: bool = True
-    """Whether the server can be asked for a cloud limit; it is checked again here in any case."""
-    s3_endpoint: str | None = None
-    """Host of the S3 service behind s3:// links, where it is not AWS."""
-
-    @model_validator(mode="after")
-    def _known_bands(self) -> Catalogue:
-        if unknown := set(self.assets) - set(SENTINEL2_BANDS):
-            raise ValueError(f"unknown bands {sorted(unknown)}, expected some of {SENTINEL2_BANDS}")
-        return self
-
-    def keys(self, bands: Iterable[str]) -> list[str]:
-        """Asset keys of bands.
-
-        Raises:
-            CatalogueError: if the catalogue has no such band.
-        """
-        if missing := [band for band in bands if band not in self.assets]:
-            raise CatalogueError(
-                f"the catalogue {self.name} lacks bands", got=", ".join(missing),
-                expected=", ".join(self.assets), do="Use a checkpoint made for these bands.",
-            )  # fmt: skip
-        return [self.assets[band] for band in bands]
-
-    def stac_cfg(self) -> dict[str, Any]:
-        """The ``stac_cfg`` that lets odc-stac read this catalogue's items with the right type and no-data."""
-        dn, scl = {"data_type": "uint16", "nodata": 0}, {"data_type": "uint8", "nodata": 0}
-        return {self.collection: {"assets": {"*": dn, self.scl: scl}}}
-
-    def sign(self, href: str) -> str:
-        """The link to open right now; the result expires and must not be kept or shown."""
-        if self.signing == "planetary-computer":
-            return str(planetary_computer.sign_url(href))
-        return href
-
-    def s3_options(self) -> dict[str, str]:
-        """GDAL options for s3:// links outside AWS: endpoint and the user's keys; empty for other hosts."""
-        if self.s3_endpoint is None:
-            return {}
-        keys = {
-            "AWS_ACCESS_KEY_ID": os.environ.get("CDSE_S3_ACCESS_KEY", ""),
-            "AWS_SECRET_ACCESS_KEY": os.environ.get("CDSE_S3_SECRET_KEY", ""),
-        }
-        host = {"AWS_S3_ENDPOINT": self.s3_endpoint, "AWS_VIRTUAL_HOSTING": "FALSE", "AWS_HTTPS": "YES"}
-        return {**host, **{name: value for name, value in keys.items() if value}}
-
-
-_COLOURS = {
-    "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge1", "B06": "rededge2", "B07": "rededge3",
-    "B08": "nir", "B8A": "nir08", "B11": "swir16", "B12": "swir22",
-}  # fmt: skip
-_TEN_METRES = ("B02", "B03", "B04", "B08")
-
-_EARTH_SEARCH = "https://earth-search.aws.element84.com/v1"
-
-CATALOGUES: dict[str, Catalogue] = {
-    catalogue.name: catalogue
-    for catalogue in (
-        # rustac, which serves the demo, answers a cloud query with nothing and without an error
-        Catalogue(
-            name="demo", url="", collection="sentinel-2-l2a", assets=_COLOURS, scl="scl", rule="host-flag",
-            cloud_query=False,
-        ),
-        Catalogue(
-            name="earth-search", url=_EARTH_SEARCH, collection="sentinel-2-l2a", assets=_COLOURS, scl="scl",
-            rule="host-flag",
-        ),
-        Catalogue(
-            name="earth-search-c1", url=_EARTH_SEARCH, collection="sentinel-2-c1-l2a", assets=_COLOURS,
-            scl="scl", rule="metadata",
-        ),
-        Catalogue(
-            name="planetary-computer", url="https://planetarycomputer.microsoft.com/api/stac/v1",
-            collection="sentinel-2-l2a", assets={band: band for band in SENTINEL2_BANDS}, scl="SCL",
-            rule="baseline", signing="planetary-computer",
-        ),
-        Catalogue(
-            name="cdse", url="https://stac.dataspace.copernicus.eu/v1", collection="sentinel-2-l2a",
-            assets={b: f"{b}_{10 if b in _TEN_METRES else 20}m" for b in SENTINEL2_BANDS}, scl="SCL_20m",
-            rule="metadata", s3_endpoint="eodata.dataspace.copernicus.eu",
-        ),
-    )
-}  # fmt: skip
-"""The catalogues known by name."""
-
-
-def get_catalogue(name: str, url: str | None = None, collection: str | None = None) -> Catalogue:
-    """A catalogue by name, optionally the same style at another address.
-
-    Raises:
-        CatalogueError: if the name is unknown, or `demo` is asked for without the url it is served at.
-    """
-    if name not in CATALOGUES:
-        raise CatalogueError("unknown catalogue", got=name, expected=", ".join(CATALOGUES))
-    known = CATALOGUES[name]
-    if not (url or known.url):
-        raise CatalogueError(f"the catalogue {name} has no address of its own", do="Give its url.")
-    return known.model_copy(update={"url": url or known.url, "collection": collection or known.collection})
 
 
 def search(
@@ -234,11 +110,8 @@ def _items(
     try:
         client = Client.open(catalogue.url, stac_io=StacApiIO(max_retries=retries, timeout=TIMEOUT))
         _check_collection(client, catalogue)
-        found = client.search(
-            collections=[catalogue.collection], intersects=mapping(area), datetime=interval, limit=page_size,
-            **_cloud_limit(client, catalogue, max_cloud_cover),
-        )  # fmt: skip
-        for item in found.items_as_dicts():
+        limit = _cloud_limit(client, catalogue, max_cloud_cover)
+        for item in _search(client, catalogue, area, interval, page_size, limit).items_as_dicts():
             yield {**item, "links": [], "assets": {k: v for k, v in item["assets"].items() if k in kept}}
     except (APIError, requests.RequestException, OSError, ValueError) as error:
         raise CatalogueError(
@@ -246,6 +119,21 @@ def _items(
             got=" ".join(f"{type(error).__name__}: {error}".split())[:300],
             do="Check the address, the interval and the network.",
         ) from error
+
+
+def _search(
+    client: Client, catalogue: Catalogue, area: BaseGeometry, interval: str, page_size: int, limit: dict[str, Any]
+) -> ItemSearch:
+    """Puts the search together; nothing is sent yet."""
+    try:
+        return client.search(
+            collections=[catalogue.collection], intersects=mapping(area), datetime=interval, limit=page_size, **limit
+        )  # fmt: skip
+    except Exception as error:  # pystac-client raises bare Exceptions for intervals it cannot read
+        raise CatalogueError(
+            "the search cannot be put into words", got=f"interval {interval}: {error}",
+            expected="an interval such as 2020-07-01/2020-08-30",
+        ) from error  # fmt: skip
 
 
 def _check_collection(client: Client, catalogue: Catalogue) -> None:
@@ -282,4 +170,5 @@ def _grow(area: BaseGeometry, halo: float) -> BaseGeometry:
     detail = 0.01
     north = min(85.0, max(abs(area.bounds[1]), abs(area.bounds[3])))
     metres = 111_000.0 * math.cos(math.radians(north))  # of one degree of longitude, the shorter one
-    return area.simplify(detail).buffer((halo + FOOTPRINT_SLACK) / metres + detail, quad_segs=2)
+    # two chords to a quarter of a circle lie within it by 8 %
+    return area.simplify(detail).buffer(1.1 * (halo + FOOTPRINT_SLACK) / metres + detail, quad_segs=2)

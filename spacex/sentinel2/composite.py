@@ -41,11 +41,11 @@ from scipy.ndimage import binary_dilation
 
 from spacex.errors import TileError
 from spacex.sentinel2.assets import open_asset
-from spacex.sentinel2.catalogue import Catalogue
 from spacex.sentinel2.median import MISSING, median
 from spacex.sentinel2.reflectance import DarkPixels, contradiction, dark_pixels, harmonise
 from spacex.sentinel2.sampling import Lattice, Resampling, Sampling, sampling
 from spacex.sentinel2.scenes import Scene, newest_processing, touching
+from spacex.sentinel2.styles import Catalogue
 from spacex.settings import Settings
 
 T = TypeVar("T")

@@ -153,8 +153,7 @@ def harmonise(dn: NDArray[np.uint16], offset: Offset) -> NDArray[np.uint16]:
     Returns:
         DN of the same shape, 1 .. 65534 where valid, 0 = no data.
     """
-    out = np.maximum(np.minimum(dn, DN_MAX), 1 - offset.dn if offset.dn < 0 else 1)
-    out = np.minimum(out.astype(np.int32) + offset.dn, DN_MAX).astype(np.uint16)
+    out = np.clip(dn.astype(np.int32) + offset.dn, 1, DN_MAX).astype(np.uint16)
     out[dn == 0] = 0
     return out
 
