@@ -137,9 +137,7 @@ def _check_values(table: pd.DataFrame, file: Path) -> None:
         strange = set(table[column].dropna()) - allowed
         if strange or table[column].isna().any():
             got = ", ".join(map(str, sorted(strange, key=str))) or "empty cells"
-            raise DataError(
-                f"unknown {column} in {file}", got=got, expected=", ".join(map(str, sorted(allowed)))
-            )
+            raise DataError(f"unknown {column} in {file}", got=got, expected=", ".join(map(str, sorted(allowed))))
     twice = table["file"][table["file"].duplicated()]
     if len(twice):
         raise DataError(f"{file} lists files twice", got=", ".join(twice[:3]))
@@ -159,7 +157,5 @@ def _rows_of(table: pd.DataFrame, split: str, folder: Path) -> pd.DataFrame:
         raise DataError("unknown split", got=split, expected=", ".join(SPLITS))
     rows = table[table["split"] == split]
     if rows.empty:
-        raise DataError(
-            f"the split {split!r} of {folder} is empty", got=f"{len(table)} tiles in other splits"
-        )
+        raise DataError(f"the split {split!r} of {folder} is empty", got=f"{len(table)} tiles in other splits")
     return rows.reset_index(drop=True)

@@ -91,9 +91,7 @@ def corine_codes(array: NDArray[np.generic]) -> NDArray[np.uint16]:
     grid = [value for value in found if value <= 44]
     if grid and len(grid) < len(found):
         mixed = f"{grid[0]:g} and {max(found):g}"
-        raise DataError(
-            "CORINE grid codes and level-3 codes in one raster", got=mixed, expected="one numbering"
-        )
+        raise DataError("CORINE grid codes and level-3 codes in one raster", got=mixed, expected="one numbering")
     return _translate(values, CODES if grid else None)
 
 

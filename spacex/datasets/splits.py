@@ -125,6 +125,4 @@ def _deviation(counts: NDArray[np.int64], goal: NDArray[np.int64]) -> NDArray[np
 def _on_sphere(lon: NDArray[np.floating], lat: NDArray[np.floating]) -> NDArray[np.float64]:
     # a chord is shorter than its arc by less than a metre at these distances
     east, north = np.radians(lon), np.radians(lat)
-    return EARTH_KM * np.stack(
-        [np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=1
-    )
+    return EARTH_KM * np.stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=1)

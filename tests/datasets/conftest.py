@@ -40,10 +40,7 @@ def anthroprotect(tmp_path: Path) -> Path:
         split = ("train", "train", "val", "test")[i // 3]
         category = "wdpa-II" if natural else "anthropo"
         rows.append(f"x,{split},{int(natural)},{category},{60 + i / 10},{20},{name}")
-        numbers = (
-            np.full((10, 256, 256), 100 * i, dtype=np.uint16)
-            + np.arange(1, 11, dtype=np.uint16)[:, None, None]
-        )
+        numbers = np.full((10, 256, 256), 100 * i, dtype=np.uint16) + np.arange(1, 11, dtype=np.uint16)[:, None, None]
         numbers[:, 0, 0] = 0
         write_tif(tmp_path / "tiles" / "s2" / name, numbers)
     (tmp_path / "infos.csv").write_text("\n".join(rows) + "\n")

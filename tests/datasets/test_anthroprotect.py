@@ -92,9 +92,7 @@ def test_limit_keeps_both_labels(anthroprotect: Path) -> None:
         ("_1.tif", "_2.tif", "lists files twice"),
     ],
 )
-def test_an_index_that_is_not_the_published_one(
-    anthroprotect: Path, old: str, new: str, message: str
-) -> None:
+def test_an_index_that_is_not_the_published_one(anthroprotect: Path, old: str, new: str, message: str) -> None:
     index = anthroprotect / "infos.csv"
     index.write_text(index.read_text().replace(old, new))
     with pytest.raises(DataError, match=message):
@@ -159,6 +157,5 @@ class TestRealIndex:
         points = _on_sphere(infos["lon"].to_numpy(), infos["lat"].to_numpy())
         held = infos["split"].to_numpy()
         return min(
-            cKDTree(points[held != split]).query(points[held == split])[0].min()
-            for split in ("train", "val", "test")
+            cKDTree(points[held != split]).query(points[held == split])[0].min() for split in ("train", "val", "test")
         )

@@ -1,0 +1,198 @@
+"""MapInWild: 1,018 places all over the world, weakly labelled by the World Database of Protected Areas.
+
+Ekim, Stomberg, Roscher, Schmitt: "MapInWild: A Remote Sensing Dataset to Address the Question of What Makes
+Nature Wild", IEEE GRSM 11 (2023). Two layouts are read. As published (and as torchgeo unpacks it)::
+
+    split_IDs.csv                   train,validation,test: ragged columns of WDPA ids
+    mask/<id>.tif                   1920 x 1920, 0 unprotected, 1..3 kinds of protected areas
+    s2_temporal_subset/<id>.tif     10 bands, uint16 reflectance x 10000; also s2_spring, s2_summer, ...
+
+and as its authors cut it for ASOS::
+
+    tile_infos/file_infos.csv       relative path; season, category, label, subset, dataset, area_id, quality
+    tiles/<True|False>/s2_<season>/<id>_<n>.tif     256 x 256, all of it inside or outside of a mask
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+
+from spacex.datasets.splits import SPLITS, split_hash
+from spacex.datasets.tiles import READERS, Chips, Problem, find_problems, inspect, refuse_or_report, take
+from spacex.errors import DataError
+from spacex.grid import CHIP
+from spacex.settings import SENTINEL2_BANDS
+
+Season = Literal["subset", "autumn", "spring", "summer", "winter"]
+"""Which picture of a place: the authors' choice of one season for each, or one season for all."""
+
+SIDE = 1920
+"""Side of a published scene in pixels."""
+
+STEP = 8
+"""Chips start at multiples of this many pixels of a scene, as in the authors' tiling."""
+
+
+class MapInWild(Chips):
+    """One split of MapInWild in either layout.
+
+    `infos` holds `path`, `label`, `split`, `group` (the place, by which to bootstrap), and `row` and `col` of
+    chips cut from whole scenes. `problems` lists the files left out, `split_hash` names the split.
+
+    Args:
+        root: folder with `split_IDs.csv`, or with `tile_infos`.
+        bands: names of the bands wanted, in order.
+        split: "train", "val" or "test".
+        grouped: accepted and without effect: the official split never divides a place.
+        strict: refuse the data set if any file of the split cannot be used.
+        limit: use only that many chips, both labels in proportion.
+        season: which picture of each place.
+        side: side of a scene in pixels, where it is not the published one.
+
+    Raises:
+        DataError: if the folder is not laid out as published, the split is unknown or empty, or (strict) a
+            file is missing, unreadable, or of another size.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        bands: Sequence[str] = SENTINEL2_BANDS[:3],
+        split: str = "train",
+        *,
+        grouped: bool = False,
+        strict: bool = False,
+        limit: int | None = None,
+        season: Season = "subset",
+        side: int = SIDE,
+    ) -> None:
+        if split not in SPLITS or season not in get_args(Season):
+            expected = f"one of {SPLITS} and one of {get_args(Season)}"
+            raise DataError("unknown split or season", got=f"{split}, {season}", expected=expected)
+        folder = Path(root)
+        tiled = (folder / "tile_infos" / "file_infos.csv").is_file()
+        table = _tile_table(folder, season) if tiled else _scene_table(folder, season)
+        self.split_hash = split_hash(table["path"], table["split"])
+        rows = table[table["split"] == split]
+        if rows.empty:
+            raise DataError(f"the split {split!r} of {folder} is empty", got=f"{len(table)} files in all")
+        problems = find_problems(
+            folder, rows["path"].tolist(), lambda path: inspect(path, len(SENTINEL2_BANDS), CHIP if tiled else side)
+        )
+        rows = _without(rows, problems)
+        if not tiled:
+            rows, unread = _cut(folder, rows, side)
+            problems += unread
+        refuse_or_report(problems, len(problems) + rows["path"].nunique(), strict, folder)
+        super().__init__(folder, take(rows.reset_index(drop=True), limit), bands, problems, strict)
+
+
+def read_split_ids(file: Path) -> dict[int, str]:
+    """Split of each place from the ragged `split_IDs.csv`; its `validation` is our `val`.
+
+    Raises:
+        DataError: if the file cannot be read, lacks a column, or names a place twice.
+    """
+    try:
+        table = pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        do = "Give the folder with split_IDs.csv, mask/ and s2_*/, or with tile_infos/ and tiles/."
+        raise DataError(f"{file} cannot be read", got=error, do=do) from error
+    columns = ("train", "validation", "test")
+    if missing := [column for column in columns if column not in table]:
+        raise DataError(f"{file} lacks columns", got=", ".join(table.columns), expected=", ".join(missing))
+    # columns of different length are padded with NaN, which makes the ids floats
+    pairs = [(int(place), name) for name in columns for place in table[name].dropna()]
+    splits = {place: "val" if name == "validation" else name for place, name in pairs}
+    if len(splits) < len(pairs):
+        raise DataError(f"{file} puts a place into two splits", got=f"{len(pairs) - len(splits)} places")
+    return splits
+
+
+def pure_windows(mask: NDArray[np.bool_], inside: bool) -> list[tuple[int, int]]:
+    """Corners (row, column) of chips that lie wholly inside, or wholly outside, of a mask and do not overlap.
+
+    The first possible chip in reading order is taken, then the next that does not touch it, and so on.
+
+    Args:
+        mask: (rows, columns), True where protected.
+        inside: which side of it.
+    """
+    wanted = np.pad((mask == inside).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    full = wanted[CHIP:, CHIP:] - wanted[:-CHIP, CHIP:] - wanted[CHIP:, :-CHIP] + wanted[:-CHIP, :-CHIP]
+    possible = full[::STEP, ::STEP] == CHIP * CHIP
+    near = CHIP // STEP - 1
+    corners = []
+    while possible.any():
+        row, col = np.unravel_index(int(possible.argmax()), possible.shape)
+        corners.append((int(row) * STEP, int(col) * STEP))
+        possible[row : row + near + 1, max(0, col - near) : col + near + 1] = False
+    return corners
+
+
+def _scene_table(root: Path, season: Season) -> pd.DataFrame:
+    name = "s2_temporal_subset" if season == "subset" else f"s2_{season}"
+    # the published archives unpack into two folders, which torchgeo merges
+    folders = [folder for folder in (name, f"{name}_part1", f"{name}_part2") if (root / folder).is_dir()]
+    splits = read_split_ids(root / "split_IDs.csv")
+    if not folders:
+        raise DataError(f"{root} has no pictures of this season", got=f"no folder {name}", do="Unpack it there.")
+    places = {place: next((f for f in folders if (root / f / f"{place}.tif").exists()), folders[0]) for place in splits}
+    rows = [(f"{folder}/{place}.tif", place, splits[place]) for place, folder in places.items()]
+    return pd.DataFrame(rows, columns=["path", "group", "split"])
+
+
+def _tile_table(root: Path, season: Season) -> pd.DataFrame:
+    file = root / "tile_infos" / "file_infos.csv"
+    table = pd.read_csv(file)
+    wanted = ["season", "label", "subset", "dataset", "area_id"]
+    path = next((name for name in table if table[name].astype(str).str.endswith(".tif").all()), None)
+    if path is None or not set(wanted) <= set(table):
+        expected = ", ".join(["a column of .tif paths", *wanted])
+        raise DataError(f"{file} lacks columns", got=", ".join(map(str, table.columns)), expected=expected)
+    chosen = table["subset"].astype(str) == "True" if season == "subset" else table["season"] == season
+    table = table[chosen & table["dataset"].notna()]
+    split = table["dataset"].replace("validation", "val")
+    if strange := sorted(set(split) - set(SPLITS)):
+        raise DataError(f"unknown split in {file}", got=strange, expected=", ".join(SPLITS))
+    columns = {"path": "tiles/" + table[path], "label": table["label"], "group": table["area_id"], "split": split}
+    return pd.DataFrame(columns)
+
+
+def _cut(root: Path, scenes: pd.DataFrame, side: int) -> tuple[pd.DataFrame, list[Problem]]:
+    """Rows of pure chips of these scenes, and the masks that could not be used."""
+    masks = [f"mask/{place}.tif" for place in scenes["group"]]
+    problems = find_problems(root, masks, lambda path: inspect(path, 1, side))
+    bad = {problem.file for problem in problems}
+    good = scenes[[mask not in bad for mask in masks]]
+    with ThreadPoolExecutor(READERS) as readers:
+        corners = list(readers.map(lambda place: _corners(root / f"mask/{place}.tif"), good["group"]))
+    rows = [
+        (scene.path, scene.group, scene.split, label, row, col)
+        for scene, found in zip(good.itertuples(), corners, strict=True)
+        for label, row, col in found
+    ]
+    return pd.DataFrame(rows, columns=["path", "group", "split", "label", "row", "col"]), problems
+
+
+def _corners(file: Path) -> list[tuple[int, int, int]]:
+    """(label, row, column) of the pure chips of one mask."""
+    try:
+        with rasterio.open(file) as source:
+            mask = source.read(1) != 0
+    except RasterioError as error:
+        raise DataError(f"{file} cannot be read", got=error, do="Copy the file again.") from error
+    return [(label, *corner) for label in (1, 0) for corner in pure_windows(mask, inside=bool(label))]
+
+
+def _without(rows: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
+    return rows[~rows["path"].isin({problem.file for problem in problems})]
