@@ -14,6 +14,11 @@ from hypothesis import settings as hypothesis_settings
 if TYPE_CHECKING:
     from spacex.checkpoint import Checkpoint
 
+# Ray reads these when it is first imported: no cluster of the tests is ever open, and none writes a token at home
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
 # wall-clock deadlines fail on a busy machine, not on a wrong program
 hypothesis_settings.register_profile("spacex", deadline=None, max_examples=40)
 hypothesis_settings.load_profile("spacex")

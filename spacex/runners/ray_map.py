@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -192,11 +193,14 @@ def _affordable(cpus: float, gpus: float) -> int:
 def connect(local_cpus: int | None = None) -> None:
     """Join the cluster this job runs in, or start one on this machine.
 
-    Token authentication is switched on for a cluster started here; one that is already running keeps its own
-    mode. Must be called before signal handlers are installed, since Ray installs its own.
+    A cluster started here has token authentication, which Ray switches on by itself; one that is already running
+    keeps its own mode. (Setting RAY_AUTH_MODE here would come too late: Ray reads it when it is imported.)
+    Must be called before signal handlers are installed, since Ray installs its own.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     inside = "RAY_ADDRESS" in os.environ or "RAY_JOB_ID" in os.environ
-    start: dict[str, Any] = {} if inside else {"num_cpus": local_cpus, "include_dashboard": False}
-    ray.init(logging_level=logging.ERROR, log_to_driver=False, **start)
+    start = {} if inside else {"num_cpus": local_cpus, "include_dashboard": False}
+    ray.init(logging_level="ERROR", log_to_driver=False, **start)
+    token = Path.home() / ".ray" / "auth_token"
+    if not inside and token.exists():
+        token.chmod(0o600)  # Ray writes it readable for everybody

@@ -1,0 +1,239 @@
+"""What the tests of survival share: a small rehearsed region, one Ray cluster, and checks that a run told the truth."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import zarr
+from shapely.geometry import box, mapping
+
+from spacex.mapping.cube import Status, TileTask
+from spacex.mapping.plan import Plan, new_statuses
+from spacex.mapping.rehearsal import Rehearsal
+from spacex.mapping.request import MapRequest, chip_settings
+from spacex.mapping.run import carry_out, run_folder
+from spacex.runners.local import run_local
+
+HERE = Path(__file__).parent
+VARIABLES = ("attribution", "path_attribution", "naturalness", "observations", "1/attribution", "2/composite")
+
+
+def load(name, path):
+    """A helper module by path; Ray's workers get it by value, since they cannot import it."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+archive_server = load("archive_server", HERE / "archive_server.py")
+
+
+@pytest.fixture(scope="session")
+def request_of(tiny_checkpoint):
+    """Builds requests for a rehearsal: 19 tiles of 5 km near 68° N unless told otherwise."""
+
+    def make(bounds=(23.9, 67.93, 24.35, 68.07), **values):
+        settings = {
+            "area": mapping(box(*bounds)),
+            "intervals": (("2020-07-01", "2020-08-30"),),
+            "catalogue": "demo",
+            "stac_url": "http://127.0.0.1:1",
+            "tile_size": 512,
+            "chips": chip_settings(tiny_checkpoint.card, ("attribution", "path_attribution")),
+        }
+        return MapRequest(**{**settings, **values})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def carry(tiny_checkpoint):
+    """Carries out a request without asking a catalogue, resuming what is there; gives the outcome."""
+
+    def run(request, output, runner=run_local, mishaps=None, open_pipeline=None, scenes=(), **worker):
+        fingerprint = request.fingerprint(tiny_checkpoint)
+        plan = plan_of(request, output, fingerprint, list(scenes))
+        make = open_pipeline or (Rehearsal(mishaps) if mishaps else Rehearsal())
+        runner = partial(runner, open_pipeline=make)
+        return carry_out(plan, fingerprint, str(output), tiny_checkpoint, runner, **{"threads": 1, **worker})
+
+    return run
+
+
+def plan_of(request, output, fingerprint, scenes):
+    from spacex.mapping.plan import _statuses
+
+    statuses, exists = _statuses(request, str(output), fingerprint)
+    tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses != Status.OUTSIDE))
+    return Plan(request, [scenes] * len(request.intervals), tasks, statuses, exists)
+
+
+def tasks_of(request):
+    """All tiles of a request."""
+    return [TileTask(*map(int, index)) for index in np.argwhere(new_statuses(request) != Status.OUTSIDE)]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(request_of, carry, tmp_path_factory):
+    """The cube of the rehearsed region, made in peace."""
+    output = tmp_path_factory.mktemp("peace") / "peace.zarr"
+    assert carry(request_of(), output).complete
+    return output
+
+
+def statuses(output):
+    """(time, tile rows, tile columns) of a cube's states."""
+    return zarr.open_group(str(output), mode="r", use_consolidated=False)["status"][...]
+
+
+def assert_equal_but(output, reference, missing=()):
+    """The two cubes hold the same bits, but for the tiles named, which are marked as failed and empty."""
+    got, expected = (zarr.open_group(str(uri), mode="r", use_consolidated=False) for uri in (output, reference))
+    states = got["status"][...]
+    failed = {TileTask(*map(int, index)) for index in np.argwhere(states == Status.FAILED)}
+    assert failed == set(missing)
+    assert (states != Status.NOT_YET).all()
+    np.testing.assert_array_equal(np.where(states == Status.FAILED, Status.DONE, states), expected["status"][...])
+    for name in VARIABLES:
+        ours, theirs = got[name][...], expected[name][...]
+        assert np.isfinite(theirs).any()
+        factor = 2 ** int(name[0]) if name[0].isdigit() else 1
+        for task in missing:
+            size = 512 // factor
+            square = (
+                task.time,
+                ...,
+                slice(task.row * size, (task.row + 1) * size),
+                slice(task.col * size, (task.col + 1) * size),
+            )
+            ours[square] = theirs[square]
+        np.testing.assert_array_equal(ours, theirs, err_msg=name)
+
+
+@dataclass
+class Watch:
+    """Reads progress.json all along, and compares it with the cube."""
+
+    output: Path
+    total: int
+    lies: list = field(default_factory=list)
+    seen: list = field(default_factory=list)
+
+    def __enter__(self):
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        self._stop.set()
+        self._thread.join()
+        if kind is None:
+            self.check()
+
+    def _look(self):
+        file = Path(run_folder(str(self.output))) / "progress.json"
+        while not self._stop.wait(0.1):
+            try:
+                told = json.loads(file.read_text())
+            except FileNotFoundError:
+                continue
+            except ValueError as error:
+                self.lies.append(f"half a file: {error}")
+                continue
+            self._compare(told)
+
+    def _compare(self, told):
+        tiles = told["tiles"]
+        self.seen.append(told)
+        if sum(tiles.values()) - tiles["outside"] != self.total:
+            self.lies.append(f"tiles do not add up to {self.total}: {tiles}")
+        # what it calls done was down before it was written, so the cube, read later, has at least as much
+        done = int((statuses(self.output) == Status.DONE).sum())
+        if tiles["done"] > done:
+            self.lies.append(f"told {tiles['done']} done, the cube has {done}")
+
+    def check(self):
+        assert self.lies == []
+        done = [told["tiles"]["done"] for told in self.seen]
+        assert done == sorted(done)
+
+
+def last_word(output):
+    """The final progress.json."""
+    return json.loads((Path(run_folder(str(output))) / "progress.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head without CPUs and one node with two; tests may add and remove further nodes."""
+    pytest.importorskip("ray")
+    # AF_UNIX paths hold 107 bytes: pytest's own folders are too long
+    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    before = os.environ.get("RAY_TMPDIR")
+    os.environ["RAY_TMPDIR"] = folder
+    import ray
+    from ray.cluster_utils import Cluster
+
+    for module in (archive_server, sys.modules[__name__]):
+        ray.cloudpickle.register_pickle_by_value(module)
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    made.add_node(num_cpus=2, object_store_memory=100_000_000)
+    ray.init(address=made.address, logging_level="ERROR", log_to_driver=False)
+    made.wait_for_nodes()
+    yield made
+    ray.shutdown()
+    made.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+    os.environ.pop("RAY_TMPDIR") if before is None else os.environ.update(RAY_TMPDIR=before)
+
+
+def gone(pids, within=15.0):
+    """True if these processes end soon."""
+    until = time.monotonic() + within
+    while time.monotonic() < until:
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.fixture(scope="session")
+def lab():
+    """The helpers above, for tests (which cannot import this file)."""
+    return SimpleNamespace(
+        assert_equal_but=assert_equal_but,
+        gone=gone,
+        last_word=last_word,
+        load=load,
+        server=archive_server,
+        statuses=statuses,
+        tasks_of=tasks_of,
+        watch=Watch,
+    )
+
+
+@pytest.fixture(params=["local", "ray"])
+def runner(request):
+    """Both runners: what is said of one must hold for the other."""
+    if request.param == "local":
+        return run_local
+    request.getfixturevalue("cluster")
+    from spacex.runners.ray_map import run_ray
+
+    return partial(run_ray, workers=2)
