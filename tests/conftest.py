@@ -12,6 +12,8 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 if TYPE_CHECKING:
+    import torch
+
     from spacex.checkpoint import Checkpoint
 
 # Ray reads these when it is first imported: no cluster of the tests is ever open, and none writes a token at home
@@ -66,6 +68,55 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set SPACEX_TEST_DATA")
     return folder
+
+
+REAL_NATURAL = (
+    "tiny/S2A_MSIL2A_20180510T94033_19_86",
+    "tiny/S2B_MSIL2A_20170924T093019_43_47",
+    "tiny/S2B_MSIL2A_20170924T93021_41_29",
+    "example/S2B_MSIL2A_20170924T93020_69_24",
+)
+REAL_ANTHROPOGENIC = (
+    "tiny/S2A_MSIL2A_20170617T113321_36_85",
+    "tiny/S2A_MSIL2A_20170617T113321_4_55",
+    "tiny/S2B_MSIL2A_20180421T114349_47_56",
+)
+
+
+@pytest.fixture(scope="session")
+def real_chips(real_data: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Eight real chips, reflectance (8, 10, 256, 256) float32 in the order of SENTINEL2_BANDS, labels (8,).
+
+    Seven BigEarthNet patches whose CORINE labels are all natural or all man-made, and TerraMesh's fields of
+    northern Denmark; 120 (or 224) pixels, mirrored to 256. For smoke tests: eight chips say nothing about accuracy.
+    """
+    import numpy as np
+    import rasterio
+    import torch
+
+    from spacex.settings import SENTINEL2_BANDS
+
+    def read(path: Path, bands: list[int]) -> Any:
+        with rasterio.open(path) as source:
+            return source.read(bands).astype("float32") / 10_000
+
+    def patch(name: str) -> Any:
+        files = [real_data / "bigearthnet" / name / f"{Path(name).name}_{band}.tif" for band in SENTINEL2_BANDS]
+        if not all(file.exists() for file in files):
+            pytest.skip(f"no BigEarthNet patch {name} in {real_data}")
+        bands = [read(file, [1])[0] for file in files]
+        return np.stack([np.kron(band, np.ones([120 // len(band)] * 2, "float32")) for band in bands])
+
+    def mirrored(chip: Any) -> Any:
+        before = (256 - chip.shape[-1]) // 2
+        width = (before, 256 - chip.shape[-1] - before)
+        return np.pad(chip, ((0, 0), width, width), mode="symmetric")
+
+    chips = [patch(name) for name in (*REAL_NATURAL, *REAL_ANTHROPOGENIC)]
+    # twelve bands: B01 before our ten, B09 before the last two
+    chips.append(read(real_data / "terramesh" / "S2L2A_637U_59R_1_3.tif", [*range(2, 10), 11, 12]))
+    stack = torch.from_numpy(np.stack([mirrored(chip) for chip in chips])).clamp(0, 1)
+    return stack, torch.tensor([1.0] * len(REAL_NATURAL) + [0.0] * (len(chips) - len(REAL_NATURAL)))
 
 
 @pytest.fixture(scope="session")
