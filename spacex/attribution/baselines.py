@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from spacex.attribution.patterns import PATH_STEPS, difference, integrated_gradients
 from spacex.errors import CheckpointError
+from spacex.models.classifier import Classifier
 
 if TYPE_CHECKING:
     from spacex.checkpoint import Checkpoint
@@ -61,6 +62,14 @@ class Chips:
     def bands(self) -> tuple[str, ...]:
         """Names of the bands of x."""
         return self.checkpoint.card.bands
+
+    @property
+    def network(self) -> Classifier:
+        """The classifier, where a method needs its layers and not only its logits."""
+        classifier = self.checkpoint.classifier
+        if not isinstance(classifier, Classifier):
+            raise CheckpointError("this method needs ASOS's layers", got=type(classifier).__name__)
+        return classifier
 
     @cached_property
     def u(self) -> Tensor:

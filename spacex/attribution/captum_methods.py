@@ -39,6 +39,10 @@ class Effort(Settings):
     """Edge of ASOS's cubes in the space of activation maps, which spans -1..1."""
 
 
+QUICK = Effort(gradient_steps=16, window=32, stride=16, rise_masks=100)
+"""About a tenth of the time, for a first look."""
+
+
 def deep_lift(chips: Chips, baseline: Tensor) -> Tensor:
     """DeepLIFT (rescale rule) against `baseline`, signed, ``(n, bands, h, w)``."""
     with warnings.catch_warnings():
@@ -88,13 +92,13 @@ def _input(chips: Chips) -> Tensor:
     return chips.u.detach().clone().requires_grad_()
 
 
-def grad_cams(classifier: Classifier) -> list[Named]:
+def grad_cams() -> list[Named]:
     """Grad-CAM at the head's last convolution (the paper's), its first, and the activation maps."""
-    last, first = classifier.head_convolutions[-1], classifier.head_convolutions[0]
+    last, first = "the head's last convolution, as in the paper", "the head's first convolution"
     return [
-        _cam("gradcam-last", "paper's rival", "the head's last convolution, as in the paper", last),
-        _cam("gradcam-first", "activation", "the head's first convolution", first),
-        _cam("gradcam-maps", "activation", "the classifier's own activation maps", classifier.unet),
+        _cam("gradcam-last", "paper's rival", last, lambda net: net.head_convolutions[-1]),
+        _cam("gradcam-first", "activation", first, lambda net: net.head_convolutions[0]),
+        _cam("gradcam-maps", "activation", "the classifier's own activation maps", lambda net: net.unet),
     ]
 
 
@@ -143,5 +147,8 @@ def _signed(name: str, family: str, about: str, explain: Callable[[Chips], Tenso
     ]
 
 
-def _cam(name: str, family: str, where: str, layer: nn.Module) -> Named:
-    return Named(name, family, lambda c: grad_cam(c, layer), f"Grad-CAM on {where}.")
+def _cam(name: str, family: str, where: str, layer: Callable[[Classifier], nn.Module]) -> Named:
+    def draw(chips: Chips) -> Tensor:
+        return grad_cam(chips, layer(chips.network))
+
+    return Named(name, family, draw, f"Grad-CAM on {where}.")

@@ -39,10 +39,10 @@ def all_methods(
     generators = checkpoint.maximiser is not None and checkpoint.minimiser is not None
     listed: list[Method] = [*(ours() if generators else []), *captum_methods(effort, generators)]
     if isinstance(checkpoint.classifier, Classifier):
-        listed += grad_cams(checkpoint.classifier)
+        listed += grad_cams()
     listed.append(_rise(effort))
     if space is not None and isinstance(checkpoint.classifier, Classifier):
-        listed += _asos(space, checkpoint.classifier)
+        listed += _asos(space)
     listed += trivial(checkpoint.card.bands)
     listed += _products(listed)
     for name, control in (controls or {}).items():
@@ -86,10 +86,10 @@ def _rise(effort: Effort) -> Named:
     return Named("rise", "perturbation", draw, f"RISE with {effort.rise_masks} masks.")
 
 
-def _asos(space: asos.Space, classifier: Classifier) -> list[Named]:
+def _asos(space: asos.Space) -> list[Named]:
     def signed(chips: Chips) -> Tensor:
         with torch.no_grad():
-            return space.maps(classifier.activation_map(chips.u))
+            return space.maps(chips.network.activation_map(chips.u))
 
     return [
         Named("asos", "activation", lambda c: signed(c).abs(), "ASOS, absolute sensitivity."),

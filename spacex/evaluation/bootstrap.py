@@ -86,9 +86,7 @@ def interval(values: Values, draws: Draws) -> Interval:
     drawn = draws.weights @ numbers
     means = (draws.weights @ sums)[drawn > 0] / drawn[drawn > 0]
     low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(
-        float(values[known].mean()), float(low), float(high), int(known.sum()), int((numbers > 0).sum())
-    )
+    return Interval(float(values[known].mean()), float(low), float(high), int(known.sum()), int((numbers > 0).sum()))
 
 
 @dataclass(frozen=True)

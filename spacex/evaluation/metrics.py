@@ -209,7 +209,7 @@ def _range(maps: Maps, valid: Flags) -> tuple[Values, Values]:
 
 
 def _divide(top: Values, bottom: Values) -> Values:
-    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+    return np.asarray(np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0))
 
 
 def _defined(ranking: Ranking, values: Values) -> Values:

@@ -1,0 +1,40 @@
+"""What a map could score at best: on the embedded world the exact counterfactual of every chip is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spacex.attribution.baselines import Chips, Named, magnitude
+from spacex.attribution.patterns import difference, integrated_gradients
+from spacex.evaluation.samples import Source
+from spacex.settings import SENTINEL2_BANDS
+
+
+def ceilings(source: Source) -> list[Named]:
+    """|x − the same ground without its pattern|, and the path from there; nothing for real data."""
+    if not (source.data.root / "truth" / "chips.csv").exists():
+        return []
+
+    def without(chips: Chips) -> Tensor:
+        return chips.once("exact", lambda: exact_counterfactuals(source, chips))
+
+    def path(chips: Chips) -> Tensor:
+        baseline = chips.checkpoint.card.scaling.standardise(without(chips))
+        return magnitude(integrated_gradients(chips.checkpoint.classifier, chips.u, baseline, chips.steps))
+
+    about = "Ceiling: uses the exact counterfactual, which no method can know."
+    return [
+        Named("exact change", "ceiling", lambda c: difference(c.x, without(c)), f"|x − exact|. {about}"),
+        Named("exact path", "ceiling", path, f"|Integrated gradients| from the exact counterfactual. {about}"),
+    ]
+
+
+def exact_counterfactuals(source: Source, chips: Chips) -> Tensor:
+    """The chips with mire and fell replaced by what lies beneath, same sky and noise, like `chips.x`."""
+    from spacex.world.chip import counterfactual
+
+    wanted = [SENTINEL2_BANDS.index(band) for band in chips.bands]
+    ground = [counterfactual(source.data.root, name)[wanted] for name in chips.names]
+    return torch.from_numpy(np.stack(ground)).to(chips.x)

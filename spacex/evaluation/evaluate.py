@@ -1,0 +1,83 @@
+"""One call from a data set and a checkpoint to a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from spacex.checkpoint import Checkpoint, load_checkpoint
+from spacex.errors import CheckpointError, RequestError
+from spacex.evaluation.report import Subject, write_report
+from spacex.evaluation.run import Company, Evaluation, EvaluationSettings, Report
+from spacex.evaluation.samples import Source
+from spacex.evaluation.table import Table
+from spacex.settings import Settings
+
+
+class EvaluationRequest(Settings):
+    """What `jobs/evaluate.py` is asked for."""
+
+    data: str
+    """Folder in AnthroProtect's layout, or `demo` for the embedded world's."""
+    output: str
+    """Folder of the report; made if it is not there."""
+    checkpoint: str | None = None
+    """URI of the checkpoint; None for the weights that ship."""
+    second: str | None = None
+    """Checkpoint of an independently trained classifier in the same bands and units."""
+    twin: str | None = None
+    """Checkpoint with generators for the same classifier, trained from another seed."""
+    controls: dict[str, str] = Field(default_factory=dict)
+    """Checkpoints with generators that should find nothing, by name."""
+    settings: EvaluationSettings = EvaluationSettings()
+
+
+def evaluate(request: EvaluationRequest, report: Report = lambda *_: None) -> Table:
+    """Run every method on every chip and write the report.
+
+    Args:
+        request: what is asked for.
+        report: called with chips done, chips in all, and the method at work.
+
+    Raises:
+        RequestError: if data and checkpoints do not fit together; nothing was written.
+    """
+    checkpoint = load_checkpoint(request.checkpoint)
+    company = _company(request, checkpoint)
+    settings = request.settings
+    source = Source(_folder(request.data), checkpoint.card.bands, settings.split, settings.limit, settings.seed)
+    evaluation = Evaluation(source, checkpoint, settings, company)
+    output = Path(request.output)
+    output.mkdir(parents=True, exist_ok=True)
+    outcome = evaluation.run(output / "chips.parquet", report)
+    return write_report(output, Subject(request.data, checkpoint), outcome, evaluation.gallery.pictures)
+
+
+def _folder(data: str) -> Path:
+    if data == "demo":
+        from spacex.world.dataset import demo_dataset
+
+        return demo_dataset()
+    if not Path(data).is_dir():
+        raise RequestError(f"no folder {data}", do="Give the data set's folder, or 'demo'.")
+    return Path(data)
+
+
+def _company(request: EvaluationRequest, checkpoint: Checkpoint) -> Company:
+    controls = {name: _fitting(uri, checkpoint, name, generators=True) for name, uri in request.controls.items()}
+    second = _fitting(request.second, checkpoint, "second classifier") if request.second else None
+    twin = _fitting(request.twin, checkpoint, "twin", generators=True) if request.twin else None
+    if twin is not None and twin.card.scaling != checkpoint.card.scaling:
+        raise CheckpointError(f"the twin {request.twin} has other units", do="Train it from the same classifier.")
+    return Company(second, twin, controls)
+
+
+def _fitting(uri: str, checkpoint: Checkpoint, role: str, generators: bool = False) -> Checkpoint:
+    other = load_checkpoint(uri, bands=checkpoint.card.bands)
+    if generators and other.minimiser is None:
+        raise CheckpointError(f"the {role} {uri} has no generators", expected="kind 'patterns'")
+    if role == "second classifier" and other.card.scaling != checkpoint.card.scaling:
+        # the same chip must mean the same number to both
+        raise CheckpointError(f"the {role} {uri} has other units than {checkpoint.uri}")
+    return other

@@ -1,0 +1,201 @@
+"""The paper's figures 1, 3, 4 and 5, drawn from the chips of a :class:`~spacex.evaluation.gallery.Gallery`.
+
+One scale for all chips: pictures share one stretch, and each method's maps share one colour scale, from 0 to the
+99th percentile over all chips drawn. A chip that shows little then looks like little. Viridis throughout: it
+reads the same for colour-blind eyes and in grey print. The region is outlined in white on black.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import NDArray
+
+from spacex.evaluation.gallery import Picture
+from spacex.settings import RGB
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+COLOURS = "viridis"
+SHOWN = (
+    "path",
+    "attribution",
+    "deeplift",
+    "occlusion",
+    "gradcam-last",
+    "gradcam-first",
+    "integrated",
+    "brightness",
+    "brightness x gradcam-first",
+)
+"""Methods side by side in figure 4, as far as they ran."""
+
+Array = NDArray[np.float32]
+
+
+def rgb(chip: Array, bands: Sequence[str], top: Array) -> Array:
+    """Reflectance ``(bands, h, w)`` as a picture ``(h, w, 3)`` in 0..1; grey if a visible band is missing.
+
+    Args:
+        chip: reflectance.
+        bands: their names.
+        top: reflectance shown as full brightness, per channel ``(3,)``.
+    """
+    chosen = [bands.index(band) for band in RGB] if set(RGB) <= set(bands) else [0, 0, 0]
+    shown = np.clip(chip[chosen] / top[:, None, None], 0, 1) ** 0.8
+    return np.asarray(shown.transpose(1, 2, 0), dtype=np.float32)
+
+
+def stretch(pictures: Sequence[Picture]) -> Array:
+    """The one stretch of all pictures: the 99.5th percentile of each channel over all chips."""
+    first = pictures[0].bands
+    chosen = [first.index(band) for band in RGB] if set(RGB) <= set(first) else [0, 0, 0]
+    values = np.concatenate([picture.x[chosen].reshape(3, -1) for picture in pictures], axis=1)
+    return np.asarray(np.maximum(np.percentile(values, 99.5, axis=1), 1e-3), dtype=np.float32)
+
+
+def scale(pictures: Sequence[Picture], method: str) -> float:
+    """The one colour limit of a method: the 99th percentile of its maps over all chips."""
+    values = np.concatenate([picture.maps[method].ravel() for picture in pictures])
+    return max(float(np.percentile(values, 99)), 1e-12)
+
+
+def flow(picture: Picture, pictures: Sequence[Picture]) -> Figure:
+    """Figure 1: x in the middle, x− and x+ beside it with their scores, and the two maps."""
+    top = stretch(pictures)
+    names = [name for name in ("attribution", "path") if name in picture.maps]
+    figure, axes = _grid(1, 3 + len(names), 2.35, title_space=0.55)
+    assert picture.x_minus is not None
+    assert picture.x_plus is not None
+    shown = [
+        (picture.x_minus, "x−  (minimised)", picture.score_minus),
+        (picture.x, "x  (as seen)", picture.score),
+        (picture.x_plus, "x+  (maximised)", picture.score_plus),
+    ]
+    for axis, (chip, name, score) in zip(axes[0], shown, strict=False):
+        axis.imshow(rgb(chip, picture.bands, top), interpolation="nearest")
+        axis.set_title(f"{name}\nscore {score:.2f}", fontsize=10)
+    for axis, name in zip(axes[0][3:], names, strict=True):
+        _map(axis, picture, name, scale(pictures, name))
+        axis.set_title(f"{LABELS.get(name, name)}\nregion outlined", fontsize=10)
+    return figure
+
+
+def triples(pictures: Sequence[Picture]) -> Figure:
+    """Figure 3: x, x+ and x− with their scores, one chip per row, and twenty times the changes."""
+    top = stretch(pictures)
+    figure, axes = _grid(len(pictures), 5, 1.9)
+    for row, picture in zip(axes, pictures, strict=True):
+        assert picture.x_minus is not None
+        assert picture.x_plus is not None
+        shown = [(picture.x, picture.score), (picture.x_plus, picture.score_plus)]
+        for axis, (chip, score) in zip(row, [*shown, (picture.x_minus, picture.score_minus)], strict=False):
+            axis.imshow(rgb(chip, picture.bands, top), interpolation="nearest")
+            _note(axis, f"{score:.2f}")
+        for axis, chip in zip(row[3:], (picture.x_plus, picture.x_minus), strict=True):
+            axis.imshow(_enlarged(picture, chip, top), interpolation="nearest")
+    titles = ("x", "x+", "x−", "(x+ − x) × 20", "(x− − x) × 20")
+    _head(axes, titles)
+    _rows(axes, pictures)
+    return figure
+
+
+def side_by_side(pictures: Sequence[Picture]) -> Figure:
+    """Figure 4: the region, then every method of `SHOWN`; each method has one colour scale for all chips."""
+    names = [name for name in SHOWN if name in pictures[0].maps]
+    top = stretch(pictures)
+    figure, axes = _grid(len(pictures), 2 + len(names), 1.35)
+    for row, picture in zip(axes, pictures, strict=True):
+        row[0].imshow(rgb(picture.x, picture.bands, top), interpolation="nearest")
+        row[1].imshow(picture.inside, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        for axis, name in zip(row[2:], names, strict=True):
+            _map(axis, picture, name, scale(pictures, name))
+    _head(axes, ["x", "region", *(LABELS.get(name, name) for name in names)], size=8)
+    _rows(axes, pictures)
+    return figure
+
+
+def inputs_over_maps(pictures: Sequence[Picture], method: str) -> Figure:
+    """Figure 5: the chips above, their maps below, with the colour bar all of them share."""
+    top, limit = stretch(pictures), scale(pictures, method)
+    figure, axes = _grid(2, len(pictures), 1.75, bar=True)
+    for column, picture in enumerate(pictures):
+        axes[0][column].imshow(rgb(picture.x, picture.bands, top), interpolation="nearest")
+        _note(axes[0][column], f"{picture.score:.2f}")
+        image = _map(axes[1][column], picture, method, limit)
+    bar = figure.colorbar(image, ax=[axis for row in axes for axis in row], shrink=0.8, pad=0.015)
+    bar.set_label(f"{LABELS.get(method, method)} ({UNITS.get(method, 'own unit')})", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+LABELS = {
+    "path": "path map",
+    "attribution": "|x+ − x−|",
+    "deeplift": "DeepLIFT",
+    "occlusion": "Occlusion",
+    "gradcam-last": "Grad-CAM\nlast",
+    "gradcam-first": "Grad-CAM\nfirst",
+    "integrated": "Integrated\nGradients",
+    "brightness x gradcam-first": "brightness ×\nGrad-CAM first",
+}
+UNITS = {"path": "logits per pixel", "attribution": "reflectance"}
+
+
+def png(figure: Figure, dpi: int = 150) -> bytes:
+    """A figure as a PNG file."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=dpi, bbox_inches="tight", facecolor="white")
+    return buffer.getvalue()
+
+
+def _enlarged(picture: Picture, chip: Array, top: Array) -> Array:
+    # mid-grey is no change; the same stretch as the pictures
+    chosen = [picture.bands.index(band) for band in RGB] if set(RGB) <= set(picture.bands) else [0, 0, 0]
+    change = (chip - picture.x)[chosen] / top[:, None, None]
+    return np.asarray(np.clip(0.5 + 20 * change / 2, 0, 1).transpose(1, 2, 0), dtype=np.float32)
+
+
+def _grid(
+    rows: int, columns: int, side: float, title_space: float = 0.3, bar: bool = False
+) -> tuple[Figure, list[list[Axes]]]:
+    figure = Figure(
+        figsize=(columns * side + (0.9 if bar else 0.35), rows * side + title_space),
+        layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0),
+    )
+    axes: list[list[Axes]] = figure.subplots(rows, columns, squeeze=False).tolist()
+    for axis in (axis for row in axes for axis in row):
+        axis.set_xticks([])
+        axis.set_yticks([])
+    return figure, axes
+
+
+def _map(axis: Axes, picture: Picture, name: str, limit: float) -> AxesImage:
+    image = axis.imshow(picture.maps[name], cmap=COLOURS, vmin=0, vmax=limit, interpolation="nearest")
+    if picture.inside.any() and not picture.inside.all():
+        for colour, width in (("black", 1.4), ("white", 0.6)):
+            axis.contour(picture.inside, levels=[0.5], colors=colour, linewidths=width)
+    return image
+
+
+def _note(axis: Axes, text: str) -> None:
+    box = {"facecolor": "black", "alpha": 0.65, "pad": 1.5, "edgecolor": "none"}
+    axis.text(0.03, 0.96, text, transform=axis.transAxes, va="top", color="white", fontsize=8, bbox=box)
+
+
+def _head(axes: list[list[Axes]], titles: Sequence[str], size: int = 9) -> None:
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=size)
+
+
+def _rows(axes: list[list[Axes]], pictures: Sequence[Picture]) -> None:
+    for row, picture in zip(axes, pictures, strict=True):
+        row[0].set_ylabel("hard" if picture.hard else "as it comes", fontsize=8)

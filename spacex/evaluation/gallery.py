@@ -1,0 +1,91 @@
+"""The few chips that are drawn: the first that come by, and the first hard ones; nobody picks them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spacex.attribution.baselines import Chips, Method
+from spacex.evaluation.rows import Region
+from spacex.evaluation.samples import Samples
+
+EACH = 3
+"""Chips as they come, and as many hard ones."""
+
+Array = NDArray[np.float32]
+
+
+@dataclass
+class Picture:
+    """One chip with everything the figures show of it."""
+
+    file: str
+    hard: bool
+    bands: tuple[str, ...]
+    x: Array
+    """Reflectance ``(bands, h, w)``."""
+    inside: NDArray[np.bool_]
+    """The region, ``(h, w)``."""
+    score: float
+    x_plus: Array | None = None
+    x_minus: Array | None = None
+    score_plus: float = float("nan")
+    score_minus: float = float("nan")
+    maps: dict[str, Array] = field(default_factory=dict)
+    """Maps ``(h, w)`` by method."""
+
+
+class Gallery:
+    """Collects pictures while batches stream by; never more than 2 x `EACH` chips.
+
+    Args:
+        methods: methods whose maps are kept.
+    """
+
+    def __init__(self, methods: Sequence[Method]) -> None:
+        self.names = {method.name for method in methods}
+        self.pictures: list[Picture] = []
+        self._open: list[tuple[int, Picture]] = []
+
+    def open(self, chips: Chips, samples: Samples, area: Region, hard: Sequence[object]) -> None:
+        """Choose among the chips of a new batch; :meth:`show` then adds their maps."""
+        self._open = []
+        for index, file in enumerate(samples.files):
+            kept = sum(picture.hard == bool(hard[index]) for picture in self.pictures)
+            if kept < EACH and area.usable[index]:
+                picture = self._picture(chips, samples, area, index, file, bool(hard[index]))
+                self.pictures.append(picture)
+                self._open.append((index, picture))
+
+    def show(self, method: Method, maps: torch.Tensor) -> None:
+        """Keep a method's maps of the chosen chips."""
+        for index, picture in self._open:
+            picture.maps[method.name] = maps[index].cpu().numpy()
+
+    def _picture(self, chips: Chips, samples: Samples, area: Region, index: int, file: str, hard: bool) -> Picture:
+        shape = samples.seen.shape[1:]
+        score = torch.sigmoid(chips.logit)
+        out = Picture(
+            file,
+            hard,
+            chips.bands,
+            _array(chips.x, index),
+            area.inside[index].reshape(shape),
+            float(score[index]),
+        )
+        if chips.checkpoint.minimiser is not None:
+            out.x_plus, out.x_minus = _array(chips.x_plus, index), _array(chips.x_minus, index)
+            for name, u in (("score_plus", chips.u_plus), ("score_minus", chips.u_minus)):
+                with torch.no_grad():
+                    value = torch.sigmoid(chips.checkpoint.classifier(u[index : index + 1]))
+                setattr(out, name, float(value))
+        return out
+
+
+def _array(values: torch.Tensor, index: int) -> Array:
+    out: Array = values[index].detach().cpu().numpy()
+    return out

@@ -1,0 +1,91 @@
+"""From a map and a chip's masks to the rows of `chips.parquet`: one per chip and method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spacex.evaluation import masks, metrics
+from spacex.evaluation.masks import Definition
+from spacex.evaluation.samples import Samples
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+HARD_BELOW = 0.85
+"""A chip is *hard* where brightness alone reaches less than this AUROC: there it says little."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A definition applied to a batch: what is inside, and what counts."""
+
+    definition: Definition
+    inside: NDArray[np.bool_]
+    """``(n, pixels)``."""
+    valid: NDArray[np.bool_]
+    """``(n, pixels)``; all False for chips the definition leaves out."""
+    cells: NDArray[np.bool_] | None = None
+    """With blocks: the valid pixels ``(n, h, w)`` over which maps are averaged first."""
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Chips the definition says something about, ``(n,)``."""
+        return np.asarray(self.valid.any(axis=1))
+
+
+def regions(samples: Samples, definitions: Sequence[Definition]) -> list[Region]:
+    """Apply every definition to a batch."""
+    return [_region(samples, definition) for definition in definitions]
+
+
+def _region(samples: Samples, definition: Definition) -> Region:
+    codes = samples.codes[definition.source]
+    inside = masks.region(codes, definition)
+    valid = masks.counted(codes, samples.seen, definition)
+    cells = None
+    if definition.block > 1:
+        cells = valid
+        share, valid = masks.blocks(inside.astype(np.float32), cells, definition.block)
+        inside = share >= 0.5
+    usable = masks.within_limits(inside, valid, definition)
+    valid = np.asarray(valid & usable[:, None, None])
+    return Region(definition, _flat(inside), _flat(valid), cells)
+
+
+def measure(maps: NDArray[np.float32], areas: Sequence[Region]) -> dict[str, NDArray[np.float64]]:
+    """Every number for one method on a batch: column name -> ``(n,)``.
+
+    The first region gives the plain columns; others carry `@definition`. Variants are judged by IoU and AUROC
+    only; CORINE's published definition is always complete.
+    """
+    flat = _flat(maps)
+    order = metrics.sort(flat)
+    out = metrics.complete(flat, order, areas[0].inside, areas[0].valid)
+    for area in areas[1:]:
+        out |= {f"{name}@{area.definition.name}": values for name, values in _other(maps, order, area).items()}
+    return out
+
+
+def _other(maps: NDArray[np.float32], order: metrics.Order, area: Region) -> dict[str, NDArray[np.float64]]:
+    flat = _flat(maps)
+    if area.cells is not None:
+        means, _ = masks.blocks(maps, area.cells, area.definition.block)
+        flat = _flat(means.astype(np.float32))
+        order = metrics.sort(flat)
+    if area.definition == masks.CORINE_WB_V1:
+        return metrics.complete(flat, order, area.inside, area.valid)
+    return metrics.essential(metrics.rank(order, area.inside, area.valid))
+
+
+def is_hard(brightness: NDArray[np.float32], area: Region) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Which chips brightness says little about, and its AUROC on each."""
+    score = metrics.auroc(metrics.rank(metrics.sort(_flat(brightness)), area.inside, area.valid))
+    return np.asarray(score < HARD_BELOW), score
+
+
+def _flat(values: NDArray[Scalar]) -> NDArray[Scalar]:
+    return values.reshape(len(values), -1)

@@ -1,0 +1,132 @@
+"""The chips an evaluation looks at, batch by batch: reflectance, land cover, exact truth where it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import rasterio
+import torch
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from torch import Tensor
+
+from spacex.datasets.anthroprotect import AnthroProtect, read_land_cover
+from spacex.datasets.tiles import read_chip
+from spacex.errors import DataError
+from spacex.evaluation import masks
+from spacex.evaluation.masks import Definition
+from spacex.grid import CHIP
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A batch of chips."""
+
+    files: tuple[str, ...]
+    places: tuple[str, ...]
+    """The unit of the bootstrap: chips of one block of neighbours share it."""
+    x: Tensor
+    """Reflectance ``(n, bands, 256, 256)`` float32, 0 where there is no data."""
+    seen: NDArray[np.bool_]
+    """Pixels with data in every band, ``(n, 256, 256)``."""
+    codes: dict[str, NDArray[np.integer]]
+    """Per source (`corine`, `truth`) the codes of every pixel, ``(n, 256, 256)``."""
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def pick(self, keep: NDArray[np.bool_]) -> Samples:
+        """The chips at which `keep (n,)` is True."""
+        index = np.flatnonzero(keep)
+        return Samples(
+            tuple(self.files[i] for i in index),
+            tuple(self.places[i] for i in index),
+            self.x[torch.from_numpy(index)],
+            self.seen[index],
+            {source: values[index] for source, values in self.codes.items()},
+        )
+
+
+class Source:
+    """One split of a data set in AnthroProtect's layout, as batches of :class:`Samples`.
+
+    Args:
+        root: folder of the data set.
+        bands: bands of the checkpoint, in order.
+        split: "test" unless a selection is being made.
+        limit: use that many natural chips, drawn with `seed`; None for all.
+        seed: of that draw.
+
+    Raises:
+        DataError: if the data set has no land cover and no truth, no natural chips, or is not laid out as
+            published.
+    """
+
+    def __init__(
+        self, root: str | Path, bands: Sequence[str], split: str, limit: int | None = None, seed: int = 0
+    ) -> None:
+        self.data, self.bands = AnthroProtect(root, bands, split), tuple(bands)
+        infos = self.data.infos
+        self.natural = _draw(infos[infos["label"] == 1], limit, seed)
+        self.other = _draw(infos[infos["label"] == 0], None, seed)
+        if self.natural.empty:
+            raise DataError(f"the split {split!r} has no natural chips", got=f"{len(infos)} chips of label 0")
+        self.sources = [name for name, folder in _FOLDERS.items() if self._has(folder)]
+        if not self.sources:
+            raise DataError(
+                f"{self.data.root} has no land cover, so there is nothing to compare maps with",
+                expected="a land-cover tile per chip in tiles/lcs",
+                do="Unpack the lcs archive of AnthroProtect as well.",
+            )
+
+    @property
+    def definitions(self) -> list[Definition]:
+        """What counts as inside, the primary definition first."""
+        truth = [masks.TRUTH, *masks.TRUTH_VARIANTS] if "truth" in self.sources else []
+        corine = [masks.CORINE_WB_V1, *masks.CORINE_VARIANTS] if "corine" in self.sources else []
+        return truth + corine
+
+    def batches(self, size: int, *, natural: bool = True) -> Iterator[Samples]:
+        """The chips of one label in batches of at most `size`; never more than one batch is held."""
+        rows = self.natural if natural else self.other
+        for start in range(0, len(rows), size):
+            yield self._read(rows.iloc[start : start + size])
+
+    def _read(self, rows: pd.DataFrame) -> Samples:
+        files = rows["file"].tolist()
+        raw = np.stack([read_chip(self.data.root / path, self.bands) for path in rows["path"]])
+        codes = {source: np.stack([self._codes(source, file) for file in files]) for source in self.sources}
+        x = torch.from_numpy(np.nan_to_num(raw, nan=0.0))
+        places = tuple(str(group) for group in rows["group"])
+        return Samples(tuple(files), places, x, np.asarray(~np.isnan(raw).any(axis=1)), codes)
+
+    def _codes(self, source: str, file: str) -> NDArray[np.integer]:
+        path = self.data.root / _FOLDERS[source] / file
+        if not path.exists():  # a chip without land cover has no pixel that counts, and is left out later
+            return np.zeros((CHIP, CHIP), dtype=np.uint16)
+        return read_land_cover(path) if source == "corine" else _read_truth(path)
+
+    def _has(self, folder: str) -> bool:
+        return any((self.data.root / folder / file).exists() for file in self.natural["file"])
+
+
+_FOLDERS = {"truth": "truth", "corine": "tiles/lcs"}
+
+
+def _draw(rows: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
+    # shuffled even without a limit, so that a run that is stopped early is still a fair sample
+    mixed: pd.DataFrame = rows.sample(frac=1, random_state=seed)
+    return mixed if limit is None else mixed.head(limit)
+
+
+def _read_truth(path: Path) -> NDArray[np.integer]:
+    try:
+        with rasterio.open(path) as source:
+            values: NDArray[np.integer] = source.read(1)
+            return values
+    except RasterioError as error:
+        raise DataError(f"{path} cannot be read", got=error) from error

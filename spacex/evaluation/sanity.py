@@ -1,0 +1,105 @@
+"""Does a map depend on what the classifier has learned? After Adebayo et al., "Sanity Checks" (2018).
+
+The classifier's layers are drawn anew from the output backwards; after each, every map is compared
+with the one of the trained classifier. A map that stays shows the picture, not the classifier. The
+generators stay as they are: they were trained on the true classifier, so the path map keeps the outline of
+|x − x−| even when every gradient is random. What a generator trained *against* a random classifier draws is a
+separate run (a control checkpoint).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from torch import Tensor, nn
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from spacex.attribution.baselines import Chips, Method
+
+EVERY = 7
+"""Ranks are taken on every seventh pixel: neighbours carry the same answer, and ranking is what costs."""
+
+
+def spearman(first: Tensor, second: Tensor) -> NDArray[np.float64]:
+    """Rank correlation of two maps per chip, ``(n, h, w)`` each to ``(n,)``; NaN where a map is constant."""
+    a, b = (_ranks(maps) for maps in (first, second))
+    spread = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    like = np.divide((a * b).sum(axis=1), spread, out=np.full(len(a), np.nan), where=spread > 0)
+    return np.asarray(like)
+
+
+def _ranks(maps: Tensor) -> NDArray[np.float64]:
+    ranks = rankdata(maps.flatten(1)[:, ::EVERY].cpu().numpy(), axis=1)
+    return np.asarray(ranks - ranks.mean(axis=1, keepdims=True))
+
+
+def similarity(first: Tensor, second: Tensor) -> NDArray[np.float64]:
+    """Structural similarity of two maps per chip, each scaled to its chip's largest value, ``(n,)``."""
+    a, b = (maps[:, None] / maps.amax(dim=(1, 2))[:, None, None, None].clamp(min=1e-12) for maps in (first, second))
+    value = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
+    return np.asarray(torch.as_tensor(value).reshape(-1).cpu().numpy(), dtype=np.float64)
+
+
+def cascade(classifier: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
+    """Copies of the classifier with more and more layers drawn anew, from the output backwards.
+
+    Args:
+        classifier: a module whose layers are registered in the order data flows through them.
+        seed: of the draw.
+
+    Yields:
+        The name of the layer that was drawn last, and the classifier with it and all later layers random.
+    """
+    random = copy.deepcopy(classifier)
+    layers = [(name, layer) for name, layer in random.named_modules() if hasattr(layer, "reset_parameters")]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for name, layer in reversed(layers):
+            if not any(True for _ in layer.parameters(recurse=False)):
+                continue
+            layer.reset_parameters()
+            yield name, copy.deepcopy(random).eval().requires_grad_(False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """How like the original a method's maps are after one step of the cascade."""
+
+    method: str
+    layer: str
+    layers: int
+    """Layers drawn anew so far."""
+    spearman: float
+    """Mean over chips."""
+    ssim: float
+
+
+def randomise(chips: Chips, methods: Sequence[Method], stages: int = 8, seed: int = 0) -> list[Step]:
+    """Run the cascade for some methods on one batch.
+
+    Args:
+        chips: a batch under the trained checkpoint.
+        methods: methods that do not hold layers of the classifier themselves; see `rebuild` in the runner.
+        stages: how many of the cascade's steps to look at, evenly spread, the last always among them.
+        seed: of the draw.
+    """
+    before = {method.name: method(chips) for method in methods}
+    steps = list(cascade(chips.checkpoint.classifier, seed))
+    chosen = sorted({round(i) for i in np.linspace(0, len(steps) - 1, min(stages, len(steps)))})
+    out = []
+    for index in chosen:
+        layer, network = steps[index]
+        random = dataclasses.replace(chips.checkpoint, classifier=network)
+        again = Chips(random, chips.x, chips.names, chips.steps)
+        for method in methods:
+            maps = method(again)
+            likeness = similarity(before[method.name], maps)
+            order = np.nan_to_num(spearman(before[method.name], maps))
+            out.append(Step(method.name, layer, index + 1, float(order.mean()), float(likeness.mean())))
+    return out
