@@ -11,6 +11,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,10 +19,15 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from pypgstac.db import PgstacDB
+from pypgstac.load import Loader, Methods
+from pypgstac.migrate import Migrate
 
 POSTGRES = Path("/usr/lib/postgresql/15/bin")
 POSTGIS = Path("/usr/share/postgresql/15/extension/postgis.control")
@@ -98,12 +104,14 @@ class Stack:
         """
         database = name.replace("-", "_")
         environment = self._environment(database)
-        self._as_postgres("createdb", "-h", "127.0.0.1", "-p", str(self._database_port), "-U", "postgres", "-T",
-                          "pgstac_template", database)  # fmt: skip
-        for table, rows in (("collections", [collection]), ("items", items)):
-            path = self.folder / f"{database}.{table}.ndjson"
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-            self._run(_tool("pypgstac"), "load", table, str(path), "--method", "insert_ignore", env=environment)
+        self._as_postgres(
+            "createdb", "-h", "127.0.0.1", "-p", str(self._database_port), "-U", "postgres", "-T", "pgstac_template",
+            database,
+        )  # fmt: skip
+        with self._database(database) as connection:
+            loader = Loader(connection)
+            loader.load_collections(iter([collection]), Methods.insert_ignore)
+            loader.load_items(iter(items), Methods.insert_ignore)
         self._urls[name] = self._serve(environment)
         return self._urls[name]
 
@@ -118,7 +126,7 @@ class Stack:
             f" server {{ listen 127.0.0.1:{port}; root {self.archive}; }} }}\n"
         )
         nginx = shutil.which("nginx") or "/usr/sbin/nginx"
-        self._spawn([nginx, "-c", str(folder / "conf"), "-e", str(folder / "error")])
+        self._spawn([nginx, "-c", str(folder / "conf"), "-e", str(folder / "error")], signal.SIGTERM)
         _await_http(self.files_url, self.log)
 
     def _start_postgres(self) -> None:
@@ -133,16 +141,36 @@ class Stack:
         # -l: the server must not inherit our output, or whoever reads it would wait for the server to end
         self._as_postgres("pg_ctl", "-D", str(data), "-l", str(data / "log"), "-w", "-o", options, "start")
         self._as_postgres("createdb", "-h", "127.0.0.1", "-p", port, "-U", "postgres", "pgstac_template")
-        self._run(_tool("pypgstac"), "migrate", env=self._environment("pgstac_template"))
+        with self._database("pgstac_template") as connection:
+            Migrate(connection).run_migration()
 
     def _serve(self, environment: dict[str, str]) -> str:
         port = free_port()
         application = "stac_fastapi.pgstac.app:create_app"
-        self._spawn([sys.executable, "-m", "uvicorn", application, "--factory", "--port", str(port), "--log-level",
-                     "warning"], environment)  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            application,
+            "--factory",
+            "--port",
+            str(port),
+            "--log-level",
+            "error",
+        ]
+        # killed: asked to end, it waits for every client that keeps a connection
+        self._spawn(command, signal.SIGKILL, environment)
         url = f"http://127.0.0.1:{port}"
         _await_http(f"{url}/_mgmt/ping", self.log)
         return url
+
+    @contextmanager
+    def _database(self, name: str) -> Iterator[PgstacDB]:
+        connection = PgstacDB(dsn=f"postgresql://postgres@127.0.0.1:{self._database_port}/{name}")
+        try:
+            yield connection
+        finally:
+            connection.disconnect()  # createdb refuses a template somebody is connected to
 
     def _environment(self, database: str) -> dict[str, str]:
         access = {"PGHOST": "127.0.0.1", "PGPORT": str(self._database_port), "PGUSER": "postgres", "PGPASSWORD": "x"}
@@ -160,23 +188,19 @@ class Stack:
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(command)} failed:\n{self.log.read_text()[-2000:]}")
 
-    def _spawn(self, command: list[str], env: dict[str, str] | None = None) -> None:
+    def _spawn(self, command: list[str], end: signal.Signals, env: dict[str, str] | None = None) -> None:
         with self.log.open("ab") as log:
             process = subprocess.Popen(command, env=env, cwd="/tmp", stdout=log, stderr=log)
-        self._down.callback(_stop, process)
+        self._down.callback(_stop, process, end)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+def _stop(process: subprocess.Popen[bytes], end: signal.Signals) -> None:
+    process.send_signal(end)
     try:
-        process.wait(3)
-    except subprocess.TimeoutExpired:  # uvicorn waits for clients that keep their connection
+        process.wait(10)
+    except subprocess.TimeoutExpired:
         process.kill()
         process.wait(10)
-
-
-def _tool(name: str) -> str:
-    return str(Path(sys.executable).parent / name)
 
 
 def _await_http(url: str, log: Path, seconds: float = 30.0) -> None:

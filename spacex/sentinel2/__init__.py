@@ -1,7 +1,8 @@
 """Sentinel-2 scenes in, composites of surface reflectance out.
 
-Read in this order: `styles` and `catalogue` (where scenes come from), `scenes` (what they are), `reflectance` (what their
-numbers mean), `assets` and `sampling` (how a file is opened and brought to the cube's grid), `composite`.
+Read in this order: `styles` and `catalogue` (where scenes come from), `scenes` (what they are), `reflectance`
+(what their numbers mean), `assets` and `sampling` (how a file is opened and brought to the cube's grid),
+`composite`.
 """
 
 from spacex.sentinel2.catalogue import CATALOGUES, Catalogue, get_catalogue, search

@@ -29,10 +29,13 @@ __all__ = ["CATALOGUES", "Catalogue", "get_catalogue", "search"]
 log = logging.getLogger(__name__)
 
 RETRIES = Retry(
-    total=6, backoff_factor=1.0, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
+    total=6, connect=2, backoff_factor=1.0, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
     respect_retry_after_header=True,
 )  # fmt: skip
-"""How often a busy catalogue is asked again: after 0, 2, 4, 8, 16, 32 s, or when it says itself."""
+"""How often a busy catalogue is asked again: after 0, 2, 4, 8, 16, 32 s, or when it says itself.
+
+Twice only where nobody answers at all: that is an address mistyped more often than a server restarting.
+"""
 
 TIMEOUT = (10.0, 90.0)
 """Seconds to wait for a connection, and for an answer."""

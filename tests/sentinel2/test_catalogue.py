@@ -104,7 +104,7 @@ def server(write_product: Callable) -> Iterator[Server]:
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     fake.url = f"http://127.0.0.1:{http.server_port}"
-    threading.Thread(target=http.serve_forever, daemon=True).start()
+    threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
     yield fake
     http.shutdown()
     http.server_close()
@@ -244,7 +244,7 @@ def test_links_are_signed_when_read_and_never_stored(
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Token)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
+    threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setenv("PC_SDK_SAS_URL", f"http://127.0.0.1:{http.server_port}/token")
     monkeypatch.setattr(sas, "TOKEN_CACHE", {})
     sas.Settings.get.cache_clear()
