@@ -81,7 +81,7 @@ class Plan:
             "cube": f"{len(self.request.intervals)} x {extent.height} x {extent.width} pixels of "
             f"{self.request.resolution:g} m in {self.request.crs}",
             "tiles": {
-                "new": sum(self.statuses[t.time, t.row, t.col] == Status.NOT_YET for t in self.todo),
+                "new": counts[Status.NOT_YET],
                 "redo": counts[Status.FAILED],
                 "done": counts[Status.DONE] + counts[Status.NO_DATA],
                 "outside": counts[Status.OUTSIDE],

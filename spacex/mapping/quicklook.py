@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 from rasterio.features import geometry_mask
@@ -98,7 +99,8 @@ def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str]
         title, unit = TITLES[name]
         axis.set_title(title, fontsize=10)
         extend = "neither" if name == "naturalness" else "max"
-        figure.colorbar(image, cax=bar, label=unit, extend=extend, orientation="horizontal")
+        ticks = MaxNLocator(5)
+        figure.colorbar(image, cax=bar, label=unit, extend=extend, orientation="horizontal", ticks=ticks)
 
 
 def _panel(axis: Axes, values: Image, gaps: NDArray[np.uint8], extent: Extent, **colours: Any) -> Any:

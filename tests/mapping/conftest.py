@@ -40,7 +40,14 @@ def write_scene(folder, name, epsg, *, day, cloud_seed=None, offset=0, cover=10.
     x, y = np.meshgrid(left + 5 + 10 * np.arange(width), top - 5 - 10 * np.arange(height))
     gx, gy = Transformer.from_crs(epsg, 3035, always_xy=True).transform(x, y)
     assets = {}
-    profile = {"driver": "GTiff", "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "count": 1}
+    profile = {
+        "driver": "GTiff",
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        "compress": "deflate",
+        "count": 1,
+    }
 
     def write(key, data, nodata, scale=1):
         path = folder / f"{name}_{key}.tif"
@@ -63,7 +70,12 @@ def write_scene(folder, name, epsg, *, day, cloud_seed=None, offset=0, cover=10.
     if cloud_seed is not None:
         scl[_field(gx, gy, cloud_seed)[::2, ::2] > 0.25] = 9
     write("scl", scl, 0, scale=2)
-    ring = [[WEST - 0.12, SOUTH - 0.05], [EAST + 0.12, SOUTH - 0.05], [EAST + 0.12, NORTH + 0.05], [WEST - 0.12, NORTH + 0.05]]
+    ring = [
+        [WEST - 0.12, SOUTH - 0.05],
+        [EAST + 0.12, SOUTH - 0.05],
+        [EAST + 0.12, NORTH + 0.05],
+        [WEST - 0.12, NORTH + 0.05],
+    ]
     return {
         "type": "Feature",
         "stac_version": "1.0.0",

@@ -9,9 +9,7 @@ from spacex.errors import RequestError
 from spacex.grid import Window, chip_windows
 from spacex.mapping.chips import Blend, check_stride, cut, taper
 
-windows = st.builds(
-    Window, st.integers(-5000, 5000), st.integers(-5000, 5000), st.integers(1, 90), st.integers(1, 90)
-)
+windows = st.builds(Window, st.integers(-5000, 5000), st.integers(-5000, 5000), st.integers(1, 90), st.integers(1, 90))
 
 
 @st.composite

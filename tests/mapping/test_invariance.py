@@ -56,9 +56,7 @@ def test_a_crop_of_the_request_is_a_crop_of_the_map(whole, make_request, map_off
     expected = whole.sel(x=crop.x, y=crop.y)
     assert inside.sum() > 10_000
     for name in MAPS:
-        np.testing.assert_array_equal(
-            crop[name].values[0][inside], expected[name].values[0][inside], err_msg=name
-        )
+        np.testing.assert_array_equal(crop[name].values[0][inside], expected[name].values[0][inside], err_msg=name)
         blank = crop[name].values[0][~inside]
         assert np.isnan(blank).all() if blank.dtype.kind == "f" else (blank == 0).all()
 
