@@ -4,7 +4,24 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: map test check clean
+.PHONY: map test check weights clean
+.DELETE_ON_ERROR:
+
+# The embedded region: a synthetic landscape, its own STAC catalogue, the weights that ship.
+map: $(STAMP)
+	rm -rf out/map.zarr out/map.run
+	$(RUN) jobs/map_region.py --catalogue demo --local --output out/map.zarr --quicklook out/map.png
+	@echo "The cube is out/map.zarr, its picture out/map.png"
+
+test: $(STAMP) check
+	$(RUN) -m pytest
+
+check: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV) out .mypy_cache .pytest_cache .ruff_cache
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -40,6 +40,7 @@ from spacex.mapping.request import chip_settings, parse_interval, parse_request
 from spacex.mapping.run import Outcome, carry_out, prepare, run_folder
 from spacex.sentinel2.catalogue import CATALOGUES
 from spacex.sentinel2.composite import CompositeSettings
+from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
 
 INCOMPLETE = 3
 app = make_app(__doc__ or "")
@@ -51,7 +52,7 @@ Box = tuple[float, float, float, float]
 @app.command(help=__doc__)
 def map_region(  # noqa: D103 - the module says it
     output: Annotated[str, typer.Option(help="Where the cube goes: a path or any fsspec URI (s3://, gs://) ending in .zarr.")],
-    bbox: Annotated[Box | None, typer.Option(metavar="W S E N", help="Bounding box in degrees.")] = None,
+    bbox: Annotated[Box | None, typer.Option(metavar="W S E N", help="Bounding box in degrees. The demo catalogue has a default.")] = None,
     area: Annotated[str | None, typer.Option(help="Instead of --bbox: a GeoJSON file of polygons in degrees, or one of: fennoscandia, finland, norway, sweden.")] = None,
     datetime: Annotated[list[str] | None, typer.Option(metavar="FIRST/LAST", help="Interval of days, e.g. 2020-07-01/2020-08-30. Repeat it for further steps of the cube's time axis. The demo catalogue has a default.")] = None,
     catalogue: Annotated[str, typer.Option(help=f"Where scenes come from: {', '.join(CATALOGUES)}. demo is the synthetic landscape that ships with SpacEX and needs no network.")] = "earth-search",
@@ -78,6 +79,7 @@ def map_region(  # noqa: D103 - the module says it
     with ExitStack() as stack:
         if catalogue == "demo" and stac_url is None:
             stac_url, datetime = _serve_demo(stack, datetime)
+            bbox = DEMO_BBOX if bbox is None and area is None else bbox
         networks = load_checkpoint(checkpoint)
         request = parse_request(
             area=mapping(_area(bbox, area)),
@@ -118,8 +120,6 @@ def map_region(  # noqa: D103 - the module says it
 
 
 def _serve_demo(stack: ExitStack, datetime: list[str] | None) -> tuple[str, list[str]]:
-    from spacex.world.archive import DEMO_INTERVAL, demo_archive, serve
-
     url = stack.enter_context(serve(demo_archive()))
     return url, datetime or [DEMO_INTERVAL]
 
