@@ -44,7 +44,7 @@ class ProgressLog:
         self._started = _now()
         self._logged = self._written = 0.0
         self._total = len(self.ledger.todo)
-        self._finished = self._chips = self._retries = 0
+        self._chips = self._retries = 0
         self._seconds: Counter[str] = Counter()
         self._workers = 0
         self._bar = self._task = None
@@ -62,7 +62,6 @@ class ProgressLog:
 
     def report(self, report: TileReport, finished: bool) -> None:
         """Book one worker report."""
-        self._finished += finished
         self._retries += not finished
         self._chips += report.chips
         self._seconds.update(report.seconds)
@@ -71,9 +70,10 @@ class ProgressLog:
             self.say(f"tile {report.task} failed, {fate}: {report.reason}")
         self.tick()
 
-    def gave_up(self, count: int) -> None:
-        """Book tiles that were quarantined without a report, because their workers died."""
-        self._finished += count
+    @property
+    def _finished(self) -> int:
+        # the ledger's, not a count of reports: a tile whose workers died is given up without one
+        return self.ledger.settled.total()
 
     def tick(self, workers: int | None = None) -> None:
         """Refresh whatever is due; call it a few times a second."""

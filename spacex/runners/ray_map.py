@@ -37,23 +37,35 @@ PATIENCE = 0.5
 """Seconds an actor works before it answers, if no tile is finished: the driver's pulse."""
 ALL_PARKED_LIMIT = 600.0
 """Seconds without any live worker after which the run stops."""
+GROW_SECONDS = 5.0
+"""Seconds between two looks at whether the cluster has become larger."""
+MAX_BREAKS = 3
+"""Errors of the network or of loading it, per worker and without any tile finished between, that end the run."""
 
 
 class Worker:
     """The actor: a pipeline behind two methods. Serial, so that nothing in it needs a lock."""
 
     def __init__(self, job: Job, make: Callable[[Job], Pipeline]) -> None:
-        self._pipeline = make(job)
+        # opened by the first ping: Ray never restarts an actor whose constructor raised
+        self._job, self._make, self._pipeline = job, make, None
 
     def ping(self) -> str:
         """The node this actor lives on; answers once the networks are loaded."""
+        self._opened()
         return str(ray.get_runtime_context().get_node_id())
 
     def work(self, tasks: list[TileTask]) -> list[TileReport]:
         """Take on more tiles and work until one is finished or the driver's pulse is due."""
+        pipeline = self._opened()
         for task in tasks:
-            self._pipeline.add(task)
-        return self._pipeline.advance(PATIENCE)
+            pipeline.add(task)
+        return pipeline.advance(PATIENCE)
+
+    def _opened(self) -> Pipeline:
+        if self._pipeline is None:
+            self._pipeline = self._make(self._job)
+        return self._pipeline
 
 
 @dataclass(eq=False)
@@ -64,8 +76,14 @@ class _Hand:
     ready: Any
     """Reference to a ping while the actor is parked, else to the work call in flight, else None."""
     parked: bool = True
+    since: float = field(default_factory=time.monotonic)
+    """When the call in flight was made."""
     tasks: set[TileTask] = field(default_factory=set)
     """Tiles the actor holds."""
+
+    def call(self, reference: Any, *, parked: bool) -> None:
+        """Note the call just made."""
+        self.ready, self.parked, self.since = reference, parked, time.monotonic()
 
 
 def run_ray(
@@ -88,104 +106,163 @@ def run_ray(
         on_report: called with every report, and whether its tile is settled.
         on_quarantine: called when a tile is given up, with the reason.
         on_tick: called a few times a second with the number of workers alive.
-        workers: actors; None takes what the cluster's CPUs (or GPUs) allow.
+        workers: actors; None takes what the cluster's CPUs (or GPUs) allow, also of nodes that join later.
         cpus: CPUs an actor reserves.
         gpus: GPUs an actor reserves; above 0 the networks run there.
         open_pipeline: makes the pipeline in the worker; tests pass one with a fake source or network.
 
     Raises:
-        SpacexError: if no worker was alive for `ALL_PARKED_LIMIT` seconds, or the network itself fails.
+        SpacexError: if no worker was alive for `ALL_PARKED_LIMIT` seconds, or the network itself fails on all.
     """
-    count = workers or _affordable(cpus, gpus)
-    count = max(1, min(count, len(ledger.todo)))
     threads = job.threads or max(1, int(cpus))
     job = job.model_copy(update={"device": "cuda" if gpus else job.device, "threads": threads})
     options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0}
     make = ray.remote(Worker).options(**options, scheduling_strategy="SPREAD")
-    hands = [_start(make.remote(job, open_pipeline)) for _ in range(count)]
-    alive_at = time.monotonic()
+    crew = _Crew(ledger, job.time_limit, lambda: make.remote(job, open_pipeline), on_report, on_quarantine)
+    crew.grow(workers or _affordable(cpus, gpus))
+    looked = time.monotonic()
     try:
         while not ledger.finished:
-            # near the end tiles are spread thin, so that no worker idles while another holds several
-            depth = IN_HAND if len(ledger.todo) > count * IN_HAND else 2
-            for hand in hands:
-                _hand_out(hand, ledger, depth)
-            ready, _ = ray.wait([hand.ready for hand in hands], num_returns=1, timeout=PATIENCE)
-            for hand in [hand for hand in hands if hand.ready in ready]:
-                _collect(hand, ledger, on_report, on_quarantine)
-            alive = sum(not hand.parked for hand in hands)
-            alive_at = time.monotonic() if alive else alive_at
-            if time.monotonic() - alive_at > ALL_PARKED_LIMIT:
-                raise SpacexError(
-                    "no worker has been alive",
-                    got=f"{ALL_PARKED_LIMIT:.0f} s without one",
-                    do="Look at `ray status`; the same command resumes.",
-                )
-            on_tick(alive)
+            crew.turn()
+            if workers is None and time.monotonic() - looked > GROW_SECONDS:
+                crew.grow(_affordable(cpus, gpus, at_least=0))
+                looked = time.monotonic()
+            on_tick(crew.alive)
     finally:
-        for hand in hands:
+        crew.dismiss()
+
+
+class _Crew:
+    """The actors of one run."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        time_limit: float,
+        make: Callable[[], Any],
+        on_report: Callable[[TileReport, bool], None],
+        on_quarantine: Callable[[TileTask, str], None],
+    ) -> None:
+        self._ledger, self._make, self._time_limit = ledger, make, time_limit
+        self._on_report, self._on_quarantine = on_report, on_quarantine
+        self._hands: list[_Hand] = []
+        self._breaks = 0
+        self._alive_at = time.monotonic()
+
+    @property
+    def alive(self) -> int:
+        """Workers that have answered since they were last lost."""
+        return sum(not hand.parked for hand in self._hands)
+
+    def grow(self, count: int) -> None:
+        """Start workers until there are `count`, but no more than there are tiles for."""
+        wanted = min(count, len(self._hands) + len(self._ledger.todo))
+        for _ in range(len(self._hands), max(wanted, 1)):
+            actor = self._make()
+            self._hands.append(_Hand(actor, actor.ping.remote()))
+
+    def turn(self) -> None:
+        """Hand out tiles, wait for an answer or the pulse, and book what came back."""
+        # near the end tiles are spread thin, so that no worker idles while another holds several
+        depth = IN_HAND if len(self._ledger.todo) > len(self._hands) * IN_HAND else 2
+        for hand in self._hands:
+            self._hand_out(hand, depth)
+        calls = [hand.ready for hand in self._hands if hand.ready is not None]
+        ready = set(ray.wait(calls, num_returns=1, timeout=PATIENCE)[0]) if calls else set()
+        for hand in [hand for hand in self._hands if hand.ready in ready]:
+            self._collect(hand)
+        self._check()
+
+    def dismiss(self) -> None:
+        """End all actors."""
+        for hand in self._hands:
             ray.kill(hand.actor, no_restart=True)
 
+    def _hand_out(self, hand: _Hand, depth: int) -> None:
+        """Give an idle actor its next call: new tiles if it may have any, and time to work on what it holds."""
+        if hand.ready is not None:
+            return
+        fresh: list[TileTask] = []
+        while len(hand.tasks) < depth and not any(self._ledger.is_suspect(task) for task in hand.tasks):
+            task = self._ledger.take(idle_worker=not hand.tasks)
+            if task is None:
+                break
+            fresh.append(task)
+            hand.tasks.add(task)
+        if hand.tasks:
+            hand.call(hand.actor.work.remote(fresh), parked=False)
 
-def _start(actor: Any) -> _Hand:
-    return _Hand(actor, actor.ping.remote())
+    def _collect(self, hand: _Hand) -> None:
+        """Book what an actor's finished call gave: reports, a ping, an error of its network, or its death."""
+        reference, hand.ready = hand.ready, None
+        try:
+            answer = ray.get(reference)
+        except INFRASTRUCTURE as error:
+            self._lose(hand, error)
+            return
+        except RayTaskError as error:
+            self._broken(hand, error)
+            return
+        hand.parked = False
+        for report in answer if isinstance(answer, list) else []:
+            self._book(hand, report)
 
-
-def _hand_out(hand: _Hand, ledger: Ledger, depth: int) -> None:
-    """Give an idle actor its next call: new tiles if it may have any, and time to work on those it holds."""
-    if hand.ready is not None:
-        return
-    fresh: list[TileTask] = []
-    while len(hand.tasks) < depth and not any(ledger.is_suspect(task) for task in hand.tasks):
-        task = ledger.take(idle_worker=not hand.tasks)
-        if task is None:
-            break
-        fresh.append(task)
-        hand.tasks.add(task)
-    hand.ready = hand.actor.work.remote(fresh) if hand.tasks else hand.actor.ping.remote()
-
-
-def _collect(
-    hand: _Hand,
-    ledger: Ledger,
-    on_report: Callable[[TileReport, bool], None],
-    on_quarantine: Callable[[TileTask, str], None],
-) -> None:
-    """Book what an actor's finished call gave: reports, a ping, or its death."""
-    reference, hand.ready = hand.ready, None
-    try:
-        answer = ray.get(reference)
-    except INFRASTRUCTURE as error:
-        log.info("a worker was lost with %d tiles in hand: %s", len(hand.tasks), error)
-        for task in ledger.lose(sorted(hand.tasks)):
-            on_quarantine(task, ledger.quarantined[task])
-        hand.tasks.clear()
-        hand.parked, hand.ready = True, hand.actor.ping.remote()
-        return
-    except RayTaskError as error:
-        # tiles' faults come back as reports: what is raised is the network's or the loading's
-        cause = error.cause if isinstance(error.cause, SpacexError) else None
-        raise cause or SpacexError("a worker is broken", got=str(error).strip().splitlines()[-1]) from error
-    hand.parked = False
-    for report in answer if isinstance(answer, list) else []:
+    def _book(self, hand: _Hand, report: TileReport) -> None:
         if report.task not in hand.tasks:
-            continue  # from before a lapse in which the tile was given to another worker
+            return  # from before a lapse in which the tile was given to another worker
         hand.tasks.remove(report.task)
-        settled = ledger.settle(report)
-        if report.task in ledger.quarantined:
-            on_quarantine(report.task, ledger.quarantined[report.task])
-        on_report(report, settled)
+        self._breaks = 0
+        settled = self._ledger.settle(report)
+        if report.task in self._ledger.quarantined:
+            self._on_quarantine(report.task, self._ledger.quarantined[report.task])
+        self._on_report(report, settled)
+
+    def _lose(self, hand: _Hand, error: Exception) -> None:
+        if not hand.parked:  # while it restarts, every ping fails; once is enough to know
+            log.warning("a worker was lost with %d tiles in hand: %s", len(hand.tasks), str(error).split("\n", 1)[0])
+        for task in self._ledger.lose(sorted(hand.tasks)):
+            self._on_quarantine(task, self._ledger.quarantined[task])
+        hand.tasks.clear()
+        hand.call(hand.actor.ping.remote(), parked=True)
+
+    def _broken(self, hand: _Hand, error: RayTaskError) -> None:
+        # tiles' faults come back as reports: what is raised is the network's or the loading's. It may be this
+        # one GPU or one bad moment of the store, so the worker is made anew; if all workers break, the run ends
+        self._breaks += 1
+        cause = error.cause if isinstance(error.cause, SpacexError) else None
+        if isinstance(cause, RequestError) or self._breaks >= MAX_BREAKS * len(self._hands):
+            raise cause or SpacexError("workers are broken", got=str(error).strip().splitlines()[-1]) from error
+        ray.kill(hand.actor, no_restart=False)
+        self._lose(hand, error)
+
+    def _check(self) -> None:
+        """Restart actors that hang, and stop if there is no live one for long."""
+        now = time.monotonic()
+        for hand in self._hands:
+            # a call comes back after `PATIENCE` and one batch, so this one is stuck in the network or the driver
+            if hand.ready is not None and not hand.parked and now - hand.since > self._time_limit:
+                log.warning("a worker did not answer for %.0f s and is started anew", self._time_limit)
+                hand.since = now
+                ray.kill(hand.actor, no_restart=False)
+        self._alive_at = now if self.alive else self._alive_at
+        if now - self._alive_at > ALL_PARKED_LIMIT:
+            raise SpacexError(
+                "no worker has been alive",
+                got=f"{ALL_PARKED_LIMIT:.0f} s without one",
+                do="Look at `ray status`; the same command resumes.",
+            )
 
 
-def _affordable(cpus: float, gpus: float) -> int:
+def _affordable(cpus: float, gpus: float, at_least: int = 1) -> int:
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     limits = [resources.get(name, 0.0) / need for name, need in (("CPU", cpus), ("GPU", gpus)) if need > 0]
     count = int(min(limits, default=1))
-    if count < 1:
+    if count < at_least:
         raise RequestError(
             "the cluster cannot hold a single worker",
             got=f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs",
             expected=f"{cpus:g} CPUs and {gpus:g} GPUs per worker",
+            do="On a cluster that starts its nodes when they are needed, give --workers.",
         )
     return count
 
@@ -199,7 +276,7 @@ def connect(local_cpus: int | None = None) -> None:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     inside = "RAY_ADDRESS" in os.environ or "RAY_JOB_ID" in os.environ
-    start = {} if inside else {"num_cpus": local_cpus, "include_dashboard": False}
+    start: dict[str, Any] = {} if inside else {"num_cpus": local_cpus, "include_dashboard": False}
     ray.init(logging_level="ERROR", log_to_driver=False, **start)
     token = Path.home() / ".ray" / "auth_token"
     if not inside and token.exists():

@@ -196,6 +196,7 @@ def cluster():
     made.add_node(num_cpus=2, object_store_memory=100_000_000)
     ray.init(address=made.address, logging_level="ERROR", log_to_driver=False)
     made.wait_for_nodes()
+    made.folder = folder
     yield made
     ray.shutdown()
     made.shutdown()
@@ -213,6 +214,20 @@ def gone(pids, within=15.0):
     return False
 
 
+def workers_of(folder):
+    """Process ids of the Ray actors whose cluster lives in this folder; other clusters on the machine are not ours."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (process / "cmdline").read_bytes()
+            ours = f"RAY_TMPDIR={folder}\0".encode() in (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if ours and title.startswith(b"ray::Worker"):
+            found.append(int(process.name))
+    return found
+
+
 @pytest.fixture(scope="session")
 def lab():
     """The helpers above, for tests (which cannot import this file)."""
@@ -225,6 +240,7 @@ def lab():
         statuses=statuses,
         tasks_of=tasks_of,
         watch=Watch,
+        workers_of=workers_of,
     )
 
 

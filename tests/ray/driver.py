@@ -1,0 +1,34 @@
+"""A driver to be killed: carries out a rehearsal in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+
+from spacex import load_checkpoint
+from spacex.mapping.cube import Status, TileTask
+from spacex.mapping.plan import Plan, new_statuses
+from spacex.mapping.rehearsal import Mishaps, Rehearsal
+from spacex.mapping.request import MapRequest
+from spacex.mapping.run import carry_out
+
+
+def main(request_json: str, output: str, checkpoint: str, runner: str, seconds: str) -> None:
+    request, networks = MapRequest.model_validate_json(request_json), load_checkpoint(checkpoint)
+    states = new_statuses(request)
+    tasks = tuple(TileTask(0, r, c) for _, r, c in zip(*(states != Status.OUTSIDE).nonzero(), strict=True))
+    plan = Plan(request, [[]], tasks, states)
+    if runner == "ray":
+        from spacex.runners.ray_map import connect, run_ray
+
+        connect()
+        run = partial(run_ray, workers=2)
+    else:
+        from spacex.runners.local import run_local as run
+    run = partial(run, open_pipeline=Rehearsal(Mishaps(seconds=float(seconds))))
+    outcome = carry_out(plan, request.fingerprint(networks), output, networks, run, threads=1)
+    print(json.dumps({"complete": outcome.complete}))
+
+
+main(*sys.argv[1:])
