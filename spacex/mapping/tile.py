@@ -16,7 +16,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -157,7 +157,7 @@ class Pipeline:
         settings: stride, frame, batch.
         display: positions, in the reflectance's bands, of those kept in the overviews' composite.
         readers: tiles read at the same time, ahead of the network.
-        time_limit: seconds after which the read of a tile is given up.
+        time_limit: seconds after which the read of a tile, or its write, is given up.
     """
 
     RECENT = 64
@@ -182,8 +182,8 @@ class Pipeline:
         self._waiting: deque[_Chip] = deque()
         self._computing: list[_Tile] = []
         self._recent: OrderedDict[tuple[int, Window], _ChipResult] = OrderedDict()
-        self._writing: dict[Future[TileReport], TileTask] = {}
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._to_write: deque[_Tile] = deque()
+        self._writing: dict[Future[TileReport], tuple[TileTask, float]] = {}
 
     def add(self, task: TileTask) -> None:
         """Queue a tile; reading starts as soon as a reader is free."""
@@ -192,7 +192,8 @@ class Pipeline:
 
     def __len__(self) -> int:
         """Tiles added and not yet reported."""
-        return len(self._queue) + len(self._reading) + len(self._computing) + len(self._writing)
+        under_way = (self._queue, self._reading, self._computing, self._to_write, self._writing)
+        return sum(map(len, under_way))
 
     def advance(self, patience: float = 3600.0) -> list[TileReport]:
         """Work until at least one tile is finished, and report it; nothing if no tile is under way.
@@ -214,7 +215,8 @@ class Pipeline:
     def close(self) -> None:
         """Let the tile being written finish; forget the rest."""
         self._queue.clear()
-        self._writer.shutdown(wait=True, cancel_futures=True)
+        self._to_write.clear()
+        wait(self._writing, timeout=self._time_limit)
 
     def _read_ahead(self) -> None:
         # tiles read but not yet through the network count too: they are what fills the memory
@@ -234,11 +236,7 @@ class Pipeline:
                 self._open(task, tile_input, seconds)
             except Exception as error:
                 reports.append(self._failed(task, "read", error))
-        overdue = time.monotonic() - self._time_limit
-        for future in [future for future, (_, begun) in self._reading.items() if begun < overdue]:
-            task, _ = self._reading.pop(future)  # its thread is left behind; it cannot be stopped
-            reports.append(self._failed(task, "read", TimeoutError(f"no end after {self._time_limit:.0f} s")))
-        return reports
+        return reports + self._give_up_overdue(self._reading, "read")
 
     def _open(self, task: TileTask, read: TileInput, seconds: float) -> None:
         """Cut a tile that has been read and queue its chips."""
@@ -283,17 +281,34 @@ class Pipeline:
     def _write_complete(self) -> None:
         for tile in [tile for tile in self._computing if tile.complete]:
             self._computing.remove(tile)
-            self._writing[self._writer.submit(self._write, tile)] = tile.task
+            self._to_write.append(tile)
+        self._write_next()
+
+    def _write_next(self) -> None:
+        # one at a time: threads that write together would only share the same disk and hold more tiles
+        if self._to_write and not self._writing:
+            tile = self._to_write.popleft()
+            future = in_daemon_thread(lambda: self._write(tile))
+            self._writing[future] = tile.task, time.monotonic()
 
     def _take_writes(self, *, block: bool) -> list[TileReport]:
         reports = []
         for future in _finished(self._writing, timeout=0.2 if block else 0):
-            task = self._writing.pop(future)
+            task, _ = self._writing.pop(future)
             try:
                 reports.append(future.result())
             except Exception as error:
                 reports.append(self._failed(task, "write", error))
+        reports += self._give_up_overdue(self._writing, "write")
+        self._write_next()
         return reports
+
+    def _give_up_overdue(self, under_way: dict[Future[Any], tuple[TileTask, float]], stage: str) -> list[TileReport]:
+        """Report what has taken too long. Its thread cannot be stopped; should it end after all, that is harmless."""
+        limit = time.monotonic() - self._time_limit
+        overdue = [future for future, (_, begun) in under_way.items() if begun < limit]
+        late = TimeoutError(f"no end after {self._time_limit:.0f} s")
+        return [self._failed(under_way.pop(future)[0], stage, late) for future in overdue]
 
     def _write(self, tile: _Tile) -> TileReport:
         """Blend and write one tile (in the writer's thread)."""
@@ -338,18 +353,13 @@ def blend_tile(
     inside = sink.inside(read.core)
     reflectance = read.reflectance[(slice(None), *core)]
     valid = np.isfinite(reflectance).all(axis=0) & inside
-    blends = {
-        name: Blend(read.core, settings.frame if name == "attribution" else 0) for name in settings.maps
-    }
+    blends = {name: Blend(read.core, settings.frame if name == "attribution" else 0) for name in settings.maps}
     score = Blend(read.core, 0)
     for chip in sorted(results):
         for name, values in results[chip].maps.items():
             blends[name].add(chip, values)
         score.add(chip, results[chip].score)
-    maps = {
-        name: np.where(valid, blend.mean(), np.nan)
-        for name, blend in {**blends, "naturalness": score}.items()
-    }
+    maps = {name: np.where(valid, blend.mean(), np.nan) for name, blend in {**blends, "naturalness": score}.items()}
     window = sink.window(task)
     return TileMaps(
         {name: _within(window, read.core, values, np.nan) for name, values in maps.items()},

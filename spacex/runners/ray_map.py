@@ -48,7 +48,8 @@ class Worker:
 
     def __init__(self, job: Job, make: Callable[[Job], Pipeline]) -> None:
         # opened by the first ping: Ray never restarts an actor whose constructor raised
-        self._job, self._make, self._pipeline = job, make, None
+        self._job, self._make = job, make
+        self._pipeline: Pipeline | None = None
 
     def ping(self) -> str:
         """The node this actor lives on; answers once the networks are loaded."""
@@ -277,7 +278,7 @@ def connect(local_cpus: int | None = None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     inside = "RAY_ADDRESS" in os.environ or "RAY_JOB_ID" in os.environ
     start: dict[str, Any] = {} if inside else {"num_cpus": local_cpus, "include_dashboard": False}
-    ray.init(logging_level="ERROR", log_to_driver=False, **start)
+    ray.init(logging_level=logging.ERROR, log_to_driver=False, **start)
     token = Path.home() / ".ray" / "auth_token"
     if not inside and token.exists():
         token.chmod(0o600)  # Ray writes it readable for everybody
