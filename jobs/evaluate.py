@@ -144,9 +144,8 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 
 def _compare_cube(cube: str, corine: str | None, output: Path) -> None:
-    from spacex.evaluation.landcover import compare_cube
-
     from spacex.errors import RequestError
+    from spacex.evaluation.cube_report import compare_cube
 
     if corine is None:
         raise RequestError("a cube is compared with a land-cover raster", expected="--corine FILE.tif")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from spacex import __version__
 from spacex.checkpoint import Checkpoint
 from spacex.evaluation import figures, sections
 from spacex.evaluation.gallery import Picture
+from spacex.evaluation.pages import embedded, render
 from spacex.evaluation.rows import HARD_BELOW
 from spacex.evaluation.run import Outcome
 from spacex.evaluation.table import REPETITIONS, Table, make_table
@@ -73,10 +71,8 @@ def _html(
     subject: Subject, outcome: Outcome, table: Table, rows: pd.DataFrame, drawn: list[tuple[str, str, bytes]]
 ) -> str:
     card = subject.checkpoint.card
-    environment = Environment(
-        loader=PackageLoader("spacex.evaluation", "."), autoescape=True, undefined=StrictUndefined
-    )
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         data=subject.data,
         split=outcome.settings.split,
         checkpoint=subject.checkpoint.uri,
@@ -88,7 +84,6 @@ def _html(
         hard_below=HARD_BELOW,
         left_out={reason: count for reason, count in outcome.left_out.items() if count},
         seed=outcome.settings.seed,
-        version=__version__,
         wall=_duration(outcome.wall),
         primary=outcome.definitions[0],
         repetitions=REPETITIONS,
@@ -96,7 +91,7 @@ def _html(
         ours=table.ours,
         main=[sections.main(table, outcome, "all"), sections.main(table, outcome, "hard")],
         sections=sections.all_sections(table, outcome),
-        figures=[(name, caption, base64.b64encode(data).decode()) for name, caption, data in drawn],
+        figures=[(name, caption, embedded(data)) for name, caption, data in drawn],
     )
 
 

@@ -22,9 +22,7 @@ def test_with_one_chip_per_place_the_interval_is_scipys_percentile_bootstrap():
 def test_copies_of_a_chip_in_one_place_do_not_narrow_the_interval():
     values = np.random.default_rng(1).normal(0.5, 0.1, 30)
     once = bootstrap.interval(values, bootstrap.draw([str(i) for i in range(30)]))
-    copies = bootstrap.interval(
-        np.repeat(values, 9), bootstrap.draw([str(i) for i in range(30) for _ in range(9)])
-    )
+    copies = bootstrap.interval(np.repeat(values, 9), bootstrap.draw([str(i) for i in range(30) for _ in range(9)]))
     assert copies.mean == pytest.approx(once.mean)
     assert copies.high - copies.low == pytest.approx(once.high - once.low, rel=0.02)
     assert (copies.chips, copies.places) == (270, 30)

@@ -86,16 +86,12 @@ def test_ties_at_the_threshold_count_their_expected_share():
 
 def test_otsu_equals_a_brute_force_search():
     rng = np.random.default_rng(3)
-    maps = np.concatenate([rng.normal(1, 0.2, (4, 300)), rng.normal(3, 0.4, (4, 100))], axis=1).astype(
-        np.float32
-    )
+    maps = np.concatenate([rng.normal(1, 0.2, (4, 300)), rng.normal(3, 0.4, (4, 100))], axis=1).astype(np.float32)
     high = metrics.otsu(maps, np.ones(maps.shape, dtype=bool))
     for values, chosen in zip(maps, high, strict=True):
         cuts = np.sort(values)[:-1]
         between = [
-            (values <= c).mean()
-            * (values > c).mean()
-            * (values[values > c].mean() - values[values <= c].mean()) ** 2
+            (values <= c).mean() * (values > c).mean() * (values[values > c].mean() - values[values <= c].mean()) ** 2
             for c in cuts
         ]
         best, ours = (

@@ -1,0 +1,70 @@
+"""The report of a cube against CORINE: `classes.csv`, a figure, and one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from spacex.evaluation.figures import png
+from spacex.evaluation.landcover import class_table
+from spacex.evaluation.pages import as_table, write_page
+
+LARGEST = 20
+"""Classes in the figure, by area."""
+
+
+def compare_cube(cube: str, corine: str, output: Path) -> pd.DataFrame:
+    """Write the report and return its table, a row per class, map and time step.
+
+    Args:
+        cube: URI of a finished cube.
+        corine: CORINE raster in either numbering.
+        output: folder; made if it is not there.
+
+    Raises:
+        RequestError: if the cube or the raster does not fit; nothing was written.
+    """
+    table, cover = class_table(cube, corine)
+    output.mkdir(parents=True, exist_ok=True)
+    table.to_csv(output / "classes.csv", index=False, float_format="%.6g")
+    pictures = [(f"Mean and 5 to 95 % range of {name} per class.", png(bars(table, name))) for name in maps(table)]
+    for name, (_, picture) in zip(maps(table), pictures, strict=True):
+        (output / f"classes-{name}.png").write_bytes(picture)
+    texts = (
+        f"Cube {cube}; land cover {corine}: {cover.how}.",
+        "Areas count the cube's pixels that have a value. Quantiles come from histograms in steps of 0.7 %. CORINE "
+        "has a minimum area of 25 ha: a class is what dominates there, not what every pixel is.",
+    )
+    tables = [as_table(f"{name}, {when}", part.drop(columns=["time", "map"])) for (name, when), part in _parts(table)]
+    write_page(output / "index.html", "Attribution per land-cover class", texts, tables, pictures)
+    return table
+
+
+def maps(table: pd.DataFrame) -> list[str]:
+    """The maps in the table."""
+    return list(dict.fromkeys(table["map"]))
+
+
+def _parts(table: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
+    return [((str(name), str(when)), part) for (name, when), part in table.groupby(["map", "time"], sort=False)]
+
+
+def bars(table: pd.DataFrame, name: str) -> Figure:
+    """The largest classes of a map, sorted by their mean, with the range that holds nine pixels in ten."""
+    part = table[(table["map"] == name) & (table["time"] == table["time"].iloc[0])]
+    part = part.nlargest(LARGEST, "area_km2").sort_values("mean")
+    figure = Figure(figsize=(7.5, 0.32 * len(part) + 1.0), layout="constrained")
+    axes = figure.subplots()
+    labels = [f"{code} {text[:38]}" for code, text in zip(part["class"], part["name"], strict=True)]
+    axes.hlines(labels, part["p05"], part["p95"], color="0.75", linewidth=5)
+    axes.plot(part["mean"], labels, "o", color="#21677e", label="mean")
+    axes.plot(part["p50"], labels, "|", color="black", markersize=9, label="median")
+    axes.set_xlabel(f"{name.replace('_', ' ')} ({UNITS[name]})")
+    axes.legend(loc="lower right", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+UNITS = {"attribution": "reflectance", "path_attribution": "logits per pixel", "naturalness": "score, 0 to 1"}

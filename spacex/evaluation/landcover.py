@@ -1,0 +1,223 @@
+"""A cube against CORINE: how much attribution and naturalness each land-cover class carries.
+
+Everything is a sum over blocks (counts, totals, histograms), so dask streams through cubes larger than memory
+in any order. On the European grid a 100 m CORINE cell holds exactly 10 x 10 pixels of the cube, and classes are
+repeated, not resampled; any other raster is brought to the cube's pixels by nearest neighbour, and the result
+says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import rasterio
+import rasterio.warp
+import xarray as xr
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from spacex.datasets.corine import CLASSES, corine_codes
+from spacex.errors import CubeError, DataError
+from spacex.mapping.cube import Cube
+
+MAPS = ("attribution", "path_attribution", "naturalness")
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+BINS = 2048
+"""Bins of the histograms behind the quantiles: over six decades below the maximum, so steps of 0.7 %."""
+DECADES = 6
+BLOCK = 2048
+"""Side in pixels of the blocks that are read at once."""
+
+_CODES = np.array([0, *CLASSES], dtype=np.uint16)
+
+
+@dataclass(frozen=True)
+class Cover:
+    """A CORINE raster on a cube's pixels."""
+
+    file: str
+    geobox: GeoBox
+    """The cube's pixels."""
+    nested: bool
+    """True if cells are whole blocks of pixels, so that nothing is resampled."""
+    crs: str
+
+    @property
+    def how(self) -> str:
+        """How classes came to pixels, for the reader."""
+        if self.nested:
+            return "every CORINE cell is a whole block of the cube's pixels; nothing was resampled"
+        return f"classes were brought from {self.crs} to the cube's pixels by nearest neighbour"
+
+    def read(self, rows: slice, cols: slice) -> NDArray[np.uint16]:
+        """Three-digit codes of a block of the cube's pixels, 0 where there are none."""
+        box = self.geobox[rows, cols]
+        with rasterio.open(self.file) as source:
+            if self.nested:
+                return _repeat_cells(source, box)
+            with WarpedVRT(
+                source,
+                crs=str(box.crs),
+                transform=box.affine,
+                width=box.shape.x,
+                height=box.shape.y,
+                resampling=Resampling.nearest,
+                src_nodata=source.nodata if source.nodata is not None else 0,
+                nodata=0,
+                dtype="int32",
+            ) as warped:
+                return corine_codes(warped.read(1))
+
+
+def open_cover(file: str, geobox: GeoBox) -> Cover:
+    """Look at a CORINE raster and decide how it meets the cube's pixels.
+
+    Raises:
+        DataError: if it cannot be read, has no CRS, or does not touch the cube.
+    """
+    try:
+        with rasterio.open(file) as source:
+            if source.crs is None:
+                raise DataError(f"{file} has no CRS", do="Take the EEA's own GeoTIFF (EPSG:3035).")
+            same = source.crs == rasterio.crs.CRS.from_user_input(str(geobox.crs))
+            nested = same and _nests(source.transform, geobox.affine)
+            cover = Cover(file, geobox, nested, str(source.crs))
+            bounds = rasterio.warp.transform_bounds(source.crs, str(geobox.crs), *source.bounds)
+    except RasterioError as error:
+        raise DataError(f"{file} cannot be read as a land-cover raster", got=error) from error
+    box = geobox.boundingbox
+    if bounds[0] >= box.right or bounds[2] <= box.left or bounds[1] >= box.top or bounds[3] <= box.bottom:
+        raise DataError(
+            f"{file} does not touch the cube",
+            got=f"{[round(v) for v in bounds]} in the cube's CRS",
+            expected=f"some of {[round(v) for v in box]}",
+        )
+    return cover
+
+
+def _nests(coarse: Affine, fine: Affine) -> bool:
+    """Whether each coarse cell is a whole block of fine pixels: north up, multiple size, edges on edges."""
+    if any((coarse.b, coarse.d, fine.b, fine.d)) or coarse.e >= 0:
+        return False
+    factors = (coarse.a / fine.a, coarse.e / fine.e)
+    shifts = ((coarse.c - fine.c) / fine.a, (coarse.f - fine.f) / fine.e)
+    whole = all(abs(value - round(value)) < 1e-6 for value in (*factors, *shifts))
+    return whole and min(factors) >= 1
+
+
+def _repeat_cells(source: Any, box: GeoBox) -> NDArray[np.uint16]:
+    """Codes of a block of pixels, by counting cells: no arithmetic on coordinates beyond whole numbers."""
+    rows = _cells(box.affine.f, box.affine.e, box.shape.y, source.transform.f, source.transform.e)
+    cols = _cells(box.affine.c, box.affine.a, box.shape.x, source.transform.c, source.transform.a)
+    window = Window(cols[0], rows[0], cols[-1] - cols[0] + 1, rows[-1] - rows[0] + 1)
+    values = source.read(1, window=window, boundless=True, fill_value=0)
+    if source.nodata is not None:
+        values = np.where(values == source.nodata, 0, values)
+    return corine_codes(values)[np.ix_(rows - rows[0], cols - cols[0])]
+
+
+def _cells(start: float, step: float, count: int, origin: float, size: float) -> NDArray[np.int64]:
+    first, factor = round((start - origin) / step), round(size / step)
+    return np.asarray((first + np.arange(count)) // factor)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Per class and bin: how many pixels, and per class their sum. Additive, so blocks may come in any order."""
+
+    top: float
+    """Largest value of the map: the upper end of the histogram."""
+    counts: NDArray[np.float64]
+    """``(classes, BINS + 1)``; the first bin holds values at or below `DECADES` decades under `top`."""
+    sums: NDArray[np.float64]
+    """``(classes,)``."""
+
+    def row(self, index: int, pixel_area: float) -> dict[str, float]:
+        """Area in km², mean and quantiles of one class."""
+        pixels = self.counts[index].sum()
+        row = {"area_km2": pixels * pixel_area / 1e6, "mean": self.sums[index] / pixels if pixels else np.nan}
+        return row | {f"p{round(100 * q):02d}": self._quantile(index, q) for q in QUANTILES}
+
+    def _quantile(self, index: int, share: float) -> float:
+        below = self.counts[index].cumsum()
+        if below[-1] == 0:
+            return float("nan")
+        position = int(np.searchsorted(below, share * below[-1]))
+        return 0.0 if position == 0 else float(_edges(self.top)[position - 1 : position + 1].mean())
+
+
+def _edges(top: float) -> NDArray[np.float64]:
+    return np.asarray(top * np.logspace(-DECADES, 0, BINS + 1))
+
+
+def tally(values: da.Array, cover: Cover) -> Tally:
+    """Stream through a map (y, x), block by block, and sum up per class.
+
+    Args:
+        values: float, NaN where there is no data, not negative.
+        cover: the land cover of its pixels.
+    """
+    values = values.rechunk((BLOCK, BLOCK))
+    top = float(da.nanmax(values).compute())
+    top = top if np.isfinite(top) and top > 0 else 1.0
+    parts = da.map_blocks(
+        _block_stats, values, cover, top, dtype=np.float64, chunks=((1,) * values.numblocks[0],) * 1
+        + ((1,) * values.numblocks[1], (len(_CODES),), (BINS + 2,)), new_axis=[2, 3], meta=np.empty((0,) * 4)
+    )  # fmt: skip
+    total = parts.sum(axis=(0, 1), split_every=8).compute()
+    return Tally(top, total[:, :-1], total[:, -1])
+
+
+def _block_stats(values: NDArray[np.floating], cover: Cover, top: float, block_info: Any = None) -> NDArray[np.float64]:
+    rows, cols = (slice(*edge) for edge in block_info[0]["array-location"])
+    known = np.isfinite(values)
+    index = np.searchsorted(_CODES, cover.read(rows, cols)[known])
+    kept = values[known].astype(np.float64)
+    bins = np.clip(np.searchsorted(_edges(top), kept), 0, BINS)
+    counts = np.bincount(index * (BINS + 1) + bins, minlength=len(_CODES) * (BINS + 1))
+    sums = np.bincount(index, weights=kept, minlength=len(_CODES))
+    return np.column_stack([counts.reshape(len(_CODES), -1), sums])[None, None]
+
+
+def class_table(cube: str, corine: str) -> tuple[pd.DataFrame, Cover]:
+    """Area, mean and quantiles of every map per time step and land-cover class.
+
+    Args:
+        cube: URI of a finished cube.
+        corine: CORINE raster, EEA grid codes or three-digit codes.
+
+    Raises:
+        CubeError: if there is no cube.
+        DataError: if the raster does not fit.
+    """
+    opened = Cube(cube)
+    cover = open_cover(corine, opened.grid.geobox(opened.extent))
+    data = xr.open_zarr(cube, consolidated=False)
+    shown = [name for name in MAPS if name in data]
+    if not shown:
+        raise CubeError(f"the cube {cube} holds none of the maps", expected=", ".join(MAPS))
+    rows = []
+    for step, when in enumerate(data["time"].values):
+        for name in shown:
+            found = tally(data[name].isel(time=step).data, cover)
+            rows += _rows(found, np.datetime_as_string(when, unit="D"), name, opened.grid.resolution**2)
+    return pd.DataFrame(rows), cover
+
+
+def _rows(found: Tally, when: str, name: str, pixel_area: float) -> list[dict[str, object]]:
+    names = {0: "no land cover", **CLASSES}
+    out = []
+    for index, code in enumerate(_CODES.tolist()):
+        if found.counts[index].any():
+            head = {"class": code, "name": names[code], "time": when, "map": name}
+            out.append({**head, **found.row(index, pixel_area)})
+    return out
