@@ -107,14 +107,14 @@ def map_region(  # noqa: D103 - the module says it
         runner = _runner(local, workers, gpu, threads)
         write_text(f"{run_folder(output)}/plan.json", json.dumps(described, indent=1))
         tiles = described["tiles"]
-        console.print(f"{tiles['new']} new, {tiles['redo']} to redo, {tiles['done']} done tiles -> {output}", highlight=False)
+        console.print(f"{tiles['new']} new, {tiles['redo']} to redo, {tiles['done']} done tiles -> {output}", highlight=False, soft_wrap=True)
         try:
             with _stopped_by_sigterm():
                 outcome = carry_out(
                     work, fingerprint, output, networks, runner, time_limit=time_limit, threads=threads
                 )
         except KeyboardInterrupt as stop:
-            console.print(f"stopped; finished tiles are safe. The same command resumes:\n  {_again()}", highlight=False)
+            console.print(f"stopped; finished tiles are safe. The same command resumes:\n  {_again()}", highlight=False, soft_wrap=True)
             raise typer.Exit(143 if stop.args == (signal.SIGTERM,) else 130) from stop
     _say(outcome, output, quicklook)
 
@@ -170,14 +170,14 @@ def _say(outcome: Outcome, output: str, quicklook: str | None) -> None:
         from spacex.mapping.quicklook import draw
 
         draw(output, quicklook)
-        console.print(f"picture: {quicklook}", highlight=False)
+        console.print(f"picture: {quicklook}", highlight=False, soft_wrap=True)
     for task, reason in outcome.quarantined.items():
         console.print(f"given up: tile {task}: {reason}", highlight=False, markup=False, soft_wrap=True)
     rate = outcome.chips / outcome.seconds if outcome.seconds else 0.0
     where = output if "://" in output else os.path.abspath(output)
-    console.print(f"{outcome.chips} chips in {outcome.seconds:.1f} s ({rate:.2f} chips/s)", highlight=False)
+    console.print(f"{outcome.chips} chips in {outcome.seconds:.1f} s ({rate:.2f} chips/s)", highlight=False, soft_wrap=True)
     if not outcome.complete:
-        console.print(f"{len(outcome.quarantined)} tiles were given up. To try them again:\n  {_again()}", highlight=False)
+        console.print(f"{len(outcome.quarantined)} tiles were given up. To try them again:\n  {_again()}", highlight=False, soft_wrap=True)
         raise typer.Exit(INCOMPLETE)
     print(f"cube: {where}")
 

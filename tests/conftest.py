@@ -21,6 +21,8 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+pytest_plugins = ["small_archive"]
+
 # wall-clock deadlines fail on a busy machine, not on a wrong program
 hypothesis_settings.register_profile("spacex", deadline=None, max_examples=40)
 hypothesis_settings.load_profile("spacex")

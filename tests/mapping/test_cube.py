@@ -83,9 +83,7 @@ def test_overviews_are_means_of_the_valid_pixels(cube):
     assert np.isnan(partly).sum() == 1
     assert coarse.attribution.values[3, 4] == pytest.approx(float(np.nanmean(partly)), rel=1e-3)
     assert np.isnan(coarse.attribution.values[0, 0])
-    np.testing.assert_allclose(
-        coarse.composite.values[0, 20, 20], written.composite[0, 40:42, 40:42].mean(), atol=1e-4
-    )
+    np.testing.assert_allclose(coarse.composite.values[0, 20, 20], written.composite[0, 40:42, 40:42].mean(), atol=1e-4)
 
 
 def test_writing_twice_changes_nothing_and_emptying_empties(cube, tmp_path):

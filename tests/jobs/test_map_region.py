@@ -1,0 +1,309 @@
+"""The mapping job from its command line to the file on disk, against a real STAC API on localhost."""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rioxarray  # noqa: F401 - registers .rio
+import xarray as xr
+
+from spacex.errors import RequestError
+from spacex.mapping.cube import Cube, Status
+from spacex.world.archive import serve
+from spacex.world.items import collection
+
+ROOT = Path(__file__).parents[2]
+JOB = ROOT / "jobs" / "map_region.py"
+BOX = (23.93, 67.95, 24.07, 68.00)
+DAYS = "2020-07-01/2020-08-30"
+
+
+@pytest.fixture(scope="module")
+def job():
+    """The job's module, imported as `python jobs/map_region.py` would."""
+    sys.path.insert(0, str(JOB.parent))
+    spec = importlib.util.spec_from_file_location("map_region_job", JOB)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.path.remove(str(JOB.parent))
+
+
+def archive_folder(items, folder):
+    """The small archive in the layout that `serve` takes."""
+    (folder / "collection.json").write_text(json.dumps(collection((23.7, 67.8, 24.3, 68.1), DAYS)))
+    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def api(archive_items, tmp_path_factory):
+    with serve(archive_folder(archive_items, tmp_path_factory.mktemp("stac"))) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def arguments(api, tiny_checkpoint):
+    """The options of a request that works, but for the output; keywords replace or (None) drop options."""
+
+    def make(output, **changes):
+        options = {
+            "bbox": BOX,
+            "datetime": DAYS,
+            "catalogue": "demo",
+            "stac-url": api,
+            "checkpoint": tiny_checkpoint.uri,
+            "tile-size": 512,
+            "threads": 1,
+            "output": output,
+            **{name.replace("_", "-"): value for name, value in changes.items()},
+        }
+        words = ["--local"]
+        for name, value in options.items():
+            if value is not None:
+                words += [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
+        return words
+
+    return make
+
+
+def call(job, words):
+    """Run the job in this process; gives its exit code, or raises what `_cli.run` turns into one line."""
+    try:
+        job.app(words, standalone_mode=False)
+    except SystemExit as stop:
+        return stop.code
+    except Exception as error:
+        if type(error).__name__ == "Exit":
+            return error.exit_code
+        raise
+    return 0
+
+
+@pytest.fixture(scope="module")
+def mapped(job, arguments, tmp_path_factory):
+    output = tmp_path_factory.mktemp("mapped") / "lapland.zarr"
+    picture = output.with_name("lapland.png")
+    assert call(job, [*arguments(output), "--quicklook", str(picture)]) == 0
+    return output
+
+
+def test_a_map_from_the_command_line(mapped):
+    data = xr.open_zarr(mapped, chunks=None)
+    assert data.rio.crs.to_epsg() == 3035
+    assert float(np.isfinite(data.attribution).mean()) > 0.5
+    assert (data.status.isin([1, 3])).all()
+    cube = Cube(str(mapped))
+    assert cube.attributes["request"]["catalogue"] == "demo"
+    told = json.loads((mapped.parent / "lapland.run" / "progress.json").read_text())
+    assert told["state"] == "complete"
+    assert told["tiles"]["done"] == int((data.status == 1).sum())
+    from spacex.mapping.cube import TileTask
+
+    first = TileTask(*map(int, np.argwhere(cube.statuses() == 1)[0]))
+    made = cube.provenance(first)
+    assert {scene["id"] for scene in made["scenes"]} <= {"a34", "a35", "b34", "c35"}
+    assert {scene["offset_dn"] for scene in made["scenes"] if scene["id"] == "c35"} <= {-1000}
+    assert set(made["seconds"]) == {"reading", "computing", "writing"}
+    assert not any("sig=" in json.dumps(scene) for scene in made["scenes"])
+
+
+def test_the_quicklook_shows_something(mapped):
+    from matplotlib.image import imread
+
+    picture = imread(mapped.with_suffix(".png"))
+    assert picture.shape[0] > 300
+    assert picture.shape[1] > 900
+    assert picture[..., :3].std() > 0.1
+
+
+def test_repeating_a_finished_run_does_nothing(job, mapped, arguments):
+    def files():
+        return {p: p.stat().st_mtime_ns for p in mapped.rglob("*") if p.is_file()}
+
+    before = files()
+    assert call(job, arguments(mapped)) == 0
+    assert files() == before
+
+
+def test_plan_tells_and_writes_nothing(job, mapped, arguments, tmp_path, capsys):
+    capsys.readouterr()
+    assert call(job, [*arguments(tmp_path / "new.zarr"), "--plan"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert list(tmp_path.iterdir()) == []
+    assert planned["scenes"] == [4]
+    done = int((Cube(str(mapped)).statuses() == Status.DONE).sum())
+    assert planned["tiles"] == {"new": done, "redo": 0, "done": 0, "outside": planned["tiles"]["outside"]}
+    assert planned["chips"] > 20
+    assert planned["bytes_to_read"] > 1e6
+    assert call(job, [*arguments(mapped), "--plan"]) == 0
+    assert json.loads(capsys.readouterr().out)["tiles"]["done"] == done
+
+
+def test_several_intervals_become_the_time_axis(job, arguments, tmp_path):
+    words = [*arguments(tmp_path / "t.zarr", datetime="2020-07-01/2020-07-05"), "--datetime", "2020-07-15/2020-07-20",
+             "--maps", "attribution", "--bbox", "23.98", "67.97", "24.0", "67.98"]  # fmt: skip
+    assert call(job, words) == 0
+    data = xr.open_zarr(tmp_path / "t.zarr", chunks=None)
+    assert [str(t)[:10] for t in data.time.values] == ["2020-07-01", "2020-07-15"]
+    assert "path_attribution" not in data
+    assert not np.array_equal(data.attribution[0], data.attribution[1], equal_nan=True)
+
+
+def square(folder, coordinates):
+    file = folder / "area.geojson"
+    file.write_text(json.dumps({"type": "Polygon", "coordinates": [coordinates]}))
+    return file
+
+
+WRONG = {
+    "west of east": (dict(bbox=(25, 67, 24, 68)), "west"),
+    "latitude 95": (dict(bbox=(24, 67, 25, 95)), "95"),
+    "no region": (dict(bbox=None), "--bbox or --area"),
+    "no such area": (dict(bbox=None, area="atlantis"), "atlantis"),
+    "no scenes": (dict(bbox=(10.0, 59.0, 10.1, 59.1)), "no scenes"),
+    "no scenes that day": (dict(datetime="1999-07-01/1999-07-02"), "no scenes"),
+    "dates backwards": (dict(datetime="2020-08-30/2020-07-01"), "ends before"),
+    "no date": (dict(datetime="summer"), "FIRST/LAST"),
+    "unreachable": (dict(stac_url="http://127.0.0.1:9"), "127.0.0.1:9"),
+    "unknown catalogue": (dict(catalogue="landsat"), "landsat"),
+    "no checkpoint": (dict(checkpoint="/nowhere/at/all"), "/nowhere/at/all"),
+    "odd tile": (dict(tile_size=700), "512"),
+    "odd stride": (dict(stride=190), "multiple of 4"),
+    "stride leaves gaps": (dict(stride=200), "192"),
+    "unknown map": (dict(maps="gradcam"), "gradcam"),
+    "degrees": (dict(crs="EPSG:4326"), "metres"),
+    "resolution": (dict(resolution=7), "kilometres"),
+    "cloud": (dict(max_cloud_cover=140), "max cloud cover"),
+    "not a zarr": (dict(output_name="map.tif"), ".zarr"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_request_is_one_clear_line_and_writes_nothing(job, arguments, tmp_path, name):
+    changes, word = WRONG[name]
+    changes = dict(changes)
+    output = tmp_path / changes.pop("output_name", "out.zarr")
+    with pytest.raises(RequestError) as caught:
+        call(job, arguments(output, **changes))
+    assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_area_is_refused(job, arguments, tmp_path):
+    file = square(tmp_path, [[24, 68], [24, 68], [24, 68], [24, 68]])
+    with pytest.raises(RequestError, match="area"):
+        call(job, arguments(tmp_path / "out.zarr", bbox=None, area=file))
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_another_fingerprint_is_refused_with_both_named(job, mapped, arguments):
+    with pytest.raises(RequestError) as caught:
+        call(job, arguments(mapped, max_cloud_cover=33))
+    assert Cube(str(mapped)).fingerprint in str(caught.value)
+    assert len(caught.value.expected) == 16
+
+
+def test_bands_the_catalogue_lacks_are_named(job, arguments, tmp_path, tiny_checkpoint):
+    from spacex.card import Card, Scaling
+    from spacex.checkpoint import save_checkpoint
+
+    card = Card(**{**tiny_checkpoint.card.model_dump(), "bands": ("B02", "B03", "B12"), "hashes": {}})
+    assert isinstance(card.scaling, Scaling)
+    networks = {name: getattr(tiny_checkpoint, name) for name in ("classifier", "maximiser", "minimiser")}
+    other = save_checkpoint(tmp_path / "swir", card, networks)
+    with pytest.raises(RequestError, match=r"B12|swir22"):
+        call(job, arguments(tmp_path / "out.zarr", checkpoint=other.uri))
+
+
+def test_the_shell_sees_one_line_and_exit_code_2(tmp_path):
+    words = [
+        sys.executable,
+        str(JOB),
+        "--local",
+        "--bbox",
+        "25",
+        "67",
+        "24",
+        "68",
+        "--output",
+        str(tmp_path / "o.zarr"),
+    ]
+    found = subprocess.run([*words, "--datetime", DAYS], capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: ")
+    assert len(found.stderr.strip().splitlines()) == 1
+
+
+def test_a_poisoned_scene_ends_as_quarantine_with_the_command_that_retries(
+    job, archive_items, arguments, tmp_path, capsys
+):
+    """One file of one scene is cut short: its tiles are given up by name; healed, only they are done again."""
+    items = json.loads(json.dumps(archive_items[:1]))
+    healthy = Path(items[0]["assets"]["red"]["href"])
+    broken = tmp_path / "broken.tif"
+    broken.write_bytes(healthy.read_bytes()[: healthy.stat().st_size // 2])
+    items[0]["assets"]["red"]["href"] = str(broken)
+    folder = tmp_path / "stac"
+    folder.mkdir()
+    output = tmp_path / "poisoned.zarr"
+    with serve(archive_folder(items, folder)) as url:
+        capsys.readouterr()
+        assert call(job, arguments(output, stac_url=url, maps="attribution")) == 3
+        said = capsys.readouterr().err
+        assert "given up" in said
+        assert "a34" in said
+        assert "To try them again" in said
+        failed = (Cube(str(output)).statuses() == Status.FAILED).sum()
+        assert failed >= 1
+        shutil.copy(healthy, broken)
+        assert call(job, arguments(output, stac_url=url, maps="attribution")) == 0
+    states = Cube(str(output)).statuses()
+    assert not np.isin(states, (Status.FAILED, Status.NOT_YET)).any()
+
+
+def finished(output):
+    return len([p for p in Path(output, "status").glob("c/*/*/*") if p.read_bytes() == bytes([Status.DONE])])
+
+
+def wait_for(condition, seconds):
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "SIGTERM"])
+def test_a_stopped_driver_resumes_to_the_same_cube(job, mapped, arguments, tmp_path, sign):
+    output = tmp_path / "stopped.zarr"
+    command = [sys.executable, str(JOB), *arguments(output)]
+    stamps = {}
+    for round_ in (1, 2):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        assert wait_for(lambda wanted=round_: finished(output) >= wanted, 120)
+        process.send_signal(sign)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == (-9 if sign is signal.SIGKILL else 143)
+        if sign is signal.SIGTERM:
+            assert b"resumes" in said
+            assert json.loads((tmp_path / "stopped.run" / "progress.json").read_text())["state"] == "interrupted"
+        for file in Path(output, "status").glob("c/*/*/*"):
+            # what one run finished, the next one left alone
+            assert stamps.setdefault(file, file.stat().st_mtime_ns) == file.stat().st_mtime_ns
+    assert call(job, arguments(output)) == 0
+    ours, theirs = (xr.open_zarr(p, chunks=None, mask_and_scale=False).load() for p in (output, mapped))
+    for name in ("attribution", "path_attribution", "naturalness", "observations", "status"):
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    for file, stamp in stamps.items():
+        assert file.stat().st_mtime_ns == stamp
