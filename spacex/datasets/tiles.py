@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -127,7 +128,8 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
         infos: one row per chip with `path`, `label`, and, for chips cut from a larger scene, `row` and `col`.
         bands: names of the bands wanted, in order.
         problems: files that were left out of `infos`.
-        strict: raise when a tile turns out unreadable in mid-training, instead of taking the next one.
+        strict: raise when a tile turns out unreadable in mid-training, instead of taking the next one with the
+            same label.
     """
 
     def __init__(
@@ -137,28 +139,49 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
         self.root, self.bands, self.problems, self.strict = root, tuple(bands), problems, strict
         self.infos = infos.reset_index(drop=True)
         self._cut = "row" in self.infos
+        self._labels = torch.tensor(self.infos["label"].to_numpy(dtype=np.float32))
+        self._held: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.infos)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        for step in range(len(self)):
-            number = (index + step) % len(self)
+        label = self._labels[index]
+        if self._held is not None:
+            return self._held[index].float() / 10000, label
+        alike = (self._labels == label).nonzero().flatten()
+        # itself first, then those behind it: what a reader expects of a chip's label stays true
+        for number in alike.roll(-int((alike < index).sum())).tolist():
             try:
-                return self._read(number)
+                return self._read(number), label
             except DataError as error:
                 if self.strict:
                     raise
                 self._leave_out(number, error)
         raise DataError(f"no chip of {self.root} can be read any more", do="Look at the disk.")
 
+    def preload(self) -> Self:
+        """Read every chip now and keep it in memory that reader processes share: 128 KiB per chip and band.
+
+        For devices faster than the disk and its decompression. Items stay the same, bit for bit.
+        """
+        held = torch.empty((len(self), len(self.bands), CHIP, CHIP), dtype=torch.int16)
+        held.share_memory_()  # type: ignore[no-untyped-call]
+
+        def read(index: int) -> None:
+            held[index] = (self[index][0] * 10000).round().to(torch.int16)
+
+        with ThreadPoolExecutor(READERS) as readers:
+            list(readers.map(read, range(len(self))))
+        self._held = held
+        return self
+
     def valid(self, index: int) -> NDArray[np.bool_]:
         """(256, 256), True where all of the data set's bands have data."""
         return np.asarray(~np.isnan(self._reflectance(index)).any(axis=0))
 
-    def _read(self, index: int) -> tuple[Tensor, Tensor]:
-        chip = torch.from_numpy(np.nan_to_num(self._reflectance(index), nan=0.0))
-        return chip, torch.tensor(float(self.infos.at[index, "label"]))
+    def _read(self, index: int) -> Tensor:
+        return torch.from_numpy(np.nan_to_num(self._reflectance(index), nan=0.0))
 
     def _reflectance(self, index: int) -> NDArray[np.float32]:
         row = self.infos.loc[index]
@@ -169,7 +192,7 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
         problem = Problem(str(self.infos.at[index, "path"]), error.what)
         if problem not in self.problems:
             self.problems.append(problem)
-            log.warning("%s; the next chip takes its place", problem)
+            log.warning("%s; the next chip of its kind takes its place", problem)
 
 
 def take(infos: pd.DataFrame, limit: int | None) -> pd.DataFrame:

@@ -74,10 +74,16 @@ def main(
     names = tuple(bands.split(","))
     split = open_split(Source(root=data, bands=names, limit=limit), "train")
     needed = step_rate(batch, base, len(names), steps, device)
-    print(f"training step, base {base}, batch {batch}, {device.type}: {needed:8.1f} tiles/s")
+    say(f"training step, base {base}, batch {batch}, {device.type}", needed, needed)
     for number in readers:
-        rate = loader_rate(split, batch, number, device)
-        print(f"loader, {number:2d} reader processes:           {rate:8.1f} tiles/s, {rate / needed:6.1f} x the step")
+        say(f"loader, {number} reader processes", loader_rate(split, batch, number, device), needed)
+    split.dataset.preload()
+    say("loader, preloaded", loader_rate(split, batch, 0, device), needed)
+
+
+def say(what: str, rate: float, needed: float) -> None:
+    """One row."""
+    print(f"{what:42s} {rate:8.1f} tiles/s, {rate / needed:6.1f} x the step")
 
 
 if __name__ == "__main__":

@@ -68,11 +68,23 @@ def test_a_tile_that_fails_later_is_replaced_or_refused(anthroprotect: Path) -> 
     strict = AnthroProtect(anthroprotect, split="train", strict=True)
     (anthroprotect / "tiles/s2/anthropo_5.5-59.4_5.tif").unlink()
     chip, label = data[5]
-    assert torch.equal(chip, data[0][0])
-    assert label == 1
+    assert torch.equal(chip, data[1][0])  # the next one of the same label, from the start again
+    assert label == 0
     assert [problem.file for problem in data.problems] == ["tiles/s2/anthropo_5.5-59.4_5.tif"]
     with pytest.raises(DataError, match="cannot be read"):
         strict[5]
+
+
+def test_preloaded_chips_are_the_same_and_need_no_files(anthroprotect: Path, tif: Writer) -> None:
+    random = np.random.default_rng(0).integers(0, 12_000, (10, 256, 256)).astype(np.uint16)
+    first = tif(anthroprotect / "tiles/s2/wdpa-II_0_0.tif", random)
+    data = AnthroProtect(anthroprotect, ["B04", "B8A"], "train")
+    before = [data[index] for index in range(len(data))]
+    assert data.preload() is data
+    first.unlink()
+    for (chip, label), (again, label_again) in zip(before, map(data.__getitem__, range(6)), strict=True):
+        assert torch.equal(chip, again)
+        assert label == label_again
 
 
 def test_limit_keeps_both_labels(anthroprotect: Path) -> None:
