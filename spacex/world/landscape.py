@@ -18,7 +18,7 @@ from scipy.ndimage import binary_dilation
 from spacex.errors import RequestError
 from spacex.grid import Grid, Window
 from spacex.world import nature, people
-from spacex.world.noise import Bools, Coords, Floats, ramp
+from spacex.world.noise import Bools, Coords, Floats, is_regular, ramp
 from spacex.world.spectra import CORINE_OF, NATURAL_PATTERN, Cover, spectrum
 from spacex.world.terrain import TAME, Fields, Terrain
 
@@ -127,10 +127,18 @@ class Landscape:
         return Outline(land.mire | land.fell, human, land.water)
 
     def knoll_field(self, x: ArrayLike, y: ArrayLike) -> Floats:
-        """The field whose high places become knolls; (h, w) f4, -inf where no knoll may stand."""
-        x, y = _as_grid(x, y)
-        if x.shape[0] != 1 or x.shape[1] < 2 or y.shape[0] < 2:
-            raise RequestError("knolls need a grid", got=(x.shape, y.shape), expected="x (w,) and y (h,)")
+        """The field whose high places become knolls, for a regular grid x (w,), y (h,); f4 (h, w).
+
+        It is -inf where no knoll may stand: on or within `KNOLL_GAP` pixels of mire and fell, in water, on shores.
+
+        Raises:
+            RequestError: if the grid is not regular, or less than two pixels high or wide.
+        """
+        return self._knolls(*_as_grid(x, y))
+
+    def _knolls(self, x: Coords, y: Coords) -> Floats:
+        if not is_regular(x, y) or x.size < 2 or y.size < 2:
+            raise RequestError("knolls need a regular grid", got=(x.shape, y.shape), expected="x (w,) and y (h,)")
         wide_x, wide_y = _pad(x[0], KNOLL_GAP), _pad(y[:, 0], KNOLL_GAP)
         wide = Terrain(self._fields, wide_x[None, :], wide_y[:, None])
         # judged on a wider window, so that a pattern just outside counts as well
@@ -156,8 +164,10 @@ class Landscape:
         return cover, look
 
     def _plant(self, x: Coords, y: Coords, level: float, cover: NDArray[np.uint8], look: Floats) -> None:
-        field = self.knoll_field(x[0], y[:, 0])
+        field = self._knolls(x, y)
         mask = (field > level) & ~np.isin(cover, (Cover.ARABLE, Cover.GRASS, Cover.SETTLEMENT, Cover.ROAD))
+        if not mask.any():
+            return
         land = Terrain(self._fields, x, y).at(mask)
         tone = np.float32(0.85) + np.float32(0.4) * ramp(land.noise("knoll tone", (500, 1.0)), -1.5, 1.5)
         grain = 1 + land.noise("crowns", (21, 0.07), (47, 0.06))

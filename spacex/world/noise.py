@@ -12,6 +12,7 @@ the very same operations in the same order.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -68,17 +69,41 @@ def smooth(x: Coords, y: Coords, wavelength: float, key: int) -> Floats:
     """
     i, wx = _taps(x / wavelength + (key & 1023) / 1024.0)
     j, wy = _taps(y / wavelength + (key >> 10 & 1023) / 1024.0)
-    i0, j0 = int(i.min()) - 1, int(j.min()) - 1
-    lattice = hash01(np.arange(i0, int(i.max()) + 2)[None, :], np.arange(j0, int(j.max()) + 2)[:, None], key)
-    lattice = (lattice - np.float32(0.5)) * np.float32(_UNIT)
-    i -= i0
-    j -= j0
     if is_regular(x, y):
-        rows = _blend([lattice[:, i[0] + k] for k in (-1, 0, 1)], wx)
-        return _blend([rows[j[:, 0] + k] for k in (-1, 0, 1)], wy)
-    width, flat = lattice.shape[1], lattice.ravel()
-    here = j * width + i
-    return _blend([_blend([flat[here + (k * width + c)] for c in (-1, 0, 1)], wx) for k in (-1, 0, 1)], wy)
+        (columns, i), (rows, j) = _needed(i[0]), _needed(j[:, 0])
+        lattice = _values(columns[None, :], rows[:, None], key)
+        along = _blend([lattice[:, i + k] for k in _TAPS], wx)
+        return _blend([along[j + k] for k in _TAPS], wy)
+    at = _lookup(i, j, key)
+    return _blend([_blend([at(k, c) for c in _TAPS], wx) for k in _TAPS], wy)
+
+
+_TAPS = (-1, 0, 1)
+
+
+def _values(i: NDArray[np.int64], j: NDArray[np.int64], key: int) -> Floats:
+    return (hash01(i, j, key) - np.float32(0.5)) * np.float32(_UNIT)
+
+
+def _needed(middle: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The lattice lines that points touch, ascending, and where among them each point's middle one is."""
+    first, last = int(middle.min()) - 1, int(middle.max()) + 1
+    if last - first < 4 * middle.size + 64:
+        return np.arange(first, last + 1), middle - first
+    lines = np.unique(middle[:, None] + np.array(_TAPS))  # points far apart touch few of the lines between
+    return lines, np.searchsorted(lines, middle)
+
+
+def _lookup(i: NDArray[np.int64], j: NDArray[np.int64], key: int) -> Callable[[int, int], Floats]:
+    """Lattice values `k` rows and `c` columns from every point's middle one; hashed once where points are dense."""
+    i0, j0 = int(i.min()) - 1, int(j.min()) - 1
+    width, height = int(i.max()) + 2 - i0, int(j.max()) + 2 - j0
+    if width * height > 4 * i.size + 4096:
+        return lambda k, c: _values(i + c, j + k, key)
+    columns, rows = np.arange(i0, i0 + width), np.arange(j0, j0 + height)
+    flat = _values(columns[None, :], rows[:, None], key).ravel()
+    here = (j - j0) * width + (i - i0)
+    return lambda k, c: flat[here + (k * width + c)]
 
 
 def _taps(f: Coords) -> tuple[NDArray[np.int64], tuple[Floats, Floats, Floats]]:

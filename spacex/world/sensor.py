@@ -76,7 +76,7 @@ def observe(reflectance: Floats, haze: Floats, sky: Sky) -> Floats:
     """
     seen = _optics(reflectance)
     seen *= _gains(sky)[:, None, None]
-    if sky.haze > 0:
+    if haze.any():
         seen += (_HAZE[:, None, None] - seen) * haze
     seen += _noise(seen.shape, sky)
     seen[list(COARSE)] = _blocks(seen[list(COARSE)])
