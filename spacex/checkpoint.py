@@ -220,6 +220,7 @@ def _put(fs: Any, path: str, data: bytes) -> None:
 
 def _sweep(fs: Any, folder: str, keep: set[str]) -> None:
     """Remove weights that no card names any more."""
+    fs.invalidate_cache(folder)  # object stores remember listings from before
     for path in fs.ls(folder, detail=False):
         name = path.rsplit("/", 1)[-1]
         if name.endswith(".safetensors") and name not in keep:

@@ -56,6 +56,35 @@ def test_any_store_will_do() -> None:
     assert {path.rsplit("/", 1)[-1] for path in paths} == {"card.json", *written.card.hashes}
 
 
+def test_an_s3_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+    from moto.server import ThreadedMotoServer
+
+    s3fs.S3FileSystem.clear_instance_cache()  # they remember another test's server
+
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    try:
+        fsspec.filesystem("s3").mkdir("bucket")
+        first, second = write("s3://bucket/runs/one", seed=1), write("s3://bucket/runs/one", seed=2)
+        assert first.digest != second.digest == load_checkpoint("s3://bucket/runs/one").digest
+        listed = fsspec.filesystem("s3").ls("bucket/runs/one", detail=False, refresh=True)
+        assert {path.rsplit("/", 1)[-1] for path in listed} == {"card.json", *second.card.hashes}
+        with pytest.raises(CheckpointError, match="no checkpoint at s3://bucket/runs/two"):
+            load_checkpoint("s3://bucket/runs/two")
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+        server.stop()
+
+
 def test_saving_again_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
     first = write(tmp_path, seed=1)
     second = write(tmp_path, seed=2)
