@@ -166,12 +166,13 @@ def tally(values: da.Array, cover: Cover) -> Tally:
         values: float, NaN where there is no data, not negative.
         cover: the land cover of its pixels.
     """
-    values = values.rechunk((BLOCK, BLOCK))
+    values = values.rechunk((BLOCK, BLOCK))  # type: ignore[no-untyped-call]
     top = float(da.nanmax(values).compute())
     top = top if np.isfinite(top) and top > 0 else 1.0
-    parts = da.map_blocks(
-        _block_stats, values, cover, top, dtype=np.float64, chunks=((1,) * values.numblocks[0],) * 1
-        + ((1,) * values.numblocks[1], (len(_CODES),), (BINS + 2,)), new_axis=[2, 3], meta=np.empty((0,) * 4)
+    rows, cols = values.numblocks
+    parts = da.map_blocks(  # type: ignore[no-untyped-call]
+        _block_stats, values, cover, top, dtype=np.float64, meta=np.empty((0,) * 4), new_axis=[2, 3],
+        chunks=((1,) * rows, (1,) * cols, (len(_CODES),), (BINS + 2,)),
     )  # fmt: skip
     total = parts.sum(axis=(0, 1), split_every=8).compute()
     return Tally(top, total[:, :-1], total[:, -1])

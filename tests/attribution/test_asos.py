@@ -36,10 +36,7 @@ def test_the_sensitivity_of_a_cube_is_the_fall_per_occluded_pixel():
 
 
 def test_cubes_seen_in_too_few_pixels_stay_silent():
-    assert (
-        asos.fit([activation()], Mean([4.0, 2.0]), edge=0.1, reach=1.0, least=201).sensitivity.abs().sum()
-        == 0
-    )
+    assert asos.fit([activation()], Mean([4.0, 2.0]), edge=0.1, reach=1.0, least=201).sensitivity.abs().sum() == 0
 
 
 def test_the_reach_takes_neighbouring_cubes_along():

@@ -39,9 +39,7 @@ def checkpoint(bands=("B02", "B03", "B04"), generators=True):
         generator=GeneratorSettings(bands=len(bands)) if generators else None,
     )
     classifier = Classifier(settings).eval().requires_grad_(False)
-    return (
-        Checkpoint(card, classifier, Shift(0.5), Shift(-1.0)) if generators else Checkpoint(card, classifier)
-    )
+    return Checkpoint(card, classifier, Shift(0.5), Shift(-1.0)) if generators else Checkpoint(card, classifier)
 
 
 def batch(point=None, n=2):
@@ -58,9 +56,7 @@ def drawn(name, chips, listed=None):
 def test_every_method_gives_one_finite_map_per_chip_that_is_not_negative():
     chips = batch(checkpoint(bands=("B02", "B03", "B04", "B08")))
     space = asos.fit([chips.checkpoint.classifier.activation_map(chips.u)], chips.checkpoint.classifier.head)
-    listed = methods.all_methods(
-        chips.checkpoint, SMALL, space, {"null": checkpoint(("B02", "B03", "B04", "B08"))}
-    )
+    listed = methods.all_methods(chips.checkpoint, SMALL, space, {"null": checkpoint(("B02", "B03", "B04", "B08"))})
     assert len({method.name for method in listed}) == len(listed)
     for method in listed:
         got = method(chips)
@@ -74,20 +70,14 @@ def test_captums_own_answers_come_through():
     chips = batch()
     model, u = chips.checkpoint.classifier, chips.u.clone().requires_grad_()
     black, mean = chips.black, torch.zeros_like(u)
-    torch.testing.assert_close(
-        drawn("deeplift", chips), DeepLift(model).attribute(u, black).detach().abs().mean(1)
-    )
+    torch.testing.assert_close(drawn("deeplift", chips), DeepLift(model).attribute(u, black).detach().abs().mean(1))
     expected = IntegratedGradients(model).attribute(u, mean, n_steps=8).detach().mean(1).clamp(min=0)
     torch.testing.assert_close(drawn("integrated-mean+", chips), expected.float(), atol=1e-6, rtol=1e-4)
     expected = Occlusion(model).attribute(u, (3, 16, 16), (3, 16, 16), black).detach()
-    torch.testing.assert_close(
-        drawn("occlusion", chips), expected.abs().mean(1).float(), atol=1e-6, rtol=1e-4
-    )
+    torch.testing.assert_close(drawn("occlusion", chips), expected.abs().mean(1).float(), atol=1e-6, rtol=1e-4)
     cam = LayerGradCam(model, model.head[0]).attribute(u, relu_attributions=True).detach()
     assert cam.shape[-2:] == (20, 20)
-    torch.testing.assert_close(
-        drawn("gradcam-first", chips).amax((1, 2)), cam.amax((1, 2, 3)), rtol=0.5, atol=1e-6
-    )
+    torch.testing.assert_close(drawn("gradcam-first", chips).amax((1, 2)), cam.amax((1, 2, 3)), rtol=0.5, atol=1e-6)
 
 
 def test_deeplift_and_integrated_gradients_are_complete():
@@ -95,9 +85,7 @@ def test_deeplift_and_integrated_gradients_are_complete():
     chips = batch()
     gap = chips.logit - chips.checkpoint.classifier(chips.black).detach()
     effort = SMALL.model_copy(update={"gradient_steps": 64})
-    torch.testing.assert_close(
-        captum_methods.deep_lift(chips, chips.black).sum((1, 2, 3)), gap, rtol=0.02, atol=1e-3
-    )
+    torch.testing.assert_close(captum_methods.deep_lift(chips, chips.black).sum((1, 2, 3)), gap, rtol=0.02, atol=1e-3)
     got = captum_methods.integrated(chips, chips.black, effort).sum((1, 2, 3))
     torch.testing.assert_close(got, gap, rtol=0.02, atol=1e-3)
 
@@ -115,9 +103,7 @@ def test_the_path_map_is_integrated_gradients_from_the_minimised_chip():
     expected = IntegratedGradients(chips.checkpoint.classifier).attribute(
         chips.u.clone().requires_grad_(), chips.u_minus, n_steps=8, method="riemann_middle"
     )
-    torch.testing.assert_close(
-        drawn("path", chips), expected.detach().abs().mean(1).float(), atol=1e-6, rtol=1e-4
-    )
+    torch.testing.assert_close(drawn("path", chips), expected.detach().abs().mean(1).float(), atol=1e-6, rtol=1e-4)
 
 
 def test_brightness_is_the_visible_mean_and_an_index_needs_its_bands():
@@ -152,9 +138,7 @@ def test_a_product_is_the_product_of_the_maps_each_over_its_maximum():
 
 def test_without_generators_only_the_rivals_are_listed_and_patterns_say_what_is_missing():
     point = checkpoint(generators=False)
-    assert not {"path", "attribution", "deeplift-minimised"} & {
-        m.name for m in methods.all_methods(point, SMALL)
-    }
+    assert not {"path", "attribution", "deeplift-minimised"} & {m.name for m in methods.all_methods(point, SMALL)}
     with pytest.raises(CheckpointError, match="has no minimiser"):
         _ = batch(point).x_minus
 

@@ -1,0 +1,250 @@
+"""The planted-shortcut experiment: is a map faithful to the classifier, or only to the class?
+
+On the embedded world two patterns can separate the classes: the natural one (mire and bare fell) and planted reddish
+knolls. The classifier has learned the natural one and provably ignores the knolls: taking them away, with an
+exact counterfactual, hardly moves its logit. The generators then learn on chips where *both* patterns go with
+the label, so that nothing but the classifier says which one matters. A faithful map lies on the natural
+pattern. The control that must fail is a class-conditional adversary, which sees what differs between the classes.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from spacex.attribution.baselines import Chips, Method
+from spacex.attribution.captum_methods import Effort
+from spacex.attribution.methods import all_methods, choose
+from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from spacex.evaluation import metrics
+from spacex.evaluation.bootstrap import draw, interval
+from spacex.evaluation.samples import Samples, Source
+from spacex.evaluation.sanity import cascade
+from spacex.evaluation.shortcut_report import write_shortcut
+from spacex.settings import SENTINEL2_BANDS, Settings
+from spacex.training.classifier_run import ClassifierRun, learn_classifier
+from spacex.training.data import Source as Chosen
+from spacex.training.pattern_run import PatternRun, learn_patterns
+from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset, changed
+from spacex.world.chip import counterfactual, read_records
+from spacex.world.dataset import build_dataset
+
+USED, IGNORED = 1, 2
+"""Values of the truth masks: mire and fell; planted knolls."""
+
+OURS = ("path", "attribution", "lowered")
+RIVALS = ("deeplift", "integrated", "gradcam-last", "gradcam-first", "brightness", "chance")
+
+
+class ShortcutSettings(Settings):
+    """Size of the experiment."""
+
+    seed: int = 0
+    bands: tuple[str, ...] = SENTINEL2_BANDS[:3]
+    chips: dict[str, int] = {"train": 800, "val": 40, "test": 160}  # noqa: RUF012
+    """Chips per split; a quarter of the test chips carry both patterns."""
+    classifier: str | None = None
+    """A classifier of natural chips to test instead of training one; it must ignore the knolls all the same."""
+    classifier_changes: tuple[str, ...] = ("network.base=8", "recipe.batch=8", "recipe.epochs=8")
+    """Changes to the classifier's run, as for `--set` of jobs/train_classifier.py."""
+    generator_changes: tuple[str, ...] = ("generator.base=8", "generator.cap=32", "generator.blocks=4", "epochs=6")
+    """Changes to both presets, as for `--set` of jobs/train_gan.py."""
+    variants: tuple[str, ...] = ("delta", "random-classifier", "class-difference", "class-difference-0")
+    """Generators to train: the default; the default against a random classifier; the class-conditional
+    adversary, and the same with λ_AM = 0."""
+
+
+def run_shortcut(output: Path, settings: ShortcutSettings, say: Callable[[str], None]) -> pd.DataFrame:
+    """Build the data, train what is needed, measure, and write `shortcut.csv` and `index.html`.
+
+    Stopped runs go on where they were when called again with the same output.
+
+    Args:
+        output: folder of the report; data and checkpoints are kept in its `work`.
+        settings: size of the experiment.
+        say: called with lines about the progress.
+    """
+    work = output / "work"
+    data = _data(work, settings, say)
+    classifier = settings.classifier or _classifier(work, data, settings, say)
+    judge = load_checkpoint(classifier, bands=settings.bands)
+    both = list(with_both(Source(data, settings.bands, "test")))
+    use = usage(data, judge, both)
+    say("removing the natural pattern moves the logit by {used:.2f}, the knolls by {ignored:.2f}".format(**use))
+    tables = [measure(judge, both, RIVALS, "no generator")]
+    for name in settings.variants:
+        trained = _variant(name, work, data, classifier, settings, say)
+        tables.append(measure(trained, both, OURS, name))
+    table = pd.concat(tables, ignore_index=True)
+    about = f"Settings: seed {settings.seed}, chips {settings.chips}, {', '.join(settings.generator_changes)}."
+    write_shortcut(output, table, use, sum(map(len, both)), about)
+    return table
+
+
+def _data(work: Path, settings: ShortcutSettings, say: Callable[[str], None]) -> Path:
+    folder = work / "chips"
+    if not (folder / "infos.csv").exists():
+        say(f"painting {sum(settings.chips.values())} chips with and without knolls")
+        build_dataset(folder, settings.chips, settings.seed, planted="random")
+    return folder
+
+
+def _classifier(work: Path, data: Path, settings: ShortcutSettings, say: Callable[[str], None]) -> str:
+    run = ClassifierRun(
+        source=Chosen(root=str(data), bands=settings.bands), output=str(work / "classifier"), seed=settings.seed
+    )
+    for epoch in learn_classifier(changed(run, settings.classifier_changes)):
+        say(f"classifier, {epoch}")
+    return run.output
+
+
+def confounded(work: Path, data: Path) -> Path:
+    """The same chips, but only natural ones with knolls and others without: both patterns go with the label.
+
+    Raises:
+        DataError: as :func:`spacex.world.chip.read_records`.
+    """
+    folder = work / "confounded"
+    records = read_records(data)
+    (folder / "tiles").mkdir(parents=True, exist_ok=True)
+    link = folder / "tiles" / "s2"
+    if not link.exists():
+        link.symlink_to((data / "tiles" / "s2").resolve(), target_is_directory=True)
+    with (data / "infos.csv").open() as file, (folder / "infos.csv").open("w", newline="") as target:
+        rows = csv.DictReader(file)
+        writer = csv.DictWriter(target, list(rows.fieldnames or ()))
+        writer.writeheader()
+        for row in rows:
+            planted = bool(np.isfinite(records[row["file"]].knolls))
+            if planted == (row["label"] == "1"):
+                writer.writerow(row)
+    return folder
+
+
+def _variant(
+    name: str, work: Path, data: Path, classifier: str, settings: ShortcutSettings, say: Callable[[str], None]
+) -> Checkpoint:
+    judge = _randomised(work, classifier, data) if name == "random-classifier" else classifier
+    run = PatternRun(
+        source=Chosen(root=str(confounded(work, data)), bands=settings.bands),
+        output=str(work / name),
+        seed=settings.seed,
+        classifier=judge,
+        preset=changed(_preset(name), settings.generator_changes),
+    )
+    for epoch in learn_patterns(run):
+        say(f"{name}, {epoch}")
+    return load_checkpoint(run.output)
+
+
+def _preset(name: str) -> Preset:
+    preset = CLASS_DIFFERENCE if name.startswith("class-difference") else DELTA
+    return changed(preset, ["weights.activation=0"]) if name.endswith("-0") else preset
+
+
+def _randomised(work: Path, classifier: str, data: Path) -> str:
+    """The same network with every layer drawn anew, its logits stretched to mean 2 and spread 2.
+
+    Unstretched they would hardly vary, and no generator would learn anything from them.
+    """
+    trained = load_checkpoint(classifier)
+    network: Any = list(cascade(trained.classifier))[-1][1]
+    samples = next(Source(data, trained.card.bands, "train").batches(32))
+    logits = _logits(Checkpoint(trained.card, network), samples.x)
+    stretch = 2.0 / max(float(logits.std()), 1e-6)
+    network.head[-1].weight.mul_(stretch)
+    network.head[-1].bias.mul_(stretch).add_(2.0 - stretch * float(logits.mean()))
+    bare: dict[str, Any] = {"kind": "classifier", "generator": None, "hashes": {}, "metrics": {}}
+    return save_checkpoint(work / "random", trained.card.model_copy(update=bare), {"classifier": network}).uri
+
+
+def with_both(source: Source, size: int = 4) -> Iterator[Samples]:
+    """Natural chips that carry both patterns, in batches."""
+    for samples in source.batches(size):
+        truth = samples.codes["truth"]
+        keep = (truth == USED).any(axis=(1, 2)) & (truth == IGNORED).any(axis=(1, 2))
+        if keep.any():
+            yield samples.pick(keep)
+
+
+def usage(data: Path, checkpoint: Checkpoint, batches: list[Samples]) -> dict[str, float]:
+    """What the classifier uses: mean |change of the logit| and share of flips when a pattern is taken away."""
+    shifts: dict[str, list[NDArray[np.float64]]] = {"plain": [], "used": [], "ignored": []}
+    for samples in batches:
+        plain = _logits(checkpoint, samples.x)
+        shifts["plain"].append(plain)
+        for name, options in (("used", {}), ("ignored", {"without": (), "knolls": False})):
+            shifts[name].append(_logits(checkpoint, _without(data, checkpoint, samples, options)))
+    plain, used, ignored = (np.concatenate(shifts[name]) for name in ("plain", "used", "ignored"))
+    natural = plain > 0
+    return {
+        "logit": float(plain.mean()),
+        "natural": float(natural.mean()),
+        "used": float(np.abs(plain - used).mean()),
+        "ignored": float(np.abs(plain - ignored).mean()),
+        "used_flips": float((used[natural] < 0).mean()),
+        "ignored_flips": float((ignored[natural] < 0).mean()),
+    }
+
+
+def _without(data: Path, checkpoint: Checkpoint, samples: Samples, options: dict[str, Any]) -> torch.Tensor:
+    wanted = [SENTINEL2_BANDS.index(band) for band in checkpoint.card.bands]
+    chips = [counterfactual(data, file, **options)[wanted] for file in samples.files]
+    return torch.from_numpy(np.stack(chips))
+
+
+def _logits(checkpoint: Checkpoint, x: torch.Tensor) -> NDArray[np.float64]:
+    return Chips(checkpoint, x, [""] * len(x)).logit.double().numpy()
+
+
+def measure(checkpoint: Checkpoint, batches: list[Samples], names: tuple[str, ...], variant: str) -> pd.DataFrame:
+    """Where each method's map lies: share, density and area-matched IoU on both patterns, a row per method."""
+    methods = choose(all_methods(checkpoint, Effort()), names)
+    found: dict[str, list[pd.DataFrame]] = {method.name: [] for method in methods}
+    places: list[str] = []
+    for samples in batches:
+        chips = Chips(checkpoint, samples.x, samples.files)
+        places += samples.places
+        for method in methods:
+            found[method.name].append(pd.DataFrame(falls(method, chips, samples.codes["truth"])))
+    draws = draw(places)
+    rows = []
+    for name, frames in found.items():
+        row: dict[str, Any] = {"variant": variant, "method": name}
+        for column, values in pd.concat(frames).items():
+            value = interval(values.to_numpy(dtype=np.float64), draws)
+            row |= {str(column): value.mean, f"{column}_low": value.low, f"{column}_high": value.high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def falls(method: Method, chips: Chips, truth: NDArray[np.integer]) -> dict[str, NDArray[np.float64]]:
+    """Per chip and pattern: share of the map's total, density over the background's, IoU and AUROC.
+
+    Density 1 is the background's level: more than that on the ignored pattern is unfaithful.
+    """
+    maps = method(chips).cpu().numpy()
+    flat, codes = maps.reshape(len(maps), -1), truth.reshape(len(truth), -1)
+    everywhere, order = np.ones(codes.shape, dtype=bool), metrics.sort(flat)
+    background = _mean_where(flat, codes == 0)
+    out = {}
+    for name, value in (("used", USED), ("ignored", IGNORED)):
+        inside = codes == value
+        ranking = metrics.rank(order, inside, everywhere)
+        out[f"share_{name}"] = metrics.energy(flat, inside, everywhere)
+        level = _mean_where(flat, inside)
+        out[f"density_{name}"] = np.divide(level, background, out=np.full(len(level), np.nan), where=background > 0)
+        out[f"iou_{name}"], out[f"auroc_{name}"] = metrics.area_matched_iou(ranking), metrics.auroc(ranking)
+    return out
+
+
+def _mean_where(values: NDArray[np.float32], where: NDArray[np.bool_]) -> NDArray[np.float64]:
+    total = np.where(where, values, 0.0).sum(axis=1, dtype=np.float64)
+    return np.asarray(total / np.maximum(where.sum(axis=1), 1))
