@@ -138,6 +138,11 @@ def _check_values(table: pd.DataFrame, file: Path) -> None:
         if strange or table[column].isna().any():
             got = ", ".join(map(str, sorted(strange, key=str))) or "empty cells"
             raise DataError(f"unknown {column} in {file}", got=got, expected=", ".join(map(str, sorted(allowed))))
+    for column, most in (("lon", 180), ("lat", 90)):
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        if not (numbers.abs() <= most).all():
+            got = table[column][~(numbers.abs() <= most)].iloc[0]
+            raise DataError(f"{column} in {file} is no longitude or latitude", got=got, expected="degrees")
     twice = table["file"][table["file"].duplicated()]
     if len(twice):
         raise DataError(f"{file} lists files twice", got=", ".join(twice[:3]))

@@ -102,6 +102,8 @@ def test_limit_keeps_both_labels(anthroprotect: Path) -> None:
         (",0,anthropo", ",2,anthropo", "unknown label.*2"),
         (",val,", ",holdout,", "unknown split.*holdout"),
         ("_1.tif", "_2.tif", "lists files twice"),
+        (",20,", ",east,", "lon .*east"),
+        (",60.0,", ",,", "lat .*nan"),
     ],
 )
 def test_an_index_that_is_not_the_published_one(anthroprotect: Path, old: str, new: str, message: str) -> None:
