@@ -17,15 +17,8 @@ day         baseline  boa_offset_applied       in the pixels
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,11 +26,11 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from spacex.errors import CatalogueError, DataError
 from spacex.settings import SENTINEL2_BANDS
 from spacex.world.cache import cached_folder, code_digest
 from spacex.world.items import Product, collection, epsg_of, item
@@ -45,6 +38,7 @@ from spacex.world.landscape import Landscape
 from spacex.world.region import DEMO_BBOX, DEMO_INTERVAL, DEMO_SEED
 from spacex.world.scene import Overpass, expose, lay_out
 from spacex.world.sensor import COARSE, Sky
+from spacex.world.serving import serve
 
 __all__ = ["DEMO_BBOX", "DEMO_INTERVAL", "build_archive", "demo_archive", "serve"]
 
@@ -135,85 +129,11 @@ def _write_scene(folder: Path, geobox: GeoBox, dn: NDArray[np.uint16], classes: 
 
 def _write_cog(path: Path, array: NDArray[Any], geobox: GeoBox, step: int) -> None:
     height, width = array.shape
-    transform = geobox.affine * geobox.affine.scale(step)
+    affine = geobox.affine
+    transform = Affine(10.0 * step, 0.0, affine.c, 0.0, -10.0 * step, affine.f)
     profile = {"height": height, "width": width, "count": 1, "dtype": array.dtype, "nodata": 0}
     with rasterio.open(
         path, "w", driver="COG", crs=f"EPSG:{epsg_of(geobox)}", transform=transform, blocksize=512, compress="deflate",
         level=4, predictor="yes", overviews="none", **profile,
     ) as file:  # fmt: skip
         file.write(array, 1)
-
-
-@contextmanager
-def serve(folder: str | Path, timeout: float = 20.0) -> Iterator[str]:
-    """Serve an archive made by :func:`build_archive` through a STAC API on a free port of this machine.
-
-    The server (rustac, in memory) ends with the block, and also if this process is killed. It answers a
-    cloud-cover `query` with no items at all: filter clouds on this side.
-
-    Args:
-        folder: the archive; links become absolute paths to it, so it may have been moved since.
-        timeout: seconds to wait for the server.
-
-    Yields:
-        The API's url, e.g. ``http://127.0.0.1:43017``.
-
-    Raises:
-        DataError: if the folder holds no archive.
-        CatalogueError: if the server does not come up.
-    """
-    root = Path(folder).resolve()
-    if not (root / "items.json").is_file():
-        raise DataError("no archive to serve", got=root, expected="items.json in it", do="Build it first.")
-    with tempfile.TemporaryDirectory(prefix="spacex-stac-") as work:
-        files = _absolute(root, Path(work))
-        process, url = _start(files, timeout)
-        try:
-            yield url
-        finally:
-            process.stdin.close()  # type: ignore[union-attr]
-            process.kill()
-            process.wait()
-
-
-def _absolute(root: Path, work: Path) -> list[str]:
-    """The archive's collection and items with absolute links, as files for the server."""
-    items = json.loads((root / "items.json").read_text())
-    for scene in items["features"]:
-        for asset in scene["assets"].values():
-            asset["href"] = str(root / asset["href"])
-    (work / "collection.json").write_text((root / "collection.json").read_text())
-    (work / "items.json").write_text(json.dumps(items))
-    return [str(work / "collection.json"), str(work / "items.json")]
-
-
-def _start(files: list[str], timeout: float) -> tuple[subprocess.Popen[bytes], str]:
-    launcher = str(Path(__file__).with_name("stac_server.py"))
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        address = f"127.0.0.1:{_free_port()}"
-        process = subprocess.Popen(
-            [sys.executable, launcher, "serve", "--addr", address, *files],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        if _answers(process, f"http://{address}/collections", deadline):
-            return process, f"http://{address}"
-        process.kill()  # the port was taken in between, or the server is stuck: try another
-        process.wait()
-    raise CatalogueError("the embedded STAC server does not answer", got=f"nothing for {timeout:.0f} s")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(process: subprocess.Popen[bytes], url: str, deadline: float) -> bool:
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return True
-        except OSError:
-            time.sleep(0.02)
-    return False

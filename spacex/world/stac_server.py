@@ -1,23 +1,32 @@
 """Runs rustac's STAC API until standard input closes, so that it cannot outlive the process that started it.
 
-Started as a file (``python stac_server.py serve --addr …``): rustac reads the command line of the process
-itself.
+Started as a file (``python stac_server.py serve --addr …``): rustac reads the command line of the process itself, and
+keeps the interpreter to itself while it serves. So it serves in a forked child, and this process waits.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-import threading
 
 
-def _leave_with_parent() -> None:
+def _serve() -> None:
+    import rustac
+
+    os._exit(rustac.main() or 0)
+
+
+def _outlast_nobody(child: int) -> None:
+    signal.signal(signal.SIGCHLD, lambda *_: os._exit(1))  # the server failed, perhaps for a port already taken
     sys.stdin.buffer.read()  # returns when the parent closes the pipe, also by dying
-    os._exit(0)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.kill(child, signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    import rustac
-
-    sys.exit(rustac.main())
+    process = os.fork()
+    if process:
+        _outlast_nobody(process)
+    else:
+        _serve()
