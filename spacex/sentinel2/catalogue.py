@@ -119,9 +119,15 @@ def _items(
     except (APIError, requests.RequestException, OSError, ValueError) as error:
         raise CatalogueError(
             f"the catalogue {catalogue.name} at {catalogue.url} does not answer as a STAC API",
-            got=" ".join(f"{type(error).__name__}: {error}".split())[:300],
+            got=_reason(error),
             do="Check the address, the interval and the network.",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The last link of urllib3's chain "pool(…): … (Caused by X(…): reason)", which is what a reader needs."""
+    reason = " ".join(str(error).split()).rpartition("): ")[2].strip("\"'() ")
+    return reason[:300] or type(error).__name__
 
 
 def _search(

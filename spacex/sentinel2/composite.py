@@ -44,7 +44,7 @@ from spacex.sentinel2.assets import open_asset
 from spacex.sentinel2.median import MISSING, median
 from spacex.sentinel2.reflectance import DarkPixels, contradiction, dark_pixels, harmonise
 from spacex.sentinel2.sampling import Lattice, Resampling, Sampling, sampling
-from spacex.sentinel2.scenes import Scene, newest_processing, touching
+from spacex.sentinel2.scenes import Scene, in_order, touching
 from spacex.sentinel2.styles import Catalogue
 from spacex.settings import Settings
 
@@ -150,7 +150,7 @@ def read_composite(
     """
     settings = settings or CompositeSettings()
     keys = dict(zip(bands, catalogue.keys(bands), strict=True))
-    looks = [_Look(scene) for scene in newest_processing(touching(scenes, geobox))]
+    looks = [_Look(scene) for scene in in_order(touching(scenes, geobox))]
     tables = _Tables(geobox, settings)
     bright = [look for look in looks if not _too_dark(look.scene, settings)]
     masks = _each(threads, lambda look: _clear_mask(look, catalogue, tables), bright)

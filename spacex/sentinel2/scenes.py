@@ -163,16 +163,20 @@ def _pick(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: record[name] for name in names if name in record}
 
 
+def in_order(scenes: Iterable[Scene]) -> list[Scene]:
+    """Scenes by tile, within it the newest processing first: an order that depends on nothing but themselves."""
+    return sorted(sorted(scenes, key=lambda s: (s.processed, s.id), reverse=True), key=lambda s: s.tile)
+
+
 def newest_processing(scenes: Iterable[Scene]) -> list[Scene]:
-    """Drops older processings of what is there in a newer one, and sorts the rest.
+    """Drops older processings of what is there in a newer one, and puts the rest in order.
 
     Two products are the same acquisition if platform, tile and datastrip agree. Two datastrips of one tile
-    and day are not: they hold one half each. The order (tile, newest processing first, id) depends on
-    nothing but the scenes themselves.
+    and day are not: they hold one half each. This is for a whole search, not for a tile's scenes: whether a
+    scene is used must not depend on what else happens to touch the tile.
     """
-    ordered = sorted(sorted(scenes, key=lambda s: (s.processed, s.id), reverse=True), key=lambda s: s.tile)
     seen: dict[tuple[str, str, str], Scene] = {}
-    for scene in ordered:
+    for scene in in_order(scenes):
         seen.setdefault((scene.platform, scene.tile, scene.datastrip), scene)
     return list(seen.values())
 

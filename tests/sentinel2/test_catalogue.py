@@ -198,7 +198,10 @@ def test_an_unreachable_endpoint_is_one_clear_line() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        assert url in refused(url)
+        text = refused(url)
+    assert url in text
+    assert "Connection refused" in text
+    assert "Pool(" not in text
 
 
 def test_an_item_without_a_band_is_left_out_aloud(server: Server, caplog: pytest.LogCaptureFixture) -> None:

@@ -147,6 +147,20 @@ def test_two_tiles_of_one_overpass_are_one_observation(
     assert 0.2 < np.mean(first.observations) < 0.8
 
 
+def test_a_reprocessed_scene_comes_first_and_counts_once(
+    write_product: Callable, geobox: GeoBox, catalogue: Catalogue
+) -> None:
+    def clear(shape, rng):
+        return np.full(shape, 4, "u1")
+
+    old = write_product("S2B_34WED_20200703_0_L2A", seed=1, scl=clear, properties={"s2:processing_baseline": "02.14"})
+    new = write_product("S2B_34WED_20200703_1_L2A", seed=2, scl=clear)
+    result = read_composite([old.scene, new.scene], geobox, BANDS, catalogue)
+    np.testing.assert_array_equal(result.reflectance, read_composite([new.scene], geobox, BANDS, catalogue).reflectance)
+    assert result.observations.max() == 1
+    assert [use["used_share"] for use in result.uses] == [1.0, 0.0]
+
+
 def test_all_clouds_and_no_scene_are_no_data(write_product: Callable, geobox: GeoBox, catalogue: Catalogue) -> None:
     cloudy = write_product("a", scl=lambda shape, rng: np.full(shape, 8, "u1"))
     elsewhere = write_product("b", shift=(3000, 0))
