@@ -49,15 +49,13 @@ def rgb(chip: Array, bands: Sequence[str], top: Array) -> Array:
         bands: their names.
         top: reflectance shown as full brightness, per channel ``(3,)``.
     """
-    chosen = [bands.index(band) for band in RGB] if set(RGB) <= set(bands) else [0, 0, 0]
-    shown = np.clip(chip[chosen] / top[:, None, None], 0, 1) ** 0.8
+    shown = np.clip(chip[_channels(bands)] / top[:, None, None], 0, 1) ** 0.8
     return np.asarray(shown.transpose(1, 2, 0), dtype=np.float32)
 
 
 def stretch(pictures: Sequence[Picture]) -> Array:
     """The one stretch of all pictures: the 99.5th percentile of each channel over all chips."""
-    first = pictures[0].bands
-    chosen = [first.index(band) for band in RGB] if set(RGB) <= set(first) else [0, 0, 0]
+    chosen = _channels(pictures[0].bands)
     values = np.concatenate([picture.x[chosen].reshape(3, -1) for picture in pictures], axis=1)
     return np.asarray(np.maximum(np.percentile(values, 99.5, axis=1), 1e-3), dtype=np.float32)
 
@@ -90,8 +88,9 @@ def flow(picture: Picture, pictures: Sequence[Picture]) -> Figure:
 
 
 def triples(pictures: Sequence[Picture]) -> Figure:
-    """Figure 3: x, x+ and x− with their scores, one chip per row, and twenty times the changes."""
+    """Figure 3: x, x+ and x− with their scores, one chip per row, and the enlarged changes."""
     top = stretch(pictures)
+    factor = enlargement(pictures, top)
     figure, axes = _grid(len(pictures), 5, 1.9)
     for row, picture in zip(axes, pictures, strict=True):
         assert picture.x_minus is not None
@@ -101,8 +100,8 @@ def triples(pictures: Sequence[Picture]) -> Figure:
             axis.imshow(rgb(chip, picture.bands, top), interpolation="nearest")
             _note(axis, f"{score:.2f}")
         for axis, chip in zip(row[3:], (picture.x_plus, picture.x_minus), strict=True):
-            axis.imshow(_enlarged(picture, chip, top), interpolation="nearest")
-    titles = ("x", "x+", "x−", "(x+ − x) × 20", "(x− − x) × 20")
+            axis.imshow(_enlarged(picture, chip, top, factor), interpolation="nearest")
+    titles = ("x", "x+", "x−", f"(x+ − x) × {factor:g}", f"(x− − x) × {factor:g}")
     _head(axes, titles)
     _rows(axes, pictures)
     return figure
@@ -150,18 +149,32 @@ LABELS = {
 UNITS = {"path": "logits per pixel", "attribution": "reflectance"}
 
 
-def png(figure: Figure, dpi: int = 150) -> bytes:
+def png(figure: Figure, dpi: int = 120) -> bytes:
     """A figure as a PNG file."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=dpi, bbox_inches="tight", facecolor="white")
     return buffer.getvalue()
 
 
-def _enlarged(picture: Picture, chip: Array, top: Array) -> Array:
+def _enlarged(picture: Picture, chip: Array, top: Array, factor: float) -> Array:
     # mid-grey is no change; the same stretch as the pictures
-    chosen = [picture.bands.index(band) for band in RGB] if set(RGB) <= set(picture.bands) else [0, 0, 0]
-    change = (chip - picture.x)[chosen] / top[:, None, None]
-    return np.asarray(np.clip(0.5 + 20 * change / 2, 0, 1).transpose(1, 2, 0), dtype=np.float32)
+    change = (chip - picture.x)[_channels(picture.bands)] / top[:, None, None]
+    return np.asarray(np.clip(0.5 + factor * change / 2, 0, 1).transpose(1, 2, 0), dtype=np.float32)
+
+
+def enlargement(pictures: Sequence[Picture], top: Array) -> float:
+    """One factor for all chips, 1, 2, 5, 10, …, at which 98 % of the larger changes stay within the picture."""
+    changes = [
+        abs(chip - p.x)[_channels(p.bands)] for p in pictures for chip in (p.x_plus, p.x_minus) if chip is not None
+    ]
+    size = float(np.percentile(np.stack(changes) / top[:, None, None], 98))
+    steps = [digit * 10.0**power for power in range(4) for digit in (1, 2, 5)]
+    return max((step for step in steps if step * size <= 1), default=1.0)
+
+
+def _channels(bands: Sequence[str]) -> list[int]:
+    """Positions of red, green and blue; the first band thrice if one is missing."""
+    return [bands.index(band) for band in RGB] if set(RGB) <= set(bands) else [0, 0, 0]
 
 
 def _grid(
