@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +138,9 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
         band_numbers(bands)
         self.root, self.bands, self.problems, self.strict = root, tuple(bands), problems, strict
         self.infos = infos.reset_index(drop=True)
-        self._cut = "row" in self.infos
+        # plain lists: a row of a table costs as much as reading a band
+        self._files = [str(path) for path in self.infos["path"]]
+        self._windows = _windows(self.infos)
         self._labels = torch.tensor(self.infos["label"].to_numpy(dtype=np.float32))
         self._held: Tensor | None = None
 
@@ -149,9 +151,7 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
         label = self._labels[index]
         if self._held is not None:
             return self._held[index].float() / 10000, label
-        alike = (self._labels == label).nonzero().flatten()
-        # itself first, then those behind it: what a reader expects of a chip's label stays true
-        for number in alike.roll(-int((alike < index).sum())).tolist():
+        for number in self._candidates(index):
             try:
                 return self._read(number), label
             except DataError as error:
@@ -159,6 +159,12 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
                     raise
                 self._leave_out(number, error)
         raise DataError(f"no chip of {self.root} can be read any more", do="Look at the disk.")
+
+    def _candidates(self, index: int) -> Iterator[int]:
+        """The chip itself, then those of the same label behind it and from the start again."""
+        yield index
+        alike = (self._labels == self._labels[index]).nonzero().flatten()
+        yield from alike.roll(-int((alike <= index).sum())).tolist()
 
     def preload(self) -> Self:
         """Read every chip now and keep it in memory that reader processes share: 128 KiB per chip and band.
@@ -184,15 +190,19 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(np.nan_to_num(self._reflectance(index), nan=0.0))
 
     def _reflectance(self, index: int) -> NDArray[np.float32]:
-        row = self.infos.loc[index]
-        window = PixelWindow(row["col"], row["row"], CHIP, CHIP) if self._cut else None
-        return read_chip(self.root / row["path"], self.bands, window)
+        return read_chip(self.root / self._files[index], self.bands, self._windows[index])
 
     def _leave_out(self, index: int, error: DataError) -> None:
-        problem = Problem(str(self.infos.at[index, "path"]), error.what)
+        problem = Problem(self._files[index], error.what)
         if problem not in self.problems:
             self.problems.append(problem)
             log.warning("%s; the next chip of its kind takes its place", problem)
+
+
+def _windows(infos: pd.DataFrame) -> list[PixelWindow | None]:
+    if "row" not in infos:
+        return [None] * len(infos)
+    return [PixelWindow(col, row, CHIP, CHIP) for row, col in zip(infos["row"], infos["col"], strict=True)]
 
 
 def take(infos: pd.DataFrame, limit: int | None) -> pd.DataFrame:
