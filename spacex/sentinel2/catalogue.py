@@ -11,9 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import requests
 from pystac_client import Client, ItemSearch
-from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
@@ -116,7 +114,9 @@ def _items(
         limit = _cloud_limit(client, catalogue, max_cloud_cover)
         for item in _search(client, catalogue, area, interval, page_size, limit).items_as_dicts():
             yield {**item, "links": [], "assets": {k: v for k, v in item["assets"].items() if k in kept}}
-    except (APIError, requests.RequestException, OSError, ValueError) as error:
+    except CatalogueError:
+        raise
+    except Exception as error:  # anything may answer at that address, and pystac fails in as many ways
         raise CatalogueError(
             f"the catalogue {catalogue.name} at {catalogue.url} does not answer as a STAC API",
             got=_reason(error),
@@ -125,9 +125,11 @@ def _items(
 
 
 def _reason(error: Exception) -> str:
-    """The last link of urllib3's chain "pool(…): … (Caused by X(…): reason)", which is what a reader needs."""
-    reason = " ".join(str(error).split()).rpartition("): ")[2].strip("\"'() ")
-    return reason[:300] or type(error).__name__
+    text = " ".join(str(error).split())
+    if "Caused by" in text:  # urllib3's chain "pool(…): … (Caused by X(…): reason)": its end is what a reader needs
+        text = text.rpartition("): ")[2].strip("\"'() ")
+    status = getattr(error, "status_code", None)
+    return f"{f'HTTP {status} ' if status else ''}{text[:300]}".strip() or type(error).__name__
 
 
 def _search(

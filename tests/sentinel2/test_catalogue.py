@@ -204,6 +204,17 @@ def test_an_unreachable_endpoint_is_one_clear_line() -> None:
     assert "Pool(" not in text
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [((200, {}), "expected type=Catalog"), ((200, []), "list"), ((401, {"code": "no"}), "HTTP 401")],
+)
+def test_something_else_answers_there(server: Server, monkeypatch: pytest.MonkeyPatch, answer, words: str) -> None:
+    monkeypatch.setattr(server, "answer", lambda path, body: answer)
+    text = refused(server.url)
+    assert "does not answer as a STAC API" in text
+    assert words in text
+
+
 def test_an_item_without_a_band_is_left_out_aloud(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     del server.items[2]["assets"]["red"]
     assert find(server) == [day for day in ALL if day != "20200703"]
