@@ -51,12 +51,21 @@ _SOURCES = (
 _PER_PLACE = 5  # chips of one kind that one place may give
 
 
+class _Sort(NamedTuple):
+    """Chips that are counted together."""
+
+    kind: str
+    """natural, human or plain."""
+    knolls: bool
+    """With planted knolls."""
+
+
 class _Task(NamedTuple):
     split: str
     candidate: Candidate
+    sort: _Sort
     group: str
     record: ChipRecord
-    planted: bool
 
 
 def demo_dataset(size: str = "default") -> Path:
@@ -136,60 +145,69 @@ def _build_split(
     planted: Planting | None,
     spread: Spread,
 ) -> list[dict[str, object]]:
-    missing = _quotas(number)
-    waiting: dict[str, deque[_Task]] = {kind: deque() for kind in missing}
+    missing = _quotas(number, planted)
+    waiting: dict[str, deque[Candidate]] = {sort.kind: deque() for sort in missing}
     unseen = iter(places)
     rows: list[dict[str, object]] = []
     while any(missing.values()):
-        if not _enough(waiting, missing) and _look_further(unseen, split, seed, planted, waiting, spread):
+        if not _enough(waiting, missing) and _look_further(unseen, seed, waiting, spread):
             continue
-        tasks = [waiting[kind].popleft() for kind in missing for _ in range(min(missing[kind], len(waiting[kind])))]
+        tasks = [
+            _task(waiting[sort.kind].popleft(), sort, split, seed)
+            for sort, count in missing.items()
+            for _ in range(min(count, len(waiting[sort.kind])))
+        ]
         if not tasks:
             raise RequestError(f"the country has too few places for {number} chips of {split}", got=missing,
                                do="Ask for fewer chips or take another seed.")  # fmt: skip
         for row in spread(partial(_make, root), tasks):
             if isinstance(row, dict):
-                missing[row.pop("kind")] -= 1
+                missing[row.pop("sort")] -= 1
                 rows.append(row)
     return rows
 
 
-def _quotas(number: int) -> dict[str, int]:
+def _quotas(number: int, planted: Planting | None) -> dict[_Sort, int]:
+    """How many chips of every sort a split needs, in the order they are made."""
     natural = number // 2
     plain = (number - natural) // 4
-    return {"natural": natural, "human": number - natural - plain, "plain": plain}
+    kinds = {"natural": natural, "human": number - natural - plain, "plain": plain}
+    with_knolls = {kind: round(count * _share_with_knolls(kind, planted)) for kind, count in kinds.items()}
+    sorts = {_Sort(kind, False): count - with_knolls[kind] for kind, count in kinds.items()}
+    return sorts | {_Sort(kind, True): count for kind, count in with_knolls.items() if count}
 
 
-def _enough(waiting: Mapping[str, deque[_Task]], missing: Mapping[str, int]) -> bool:
-    return all(len(waiting[kind]) >= count for kind, count in missing.items())
+def _share_with_knolls(kind: str, planted: Planting | None) -> float:
+    if planted is None:
+        return 0.0
+    agree = {"random": 0.5, "label": 1.0, "label-85": 0.85}[planted]
+    return agree if kind == "natural" else 1 - agree
 
 
-def _look_further(
-    unseen: Iterator[Place],
-    split: str,
-    seed: int,
-    planted: Planting | None,
-    waiting: dict[str, deque[_Task]],
-    spread: Spread,
-) -> bool:
+def _enough(waiting: Mapping[str, deque[Candidate]], missing: Mapping[_Sort, int]) -> bool:
+    need = {kind: sum(count for sort, count in missing.items() if sort.kind == kind) for kind in waiting}
+    return all(len(waiting[kind]) >= count for kind, count in need.items())
+
+
+def _look_further(unseen: Iterator[Place], seed: int, waiting: dict[str, deque[Candidate]], spread: Spread) -> bool:
     batch = [place for place, _ in zip(unseen, range(16), strict=False)]
     for found in spread(partial(survey, landscape=seed), batch):
         taken = dict.fromkeys(waiting, 0)
         for candidate in found:  # type: ignore[attr-defined]
             if taken[candidate.kind] < _PER_PLACE:
                 taken[candidate.kind] += 1
-                waiting[candidate.kind].append(_task(candidate, split, seed, planted))
+                waiting[candidate.kind].append(candidate)
     return bool(batch)
 
 
-def _task(candidate: Candidate, split: str, seed: int, planted: Planting | None) -> _Task:
+def _task(candidate: Candidate, sort: _Sort, split: str, seed: int) -> _Task:
     window, place = candidate.window, candidate.place
     random = np.random.default_rng(key_of(seed, place.i, place.j, candidate.number))
+    random.random()  # one number of every chip's stream is spare
     group = _group(candidate, seed)
-    with_knolls = _wants_knolls(candidate.kind == "natural", planted, random.random())
     file = f"{group}_{candidate.number}.tif"
     record = ChipRecord(file, window.row, window.col, seed, int(random.integers(1 << 31)), float("nan"))
-    return _Task(split, candidate, group, record, with_knolls)
+    return _Task(split, candidate, sort, group, record)
 
 
 def _group(candidate: Candidate, seed: int) -> str:
@@ -203,21 +221,13 @@ def _group(candidate: Candidate, seed: int) -> str:
     return f"wdpa-{category}_{site % 900_000 + 1000}"
 
 
-def _wants_knolls(natural: bool, planted: Planting | None, draw: float) -> bool:
-    if planted is None:
-        return False
-    if planted == "random":
-        return draw < 0.5
-    return natural if planted == "label" or draw < 0.85 else not natural
-
-
 def _make(root: Path, task: _Task) -> dict[str, object] | None:
     """Paint, check and write one chip; None if the full picture is not of the kind the sample promised."""
     ground = ground_of(task.record)
-    if not _is_kind(ground, task.candidate.kind):
+    if not _is_kind(ground, task.sort.kind):
         return None
     record = task.record
-    if task.planted:
+    if task.sort.knolls:
         level = _knoll_level(record, ground)
         if level is None:
             return None
@@ -225,10 +235,9 @@ def _make(root: Path, task: _Task) -> dict[str, object] | None:
         ground = ground_of(record)
     write_chip(root, record, ground)
     lon, lat = lon_lat(record.window)
-    kind = task.candidate.kind
     return vars(record) | {
-        "lon": lon, "lat": lat, "category": task.group.split("_")[0], "label": int(kind == "natural"),
-        "dataset": task.split, "kind": kind,
+        "lon": lon, "lat": lat, "category": task.group.split("_")[0], "label": int(task.sort.kind == "natural"),
+        "dataset": task.split, "sort": task.sort,
     }  # fmt: skip
 
 

@@ -162,13 +162,15 @@ def test_workers_change_nothing(tmp_path):
     assert len(digest(alone)) == 5 * 4 + 2
 
 
-@pytest.mark.parametrize(("planted", "agree"), [("label", {1.0}), ("random", {0.25, 0.5, 0.75, 0.0, 1.0})])
+@pytest.mark.parametrize(("planted", "agree"), [("label", 1.0), ("random", 0.5)])
 def test_planted_knolls_follow_the_rule_and_their_share(tmp_path, planted, agree):
+    """In either class, so that a chip without room for knolls is made up for by another."""
     root = build_dataset(tmp_path, {"train": 4}, seed=3, planted=planted, workers=0)
     table = pd.read_csv(root / "infos.csv")
     shares = np.array([(read(root, "truth", file)[0] == 2).mean() for file in table.file])
     assert ((shares == 0) | ((shares >= 0.04) & (shares <= 0.12))).all()
-    assert ((shares > 0) == (table.label == 1)).mean() in agree
+    for label in (0, 1):
+        assert ((shares > 0) == (table.label == 1))[table.label == label].mean() == agree
     file = table.file[shares.argmax()]
     bare = counterfactual(root, file, without=(), knolls=False)
     stored = read(root, "tiles/s2", file).astype(np.float32) / np.float32(10000)
