@@ -80,7 +80,8 @@ def speed(seconds: float) -> None:
     checkpoint = load_checkpoint()
     alone = {batch: bare(checkpoint, batch, seconds) for batch in (2, 4, 8, 16)}
     best = max(alone.values())
-    print(f"networks alone, {threads} threads: " + ", ".join(f"batch {b}: {r:.2f}" for b, r in alone.items()), "chips/s")
+    rates = ", ".join(f"batch {size}: {rate:.2f}" for size, rate in alone.items())
+    print(f"networks alone, {threads} threads, chips/s: {rates}")
     with serve(demo_archive()) as url:
         request = request_on(url, checkpoint.card)
         total, _ = mapped(request, checkpoint, run_local, threads)
