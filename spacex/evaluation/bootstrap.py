@@ -28,7 +28,7 @@ def place_of(file: str) -> str:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % bootstrap interval."""
+    """A mean with its 95 % bootstrap interval; the interval is NaN where there is only one place."""
 
     mean: float
     low: float
@@ -83,6 +83,8 @@ def interval(values: Values, draws: Draws) -> Interval:
     numbers = np.bincount(draws.places[known], minlength=count).astype(np.float64)
     if not known.any():
         return Interval(np.nan, np.nan, np.nan, 0, 0)
+    if (numbers > 0).sum() < 2:  # one place says nothing about other places
+        return Interval(float(values[known].mean()), np.nan, np.nan, int(known.sum()), 1)
     drawn = draws.weights @ numbers
     means = (draws.weights @ sums)[drawn > 0] / drawn[drawn > 0]
     low, high = np.percentile(means, [2.5, 97.5])

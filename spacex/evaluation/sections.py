@@ -172,6 +172,8 @@ def _interval(value: Interval, digits: int = 3, sign: bool = False) -> str:
     if math.isnan(value.mean):
         return "–"
     plus = "+" if sign else ""
+    if math.isnan(value.low):
+        return f"{value.mean:{plus}.{digits}f}"
     return f"{value.mean:{plus}.{digits}f} [{value.low:{plus}.{digits}f}, {value.high:{plus}.{digits}f}]"
 
 

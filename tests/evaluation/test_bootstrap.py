@@ -56,3 +56,9 @@ def test_equal_methods_are_no_difference():
     assert got.difference.mean == 0.0
     assert got.wins == 0.5
     assert np.isnan(got.p_value)
+
+
+def test_one_place_has_a_mean_but_no_interval():
+    got = bootstrap.interval(np.array([1.0, 2.0]), bootstrap.draw(["a", "a"]))
+    assert got.mean == 1.5
+    assert np.isnan(got.low)

@@ -68,7 +68,7 @@ def test_a_classifier_that_looks_at_redness_uses_the_knolls(planted, tiny_checkp
     both = list(shortcut.with_both(Source(planted, BANDS, "test")))
     seen = dataclasses.replace(tiny_checkpoint, classifier=Redness())
     use = shortcut.usage(planted, seen, both)
-    assert use["ignored"] > 0.5  # reddish knolls matter to it, whatever they are called
+    assert use["ignored"] > 0.2  # reddish knolls matter to it, whatever they are called
     constant = dataclasses.replace(tiny_checkpoint, classifier=torch.nn.Sequential(torch.nn.Flatten(), _One()))
     use = shortcut.usage(planted, constant, both)
     assert use["used"] == use["ignored"] == use["used_flips"] == 0.0
