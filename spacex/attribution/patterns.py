@@ -112,10 +112,13 @@ class Patterns:
             )
         self.maps, self.steps, self.device = tuple(maps), steps, torch.device(device)
         self.scaling = checkpoint.card.scaling
-        place = {"device": self.device, "memory_format": torch.channels_last}
-        self.classifier = checkpoint.classifier.to(**place)
-        self.maximiser = checkpoint.maximiser.to(**place)
-        self.minimiser = checkpoint.minimiser.to(**place)
+        self.classifier = self._placed(checkpoint.classifier)
+        self.maximiser = self._placed(checkpoint.maximiser)
+        self.minimiser = self._placed(checkpoint.minimiser)
+
+    def _placed(self, network: torch.nn.Module) -> torch.nn.Module:
+        placed: torch.nn.Module = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return placed
 
     def __call__(self, x: Array) -> ChipMaps:
         """Attribute a batch of chips.
