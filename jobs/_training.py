@@ -35,41 +35,40 @@ def band_names(text: str) -> tuple[str, ...]:
         return SENTINEL2_BANDS
     names = tuple(name.strip() for name in text.split(","))
     if unknown := [name for name in names if name not in SENTINEL2_BANDS]:
-        raise RequestError(
-            "unknown bands", got=",".join(unknown), expected=f"some of {','.join(SENTINEL2_BANDS)}"
-        )
+        raise RequestError("unknown bands", got=",".join(unknown), expected=f"some of {','.join(SENTINEL2_BANDS)}")
     return names
 
 
 def follow(
     learn: Callable[[Any, Team], Iterator[Epoch]],
+    prepare: Callable[[Any], object],
     run: Run,
     workers: int,
     gpu: bool,
     precision: Precision,
 ) -> None:
-    """Train in this process, or with Ray's workers, and say where the checkpoint is."""
+    """Train in this process, or with Ray's workers, and say where the checkpoint is.
+
+    Args:
+        learn: yields the run's epochs.
+        prepare: refuses a wrong request, before workers are started.
+        run: settings of the run.
+        workers: processes; 0 trains here, without Ray.
+        gpu: whether each takes a GPU.
+        precision: of the networks' bodies.
+    """
     if workers < 0:
         raise RequestError("--workers counts processes", got=workers, expected="0 or more")
     run = run.model_copy(update={"output": absolute(run.output)})
     if workers:
         from spacex.runners.ray_train import train
 
-        train(learn, run, workers=workers, gpu=gpu, precision=precision, report=say)
+        prepare(run)
+        train(learn, run, workers=workers, gpu=gpu, precision=precision)
     else:
         for epoch in learn(run, Team(device=choose_device(gpu), precision=precision)):
-            say(epoch)
+            print(epoch, file=sys.stderr, flush=True)
     print(f"checkpoint: {run.output}")
-
-
-def say(epoch: Epoch) -> None:
-    """One line per epoch on stderr: what the validation split says."""
-    figures = "  ".join(
-        f"{n.removeprefix('val/')} {v:.3f}" for n, v in epoch.metrics.items() if n.startswith("val/")
-    )
-    print(f"epoch {epoch.number}/{epoch.of}  {epoch.seconds:.0f} s  {figures}", file=sys.stderr, flush=True)
-    if epoch.warning:
-        print(f"warning: {epoch.warning}", file=sys.stderr, flush=True)
 
 
 def absolute(uri: str) -> str:

@@ -8,8 +8,7 @@ Examples:
 
     python jobs/train_classifier.py --data /data/anthroprotect --output runs/classifier --gpu
 
-    ray job submit --working-dir . -- \\
-        python jobs/train_classifier.py --data /data/anthroprotect --workers 8 --gpu
+    ray job submit --working-dir . -- python jobs/train_classifier.py --data /data --workers 8 --gpu
 
 A run lives in its --output: stop it at any time, give the same command, and it goes on after the last
 epoch that was finished. The checkpoint is the same folder (card.json and weights); log/ holds TensorBoard
@@ -43,16 +42,12 @@ def main(
     limit: Annotated[int | None, typer.Option(help="Use only this many chips of each split.")] = None,
     seed: Annotated[int, typer.Option(help="Names weights, order and augmentation.")] = 0,
     workers: Annotated[int, typer.Option(help="Ray workers; 0 trains in this process without Ray.")] = 0,
-    gpu: Annotated[
-        bool, typer.Option("--gpu", help="One GPU per worker, bfloat16 and torch.compile.")
-    ] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="One GPU per worker, bfloat16 and torch.compile.")] = False,
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"], typer.Option(help="auto: bfloat16 on a GPU only.")
     ] = "auto",
     readers: Annotated[int, typer.Option(min=0, help="Processes per worker that read ahead.")] = 0,
-    grouped: Annotated[
-        bool, typer.Option("--grouped", help="Split by place; the official split leaks.")
-    ] = False,
+    grouped: Annotated[bool, typer.Option("--grouped", help="Split by place; the official split leaks.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a data set with a bad file.")] = False,
     change: Annotated[
         list[str] | None,
@@ -60,13 +55,13 @@ def main(
     ] = None,
 ) -> None:
     """Train, and print where the checkpoint is."""
-    from spacex.training.classifier_run import ClassifierRun, learn_classifier
+    from spacex.training.classifier_run import ClassifierRun, learn_classifier, prepare_classifier
     from spacex.training.presets import changed
 
     source = make_source(data, bands, limit, grouped, strict)
     run = ClassifierRun(source=source, output=output, seed=seed, readers=readers, units=units)
     sizes = [f"recipe.epochs={epochs}", f"network.base={base}"]
-    follow(learn_classifier, changed(run, [*sizes, *(change or [])]), workers, gpu, precision)
+    follow(learn_classifier, prepare_classifier, changed(run, [*sizes, *(change or [])]), workers, gpu, precision)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ Examples:
 
     python jobs/train_gan.py --data /data/anthroprotect --preset paper --gpu
 
-    ray job submit --working-dir . -- \\
-        python jobs/train_gan.py --data /data/anthroprotect --workers 8 --gpu
+    ray job submit --working-dir . -- python jobs/train_gan.py --data /data --workers 8 --gpu
 
 A run lives in its --output: stop it at any time, give the same command, and it goes on after the last
 epoch that was finished. The checkpoint is the same folder: card.json, classifier, maximiser, minimiser.
@@ -40,12 +39,8 @@ app = _cli.make_app(__doc__ or "")
 @app.command(help=__doc__)
 def main(
     data: Annotated[str, typer.Option(help="AnthroProtect or MapInWild folder as published, or 'demo'.")],
-    classifier: Annotated[
-        str, typer.Option(help="Checkpoint of the classifier to explain.")
-    ] = "runs/classifier",
-    output: Annotated[
-        str, typer.Option(help="Folder or fsspec URI of the run and its checkpoint.")
-    ] = "runs/gan",
+    classifier: Annotated[str, typer.Option(help="Checkpoint of the classifier to explain.")] = "runs/classifier",
+    output: Annotated[str, typer.Option(help="Folder or fsspec URI of the run and its checkpoint.")] = "runs/gan",
     preset: Annotated[
         Literal["delta", "paper", "repository", "class-difference"], typer.Option(help="How to train.")
     ] = "delta",
@@ -56,16 +51,12 @@ def main(
     limit: Annotated[int | None, typer.Option(help="Use only this many chips of each split.")] = None,
     seed: Annotated[int, typer.Option(help="Names weights, order and augmentation.")] = 0,
     workers: Annotated[int, typer.Option(help="Ray workers; 0 trains in this process without Ray.")] = 0,
-    gpu: Annotated[
-        bool, typer.Option("--gpu", help="One GPU per worker, bfloat16 and torch.compile.")
-    ] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="One GPU per worker, bfloat16 and torch.compile.")] = False,
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"], typer.Option(help="auto: bfloat16 on a GPU only.")
     ] = "auto",
     readers: Annotated[int, typer.Option(min=0, help="Processes per worker that read ahead.")] = 0,
-    grouped: Annotated[
-        bool, typer.Option("--grouped", help="Split by place; the official split leaks.")
-    ] = False,
+    grouped: Annotated[bool, typer.Option("--grouped", help="Split by place; the official split leaks.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a data set with a bad file.")] = False,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="Any of the preset's settings, e.g. generator.base=16.")
@@ -75,7 +66,7 @@ def main(
     from _training import absolute
 
     from spacex.checkpoint import read_card
-    from spacex.training.pattern_run import PatternRun, learn_patterns
+    from spacex.training.pattern_run import PatternRun, learn_patterns, prepare_patterns
     from spacex.training.presets import PRESETS, changed
 
     judges = [absolute(uri) for uri in (classifier, *(further or []))]
@@ -91,7 +82,7 @@ def main(
         further=tuple(judges[1:]),
         preset=chosen,
     )
-    follow(learn_patterns, run, workers, gpu, precision)
+    follow(learn_patterns, prepare_patterns, run, workers, gpu, precision)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,7 @@ def quarter_turns(x: Tensor, turns: Tensor, flips: Tensor) -> Tensor:
         flips: (n,) booleans, left-right after the rotation.
     """
     out = [torch.rot90(chip, int(turn), (-2, -1)) for chip, turn in zip(x, turns.tolist(), strict=True)]
-    return torch.stack(
-        [chip.flip(-1) if flip else chip for chip, flip in zip(out, flips.tolist(), strict=True)]
-    )
+    return torch.stack([chip.flip(-1) if flip else chip for chip, flip in zip(out, flips.tolist(), strict=True)])
 
 
 def draw_turns(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -48,10 +46,18 @@ def jitter(x: Tensor, reach: int, generator: torch.Generator) -> Tensor:
     return F.pad(x, (reach,) * 4, mode="reflect")[..., row : row + size, col : col + size]
 
 
-def draw_strip(largest: float, generator: torch.Generator) -> tuple[str, float]:
-    """An edge and a share of the chip, uniform in (0, `largest`)."""
-    edge = EDGES[int(torch.randint(4, (1,), generator=generator))]
-    return edge, float(torch.rand(1, generator=generator)) * largest
+def draw_strips(n: int, chance: float, largest: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """For every chip an edge (n,) int64, an index into `EDGES`, and a share (n,), uniform in 0..`largest`.
+
+    Args:
+        n: chips.
+        chance: probability that a chip is mixed at all; the share of the others is 0.
+        largest: largest share of a chip.
+        generator: source of the draw.
+    """
+    edges = torch.randint(len(EDGES), (n,), generator=generator)
+    chosen = torch.rand(n, generator=generator) < chance
+    return edges, torch.rand(n, generator=generator) * largest * chosen
 
 
 def other_label(label: Tensor, generator: torch.Generator) -> Tensor:
@@ -69,24 +75,23 @@ def other_label(label: Tensor, generator: torch.Generator) -> Tensor:
     return partners
 
 
-def edge_strip(x: Tensor, label: Tensor, partner: Tensor, edge: str, share: float) -> tuple[Tensor, Tensor]:
-    """CutMix as ASOS does it: a strip along one edge comes from the partner, the label is mixed by area.
+def edge_strip(chip: Tensor, other: Tensor, edge: str, share: float) -> tuple[Tensor, float]:
+    """CutMix as ASOS does it: a strip along one edge comes from another chip.
 
     Args:
-        x: chips, (n, bands, height, width).
-        label: (n,) in [0, 1].
-        partner: (n,) index of the chip a strip is taken from.
+        chip: (bands, height, width).
+        other: same shape.
         edge: one of `EDGES`.
-        share: wanted share of the chip, rounded to whole pixels; the label follows what was rounded.
+        share: wanted share of the chip; it is rounded to whole pixels.
 
     Returns:
-        Mixed chips and labels, y·(1 − a) + y_partner·a with a the strip's exact share of the area.
+        The mixed chip, and the strip's exact share a of the area: the label becomes y·(1 − a) + y_other·a.
     """
-    side = x.shape[-1] if edge in ("left", "right") else x.shape[-2]
+    dim = -1 if edge in ("left", "right") else -2
+    side = chip.shape[dim]
     width = round(share * side)
-    take = slice(0, width) if edge in ("top", "left") else slice(side - width, side)
-    where = (..., take) if edge in ("left", "right") else (..., take, slice(None))
-    mixed = x.clone()
-    mixed[where] = x[partner][where]
-    area = width / side
-    return mixed, label * (1 - area) + label[partner] * area
+    if edge in ("top", "left"):
+        parts = [other.narrow(dim, 0, width), chip.narrow(dim, width, side - width)]
+    else:
+        parts = [chip.narrow(dim, 0, side - width), other.narrow(dim, side - width, width)]
+    return torch.cat(parts, dim), width / side

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
 from spacex.card import Scaling
-from spacex.training.augment import draw_strip, draw_turns, edge_strip, other_label, quarter_turns
+from spacex.training.augment import EDGES, draw_strips, draw_turns, edge_strip, other_label, quarter_turns
 from spacex.training.batches import seeded
 from spacex.training.gauges import parameter_norm
 from spacex.training.presets import ClassifierRecipe
@@ -44,9 +44,7 @@ class ClassifierLearner:
         self.recipe, self.scaling, self.team, self.seed = recipe, scaling, team, seed
         self.step_number = 0
         self.network = team.share(network)
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), recipe.rate, weight_decay=recipe.weight_decay
-        )
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
         self.schedule = OneCycleLR(self.optimiser, recipe.rate, total_steps=max(steps, 2))
 
     def step(self, x: Tensor, label: Tensor) -> dict[str, Tensor]:
@@ -106,12 +104,18 @@ class ClassifierLearner:
         if self.recipe.rotate:
             turns, flips = draw_turns(n, generator)
             x = quarter_turns(x, turns[mine], flips[mine])
-        if float(torch.rand(1, generator=generator)) >= self.recipe.cutmix:
+        if not self.recipe.cutmix:
             return x, label
+        edges, shares = draw_strips(n, self.recipe.cutmix, self.recipe.strip, generator)
         everyone, labels = self.team.whole(x), self.team.whole(label)
         partner = other_label(labels.cpu(), generator)
-        mixed, target = edge_strip(everyone, labels, partner, *draw_strip(self.recipe.strip, generator))
-        return mixed[mine], target[mine]
+        chips, targets = [], []
+        for i in range(mine.start, mine.stop):
+            mate = int(partner[i])
+            chip, area = edge_strip(everyone[i], everyone[mate], EDGES[int(edges[i])], float(shares[i]))
+            chips.append(chip)
+            targets.append(labels[i] * (1 - area) + labels[mate] * area)
+        return torch.stack(chips), torch.stack(targets)
 
 
 def _by_class(logit: Tensor, target: Tensor) -> dict[str, Tensor]:

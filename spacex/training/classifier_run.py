@@ -13,7 +13,7 @@ from spacex.checkpoint import save_checkpoint
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.training.batches import EpochOrder, Feed, portions
 from spacex.training.classifier import ClassifierLearner
-from spacex.training.data import SPLITS, Split, band_statistics, open_split
+from spacex.training.data import SPLITS, Split, SplitName, band_statistics, open_split
 from spacex.training.metrics import measure_classifier
 from spacex.training.presets import ClassifierRecipe
 from spacex.training.runs import FREE, Course, Epoch, Run
@@ -25,9 +25,7 @@ LIMITS = (
     "Made for surface reflectance of the bands, the season and the region it was trained on; it says nothing "
     "about protection status, and a score outside those conditions means nothing."
 )
-SYNTHETIC = (
-    " Trained on the embedded synthetic landscape only: fit for trying the software, not for real land."
-)
+SYNTHETIC = " Trained on the embedded synthetic landscape only: fit for trying the software, not for real land."
 
 
 class ClassifierRun(Run):
@@ -39,14 +37,24 @@ class ClassifierRun(Run):
     """Whether chips are standardised per band; the `paper` and `repository` presets need ``reflectance``."""
 
 
+def prepare_classifier(run: ClassifierRun, team: Team = ALONE) -> dict[SplitName, Split]:
+    """Everything that can be wrong with the request, found out before anything is trained.
+
+    Raises:
+        RequestError: as `learn_classifier`.
+    """
+    splits = {name: open_split(run.source, name) for name in SPLITS}
+    RunStore(run.output, team).claim(run, FREE)
+    return splits
+
+
 def learn_classifier(run: ClassifierRun, team: Team = ALONE) -> Iterator[Epoch]:
     """Train a classifier; the checkpoint is in ``run.output`` when the last epoch has been taken.
 
     Raises:
         RequestError: if the data set is not usable, or another run lives in ``run.output``.
     """
-    splits = {name: open_split(run.source, name) for name in SPLITS}
-    RunStore(run.output, team).claim(run, FREE)
+    splits = prepare_classifier(run, team)
     train, bands = splits["train"], len(run.source.bands)
     scaling = band_statistics(train, team) if run.units == "sigma" else Scaling.identity(bands)
     order = EpochOrder(train.all, run.recipe.batch, run.seed, team)
@@ -111,9 +119,7 @@ def described(run: Run, splits: dict[Any, Split]) -> dict[str, Any]:
         "name": run.source.root.rstrip("/").rsplit("/", 1)[-1],
         "split": "by place" if run.source.grouped else "official",
         "split_hash": splits["train"].digest,
-        "chips": {
-            name: {"natural": len(s.natural), "unnatural": len(s.unnatural)} for name, s in splits.items()
-        },
+        "chips": {name: {"natural": len(s.natural), "unnatural": len(s.unnatural)} for name, s in splits.items()},
         "left_out": [problem for split in splits.values() for problem in split.problems],
     }
 

@@ -61,17 +61,13 @@ class PatternLearner:
     def __init__(self, preset: Preset, task: Task, steps: int, seed: int = 0, team: Team = ALONE) -> None:
         self.preset, self.task, self.team, self.seed = preset, task, team, seed
         self.step_number = 0
-        self.classifiers = [
-            team.compiled(team.place(c.eval().requires_grad_(False))) for c in task.classifiers
-        ]
+        self.classifiers = [team.compiled(team.place(c.eval().requires_grad_(False))) for c in task.classifiers]
         self.spread = torch.tensor(task.spread, device=team.device).view(1, -1, 1, 1)
         torch.manual_seed(seed)
         bands = {"bands": len(task.scaling.mean)}
         shape = preset.generator.model_copy(update=bands)
         self.generators = {side: Generator(shape) for side, _ in SIDES}
-        self.averages = (
-            {side: self._average(net) for side, net in self.generators.items()} if preset.average else {}
-        )
+        self.averages = {side: self._average(net) for side, net in self.generators.items()} if preset.average else {}
         self.discriminators: dict[str, nn.Module] = {}
         if preset.discriminator is not None:
             judge = preset.discriminator.model_copy(update=bands)
@@ -102,9 +98,7 @@ class PatternLearner:
         u = self._standardised(x)
         made, log = self._generator_step(u, activate)
         if self.discriminators:
-            log |= self._discriminator_step(
-                u, made, None if partners is None else self._standardised(partners)
-            )
+            log |= self._discriminator_step(u, made, None if partners is None else self._standardised(partners))
         for schedule in self.schedules.values():
             schedule.step()
         self.step_number += 1
@@ -170,9 +164,7 @@ class PatternLearner:
                 change = gauges.tap(made[side], f"smooth/{side}") - u
                 terms[f"smooth/{side}"] = weights.smooth * losses.roughness(change)
             if side in self.discriminators:
-                patches = bare(self.networks[f"discriminator of {side}"])(
-                    gauges.tap(made[side], f"adversary/{side}")
-                )
+                patches = bare(self.networks[f"discriminator of {side}"])(gauges.tap(made[side], f"adversary/{side}"))
                 terms[f"adversary/{side}"] = weights.adversary * losses.fool(patches, self.preset.adversary)
         if weights.cycle:
             terms |= self._cycles(u, made, gauges)
@@ -211,9 +203,7 @@ class PatternLearner:
             return losses.activation_bce(logit, direction)
         return losses.activation_margin(logit, direction, self.task.margin)
 
-    def _discriminator_step(
-        self, u: Tensor, made: dict[str, Tensor], partners: Tensor | None
-    ) -> dict[str, Tensor]:
+    def _discriminator_step(self, u: Tensor, made: dict[str, Tensor], partners: Tensor | None) -> dict[str, Tensor]:
         log = {}
         for side in self.discriminators:
             name = f"discriminator of {side}"
@@ -231,9 +221,7 @@ class PatternLearner:
         return log
 
     @torch.no_grad()
-    def _seen(
-        self, u: Tensor, made: dict[str, Tensor], logits: list[tuple[Tensor, ...]] | None
-    ) -> dict[str, Tensor]:
+    def _seen(self, u: Tensor, made: dict[str, Tensor], logits: list[tuple[Tensor, ...]] | None) -> dict[str, Tensor]:
         """Mean scores (of x₊ and x₋ as the loss saw them, where it did) and mean changes."""
         missing = [u] if logits else [u, *made.values()]
         with self.team.autocast():

@@ -121,9 +121,7 @@ def collapse(measured: dict[str, float]) -> str | None:
         return "collapsed: the generators give values that are not numbers"
     far = max(measured["change_plus"], measured["change_minus"])
     if far > 0.5:
-        return (
-            f"collapsed: no more likeness, pictures differ from their chips by {far:.2f} standard deviations"
-        )
+        return f"collapsed: no more likeness, pictures differ from their chips by {far:.2f} standard deviations"
     effect = measured["z"] - measured["z_minus"]
     if effect < 0.05 * max(1.0, abs(measured["z"])):
         return f"collapsed: no score change, the minimiser lowers the mean logit by {effect:.3f}"

@@ -13,7 +13,7 @@ from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.errors import RequestError
 from spacex.training.batches import EpochOrder, Feed, portions
 from spacex.training.classifier_run import SYNTHETIC, described, told
-from spacex.training.data import SPLITS, Split, band_statistics, first_chips, open_split, typical_logit
+from spacex.training.data import SPLITS, Split, SplitName, band_statistics, first_chips, open_split, typical_logit
 from spacex.training.gan import SIDES, PatternLearner, Task
 from spacex.training.logbook import Logbook
 from spacex.training.metrics import collapse, measure_generators
@@ -42,6 +42,18 @@ class PatternRun(Run):
     preset: Preset = DELTA
 
 
+def prepare_patterns(run: PatternRun, team: Team = ALONE) -> tuple[list[Checkpoint], dict[SplitName, Split]]:
+    """Everything that can be wrong with the request, found out before anything is trained.
+
+    Raises:
+        RequestError: as `learn_patterns`.
+    """
+    judges = _classifiers(run)
+    splits = {name: open_split(run.source, name) for name in SPLITS}
+    RunStore(run.output, team).claim(run, FREE)
+    return judges, splits
+
+
 def learn_patterns(run: PatternRun, team: Team = ALONE) -> Iterator[Epoch]:
     """Train the maximiser and the minimiser; the checkpoint is in ``run.output`` after the last epoch.
 
@@ -49,9 +61,7 @@ def learn_patterns(run: PatternRun, team: Team = ALONE) -> Iterator[Epoch]:
         RequestError: if the data set or a classifier is not usable or does not fit the preset, or if another
             run lives in ``run.output``.
     """
-    judges = _classifiers(run)
-    splits = {name: open_split(run.source, name) for name in SPLITS}
-    RunStore(run.output, team).claim(run, FREE)
+    judges, splits = prepare_patterns(run, team)
     task = _task(run, judges, splits["train"], team)
     feed = _feed(run, splits["train"], team)
     learner = PatternLearner(run.preset, task, run.preset.epochs * len(feed), run.seed, team)
@@ -63,9 +73,7 @@ def learn_patterns(run: PatternRun, team: Team = ALONE) -> Iterator[Epoch]:
         learner=learner,
         feed=feed,
         epochs=run.preset.epochs,
-        step=lambda epoch, x, label: learner.step(
-            *_parted(x, run.preset), activate=epoch >= run.preset.pretrain
-        ),
+        step=lambda epoch, x, label: learner.step(*_parted(x, run.preset), activate=epoch >= run.preset.pretrain),
         validate=measures.validate,
         finish=lambda seconds: _finish(run, learner, judges[0], splits, measures.all(), seconds),
         look=measures.look,
@@ -172,8 +180,7 @@ def _finish(
             "classifier": judge.card.training,
         },
         intended_use=INTENDED,
-        limits=" ".join(filter(None, (preset.note, LIMITS)))
-        + (SYNTHETIC if run.source.root == "demo" else ""),
+        limits=" ".join(filter(None, (preset.note, LIMITS))) + (SYNTHETIC if run.source.root == "demo" else ""),
     )
     modules: dict[str, nn.Module] = {"classifier": judge.classifier}
     save_checkpoint(run.output, card, modules | {side: learner.result(side) for side, _ in SIDES})

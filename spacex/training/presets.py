@@ -47,9 +47,7 @@ def changed(settings: S, changes: Iterable[str]) -> S:
         return type(settings).model_validate(plain)
     except ValidationError as error:
         first = error.errors()[0]
-        raise RequestError(
-            f"{'.'.join(map(str, first['loc']))}: {first['msg']}", got=first["input"]
-        ) from error
+        raise RequestError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", got=first["input"]) from error
 
 
 def _value(text: str) -> object:
@@ -214,7 +212,7 @@ class ClassifierRecipe(Settings):
 
     From the paper: one-cycle schedule to 0.01, weight decay 1e-4, batch 32, CutMix, rotation, occlusion
     of the activation map (a setting of the model). From its classifier's authors (ASOS; Stomberg et al.
-    2023): sigmoid with mean squared error, CutMix on 80 % of the batches as an edge strip of up to half
+    2023): sigmoid with mean squared error, CutMix of 80 % of the chips with an edge strip of up to half
     the chip, 50 epochs. The optimiser is not reported: AdamW, ours.
     """
 
@@ -223,7 +221,7 @@ class ClassifierRecipe(Settings):
     batch: int = Field(default=32, gt=0)
     epochs: int = Field(default=50, gt=0)
     cutmix: float = Field(default=0.8, ge=0, le=1)
-    """Share of the batches that are mixed."""
+    """Share of the chips that are mixed."""
     strip: float = Field(default=0.5, gt=0, le=0.5)
     """Largest share of a chip replaced by a strip of another one."""
     rotate: bool = True

@@ -56,6 +56,13 @@ class Epoch:
     warning: str | None = None
     """What is wrong with the run, if something is (it collapsed)."""
 
+    def __str__(self) -> str:
+        """One line with the validation split's figures, and a second one with a warning."""
+        chosen = {n.removeprefix("val/"): v for n, v in self.metrics.items() if n.startswith("val/")}
+        figures = "  ".join(f"{name} {value:.3f}" for name, value in chosen.items())
+        line = f"epoch {self.number}/{self.of}  {self.seconds:.0f} s  {figures}"
+        return line if self.warning is None else f"{line}\nwarning: {self.warning}"
+
 
 class Learner(Protocol):
     """What learns: anything with steps counted and a state."""

@@ -61,9 +61,7 @@ class RunStore:
             self._put(path, json.dumps(asked, indent=2).encode())
         self.team.wait()
         found = json.loads(self.fs.cat_file(path))
-        wrong = sorted(
-            k for k in asked.keys() | found.keys() if k not in free and asked.get(k) != found.get(k)
-        )
+        wrong = sorted(k for k in asked.keys() | found.keys() if k not in free and asked.get(k) != found.get(k))
         if wrong:
             raise RequestError(
                 f"{self.root} holds a run with other settings",

@@ -87,9 +87,7 @@ class Team:
         """The same names with the mean over the team."""
         if self.size == 1:
             return dict(values)
-        total = torch.tensor(
-            [values[name] for name in sorted(values)], dtype=torch.float64, device=self.device
-        )
+        total = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         return dict(zip(sorted(values), (total / self.size).tolist(), strict=True))
 
@@ -162,6 +160,21 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+class _Summed(torch.autograd.Function):
+    """The sum over the team; its gradient is the sum of the team's gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        if dist.is_initialized():
+            dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _Summed.forward(ctx, gradients[0])
+
+
 class SharedBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the whole team's batch, on CPU and GPU alike.
 
@@ -173,12 +186,10 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         """Features (n, channels, h, w), same shape; the statistics are float32."""
         if not self.training:
             return super().forward(x)
-        from torch.distributed.nn.functional import all_reduce
-
         values = x.float()
         count = torch.full_like(values[0, :1, 0, 0], values.numel() // values.shape[1])
         sums = torch.cat([values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count])
-        sums = all_reduce(sums)  # type: ignore[no-untyped-call]
+        sums = _Summed.apply(sums)  # type: ignore[no-untyped-call]
         mean, square = sums[:-1].div(sums[-1]).chunk(2)
         variance = (square - mean.square()).clamp_min(0)
         self._remember(mean.detach(), variance.detach(), float(sums[-1].detach()))

@@ -23,7 +23,11 @@ COUNTS = {"train": 8, "val": 4, "test": 4}
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight, four and four chips; natural ones carry a bright striped square somewhere."""
-    root = tmp_path_factory.mktemp("anthroprotect")
+    return build_tiny(tmp_path_factory.mktemp("anthroprotect"))
+
+
+def build_tiny(root: Path) -> Path:
+    """Write the tiny data set into a folder."""
     (root / "tiles" / "s2").mkdir(parents=True)
     rng = np.random.default_rng(5)
     rows = []
@@ -75,7 +79,9 @@ SMALL = {"base": 4, "cap": 8, "downs": 1, "blocks": 1, "stem": 3}
 def make_learner() -> Callable[..., PatternLearner]:
     """Builds a small learner of any preset around :class:`Judge`, for chips of any size."""
 
-    def make(preset: str = "delta", bands: int = 3, seed: int = 0, team: Team = ALONE, **changes: Any) -> PatternLearner:
+    def make(
+        preset: str = "delta", bands: int = 3, seed: int = 0, team: Team = ALONE, **changes: Any
+    ) -> PatternLearner:
         chosen = PRESETS[preset]
         small = chosen.generator.model_copy(update=SMALL)
         quick: dict[str, Any] = {"generator": small, "warmup": 0, "pool": min(chosen.pool, 4)}

@@ -1,0 +1,88 @@
+"""Two workers under Ray Train, one of which is killed in mid-epoch."""
+
+import importlib.util
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from spacex import load_checkpoint
+from spacex.errors import RequestError, SpacexError
+from spacex.training.data import Source
+from spacex.training.pattern_run import PatternRun, learn_patterns
+from spacex.training.presets import DELTA, changed
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+SMALL = ["generator.base=4", "generator.blocks=1", "generator.downs=1", "generator.stem=3", "warmup=0", "batch=2"]
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def tiny_data(tmp_path_factory):
+    """The training tests' tiny data set (their fixtures cannot be imported)."""
+    spec = importlib.util.spec_from_file_location("training_conftest", HERE.parent / "training" / "conftest.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.build_tiny(tmp_path_factory.mktemp("anthroprotect"))
+
+
+def _run(data, checkpoint, output):
+    preset = changed(DELTA, [*SMALL, "epochs=3"])
+    source = Source(root=str(data), bands=("B02", "B03", "B04"))
+    return PatternRun(source=source, output=str(output), classifier=checkpoint.uri, preset=preset)
+
+
+def _learn_and_die(run, team):
+    """The run, in which rank 1 is killed once, in the second step of its second epoch; notes every epoch begun."""
+    from spacex.training import gan
+
+    notes, step = Path(run.output).parent, gan.PatternLearner.step
+
+    def dying(learner, *args, **kwargs):
+        if team.rank == 1 and learner.step_number == 3 and not (notes / "died").exists():
+            (notes / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if team.rank == 0:
+            with (notes / "steps").open("a") as file:
+                file.write(f"{learner.step_number}\n")
+        return step(learner, *args, **kwargs)
+
+    gan.PatternLearner.step = dying
+    yield from learn_patterns(run, team)
+
+
+def test_a_killed_worker_costs_at_most_its_epoch_and_two_learn_what_one_does(
+    cluster, tiny_data, tiny_checkpoint, tmp_path
+):
+    import ray
+
+    from spacex.runners.ray_train import train
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    run = _run(tiny_data, tiny_checkpoint, tmp_path / "two")
+    train(_learn_and_die, run, workers=2)
+
+    steps = [int(line) for line in (tmp_path / "steps").read_text().split()]
+    assert (tmp_path / "died").exists()
+    assert steps[-4:] == [2, 3, 4, 5]  # the second epoch again, and the third
+    assert steps.count(0) == steps.count(1) == 1  # the first epoch was not lost
+
+    alone = run.model_copy(update={"output": str(tmp_path / "one")})
+    list(learn_patterns(alone))
+    two, one = (load_checkpoint(r.output).card.metrics["patterns"]["test"] for r in (run, alone))
+    assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
+
+
+def test_a_worker_s_own_error_reaches_the_caller(cluster, tiny_checkpoint, tmp_path):
+    from spacex.runners import ray_train
+
+    inner = RequestError("no such thing", do="Try another.")
+
+    class FromRay(Exception):
+        worker_failures = {0: inner}
+
+    assert ray_train._cause(FromRay("boom")) is inner
+    assert isinstance(ray_train._cause(ValueError("first\nlast line")), SpacexError)
+    assert "last line" in str(ray_train._cause(ValueError("first\nlast line")))
