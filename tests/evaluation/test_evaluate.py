@@ -145,6 +145,17 @@ def test_checkpoints_that_do_not_fit_are_refused(fresh_chips, sure_checkpoint, t
         )
 
 
+def test_a_checkpoint_of_bands_the_data_do_not_have_is_refused(fresh_chips, sure_checkpoint, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(sure_checkpoint.uri, other)
+    card = json.loads((other / "card.json").read_text())
+    (other / "card.json").write_text(json.dumps({**card, "bands": ["B02", "B03", "B10"]}))
+    with pytest.raises(RequestError, match="B10") as refused:
+        evaluate(request_for(fresh_chips, other, tmp_path / "out"))
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
 def test_unknown_methods_and_folders_are_named(fresh_chips, sure_checkpoint, tmp_path):
     with pytest.raises(RequestError, match="gradcam-best"):
         evaluate(request_for(fresh_chips, sure_checkpoint.uri, tmp_path, methods=("gradcam-best",)))
