@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from spacex.evaluation.figures import png
 from spacex.evaluation.pages import as_table, write_page
@@ -61,8 +62,11 @@ def bars(table: pd.DataFrame) -> Figure:
         axes.plot(middle, labels, mark, color=colour, label=f"on the pattern it {_VERBS[name]}")
     axes.axvline(1, color="0.6", linewidth=1)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("density over background (values below 0.02 are drawn at 0.02)")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
