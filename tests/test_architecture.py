@@ -10,8 +10,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LEVELS = [
     {"errors", "grid", "settings"},
-    {"card", "sentinel2", "models", "datasets", "mapping.chips", "mapping.cube", "mapping.layout", "mapping.geometadata",
-     "mapping.areas", "mapping.region", "world"},
+    {"card", "sentinel2", "models", "datasets", "world",
+     "mapping.chips", "mapping.cube", "mapping.layout", "mapping.geometadata", "mapping.areas", "mapping.region"},
     {"checkpoint", "checkpoint_import", "attribution", "training"},
     {"mapping", "evaluation"},
     {"runners"},

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -267,6 +268,10 @@ def finished(output):
     return len([p for p in Path(output, "status").glob("c/*/*/*") if p.read_bytes() == bytes([Status.DONE])])
 
 
+def went_so_far(process, output, tiles):
+    return process.poll() is not None or finished(output) >= tiles
+
+
 def wait_for(condition, seconds):
     until = time.monotonic() + seconds
     while not condition():
@@ -283,8 +288,9 @@ def test_a_stopped_driver_resumes_to_the_same_cube(job, mapped, arguments, tmp_p
     stamps = {}
     for round_ in (1, 2):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        assert wait_for(lambda wanted=round_: finished(output) >= wanted or process.poll() is not None, 120)
+        wait_for(partial(went_so_far, process, output, round_), 120)
         assert process.poll() is None, process.communicate()[1].decode()
+        assert finished(output) >= round_
         process.send_signal(sign)
         _, said = process.communicate(timeout=60)
         assert process.returncode == (-9 if sign is signal.SIGKILL else 143)
