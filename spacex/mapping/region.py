@@ -19,6 +19,9 @@ from spacex.grid import Grid, Tiling, Window
 EDGE_DEGREES = 0.01
 """Longest straight piece of the outline before projecting; a kilometre of parallel sags by millimetres."""
 
+BLOCK = 16_384
+"""Pixels a side of the squares by which the outline is cut up for looking things up near a window."""
+
 
 @dataclass(frozen=True)
 class Region:
@@ -66,10 +69,30 @@ class Region:
         """(height, width) bool: pixels whose centre lies inside the area."""
         if self.outline.contains(box(*self.grid.geobox(window).boundingbox)):
             return np.ones(window.shape, bool)
-        mask: NDArray[np.bool_] = geometry_mask(
-            [self.outline], window.shape, self.grid.transform(window), invert=True
-        )
+        near = self._near(window)
+        if near.is_empty:
+            return np.zeros(window.shape, bool)
+        mask: NDArray[np.bool_] = geometry_mask([near], window.shape, self.grid.transform(window), invert=True)
         return mask
+
+    def _near(self, window: Window) -> BaseGeometry:
+        """The outline around a window. A country's has 60,000 corners, and rasterising looks at every one."""
+        if max(window.shape) > BLOCK:
+            return self.outline
+        block = window.row // BLOCK, window.col // BLOCK
+        if block not in self._blocks:
+            whole = Window(block[0] * BLOCK, block[1] * BLOCK, 2 * BLOCK, 2 * BLOCK)
+            self._blocks[block] = self._cut(self.outline, whole)
+        return self._cut(self._blocks[block], window)
+
+    def _cut(self, outline: BaseGeometry, window: Window) -> BaseGeometry:
+        # the cut lies two pixels outside, so that it decides nothing about a pixel of the window
+        cut: BaseGeometry = outline.intersection(box(*self.grid.geobox(window.pad(2)).boundingbox))
+        return cut
+
+    @cached_property
+    def _blocks(self) -> dict[tuple[int, int], BaseGeometry]:
+        return {}
 
 
 def snap_metres(resolution: float) -> float:
