@@ -143,8 +143,9 @@ def test_limit_bands_and_unit_are_respected(classifier_run, tiny_data, tmp_path)
     run = _classifier(tiny_data, str(tmp_path / "few"), limit=4)
     list(learn_classifier(run.model_copy(update={"recipe": ClassifierRecipe(batch=2, epochs=1)})))
     assert load_checkpoint(tmp_path / "few").card.data["chips"]["train"] == {"natural": 2, "unnatural": 2}
+    other = run.source.model_copy(update={"bands": ("B08", "B03", "B04")})
+    wrong = _patterns(classifier_run[0], str(tmp_path / "x")).model_copy(update={"source": other})
     with pytest.raises(RequestError, match="other bands"):
-        other = run.source.model_copy(update={"bands": ("B08", "B03", "B04")})
-        next(learn_patterns(_patterns(classifier_run[0], str(tmp_path / "x")).model_copy(update={"source": other})))
+        next(learn_patterns(wrong))
     with pytest.raises(RequestError, match="sees sigma"):
         next(learn_patterns(_patterns(classifier_run[0], str(tmp_path / "y"), "paper")))

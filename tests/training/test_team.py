@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,8 @@ def test_both_workers_end_with_the_same_networks(left):
 def test_an_epoch_s_batches_are_the_same_however_many_share_them():
     whole = list(EpochOrder(list(range(23)), 6, 4))
     shares = [list(EpochOrder(list(range(23)), 6, 4, Team(rank, 3))) for rank in range(3)]
-    assert [sum(parts, []) for parts in zip(*shares, strict=True)] == whole
-    assert len(set(sum(whole, []))) == 18
+    assert [list(chain(*parts)) for parts in zip(*shares, strict=True)] == whole
+    assert len(set(chain(*whole))) == 18
 
 
 def test_another_epoch_another_order_and_partners_of_the_other_class():
@@ -68,9 +69,16 @@ def test_named_streams_are_repeatable_and_differ():
 
 def test_frozen_thaws_even_after_an_error():
     net = nn.Linear(2, 2)
-    with pytest.raises(KeyError), frozen(net):
-        assert not net.weight.requires_grad
-        raise KeyError
+    seen = []
+
+    def fail():
+        with frozen(net):
+            seen.append(net.weight.requires_grad)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert seen == [False]
     assert net.weight.requires_grad
 
 
