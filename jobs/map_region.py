@@ -35,6 +35,8 @@ from spacex import load_checkpoint
 from spacex.attribution.patterns import MAP_NAMES
 from spacex.errors import RequestError
 from spacex.mapping.areas import box_area, load_area
+from spacex.mapping.estimate import calibrate as calibrated
+from spacex.mapping.estimate import estimate, operations_per_chip, tiles_geojson
 from spacex.mapping.progress import write_text
 from spacex.mapping.request import chip_settings, parse_interval, parse_request
 from spacex.mapping.run import Outcome, carry_out, prepare, run_folder
@@ -72,7 +74,9 @@ def map_region(  # noqa: D103 - the module says it
     workers: Annotated[int | None, typer.Option(help="Ray actors. Default: as many as the cluster's CPUs, or GPUs with --gpu, allow.")] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Networks run on GPUs, one per worker.")] = False,
     threads: Annotated[int | None, typer.Option(help="CPU threads of each worker's networks. Default: all with --local, else 1.")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done and write nothing.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done and write nothing: tiles, scenes, chips, bytes, operations. No pixel is read.")] = False,
+    calibrate: Annotated[int, typer.Option(metavar="N", min=0, help="Map N tiles of the region into a temporary cube first, here, and say from their times how many hours --workers will need.")] = 0,
+    tiles_file: Annotated[str | None, typer.Option("--tiles", metavar="FILE.geojson", help="Also write the tiles and their states there.")] = None,
     quicklook: Annotated[str | None, typer.Option(metavar="FILE.png", help="Draw composite, attribution and naturalness side by side.")] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds the reading of one tile may take before it counts as failed.")] = 900.0,
 ) -> None:  # fmt: skip
@@ -101,8 +105,13 @@ def map_region(  # noqa: D103 - the module says it
         )
         work, fingerprint = prepare(request, output, networks)
         described = work.describe(len(networks.card.bands))
+        hours = _hours(work, networks, calibrate, workers, threads) if calibrate else None
+        described |= {"estimate": hours} if hours else {}
+        if tiles_file:
+            write_text(tiles_file, json.dumps(tiles_geojson(request, work.statuses)))
         if plan:
-            print(json.dumps(described, indent=1))
+            operations = described["chips"] * operations_per_chip(networks, request)
+            print(json.dumps({**described, "operations": operations}, indent=1))
             return
         runner = _runner(local, workers, gpu, threads)
         write_text(f"{run_folder(output)}/plan.json", json.dumps(described, indent=1))
@@ -111,7 +120,7 @@ def map_region(  # noqa: D103 - the module says it
         try:
             with _stopped_by_sigterm():
                 outcome = carry_out(
-                    work, fingerprint, output, networks, runner, time_limit=time_limit, threads=threads
+                    work, fingerprint, output, networks, runner, estimate=hours, time_limit=time_limit, threads=threads
                 )
         except KeyboardInterrupt as stop:
             console.print(f"stopped; finished tiles are safe. The same command resumes:\n  {_again()}", highlight=False, soft_wrap=True)
@@ -122,6 +131,11 @@ def map_region(  # noqa: D103 - the module says it
 def _serve_demo(stack: ExitStack, datetime: list[str] | None) -> tuple[str, list[str]]:
     url = stack.enter_context(serve(demo_archive()))
     return url, datetime or [DEMO_INTERVAL]
+
+
+def _hours(work, networks, tiles, workers, threads):  # type: ignore[no-untyped-def]
+    console.print(f"calibrating on {tiles} tiles", highlight=False)
+    return estimate(work, calibrated(work, networks, tiles, threads), workers or 1)
 
 
 def _area(bbox: Box | None, area: str | None):  # type: ignore[no-untyped-def]

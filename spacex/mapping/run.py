@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +16,16 @@ from spacex.card import Card
 from spacex.checkpoint import SHIPPED, Checkpoint
 from spacex.errors import RequestError
 from spacex.mapping.cube import Cube, Status, TileTask, create_cube
+from spacex.mapping.estimate import tiles_geojson
 from spacex.mapping.ledger import Ledger
 from spacex.mapping.plan import Plan, make_plan
-from spacex.mapping.progress import ProgressLog
+from spacex.mapping.progress import ProgressLog, write_text
+from spacex.mapping.report import Notes, render
 from spacex.mapping.request import MapRequest, code_digest
 from spacex.mapping.tile import TileReport
 from spacex.mapping.worker import Job, Scenes, load_scenes, save_scenes
+
+logger = logging.getLogger(__name__)
 
 
 class Runner(Protocol):
@@ -89,6 +95,7 @@ def carry_out(
     runner: Runner,
     *,
     on_start: Callable[[ProgressLog], None] = lambda log: None,
+    estimate: dict[str, Any] | None = None,
     **worker: Any,
 ) -> Outcome:
     """Create or resume the cube and run the tiles that are left.
@@ -100,6 +107,7 @@ def carry_out(
         checkpoint: the networks; workers load them again from its URI.
         runner: who does the work.
         on_start: called with the progress log before the first tile.
+        estimate: hours expected (`spacex.mapping.estimate.estimate`), for the report to compare with.
         worker: further fields of `Job`: readers, time_limit, threads, device.
 
     Raises:
@@ -110,23 +118,39 @@ def carry_out(
     # the shipped weights lie elsewhere on every node; each finds its own
     weights = None if checkpoint.uri == str(SHIPPED) else checkpoint.uri
     job = Job(request=plan.request, output=output, scenes=f"{folder}/scenes.gz", checkpoint=weights, **worker)
-    ledger = Ledger.of(plan.todo)
+    ledger, notes = Ledger.of(plan.todo), Notes()
     log = ProgressLog(f"{folder}/progress.json", ledger, plan.counts)
     on_start(log)
+
+    def on_report(report: TileReport, finished: bool) -> None:
+        log.report(report, finished)
+        notes.add(report, finished)
 
     def on_quarantine(task: TileTask, reason: str) -> None:
         cube.finish(task, Status.FAILED, {"reason": reason, "tries": ledger.faults[task]})
 
     state = "failed"
     try:
-        runner(job, ledger, on_report=log.report, on_quarantine=on_quarantine, on_tick=log.tick)
+        runner(job, ledger, on_report=on_report, on_quarantine=on_quarantine, on_tick=log.tick)
         state = "incomplete" if ledger.quarantined else "complete"
     except KeyboardInterrupt:
         state = "interrupted"
         raise
     finally:
         log.close(state)
-    return Outcome(cube, ledger.quarantined, time.monotonic() - begun, log.state(state)["this_run"]["chips"])
+        _write_papers(folder, plan, cube, ledger, notes, state, estimate)
+    return Outcome(cube, ledger.quarantined, time.monotonic() - begun, notes.chips)
+
+
+def _write_papers(
+    folder: str, plan: Plan, cube: Cube, ledger: Ledger, notes: Notes, state: str, estimate: dict[str, Any] | None
+) -> None:
+    """`report.html` and `tiles.geojson`, at the end and on interruption; they must not hide how the run ended."""
+    try:
+        write_text(f"{folder}/report.html", render(plan, cube, ledger, notes, state, estimate))
+        write_text(f"{folder}/tiles.geojson", json.dumps(tiles_geojson(plan.request, cube.statuses())))
+    except Exception:
+        logger.exception("the run's report could not be written to %s", folder)
 
 
 def _create(plan: Plan, fingerprint: str, output: str, card: Card) -> Cube:

@@ -1,0 +1,88 @@
+"""The run's report: seams made by hand, and every number where it belongs."""
+
+from __future__ import annotations
+
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import zarr
+
+from spacex.mapping.cube import Cube, Status, TileTask
+from spacex.mapping.report import SLOWEST, Notes, seam
+from spacex.mapping.run import run_folder
+from spacex.mapping.tile import TileReport
+
+
+@pytest.fixture
+def made(make_request, map_offline, tmp_path):
+    """A small cube of real tiles, its region 2 tiles wide or more."""
+    outcome = map_offline(make_request(tile_size=512), tmp_path / "cube.zarr")
+    assert outcome.complete
+    return outcome.cube
+
+
+def ramp(cube, jump):
+    """Replace the attribution by a slope of 1 per column, with `jump` more at each tile's left edge."""
+    array = zarr.open_group(cube.uri, mode="r+")["attribution"]
+    columns = np.arange(array.shape[-1])
+    array[...] = np.broadcast_to(columns + jump * (columns // cube.spec.tile_size), array.shape).astype("f4")
+
+
+def test_a_smooth_slope_has_no_seam(made):
+    ramp(made, 0)
+    assert seam(made).score == pytest.approx(1.0)
+
+
+def test_a_jump_of_four_steps_scores_five(made):
+    ramp(made, 4)
+    found = seam(made)
+    assert found.score == pytest.approx(5.0)  # 1 + 4 across a border, 1 beside it; rows do not vary and do not count
+    statuses = made.statuses()[0]
+    assert found.borders == int(((statuses[:, 1:] == 1) & (statuses[:, :-1] == 1)).sum())
+
+
+def test_unfinished_tiles_have_no_seams(made):
+    made.mark(np.full_like(made.statuses(), Status.FAILED))
+    assert seam(made) is None
+
+
+def test_only_the_slowest_tiles_are_remembered():
+    notes = Notes()
+    for number in range(500):
+        notes.add(TileReport(TileTask(0, 0, number), Status.DONE, seconds={"reading": float(number % 100)}), True)
+    assert [report.seconds["reading"] for report in notes.slowest] == [99.0] * 5 + [98.0] * 5 + [97.0] * 5
+    assert len(notes.slowest) == SLOWEST
+
+
+def test_a_run_leaves_a_report_and_its_tiles(made):
+    folder = SimpleNamespace(path=run_folder(made.uri))
+    html = open(f"{folder.path}/report.html").read()
+    done = int((made.statuses() == Status.DONE).sum())
+    assert re.search(rf"done {done}\b", html)
+    assert made.fingerprint in html
+    assert "complete" in html
+    assert "<script" not in html
+    assert "http" not in html.replace("http-equiv", "")
+    features = json.load(open(f"{folder.path}/tiles.geojson"))["features"]
+    assert sum(feature["properties"]["state"] == "done" for feature in features) == done
+
+
+def test_an_interrupted_run_reports_what_there_is(make_request, map_offline, tmp_path):
+    def stops(job, ledger, **callbacks):
+        from spacex.runners.local import run_local
+
+        def on_report(report, finished):
+            callbacks["on_report"](report, finished)
+            raise KeyboardInterrupt
+
+        run_local(job, ledger, **{**callbacks, "on_report": on_report})
+
+    output = tmp_path / "cube.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        map_offline(make_request(tile_size=512), output, stops)
+    html = open(f"{run_folder(str(output))}/report.html").read()
+    assert "interrupted" in html
+    assert (Cube(str(output)).statuses() == Status.DONE).sum() >= 1
