@@ -18,8 +18,9 @@ from spacex.attribution.patterns import ChipMaps
 from spacex.errors import TileError
 from spacex.grid import Window
 from spacex.mapping.cube import Cube, Status, TileTask
+from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.request import MapRequest, core_window
-from spacex.mapping.tile import Pipeline, TileInput, TileReport
+from spacex.mapping.tile import TileInput, TileReport
 from spacex.mapping.worker import CubeSink, Job
 
 Array = NDArray[np.float32]

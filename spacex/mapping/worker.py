@@ -16,8 +16,9 @@ from spacex.attribution.patterns import Patterns
 from spacex.checkpoint import load_checkpoint
 from spacex.grid import Window
 from spacex.mapping.cube import Cube, Status, TileMaps, TileTask
+from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.request import MapRequest, core_window, display_bands
-from spacex.mapping.tile import Pipeline, TileInput
+from spacex.mapping.tile import TileInput
 from spacex.sentinel2.catalogue import get_catalogue
 from spacex.sentinel2.composite import read_composite
 from spacex.sentinel2.scenes import Scene, SceneIndex

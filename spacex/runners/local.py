@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from spacex.mapping.cube import TileTask
 from spacex.mapping.ledger import Ledger
-from spacex.mapping.tile import Pipeline, TileReport
+from spacex.mapping.pipeline import Pipeline
+from spacex.mapping.tile import TileReport
 from spacex.mapping.worker import Job, open_pipeline
 
 IN_HAND = 4

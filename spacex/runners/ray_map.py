@@ -24,7 +24,8 @@ from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError
 from spacex.errors import RequestError, SpacexError
 from spacex.mapping.cube import TileTask
 from spacex.mapping.ledger import Ledger
-from spacex.mapping.tile import Pipeline, TileReport
+from spacex.mapping.pipeline import Pipeline
+from spacex.mapping.tile import TileReport
 from spacex.mapping.worker import Job, open_pipeline
 
 log = logging.getLogger(__name__)

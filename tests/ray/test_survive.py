@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from spacex.mapping.cube import Cube, TileTask
+from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.rehearsal import FakeSource, Mishaps, fake_network
-from spacex.mapping.tile import Pipeline
 from spacex.mapping.worker import CubeSink
 
 pytestmark = pytest.mark.ray

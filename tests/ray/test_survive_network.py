@@ -14,8 +14,8 @@ from urllib3.util import Retry
 
 from spacex.errors import CatalogueError
 from spacex.mapping.cube import Cube, Status
+from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.rehearsal import Rehearsal, fake_network
-from spacex.mapping.tile import Pipeline
 from spacex.mapping.worker import CubeSink, SceneSource, load_scenes
 from spacex.sentinel2.catalogue import get_catalogue, search
 from spacex.sentinel2.styles import Catalogue
