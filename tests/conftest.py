@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,3 +141,23 @@ def stac_services() -> Iterator[Any]:
         pytest.skip("the real archive is absent (SPACEX_TEST_DATA, or ../shared/data)")
     with stack.Stack(archive) as services:
         yield services
+
+
+@pytest.fixture(scope="session")
+def load_job() -> Any:
+    """Imports a job by name as `python jobs/NAME.py` would, with jobs/ on the path; gives its module."""
+    jobs = Path(__file__).parents[1] / "jobs"
+
+    def load(name: str) -> Any:
+        sys.path.insert(0, str(jobs))
+        try:
+            spec = importlib.util.spec_from_file_location(f"job_{name}", jobs / f"{name}.py")
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.remove(str(jobs))
+        return module
+
+    return load

@@ -1,6 +1,5 @@
 """The mapping job from its command line to the file on disk, against a real STAC API on localhost."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -28,14 +27,9 @@ DAYS = "2020-07-01/2020-08-30"
 
 
 @pytest.fixture(scope="module")
-def job():
-    """The job's module, imported as `python jobs/map_region.py` would."""
-    sys.path.insert(0, str(JOB.parent))
-    spec = importlib.util.spec_from_file_location("map_region_job", JOB)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(JOB.parent))
+def job(load_job):
+    """The job's module."""
+    return load_job("map_region")
 
 
 def archive_folder(items, folder):

@@ -1,9 +1,5 @@
 """The main job on a real Sentinel-2 scene, through a real STAC API and a real file server."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -13,18 +9,13 @@ from spacex.mapping.cube import Cube, Status, TileTask
 
 pytestmark = [pytest.mark.services, pytest.mark.real]
 
-JOB = Path(__file__).parents[2] / "jobs" / "map_region.py"
 BOX = ("5.24", "51.23", "5.29", "51.29")
 
 
 @pytest.fixture(scope="module")
-def run_job():
-    sys.path.insert(0, str(JOB.parent))
-    spec = importlib.util.spec_from_file_location("map_region_real", JOB)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield lambda words: module.app(words, standalone_mode=False) or 0
-    sys.path.remove(str(JOB.parent))
+def run_job(load_job):
+    module = load_job("map_region")
+    return lambda words: module.app(words, standalone_mode=False) or 0
 
 
 def run(run_job, services, name, output, checkpoint, *more):
