@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,15 +58,15 @@ def test_only_the_slowest_tiles_are_remembered():
 
 
 def test_a_run_leaves_a_report_and_its_tiles(made):
-    folder = SimpleNamespace(path=run_folder(made.uri))
-    html = open(f"{folder.path}/report.html").read()
+    folder = Path(run_folder(made.uri))
+    html = (folder / "report.html").read_text()
     done = int((made.statuses() == Status.DONE).sum())
     assert re.search(rf"done {done}\b", html)
     assert made.fingerprint in html
     assert "complete" in html
     assert "<script" not in html
     assert "http" not in html.replace("http-equiv", "")
-    features = json.load(open(f"{folder.path}/tiles.geojson"))["features"]
+    features = json.loads((folder / "tiles.geojson").read_text())["features"]
     assert sum(feature["properties"]["state"] == "done" for feature in features) == done
 
 
@@ -83,6 +83,6 @@ def test_an_interrupted_run_reports_what_there_is(make_request, map_offline, tmp
     output = tmp_path / "cube.zarr"
     with pytest.raises(KeyboardInterrupt):
         map_offline(make_request(tile_size=512), output, stops)
-    html = open(f"{run_folder(str(output))}/report.html").read()
+    html = (Path(run_folder(str(output))) / "report.html").read_text()
     assert "interrupted" in html
     assert (Cube(str(output)).statuses() == Status.DONE).sum() >= 1
