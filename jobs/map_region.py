@@ -37,6 +37,7 @@ from spacex.errors import RequestError
 from spacex.mapping.areas import box_area, load_area
 from spacex.mapping.estimate import calibrate as calibrated
 from spacex.mapping.estimate import estimate, operations_per_chip, tiles_geojson
+from spacex.mapping.logs import json_logs as show_json_logs
 from spacex.mapping.progress import write_text
 from spacex.mapping.request import chip_settings, parse_interval, parse_request
 from spacex.mapping.run import Outcome, carry_out, prepare, run_folder
@@ -68,6 +69,7 @@ def map_region(  # noqa: D103 - the module says it
     stride: Annotated[int | None, typer.Option(help="Pixels between chips, a multiple of 4. Default: from the checkpoint (192 without, 128 with instance norm). Smaller is smoother and slower.")] = None,
     max_cloud_cover: Annotated[float, typer.Option(help="Percent; cloudier scenes are not used. In the others clouds are masked by pixel.")] = 60.0,
     min_observations: Annotated[int, typer.Option(help="Pixels seen clear less often have no data.")] = 1,
+    clear_classes: Annotated[str, typer.Option(help="Scene classification (SCL) values that count as clear, comma separated: 2 dark area, 4 vegetation, 5 bare, 6 water, 7 unclassified.")] = "2,4,5,6,7",
     snow: Annotated[bool, typer.Option(help="Whether snow counts as a clear observation.")] = False,
     min_sun: Annotated[float, typer.Option(help="Degrees; scenes with a lower sun are not used.")] = 20.0,
     local: Annotated[bool, typer.Option("--local", help="Work in this process, without Ray.")] = False,
@@ -78,8 +80,11 @@ def map_region(  # noqa: D103 - the module says it
     calibrate: Annotated[int, typer.Option(metavar="N", min=0, help="Map N tiles of the region into a temporary cube first, here, and say from their times how many hours --workers will need.")] = 0,
     tiles_file: Annotated[str | None, typer.Option("--tiles", metavar="FILE.geojson", help="Also write the tiles and their states there.")] = None,
     quicklook: Annotated[str | None, typer.Option(metavar="FILE.png", help="Draw composite, attribution and naturalness side by side.")] = None,
+    json_logs: Annotated[bool, typer.Option("--json-logs", help="Also log one line of JSON per tile and try: tile, item, attempt, seconds, worker.")] = False,
     time_limit: Annotated[float, typer.Option(help="Seconds the reading of one tile may take before it counts as failed.")] = 900.0,
 ) -> None:  # fmt: skip
+    if json_logs:
+        show_json_logs()
     with ExitStack() as stack:
         if catalogue == "demo" and stac_url is None:
             stac_url, datetime = _serve_demo(stack, datetime)
@@ -97,6 +102,7 @@ def map_region(  # noqa: D103 - the module says it
             max_cloud_cover=max_cloud_cover,
             composite=partial(
                 CompositeSettings,
+                clear_classes=clear_classes.split(","),
                 min_observations=min_observations,
                 snow_is_clear=snow,
                 min_sun_elevation=min_sun,

@@ -170,6 +170,7 @@ WRONG = {
     "degrees": (dict(crs="EPSG:4326"), "metres"),
     "resolution": (dict(resolution=7.3), "kilometres"),
     "cloud": (dict(max_cloud_cover=140), "max cloud cover"),
+    "no such class": (dict(clear_classes="4,cloudy"), "clear classes"),
     "not a zarr": (dict(output_name="map.tif"), ".zarr"),
 }
 
