@@ -13,7 +13,7 @@ from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.errors import RequestError
 from spacex.training.batches import EpochOrder, Feed, portions
 from spacex.training.classifier_run import SYNTHETIC, described, told
-from spacex.training.data import SPLITS, Split, SplitName, band_statistics, first_chips, open_split, typical_logit
+from spacex.training.data import SPLITS, Split, SplitName, band_statistics, first_chips, open_split, spaced, typical_logit
 from spacex.training.gan import SIDES, PatternLearner, Task
 from spacex.training.logbook import Logbook
 from spacex.training.metrics import collapse, measure_generators
@@ -98,7 +98,9 @@ class _Measures:
         return collapse({n.removeprefix("val/"): v for n, v in metrics.items() if n.startswith("val/")})
 
     def all(self) -> dict[str, dict[str, float]]:
-        return {name: self._of(split) for name, split in self.splits.items()}
+        # of the training chips a sample as large as the test split: it is for comparison only
+        few = len(self.splits["test"].natural)
+        return {name: self._of(split, few if name == "train" else None) for name, split in self.splits.items()}
 
     @torch.no_grad()
     def look(self, book: Logbook, step: int) -> None:
@@ -106,9 +108,10 @@ class _Measures:
         plus, minus = (self.learner.task.scaling.restore(self.learner.result(side)(u)) for side, _ in SIDES)
         book.picture(step, sheet(self.shown, plus, minus, self.run.source.bands))
 
-    def _of(self, split: Split) -> dict[str, float]:
+    def _of(self, split: Split, few: int | None = None) -> dict[str, float]:
         learner, task = self.learner, self.learner.task
-        read = portions(split.dataset, split.natural, self.run.preset.batch, learner.team)
+        chosen = spaced(split.natural, few or len(split.natural))
+        read = portions(split.dataset, chosen, self.run.preset.batch, learner.team)
         plus, minus = (learner.result(side) for side, _ in SIDES)
         spread, judge = torch.tensor(task.spread), learner.classifiers[0]
         return measure_generators(judge, plus, minus, task.scaling, spread, read, learner.team)

@@ -1,0 +1,71 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spacex.training.augment import (
+    EDGES,
+    draw_strips,
+    edge_strip,
+    jitter,
+    other_label,
+    quarter_turns,
+)
+from spacex.training.batches import seeded
+
+
+@given(st.sampled_from(EDGES), st.floats(0, 0.5))
+def test_a_strip_covers_exactly_the_area_its_label_says(edge, share):
+    mixed, area = edge_strip(torch.zeros(2, 16, 16), torch.ones(2, 16, 16), edge, share)
+    assert mixed.mean().item() == pytest.approx(area)
+    assert abs(area - share) <= 0.5 / 16 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("edge", "where"),
+    [("top", (0, 5)), ("bottom", (15, 5)), ("left", (5, 0)), ("right", (5, 15))],
+)
+def test_a_strip_lies_along_its_edge_and_keeps_its_place(edge, where):
+    other = torch.arange(256.0).view(1, 16, 16)
+    mixed, _ = edge_strip(torch.full((1, 16, 16), -1.0), other, edge, 0.25)
+    assert mixed[(0, *where)] == other[(0, *where)]
+    assert (mixed == -1).sum() == 16 * 12
+
+
+def test_strips_are_drawn_as_often_and_as_wide_as_asked():
+    edges, shares = draw_strips(4000, 0.8, 0.5, seeded("strips"))
+    assert (shares > 0).float().mean().item() == pytest.approx(0.8, abs=0.03)
+    assert shares.max() <= 0.5
+    assert shares[shares > 0].mean().item() == pytest.approx(0.25, abs=0.02)
+    assert set(edges.tolist()) == {0, 1, 2, 3}
+
+
+def test_partners_have_the_other_label():
+    label = torch.tensor([0.0, 1, 1, 0, 1])
+    assert (label[other_label(label, seeded(1))] == 1 - label).all()
+
+
+def test_a_batch_of_one_label_keeps_its_own_chips():
+    assert other_label(torch.ones(3), seeded(1)).tolist() == [0, 1, 2]
+
+
+def test_four_quarter_turns_are_none():
+    x = torch.rand(2, 3, 8, 8)
+    once = quarter_turns(x, torch.tensor([1, 3]), torch.tensor([False, False]))
+    assert torch.equal(quarter_turns(once, torch.tensor([3, 1]), torch.tensor([False, False])), x)
+    assert not torch.equal(once, x)
+
+
+@given(st.integers(0, 6), st.integers(0, 1000))
+def test_jitter_moves_pixels_without_inventing_any(reach, seed):
+    x = torch.arange(256.0).view(1, 1, 16, 16)
+    moved = jitter(x, reach, seeded(seed))
+    assert moved.shape == x.shape
+    assert set(moved.flatten().tolist()) <= set(x.flatten().tolist())
+    assert len(set(moved.flatten().tolist())) >= (16 - reach) ** 2
+
+
+def test_jitter_lets_gradients_through():
+    x = torch.rand(1, 1, 16, 16, requires_grad=True)
+    jitter(x, 3, seeded(0)).sum().backward()
+    assert x.grad.sum().item() == pytest.approx(256)

@@ -1,0 +1,73 @@
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from spacex import load_checkpoint
+
+JOBS = Path(__file__).parents[2] / "jobs"
+
+
+@pytest.fixture
+def job(monkeypatch, capsys):
+    """Runs a job as the shell would: exit code, stdout and stderr."""
+
+    def run(name, *arguments):
+        monkeypatch.syspath_prepend(str(JOBS))
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        module, cli = importlib.import_module(name), importlib.import_module("_cli")
+        code = 0
+        try:
+            cli.run(module.app)
+        except SystemExit as ended:
+            code = ended.code or 0
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+def test_both_jobs_end_to_end(job, tiny_data, tmp_path):
+    first = ("--data", tiny_data, "--output", tmp_path / "classifier", "--base", 2, "--epochs", 1)
+    code, out, err = job("train_classifier", *first, "--set", "recipe.batch=4", "--set", "network.levels=2")
+    assert (code, out) == (0, f"checkpoint: {tmp_path / 'classifier'}\n")
+    assert "epoch 1/1" in err
+    assert "accuracy" in err
+    small = [f"--set=generator.{name}" for name in ("base=4", "blocks=1", "downs=1", "stem=3")]
+    second = ("--data", tiny_data, "--classifier", tmp_path / "classifier", "--output", tmp_path / "gan")
+    code, out, err = job("train_gan", *second, "--epochs", 1, "--limit", 4, "--set", "batch=2", *small)
+    assert (code, out) == (0, f"checkpoint: {tmp_path / 'gan'}\n")
+    card = load_checkpoint(tmp_path / "gan").card
+    assert card.preset == "delta"
+    assert card.generator.base == 4
+    assert str(tmp_path) not in card.model_dump_json()  # no machine's folders in what is passed on
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("train_classifier", ["--data", "/nowhere"], "no folder /nowhere"),
+        ("train_classifier", ["--data", ".", "--bands", "B99"], "unknown bands"),
+        ("train_classifier", ["--data", ".", "--limit", "1"], "--limit leaves too little"),
+        ("train_classifier", ["--data", ".", "--set", "recipe.bogus=1"], "no setting 'recipe.bogus'"),
+        ("train_classifier", ["--data", ".", "--workers", "-1"], "--workers counts processes"),
+        ("train_gan", ["--data", ".", "--classifier", "/nowhere"], "no checkpoint at /nowhere"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_exit_code_2(job, name, arguments, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = job(name, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert says in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["train_classifier", "train_gan"])
+def test_help_explains_presets_resuming_and_exit_codes(job, name):
+    code, out, _ = job(name, "--help")
+    assert code == 0
+    for word in ("--epochs", "--limit", "--seed", "--workers", "--gpu", "Exit code 2", "goes on"):
+        assert word in out
