@@ -18,6 +18,7 @@ from spacex.errors import RequestError
 from spacex.mapping.cube import Cube, Status, TileTask, create_cube
 from spacex.mapping.estimate import tiles_geojson
 from spacex.mapping.ledger import Ledger
+from spacex.mapping.logs import log_tile
 from spacex.mapping.plan import Plan, make_plan
 from spacex.mapping.progress import ProgressLog, write_text
 from spacex.mapping.report import Notes, render
@@ -125,6 +126,7 @@ def carry_out(
     def on_report(report: TileReport, finished: bool) -> None:
         log.report(report, finished)
         notes.add(report, finished)
+        log_tile(report, ledger.faults[report.task] + (report.status is not Status.FAILED), finished)
 
     def on_quarantine(task: TileTask, reason: str) -> None:
         cube.finish(task, Status.FAILED, {"reason": reason, "tries": ledger.faults[task]})

@@ -27,6 +27,7 @@ from spacex.mapping.ledger import Ledger
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.tile import TileReport
 from spacex.mapping.worker import Job, open_pipeline
+from spacex.runners.ray_metrics import RunMetrics, WorkerMetrics
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Worker:
         # opened by the first ping: Ray never restarts an actor whose constructor raised
         self._job, self._make = job, make
         self._pipeline: Pipeline | None = None
+        self._metrics = WorkerMetrics()
 
     def ping(self) -> str:
         """The node this actor lives on; answers once the networks are loaded."""
@@ -62,7 +64,9 @@ class Worker:
         pipeline = self._opened()
         for task in tasks:
             pipeline.add(task)
-        return pipeline.advance(PATIENCE)
+        reports = pipeline.advance(PATIENCE)
+        self._metrics.update()
+        return reports
 
     def _opened(self) -> Pipeline:
         if self._pipeline is None:
@@ -148,6 +152,7 @@ class _Crew:
         self._ledger, self._make, self._time_limit = ledger, make, time_limit
         self._on_report, self._on_quarantine = on_report, on_quarantine
         self._hands: list[_Hand] = []
+        self._metrics = RunMetrics()
         self._breaks = 0
         self._alive_at = time.monotonic()
 
@@ -174,6 +179,7 @@ class _Crew:
         for hand in [hand for hand in self._hands if hand.ready in ready]:
             self._collect(hand)
         self._check()
+        self._metrics.tick(self.alive)
 
     def dismiss(self) -> None:
         """End all actors."""
@@ -217,12 +223,16 @@ class _Crew:
         settled = self._ledger.settle(report)
         if report.task in self._ledger.quarantined:
             self._on_quarantine(report.task, self._ledger.quarantined[report.task])
+        self._metrics.report(report, settled)
         self._on_report(report, settled)
 
     def _lose(self, hand: _Hand, error: Exception) -> None:
-        if not hand.parked:  # while it restarts, every ping fails; once is enough to know
+        if not hand.parked:
+            self._metrics.lose()
+            # while it restarts, every ping fails; once is enough to know
             log.warning("a worker was lost with %d tiles in hand: %s", len(hand.tasks), str(error).split("\n", 1)[0])
         for task in self._ledger.lose(sorted(hand.tasks)):
+            self._metrics.give_up()
             self._on_quarantine(task, self._ledger.quarantined[task])
         hand.tasks.clear()
         hand.call(hand.actor.ping.remote(), parked=True)

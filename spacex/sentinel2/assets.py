@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,23 @@ FAULTS = (RasterioError, CPLE_BaseError, OSError)
 """What reading a file can raise; network errors of signing are OSErrors too."""
 
 
+class Meter:
+    """Counts bytes, from several threads."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._lock = Lock()
+
+    def add(self, count: int) -> None:
+        """Add to `total`."""
+        with self._lock:
+            self.total += count
+
+
+METER = Meter()
+"""Bytes of pixels this process has read, decoded; GDAL does not tell what it fetched for them."""
+
+
 @dataclass(frozen=True)
 class Raster:
     """An open file on a lattice."""
@@ -66,6 +84,7 @@ class Raster:
             rows, cols = inside.slices(self.extent)
             part = RioWindow.from_slices(rows, cols)
             out[inside.slices(window)] = self.source.read(1, window=part)
+            METER.add(inside.height * inside.width * out.itemsize)
         return out
 
 
