@@ -1,0 +1,95 @@
+"""What a tile costs the driver, whatever their number: workers that do nothing, a driver that does everything.
+
+    python tests/benchmarks/driver.py [--tiles 100 1000 10000]
+
+Ray, the ledger, progress.json, the report's notes and the log are real; the workers report every tile as done at once.
+Prints one line of JSON per size: tiles/s, the driver's CPU time per tile, its memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import tempfile
+import time
+
+# read by Ray when it is imported
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
+
+from spacex import load_checkpoint
+from spacex.mapping.cube import TileTask
+from spacex.mapping.ledger import Ledger
+from spacex.mapping.logs import log_tile
+from spacex.mapping.progress import ProgressLog
+from spacex.mapping.rehearsal import IdlePipeline
+from spacex.mapping.report import Notes
+from spacex.mapping.request import MapRequest, chip_settings
+from spacex.mapping.worker import Job
+
+
+def job_of(card) -> Job:
+    """A job that nobody carries out."""
+    square = [[24, 67], [25, 67], [25, 68], [24, 68], [24, 67]]
+    request = MapRequest(
+        area={"type": "Polygon", "coordinates": [square]},
+        intervals=(("2020-07-01", "2020-08-30"),),
+        catalogue="demo",
+        chips=chip_settings(card, ("attribution",)),
+    )
+    return Job(request=request, output="nowhere.zarr", scenes="nowhere.gz")
+
+
+def drive(tiles: int, card, folder: str, workers: int = 2) -> dict:
+    """Drive this many idle tiles through Ray; gives speed, CPU time per tile and memory."""
+    from spacex.runners.ray_map import run_ray
+
+    ledger, notes = Ledger.of(TileTask(0, n // 100, n % 100) for n in range(tiles)), Notes()
+    progress = ProgressLog(f"{folder}/progress.json", ledger)
+    first: list[float] = []
+
+    def on_report(report, finished):
+        first or first.append(time.perf_counter())  # the actors' start is not the driver's doing
+        progress.report(report, finished)
+        notes.add(report, finished)
+        log_tile(report, 1, finished)
+
+    cpu = time.process_time()
+    run_ray(
+        job_of(card), ledger, on_report=on_report, on_quarantine=print, on_tick=progress.tick, workers=workers,
+        open_pipeline=IdlePipeline,
+    )  # fmt: skip
+    seconds, cpu = time.perf_counter() - first[0], time.process_time() - cpu
+    assert ledger.settled.total() == tiles
+    return {
+        "tiles": tiles,
+        "tiles_per_s": round(tiles / seconds),
+        "driver_ms_per_tile": round(1000 * cpu / tiles, 3),
+        "driver_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiles", type=int, nargs="+", default=[100, 1000, 10_000])
+    asked = parser.parse_args()
+    folder = tempfile.mkdtemp(prefix="drive", dir="/tmp")
+    os.environ["RAY_TMPDIR"] = folder
+    from spacex.runners.ray_map import connect
+
+    connect(2)
+    card = load_checkpoint().card
+    drive(50, card, folder)  # Ray's own first time is nobody's cost per tile
+    for tiles in asked.tiles:
+        print(json.dumps(drive(tiles, card, folder)), flush=True)
+    import ray
+
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

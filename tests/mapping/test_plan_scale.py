@@ -1,0 +1,26 @@
+"""All of Fennoscandia, 15,000 items: planned within a minute of CPU and a gigabyte."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "plan.py"
+
+
+@pytest.mark.slow
+def test_fennoscandia_is_planned_in_a_minute_and_a_gigabyte():
+    done = subprocess.run([sys.executable, BENCHMARK], capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    # CPU time, not the clock: the machine may be busy with other things
+    assert found["cpu_s"] < 60
+    assert found["driver_mb"] < 1000
+    assert found["scenes"] > 14_000  # all but those that lie beyond the borders
+    assert 11_000 < found["tiles"] < 12_500  # 1.1 million km² in squares of 10.24 km, those of the edges included
+    assert found["chips"] > 330_000
+    assert found["plan"]["bytes_to_read"] > 1e12

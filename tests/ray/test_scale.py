@@ -1,0 +1,50 @@
+"""Large runs in small: a short soak, the driver's cost per tile, and what Prometheus is told."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.ray
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def test_a_short_soak_loses_nothing(lab, cluster, tiny_checkpoint, tmp_path):
+    soak = lab.load("soak", BENCHMARKS / "soak.py")
+    found = soak.soak(100, 3.0, 2, tiny_checkpoint, str(tmp_path))
+    assert found["tiles"] >= 90
+    assert found["killed"] >= 1
+    assert found["lost"] == 0
+    assert found["quarantined"] == 0
+    assert found["part_equal"] is True
+
+
+def test_the_drivers_cost_per_tile_does_not_grow(lab, cluster, tiny_checkpoint, tmp_path):
+    driver = lab.load("driver", BENCHMARKS / "driver.py")
+    driver.drive(50, tiny_checkpoint.card, str(tmp_path))
+    few = driver.drive(250, tiny_checkpoint.card, str(tmp_path))
+    many = driver.drive(4000, tiny_checkpoint.card, str(tmp_path))
+    assert many["driver_ms_per_tile"] < 2 * few["driver_ms_per_tile"]
+    assert many["driver_mb"] - few["driver_mb"] < 50
+
+
+def test_prometheus_is_told(cluster):
+    """After the runs above, the node's agent exports what they counted."""
+    import ray
+
+    ports = [node["MetricsExportPort"] for node in ray.nodes() if node["Alive"]]
+    wanted = {"spacex_tiles_total", "spacex_worker_seconds_total", "spacex_workers_alive", "spacex_compute_share"}
+    told, until = "", time.monotonic() + 45
+    while time.monotonic() < until and not all(name in told for name in wanted):
+        time.sleep(1)
+        told = "".join(urllib.request.urlopen(f"http://127.0.0.1:{p}/metrics").read().decode() for p in ports)
+    assert all(f"ray_{name}" in told for name in wanted)
+    done = re.findall(r'^ray_spacex_tiles_total\{[^}]*status="done"[^}]*\} ([\d.e+]+)', told, re.M)
+    assert sum(map(float, done)) >= 4000
+    assert "RAY_AUTH_TOKEN" not in told
+    assert os.environ["RAY_AUTH_TOKEN"] not in told
