@@ -16,7 +16,7 @@ from spacex.mapping.tile import TileReport
 
 log = logging.getLogger("spacex.tiles")
 _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-_ITEM = re.compile(r"\basset \S+ of (\S+)")
+_ITEM = re.compile(r"\basset \S+ of ([\w-]+(?:\.[\w-]+)*)")
 
 
 class JsonLines(logging.Formatter):
