@@ -13,7 +13,16 @@ from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.errors import RequestError
 from spacex.training.batches import EpochOrder, Feed, portions
 from spacex.training.classifier_run import SYNTHETIC, described, told
-from spacex.training.data import SPLITS, Split, SplitName, band_statistics, first_chips, open_split, spaced, typical_logit
+from spacex.training.data import (
+    SPLITS,
+    Split,
+    SplitName,
+    band_statistics,
+    first_chips,
+    open_split,
+    spaced,
+    typical_logit,
+)
 from spacex.training.gan import SIDES, PatternLearner, Task
 from spacex.training.logbook import Logbook
 from spacex.training.metrics import collapse, measure_generators
