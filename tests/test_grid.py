@@ -6,9 +6,7 @@ from hypothesis import strategies as st
 from spacex.errors import RequestError
 from spacex.grid import Grid, Tiling, Window, chip_windows
 
-windows = st.builds(
-    Window, st.integers(-600, 600), st.integers(-600, 600), st.integers(1, 300), st.integers(1, 300)
-)
+windows = st.builds(Window, st.integers(-600, 600), st.integers(-600, 600), st.integers(1, 300), st.integers(1, 300))
 
 
 def test_one_degree_of_lapland_by_hand():
