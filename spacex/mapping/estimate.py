@@ -31,12 +31,12 @@ def operations_per_chip(checkpoint: Checkpoint, request: MapRequest) -> int:
     card = checkpoint.card
     network = Patterns(checkpoint, request.chips.maps, request.path_steps)  # type: ignore[arg-type]
     chip = np.full((1, len(card.bands), card.chip_size, card.chip_size), 0.1, np.float32)
-    with _OperationCounter() as counter:
+    with _OperationCounter() as counter:  # type: ignore[no-untyped-call]
         network(chip)
-    return counter.total
+    return int(counter.total)
 
 
-class _OperationCounter(TorchDispatchMode):
+class _OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sums torch's own formulas over all calls.
 
     Its `FlopCounterMode` also follows modules, and that fails when a gradient is taken for the input.

@@ -99,4 +99,4 @@ class WorkerMetrics:
 
 def _add(counter: Counter, amount: float, tags: dict[str, str] | None) -> None:
     if amount > 0:  # Ray refuses to count nothing
-        counter.inc(amount, tags=tags)
+        counter.inc(amount, tags=tags or {})
