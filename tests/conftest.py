@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Ray runs its workers at niceness 15: beside other tests on two cores they would hardly ever start
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 pytest_plugins = ["small_archive"]
 

@@ -19,6 +19,7 @@ import time
 # read by Ray when it is imported
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 from spacex import load_checkpoint
 from spacex.mapping.cube import TileTask

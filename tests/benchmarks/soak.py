@@ -25,6 +25,7 @@ from pathlib import Path
 # read by Ray when it is imported
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import numpy as np
 import zarr
@@ -67,10 +68,14 @@ def run(request: MapRequest, output: str, checkpoint, runner):
 
 
 class Killer(threading.Thread):
-    """Ends a random worker now and then, and keeps an eye on everybody's memory."""
+    """Ends a random worker now and then, and keeps an eye on everybody's memory.
 
-    def __init__(self, folder: str, every: float, seed: int = 0) -> None:
+    It waits for a tile to be finished in between: where workers die faster than they can start, nobody gets on.
+    """
+
+    def __init__(self, folder: str, every: float, progress: Path, seed: int = 0) -> None:
         super().__init__(daemon=True)
+        self.progress, self._finished = progress, 0
         self.folder, self.every, self.killed = folder, every, 0
         self.driver: list[float] = []
         self.workers: dict[int, list[float]] = {}
@@ -83,9 +88,16 @@ class Killer(threading.Thread):
             self.driver.append(megabytes(os.getpid()))
             for pid in pids:
                 self.workers.setdefault(pid, []).append(megabytes(pid))
-            if pids and time.monotonic() - struck > self.every:
+            if pids and time.monotonic() - struck > self.every and self._got_on():
                 os.kill(self._random.choice(pids), signal.SIGKILL)
                 self.killed, struck = self.killed + 1, time.monotonic()
+
+    def _got_on(self) -> bool:
+        if not self.progress.exists():
+            return False
+        finished = json.loads(self.progress.read_text())["this_run"]["finished"]
+        got_on, self._finished = finished > self._finished, finished
+        return got_on
 
     def stop(self) -> None:
         self._done.set()
@@ -139,7 +151,7 @@ def soak(tiles: int, every: float, workers: int, checkpoint, folder: str) -> dic
     """The soak itself, on the Ray that is connected, whose RAY_TMPDIR this process has."""
     from spacex.runners.ray_map import run_ray
 
-    killer = Killer(os.environ["RAY_TMPDIR"], every)
+    killer = Killer(os.environ["RAY_TMPDIR"], every, Path(folder) / "soak.run" / "progress.json")
     killer.start()
     begun = time.monotonic()
     outcome, count = run(
