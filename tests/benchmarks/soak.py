@@ -45,9 +45,10 @@ TILE_DEGREES = (5.12 / 43.4, 5.12 / 111.3)
 
 
 def request_of(card, tiles: int, part: float = 1.0) -> MapRequest:
-    """A square of about this many tiles, or its lower left part."""
-    side = tiles**0.5 * part
-    bounds = WEST, SOUTH, WEST + side * TILE_DEGREES[0], SOUTH + side * TILE_DEGREES[1]
+    """A square of about this many tiles, or a part of it that touches none of its edges."""
+    side, inset = tiles**0.5 * part, 1.0 if part < 1 else 0.0
+    west, south = WEST + inset * TILE_DEGREES[0], SOUTH + inset * TILE_DEGREES[1]
+    bounds = west, south, west + side * TILE_DEGREES[0], south + side * TILE_DEGREES[1]
     return MapRequest(
         area=mapping(box(*bounds)),
         intervals=(("2020-07-01", "2020-08-30"),),
