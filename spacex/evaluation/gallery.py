@@ -66,6 +66,10 @@ class Gallery:
         for index, picture in self._open:
             picture.maps[method.name] = maps[index].cpu().numpy()
 
+    def drop_unfinished(self) -> None:
+        """Forget chips that not every method has drawn, after a run was stopped."""
+        self.pictures = [picture for picture in self.pictures if set(picture.maps) == self.names]
+
     def _picture(self, chips: Chips, samples: Samples, area: Region, index: int, file: str, hard: bool) -> Picture:
         shape = samples.seen.shape[1:]
         score = torch.sigmoid(chips.logit)

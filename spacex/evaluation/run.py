@@ -150,11 +150,17 @@ class Evaluation:
         done = 0
         try:
             for samples, areas, seen in self._eligible():
-                done += seen
                 # a row group per batch: what is on disk needs no memory any more
-                table = pa.concat_tables(self._batch(samples, areas, partial(report, done, total)))
+                table = pa.concat_tables(self._batch(samples, areas, partial(report, done + seen, total)))
                 writer = writer or pq.ParquetWriter(file, table.schema)
                 writer.write_table(table)
+                done += seen
+        except KeyboardInterrupt:
+            if writer is None:
+                raise
+            # chips come in a random order, so what is there is a fair sample and worth a report
+            self.outcome.left_out["the run was stopped before it came to them"] = total - done
+            self.gallery.drop_unfinished()
         finally:
             if writer is not None:
                 writer.close()
@@ -178,7 +184,6 @@ class Evaluation:
         chips = self._chips(samples)
         facts = self._facts(chips, samples, areas)
         first = self.outcome.chips
-        self.outcome.chips += len(samples)
         self._side_questions(chips, samples, first)
         self.gallery.open(chips, samples, areas[0], facts["hard"])
         for method in self.methods:
@@ -189,6 +194,7 @@ class Evaluation:
             numbers = rows.measure(maps.cpu().numpy(), areas) | self._perturb(chips, maps, first)
             head = {"method": [method.name] * len(samples), "family": [method.family] * len(samples)}
             yield pa.Table.from_pandas(pd.DataFrame({**head, **facts, **numbers}), preserve_index=False)
+        self.outcome.chips += len(samples)
 
     def _facts(self, chips: Chips, samples: Samples, areas: list[rows.Region]) -> dict[str, Sequence[object]]:
         hard, auroc = rows.is_hard(brightness(chips).cpu().numpy(), areas[0])
