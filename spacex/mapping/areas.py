@@ -2,7 +2,7 @@
 
 `areas.geojson` beside this file holds the outlines of Norway (without Svalbard and Jan Mayen), Sweden and
 Finland, lakes included: Natural Earth 1:10m, in the public domain, simplified to about a kilometre by
-`tools/make_areas.py`, which can rebuild it.
+`make_areas.py` beside it, which can rebuild it.
 """
 
 from __future__ import annotations

