@@ -10,6 +10,7 @@ Both maps are taken in the classifier's own units and given back in plain ones:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
@@ -117,7 +118,8 @@ class Patterns:
         self.minimiser = self._placed(checkpoint.minimiser)
 
     def _placed(self, network: torch.nn.Module) -> torch.nn.Module:
-        placed: torch.nn.Module = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # a copy: the checkpoint's own networks stay where and as they are
+        placed: torch.nn.Module = copy.deepcopy(network).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return placed
 
     def __call__(self, x: Array) -> ChipMaps:

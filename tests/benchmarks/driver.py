@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import tempfile
 import time
+from pathlib import Path
 
 # read by Ray when it is imported
 os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -30,6 +30,12 @@ from spacex.mapping.rehearsal import IdlePipeline
 from spacex.mapping.report import Notes
 from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.worker import Job
+
+
+def peak_mb() -> int:
+    """Peak resident memory of this program; `ru_maxrss` would count what the parent had before the exec."""
+    status = Path("/proc/self/status").read_text()
+    return round(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 
 def job_of(card) -> Job:
@@ -69,7 +75,7 @@ def drive(tiles: int, card, folder: str, workers: int = 2) -> dict:
         "tiles": tiles,
         "tiles_per_s": round(tiles / seconds),
         "driver_ms_per_tile": round(1000 * cpu / tiles, 3),
-        "driver_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "driver_mb": peak_mb(),
     }
 
 

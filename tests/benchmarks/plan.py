@@ -12,7 +12,6 @@ import argparse
 import importlib.util
 import json
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -23,6 +22,12 @@ from shapely.geometry import box, mapping
 HERE = Path(__file__).parent
 DAYS = 92
 BANDS = ("blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "swir16", "swir22", "scl")
+
+
+def peak_mb() -> int:
+    """Peak resident memory of this program; `ru_maxrss` would count what the parent had before the exec."""
+    status = Path("/proc/self/status").read_text()
+    return round(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 
 def make_items(count: int) -> list[dict]:
@@ -104,7 +109,7 @@ def plan(url: str, area: str, folder: str) -> dict:
         "work_s": round(time.perf_counter() - searched, 1),
         "total_s": round(time.perf_counter() - begun, 1),
         "cpu_s": round(time.process_time() - cpu, 1),
-        "driver_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "driver_mb": peak_mb(),
         "scenes": sum(described["scenes"]),
         "tiles": described["tiles"]["new"],
         "chips": described["chips"],

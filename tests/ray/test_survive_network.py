@@ -47,12 +47,15 @@ class OverHttp:
         )
 
 
-@pytest.fixture(autouse=True)
-def restored(monkeypatch):
-    for name in ("GDAL_HTTP_TIMEOUT", "GDAL_HTTP_RETRY_DELAY", "GDAL_HTTP_MAX_RETRY"):
-        monkeypatch.setenv(name, os.environ.get(name, "1"))
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(Catalogue, "sign", Catalogue.sign)
+@pytest.fixture(autouse=True, scope="module")
+def restored():
+    """What `OverHttp` changes in this process is put back; before the module's other fixtures use it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("GDAL_HTTP_TIMEOUT", "GDAL_HTTP_RETRY_DELAY", "GDAL_HTTP_MAX_RETRY"):
+            patch.setenv(name, "1")
+            patch.delenv(name)
+        patch.setattr(Catalogue, "sign", Catalogue.sign)
+        yield
 
 
 @pytest.fixture(scope="module")
