@@ -161,7 +161,18 @@ def _head(settings: ClassifierSettings) -> nn.Sequential:
         layers += [nn.Conv2d(a, b, 5, stride=3), nn.ReLU(), *_dropout(settings)]
         side = (side - 5) // 3 + 1
     layers += [nn.Flatten(), nn.Linear(widths[-1] * side * side, 128), nn.ReLU(), *_dropout(settings)]
-    return nn.Sequential(*layers, nn.Linear(128, 1))
+    head = nn.Sequential(*layers, nn.Linear(128, 1))
+    _initialise(head)
+    return head
+
+
+def _initialise(head: nn.Sequential) -> None:
+    """He's initialisation (He et al. 2015): with PyTorch's own the head's few ReLUs die in every other run."""
+    for layer in head:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def _dropout(settings: ClassifierSettings) -> list[nn.Module]:

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from spacex.card import Scaling
 from spacex.training.augment import EDGES, draw_strips, draw_turns, edge_strip, other_label, quarter_turns
 from spacex.training.batches import seeded
-from spacex.training.gauges import parameter_norm
+from spacex.training.gauges import clipped
 from spacex.training.presets import ClassifierRecipe
 from spacex.training.team import ALONE, Team, bare
 
@@ -65,7 +65,7 @@ class ClassifierLearner:
         loss = self._loss(logit.float(), target)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = parameter_norm(self.network)
+        norm = clipped(self.network, self.recipe.clip)
         rate = torch.tensor(self.schedule.get_last_lr()[0])
         self.optimiser.step()
         self.schedule.step()

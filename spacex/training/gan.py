@@ -23,7 +23,7 @@ from spacex.models.generator import Generator
 from spacex.training import losses
 from spacex.training.augment import jitter
 from spacex.training.batches import seeded
-from spacex.training.gauges import Gauges, parameter_norm
+from spacex.training.gauges import Gauges, clipped
 from spacex.training.losses import Direction
 from spacex.training.pool import Pool
 from spacex.training.presets import Preset
@@ -145,7 +145,7 @@ class PatternLearner:
         for side, _ in SIDES:
             self.optimisers[side].zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
-        norms = {f"grad/all/{side}": self._clipped(side) for side, _ in SIDES}
+        norms = {f"grad/all/{side}": clipped(self.networks[side], self.preset.clip) for side, _ in SIDES}
         for side, _ in SIDES:
             self.optimisers[side].step()
             if side in self.averages:
@@ -232,12 +232,6 @@ class PatternLearner:
         for name, picture in zip(("plus", "minus"), made.values(), strict=True):
             log[f"change/{name}"] = ((self.task.scaling.restore(picture) - x).abs() / self.spread).mean()
         return log
-
-    def _clipped(self, side: str) -> Tensor:
-        network = self.networks[side]
-        if self.preset.clip is None:
-            return parameter_norm(network)
-        return nn.utils.clip_grad_norm_(network.parameters(), self.preset.clip)
 
     def _standardised(self, x: Tensor) -> Tensor:
         return self.task.scaling.standardise(x).contiguous(memory_format=torch.channels_last)

@@ -46,3 +46,10 @@ def parameter_norm(module: torch.nn.Module) -> Tensor:
     """Euclidean norm of all gradients of a module's parameters."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
     return torch.nn.utils.get_total_norm(gradients)
+
+
+def clipped(module: torch.nn.Module, largest: float | None) -> Tensor:
+    """Scale all gradients of a module down to a norm of `largest`, if they exceed it; gives the norm before."""
+    if largest is None:
+        return parameter_norm(module)
+    return torch.nn.utils.clip_grad_norm_(module.parameters(), largest)

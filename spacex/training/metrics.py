@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchmetrics.functional import classification as tm
 
 from spacex.card import Scaling
+from spacex.models.generator import Generator
 from spacex.training.team import ALONE, Team
 
 BINS = 15
@@ -87,9 +88,9 @@ def measure_generators(
     rows = [torch.zeros(0, 5)]
     for x, _ in chips:
         u = scaling.standardise(x)
-        with team.autocast():
-            plus, minus = maximiser(u), minimiser(u)
-            z = classifier(torch.cat([u, plus, minus])).float().view(3, -1)
+        # float32 whatever the team trains in: x₊ may differ from x by less than bfloat16 resolves
+        plus, minus = maximiser(u), minimiser(u)
+        z = classifier(torch.cat([u, plus, minus])).view(3, -1)
         changes = [_spreads(scaling.restore(c) - x, spread) for c in (plus, minus)]
         rows.append(torch.stack([*z, *changes], dim=1).cpu())
     z, up, down, more, less = team.gather(torch.cat(rows)).unbind(1)
@@ -108,6 +109,42 @@ def measure_generators(
 
 def _spreads(change: Tensor, spread: Tensor) -> Tensor:
     return (change.abs() / spread.to(change.device).view(1, -1, 1, 1)).mean(dim=(1, 2, 3))
+
+
+@torch.no_grad()
+def frame_needed(generators: Iterable[Generator], u: Tensor, least: int = 32, tolerance: float = 0.01) -> int:
+    """Pixels to cut from a chip's edges so that overlapping chips agree, measured on trained generators.
+
+    A chip's middle is redrawn without its surroundings; ring by ring from the edge inwards, the two changes
+    may differ by `tolerance` of the larger mean |change|. `spacex.models.generator.context` is the bound that no
+    network needs; most of its weights reach nowhere near as far.
+
+    Args:
+        generators: the maximiser and the minimiser.
+        u: chips in the networks' units, (n, bands, size, size); size a multiple of 4 times their alignment.
+        least: smallest answer.
+        tolerance: share of the larger generator's mean |change|.
+
+    Returns:
+        A multiple of 4 up to size / 4. With instance norm chips never agree, and the answer is `least`.
+    """
+    quarter = u.shape[-1] // 4
+    middle = slice(quarter, -quarter)
+    side = torch.arange(2 * quarter)
+    depth = torch.minimum(side, side.flip(0))
+    ring = torch.minimum(depth[:, None], depth[None, :])
+    local = [generator for generator in generators if generator.settings.norm == "none"]
+    wholes = [generator.delta(u) for generator in local]
+    level = max((float(whole.abs().mean()) for whole in wholes), default=0.0)
+    frame = least
+    for generator, whole in zip(local, wholes, strict=True):
+        part = generator.delta(u[..., middle, middle].contiguous(memory_format=torch.channels_last))
+        error = (whole[..., middle, middle] - part).abs().mean((0, 1)).cpu()
+        rings = torch.zeros(quarter).scatter_reduce(0, ring.flatten(), error.flatten(), "mean", include_self=False)
+        differing = (rings > tolerance * level).nonzero()
+        deepest = int(differing[-1]) + 1 if len(differing) else 0
+        frame = max(frame, min(-(-deepest // 4) * 4, quarter))
+    return frame
 
 
 def collapse(measured: dict[str, float]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from spacex.card import Card
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.errors import RequestError
+from spacex.grid import CHIP
+from spacex.models.generator import Generator
 from spacex.training.batches import EpochOrder, Feed, portions
 from spacex.training.classifier_run import SYNTHETIC, described, told
 from spacex.training.data import (
@@ -25,7 +27,7 @@ from spacex.training.data import (
 )
 from spacex.training.gan import SIDES, PatternLearner, Task
 from spacex.training.logbook import Logbook
-from spacex.training.metrics import collapse, measure_generators
+from spacex.training.metrics import collapse, frame_needed, measure_generators
 from spacex.training.pictures import sheet
 from spacex.training.presets import DELTA, Preset
 from spacex.training.runs import FREE, Course, Epoch, Run
@@ -84,7 +86,7 @@ def learn_patterns(run: PatternRun, team: Team = ALONE) -> Iterator[Epoch]:
         epochs=run.preset.epochs,
         step=lambda epoch, x, label: learner.step(*_parted(x, run.preset), activate=epoch >= run.preset.pretrain),
         validate=measures.validate,
-        finish=lambda seconds: _finish(run, learner, judges[0], splits, measures.all(), seconds),
+        finish=lambda seconds: _finish(run, learner, judges[0], splits, measures, seconds),
         look=measures.look,
         worry=measures.worry,
     ).follow()
@@ -110,6 +112,10 @@ class _Measures:
         # of the training chips a sample as large as the test split: it is for comparison only
         few = len(self.splits["test"].natural)
         return {name: self._of(split, few if name == "train" else None) for name, split in self.splits.items()}
+
+    def frame(self) -> int:
+        u = self.learner.task.scaling.standardise(self.shown)
+        return frame_needed([cast(Generator, self.learner.result(side)) for side, _ in SIDES], u)
 
     @torch.no_grad()
     def look(self, book: Logbook, step: int) -> None:
@@ -170,11 +176,13 @@ def _finish(
     learner: PatternLearner,
     judge: Checkpoint,
     splits: dict[Any, Split],
-    metrics: dict[str, dict[str, float]],
+    measures: _Measures,
     seconds: float,
 ) -> None:
+    metrics = measures.all()
     if not learner.team.leads:
         return
+    frame = measures.frame()
     preset, shape = run.preset, run.preset.generator.model_copy(update={"bands": len(run.source.bands)})
     card = Card(
         kind="patterns",
@@ -183,8 +191,8 @@ def _finish(
         classifier=judge.card.classifier,
         generator=shape,
         preset=preset.name,
-        frame=32,
-        stride=128 if shape.norm == "instance" else 192,
+        frame=frame,
+        stride=128 if shape.norm == "instance" else CHIP - 2 * frame,
         data=described(run, splits),
         metrics={"classifier": judge.card.metrics, "patterns": metrics},
         training={

@@ -217,7 +217,8 @@ class ClassifierRecipe(Settings):
     From the paper: one-cycle schedule to 0.01, weight decay 1e-4, batch 32, CutMix, rotation, occlusion
     of the activation map (a setting of the model). From its classifier's authors (ASOS; Stomberg et al.
     2023): sigmoid with mean squared error, CutMix of 80 % of the chips with an edge strip of up to half
-    the chip, 50 epochs. The optimiser is not reported: AdamW, ours.
+    the chip, 50 epochs. The optimiser is not reported: AdamW, ours. Ours as well: the limit on the gradient
+    norm, without which a single bad batch of few chips can silence the head for good.
     """
 
     rate: float = Field(default=0.01, gt=0)
@@ -230,3 +231,5 @@ class ClassifierRecipe(Settings):
     """Largest share of a chip replaced by a strip of another one."""
     rotate: bool = True
     loss: Literal["mse", "bce"] = "mse"
+    clip: float | None = Field(default=1.0, gt=0)
+    """Largest norm of the gradient of all weights; None does not clip."""

@@ -28,7 +28,7 @@ class Shift(nn.Module):
 
 
 def checkpoint(bands=("B02", "B03", "B04"), generators=True):
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     settings = ClassifierSettings(bands=len(bands), base=4, levels=2, chip_size=SIZE)
     card = Card(
         kind="patterns" if generators else "classifier",
@@ -84,7 +84,7 @@ def test_deeplift_and_integrated_gradients_are_complete():
     # the sum of a chip's contributions is the change of its logit: any hook that misses a layer breaks this
     chips = batch()
     gap = chips.logit - chips.checkpoint.classifier(chips.black).detach()
-    effort = SMALL.model_copy(update={"gradient_steps": 64})
+    effort = SMALL.model_copy(update={"gradient_steps": 256})
     torch.testing.assert_close(captum_methods.deep_lift(chips, chips.black).sum((1, 2, 3)), gap, rtol=0.02, atol=1e-3)
     got = captum_methods.integrated(chips, chips.black, effort).sum((1, 2, 3))
     torch.testing.assert_close(got, gap, rtol=0.02, atol=1e-3)

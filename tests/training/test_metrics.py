@@ -6,10 +6,11 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from spacex.card import Scaling
+from spacex.models.generator import Generator, GeneratorSettings, context
 from spacex.training.gan import rate_factor
 from spacex.training.gauges import Gauges
 from spacex.training.logbook import Logbook
-from spacex.training.metrics import classification, collapse, measure_generators
+from spacex.training.metrics import classification, collapse, frame_needed, measure_generators
 from spacex.training.pictures import sheet
 from spacex.training.pool import Pool
 
@@ -123,3 +124,24 @@ def test_a_resumed_log_drops_what_was_not_saved(tmp_path):
                 book.step(step, {"loss": torch.tensor(float(10 * start + step))})
     rows = [json.loads(line) for line in (tmp_path / "log/steps.jsonl").read_text().splitlines()]
     assert [(row["step"], row["loss"]) for row in rows] == [(1, 1), (2, 2), (3, 23), (4, 24)]
+
+
+def test_the_frame_is_as_deep_as_a_chip_s_edge_is_felt():
+    torch.manual_seed(0)
+    u = torch.randn(2, 3, 256, 256)
+    near, far = (Generator(GeneratorSettings(base=4, cap=4, downs=downs, blocks=1, stem=3)) for downs in (0, 3))
+    for network in (near, far):
+        torch.nn.init.normal_(network.last.weight, 0, 0.3)
+    assert frame_needed([near], u, least=0) <= -(-context(near.settings) // 4) * 4
+    assert frame_needed([near], u, least=0) < frame_needed([far], u, least=0)
+    assert frame_needed([near], u, least=32) == 32
+    frame = frame_needed([far], u, least=0)
+    shifted, inner = far.delta(u)[..., 64:192, 64:192], far.delta(u[..., 64:192, 64:192].contiguous())
+    cut = slice(frame, 128 - frame)
+    assert (shifted - inner)[..., cut, cut].abs().mean() <= 0.01 * far.delta(u).abs().mean()
+
+
+def test_no_frame_helps_instance_norm_and_a_fresh_generator_needs_none():
+    u = torch.randn(1, 3, 256, 256)
+    assert frame_needed([Generator(GeneratorSettings(base=4, downs=1, blocks=1, norm="instance"))], u, least=8) == 8
+    assert frame_needed([Generator(GeneratorSettings(base=4, downs=1, blocks=1))], u, least=0) == 0
