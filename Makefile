@@ -22,10 +22,10 @@ check: $(STAMP)
 
 # The weights that ship (spacex/world/weights): two ordinary training jobs on the embedded data set, CPU only.
 weights: $(STAMP)
-	$(RUN) jobs/train_classifier.py --data demo --output runs/weights/classifier --base 8 --epochs 6 \
+	$(RUN) jobs/train_classifier.py --data demo --output runs/weights/classifier --base 8 --epochs 10 \
 	  --set recipe.batch=8 --set recipe.rate=0.0015 --set recipe.cutmix=0.2 --set recipe.loss=bce --precision bfloat16
 	$(RUN) jobs/train_gan.py --data demo --classifier runs/weights/classifier --output runs/weights/patterns \
-	  --preset delta --epochs 2 --set batch=4 --set warmup=30 --set generator.base=12 --set generator.cap=48 \
+	  --preset delta --epochs 4 --set batch=4 --set warmup=30 --set generator.base=12 --set generator.cap=48 \
 	  --set generator.blocks=3 --set generator.downs=2 --set generator.stem=5 --precision bfloat16
 	rm -f spacex/world/weights/*.safetensors
 	cp runs/weights/patterns/card.json runs/weights/patterns/*.safetensors spacex/world/weights/
