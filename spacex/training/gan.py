@@ -8,7 +8,7 @@ is frozen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,8 @@ class Task:
     """Reflectance to the classifiers' units."""
     spread: tuple[float, ...]
     """Standard deviation of each band's reflectance, the unit in which changes are logged."""
-    margin: float
-    """Margin of the activation term in logits."""
+    margins: Mapping[Direction, float]
+    """Margins of the activation term in logits."""
 
 
 class PatternLearner:
@@ -201,7 +201,7 @@ class PatternLearner:
     def _pushed(self, logit: Tensor, direction: Direction) -> Tensor:
         if self.preset.activation == "bce":
             return losses.activation_bce(logit, direction)
-        return losses.activation_margin(logit, direction, self.task.margin)
+        return losses.activation_margin(logit, direction, self.task.margins[direction])
 
     def _discriminator_step(self, u: Tensor, made: dict[str, Tensor], partners: Tensor | None) -> dict[str, Tensor]:
         log = {}

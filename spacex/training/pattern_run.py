@@ -27,6 +27,7 @@ from spacex.training.data import (
 )
 from spacex.training.gan import SIDES, PatternLearner, Task
 from spacex.training.logbook import Logbook
+from spacex.training.losses import Direction
 from spacex.training.metrics import collapse, frame_needed, measure_generators
 from spacex.training.pictures import sheet
 from spacex.training.presets import DELTA, Preset
@@ -153,7 +154,8 @@ def _task(run: PatternRun, judges: list[Checkpoint], train: Split, team: Team) -
     scaling, first = judges[0].card.scaling, team.place(judges[0].classifier)
     spread = scaling.std if run.preset.units == "sigma" else band_statistics(train, team).std
     margin = run.preset.margin or max(1.0, typical_logit(first, scaling, train, team))
-    return Task([judge.classifier for judge in judges], scaling, spread, margin)
+    margins: dict[Direction, float] = {"raise": run.preset.raised or margin, "lower": margin}
+    return Task([judge.classifier for judge in judges], scaling, spread, margins)
 
 
 def _feed(run: PatternRun, train: Split, team: Team) -> Feed:
@@ -196,7 +198,7 @@ def _finish(
         data=described(run, splits),
         metrics={"classifier": judge.card.metrics, "patterns": metrics},
         training={
-            "patterns": {**told(run, seconds), "margin": learner.task.margin},
+            "patterns": {**told(run, seconds), "margins": dict(learner.task.margins)},
             "classifier": judge.card.training,
         },
         intended_use=INTENDED,

@@ -103,7 +103,7 @@ def test_state_lives_at_any_uri(classifier_run):
     assert [epoch.number for epoch in learn_patterns(run)] == [2]
     checkpoint = load_checkpoint("memory://runs/gan", bands=BANDS)
     assert checkpoint.card.kind == "patterns"
-    assert checkpoint.card.training["patterns"]["margin"] >= 1
+    assert checkpoint.card.training["patterns"]["margins"]["lower"] >= 1
 
 
 def test_damaged_state_is_refused(classifier_run, tmp_path):
