@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from spacex.errors import RequestError
@@ -49,3 +51,13 @@ def test_changed_replaces_inner_values_and_leaves_the_preset_alone():
 def test_changed_refuses_what_does_not_exist_or_fit(wrong):
     with pytest.raises(RequestError):
         changed(DELTA, [wrong])
+
+
+def test_each_generator_has_its_own_margin(make_learner, chips):
+    learner = make_learner("delta", jitter=0)
+    learner.task = replace(learner.task, margins={"raise": 3.0, "lower": 1.5})
+    z = learner.classifiers[0](learner.task.scaling.standardise(chips))  # a fresh generator changes nothing
+    log = learner.step(chips)
+    factor = DELTA.weights.activation
+    assert float(log["loss/activation/maximiser"]) == pytest.approx(factor * float((3.0 - z).relu().mean()), rel=1e-4)
+    assert float(log["loss/activation/minimiser"]) == pytest.approx(factor * float((1.5 + z).relu().mean()), rel=1e-4)
