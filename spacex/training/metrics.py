@@ -18,6 +18,8 @@ from spacex.training.team import ALONE, Team
 
 BINS = 15
 """Bins of the expected calibration error."""
+NOTICEABLE = 1e-4
+"""Smallest fall of a score that counts: of a chip that is sure already, x₊ differs from x by rounding."""
 
 
 def classification(score: Tensor, label: Tensor) -> dict[str, Any]:
@@ -80,8 +82,8 @@ def measure_generators(
         team: whose parts are gathered.
 
     Returns:
-        ``lowered``: share of chips with score(x₋) < score(x); ``not_lowered``: with score(x₊) ≥ score(x)
-        (both on the logit, where no two scores round to the same 1); ``flipped``: share of x₋ called
+        ``lowered``: share of chips with score(x₋) < score(x), judged on the logit, where no two scores round to
+        the same 1; ``not_lowered``: with score(x₊) ≥ score(x) − `NOTICEABLE`; ``flipped``: share of x₋ called
         unnatural; mean logits ``z``, ``z_plus``, ``z_minus``; ``change_plus`` and ``change_minus``: mean
         |change| in standard deviations.
     """
@@ -97,7 +99,7 @@ def measure_generators(
     return {
         "chips": len(z),
         "lowered": float((down < z).float().mean()),
-        "not_lowered": float((up >= z).float().mean()),
+        "not_lowered": float((up.sigmoid() >= z.sigmoid() - NOTICEABLE).float().mean()),
         "flipped": float((down < 0).float().mean()),
         "z": float(z.mean()),
         "z_plus": float(up.mean()),

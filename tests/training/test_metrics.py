@@ -64,6 +64,13 @@ def test_an_untouched_picture_is_not_lowered_but_does_not_count_as_lowered():
     assert (found["lowered"], found["not_lowered"]) == (0, 1)
 
 
+def test_a_score_that_falls_in_the_fourth_decimal_has_been_lowered():
+    chips = [(torch.zeros(2, 1, 4, 4), torch.ones(2))]
+    for fall, expected in ((1e-3, 0), (1e-5, 1)):
+        found = measure_generators(Mean(), Shift(-fall), Shift(-1), Scaling.identity(1), torch.ones(1), chips)
+        assert found["not_lowered"] == expected
+
+
 GOOD = {"z": 3.0, "z_plus": 4.0, "z_minus": -2.0, "change_plus": 0.02, "change_minus": 0.05}
 
 
