@@ -118,8 +118,8 @@ def frame_needed(generators: Iterable[Generator], u: Tensor, least: int = 32, to
     """Pixels to cut from a chip's edges so that overlapping chips agree, measured on trained generators.
 
     A chip's middle is redrawn without its surroundings; ring by ring from the edge inwards, the two changes
-    may differ by `tolerance` of the larger mean |change|. `spacex.models.generator.context` is the bound that no
-    network needs; most of its weights reach nowhere near as far.
+    may differ by `tolerance` of the larger mean |change|. `spacex.models.generator.context` is the bound that
+    always suffices; hardly any trained weights reach that far.
 
     Args:
         generators: the maximiser and the minimiser.
