@@ -32,7 +32,7 @@ from rich.console import Console
 from shapely.geometry import mapping
 
 from spacex import load_checkpoint
-from spacex.attribution.patterns import MAP_NAMES
+from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES
 from spacex.errors import RequestError
 from spacex.mapping.areas import box_area, load_area
 from spacex.mapping.estimate import calibrate as calibrated
@@ -62,7 +62,7 @@ def map_region(  # noqa: D103 - the module says it
     stac_url: Annotated[str | None, typer.Option(help="Another endpoint that speaks like --catalogue.")] = None,
     collection: Annotated[str | None, typer.Option(help="Another collection of that endpoint.")] = None,
     checkpoint: Annotated[str | None, typer.Option(help="Folder or URI of a trained checkpoint. Default: the weights that ship, which were trained on the synthetic landscape and say nothing reliable about real land.")] = None,
-    maps: Annotated[str, typer.Option(help=f"Attribution maps, comma separated: {', '.join(MAP_NAMES)}.")] = ",".join(MAP_NAMES),
+    maps: Annotated[str, typer.Option(help=f"Attribution maps, comma separated: {', '.join(MAP_NAMES)}.")] = ",".join(DEFAULT_MAPS),
     crs: Annotated[str, typer.Option(help="CRS of the cube, projected in metres.")] = "EPSG:3035",
     resolution: Annotated[float, typer.Option(help="Metres per pixel. Networks are trained at 10 m.")] = 10.0,
     tile_size: Annotated[int, typer.Option(help="Pixels a side of the unit of work, a multiple of 512. Larger tiles read less twice and need more memory.")] = 1024,
