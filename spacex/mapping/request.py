@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from spacex.mapping.region import Region
 from spacex.mapping.tile import ChipSettings
 from spacex.models.generator import window_margin
 from spacex.sentinel2.composite import CompositeSettings
-from spacex.settings import RGB, Settings, fingerprint
+from spacex.settings import RGB, Settings, fingerprint, refusal
 
 PIXEL_CODE = (
     "grid.py",
@@ -127,27 +126,7 @@ def parse_request(*, composite: Callable[[], CompositeSettings], **values: Any) 
     try:
         return MapRequest(composite=composite(), **values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = " ".join(str(part).replace("_", " ") for part in first["loc"])
-        raise RequestError(name, got=first["input"], expected=first["msg"]) from error
-
-
-def parse_interval(text: str) -> tuple[str, str]:
-    """First and last day from ``2020-07-01/2020-08-30``; one day stands for itself.
-
-    Raises:
-        RequestError: if it is not one or two dates in order.
-    """
-    first, _, last = text.partition("/")
-    try:
-        days = date.fromisoformat(first.strip()), date.fromisoformat((last or first).strip())
-    except ValueError as error:
-        raise RequestError(
-            "--datetime", got=text, expected="FIRST/LAST, e.g. 2020-07-01/2020-08-30"
-        ) from error
-    if days[0] > days[1]:
-        raise RequestError("--datetime ends before it begins", got=text)
-    return days[0].isoformat(), days[1].isoformat()
+        raise refusal(error) from error
 
 
 def chip_settings(

@@ -15,7 +15,7 @@ import numpy as np
 from spacex.attribution.lift import check_rules
 from spacex.card import Card
 from spacex.checkpoint import SHIPPED, Checkpoint
-from spacex.errors import RequestError
+from spacex.errors import RequestError, SpacexError
 from spacex.mapping.cube import Cube, Status, TileTask, create_cube
 from spacex.mapping.estimate import tiles_geojson
 from spacex.mapping.ledger import Ledger
@@ -116,6 +116,7 @@ def carry_out(
 
     Raises:
         CubeError: if the output cannot be written.
+        SpacexError: if the work itself cannot go on; the finished tiles are safe.
     """
     begun, folder = time.monotonic(), run_folder(output)
     cube = Cube(output) if plan.exists else _create(plan, fingerprint, output, checkpoint.card)
@@ -141,6 +142,9 @@ def carry_out(
     except KeyboardInterrupt:
         state = "interrupted"
         raise
+    except RequestError as error:
+        # a worker's: by now something has been written, so this is no refusal any more
+        raise SpacexError("the run cannot go on", got=error, do="Finished tiles are safe.") from error
     finally:
         log.close(state)
         _write_papers(folder, plan, cube, ledger, notes, state, estimate)
