@@ -8,7 +8,7 @@ of Europe has negative rows in EPSG:3035. Every position is an integer, and ever
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from affine import Affine
@@ -139,6 +139,14 @@ def chip_windows(area: Window, stride: int, size: int = CHIP) -> list[Window]:
     rows = _starts(area.row, area.stop_row, stride, size)
     cols = _starts(area.col, area.stop_col, stride, size)
     return [Window(row, col, size, size) for row in rows for col in cols]
+
+
+def bounds(windows: Sequence[Window]) -> Window | None:
+    """The smallest window that holds them all; None if there are none."""
+    if not windows:
+        return None
+    row, col = min(w.row for w in windows), min(w.col for w in windows)
+    return Window(row, col, max(w.stop_row for w in windows) - row, max(w.stop_col for w in windows) - col)
 
 
 def _starts(first: int, stop: int, stride: int, size: int) -> range:

@@ -6,15 +6,12 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
+from spacex.attribution.names import MAP_NAMES, PRECISIONS
 from spacex.commands.checks import cube_name, png_name
 from spacex.commands.options import FIRST, HOW, RUNS, WHAT, WHEN, WHERE
 
-MAPS = ("attribution", "path_attribution")
-"""Maps a cube may hold besides the score."""
 SCORE = "naturalness"
 """The classifier's score, which every cube holds."""
-
-ALL_MAPS = ",".join(MAPS)
 
 CLASSES = tuple(str(number) for number in range(1, 12))
 """Values of Sentinel-2's scene classification that can count as clear."""
@@ -39,7 +36,7 @@ Collection = Annotated[str | None, typer.Option(help="Another collection of that
 MaxCloudCover = Annotated[float, typer.Option(metavar="N", help="Percent; cloudier scenes are not used. In the others clouds are masked by pixel.", min=0, max=100, rich_help_panel=WHEN)]
 MinSun = Annotated[float, typer.Option(metavar="N", help="Degrees; scenes with a lower sun are not used.", min=0, max=90, rich_help_panel=WHEN)]
 
-Maps = Annotated[str, typer.Option(help=f"Attribution maps, comma separated: {', '.join(MAPS)}. The score, {SCORE}, is in every cube; {SCORE} alone maps nothing else.", rich_help_panel=WHAT)]
+Maps = Annotated[str, typer.Option(help=f"Attribution maps, comma separated: {', '.join(MAP_NAMES)}. The score, {SCORE}, is in every cube; {SCORE} alone maps nothing else.", rich_help_panel=WHAT)]
 TilesFile = Annotated[str | None, typer.Option("--tiles", metavar="FILE.geojson", help="Also write the tiles and their states there.", rich_help_panel=WHAT)]
 
 ClearClasses = Annotated[str, typer.Option(help="Scene classification (SCL) values that count as clear, comma separated: 2 dark area, 4 vegetation, 5 bare, 6 water, 7 unclassified.", rich_help_panel=HOW)]
@@ -47,6 +44,8 @@ Snow = Annotated[bool, typer.Option(help="Whether snow counts as a clear observa
 MinObservations = Annotated[int, typer.Option(metavar="N", help="Pixels seen clear less often have no data.", min=1, max=1000, rich_help_panel=HOW)]
 Stride = Annotated[int | None, typer.Option(metavar="N", help="Pixels between chips, a multiple of 4. Smaller is smoother and slower.", min=4, max=256, show_default="the checkpoint's: 192 without, 128 with instance norm", rich_help_panel=HOW)]
 TileSize = Annotated[int, typer.Option(metavar="N", help="Pixels a side of the unit of work, a multiple of 512. Larger tiles read less twice and need more memory.", min=512, max=8192, rich_help_panel=HOW)]
+
+Precision = Annotated[Literal["auto", "float32", "bfloat16"], typer.Option(metavar="NAME", help=f"Arithmetic of the networks' inner layers: {', '.join(PRECISIONS)}. auto is bfloat16 where this processor, or the GPU with --gpu, multiplies it natively.", rich_help_panel=HOW)]
 
 Workers = Annotated[int | None, typer.Option(metavar="N", help="Ray actors.", min=1, max=100_000, show_default="as many as the cluster's CPUs, or GPUs with --gpu, allow", rich_help_panel=RUNS)]
 Threads = Annotated[int | None, typer.Option(metavar="N", help="CPU threads of each worker's networks.", min=1, max=1024, show_default="all with --local, else 1", rich_help_panel=RUNS)]

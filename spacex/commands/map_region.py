@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES
 from spacex.commands import map_options as options
 from spacex.commands import telling
 from spacex.commands.checks import check_checkpoint, check_file, check_folder, parse_names
@@ -64,13 +65,14 @@ def map_region(
     max_cloud_cover: options.MaxCloudCover = 60.0,
     min_sun: options.MinSun = 20.0,
     checkpoint: Checkpoint = None,
-    maps: options.Maps = options.ALL_MAPS,
+    maps: options.Maps = ",".join(DEFAULT_MAPS),
     tiles: options.TilesFile = None,
     clear_classes: options.ClearClasses = "2,4,5,6,7",
     snow: options.Snow = False,
     min_observations: options.MinObservations = 1,
     stride: options.Stride = None,
     tile_size: options.TileSize = 1024,
+    precision: options.Precision = "auto",
     workers: options.Workers = None,
     gpu: Gpu = False,
     threads: options.Threads = None,
@@ -82,7 +84,7 @@ def map_region(
     """Check the request, plan it, map it, and say where everything is."""
     demo = catalogue == "demo" and stac_url is None
     place, days = _place_and_days(bbox, area, datetime, demo)
-    wanted = parse_names("--maps", maps, (*options.MAPS, options.SCORE))
+    wanted = parse_names("--maps", maps, (*MAP_NAMES, options.SCORE))
     classes = parse_names("--clear-classes", clear_classes, options.CLASSES)
     check_crs(crs)
     snap_metres(resolution)
@@ -93,6 +95,7 @@ def map_region(
     if json_logs:
         _show_json_logs()
 
+    from spacex.attribution.arithmetic import choose_precision
     from spacex.checkpoint import load_checkpoint
     from spacex.mapping.request import chip_settings, parse_request
     from spacex.mapping.run import prepare
@@ -117,6 +120,7 @@ def map_region(
                 snow_is_clear=snow,
                 min_sun_elevation=min_sun,
             ),
+            precision=choose_precision(precision, "cuda" if gpu else "cpu"),
             chips=chip_settings(networks.card, tuple(name for name in wanted if name != options.SCORE), stride),
         )
         work, fingerprint = prepare(request, output, networks)

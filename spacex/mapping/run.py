@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import fsspec
 import numpy as np
 
+from spacex.attribution.lift import check_rules
 from spacex.card import Card
 from spacex.checkpoint import SHIPPED, Checkpoint
 from spacex.errors import RequestError, SpacexError
@@ -83,6 +84,8 @@ def prepare(request: MapRequest, output: str, checkpoint: Checkpoint) -> tuple[P
     """
     if not output.rstrip("/").endswith(".zarr"):
         raise RequestError("the output's name", got=output, expected="a path or URI ending in .zarr")
+    if "lift" in request.chips.maps:
+        check_rules(checkpoint.classifier)
     fingerprint = request.fingerprint(checkpoint)
     plan = make_plan(request, output, fingerprint, checkpoint.card.bands, _known_scenes(output))
     return plan, fingerprint
@@ -176,7 +179,8 @@ def describe(request: MapRequest, card: Card) -> dict[str, Any]:
         "title": "What makes land look natural: attribution from maximised and minimised Sentinel-2 chips",
         "institution": "made with SpacEX",
         "source": f"Sentinel-2 Level-2A through STAC ({request.catalogue}); contains modified Copernicus Sentinel data",
-        "references": "Emam, Stomberg & Roscher 2024, IEEE GRSL; Sundararajan et al. 2017 (path attribution)",
+        "references": "Emam, Stomberg & Roscher 2024, IEEE GRSL; Shrikumar et al. 2017, ICML (lift); "
+        "Sundararajan et al. 2017, ICML (path attribution)",
         "spacex_code": code_digest(),
         "request": request.model_dump(mode="json"),
         "checkpoint": card.model_dump(mode="json", exclude={"metrics", "training"}),

@@ -142,7 +142,7 @@ def test_several_intervals_become_the_time_axis(job, arguments, tmp_path):
     assert call(job, words) == 0
     data = xr.open_zarr(tmp_path / "t.zarr", chunks=None)
     assert [str(t)[:10] for t in data.time.values] == ["2020-07-01", "2020-07-15"]
-    assert "path_attribution" not in data
+    assert "lift" not in data
     assert not np.array_equal(data.attribution[0], data.attribution[1], equal_nan=True)
 
 
@@ -299,7 +299,7 @@ def test_a_stopped_driver_resumes_to_the_same_cube(job, mapped, arguments, tmp_p
             assert stamps.setdefault(file, file.stat().st_mtime_ns) == file.stat().st_mtime_ns
     assert call(job, arguments(output)) == 0
     ours, theirs = (xr.open_zarr(p, chunks=None, mask_and_scale=False).load() for p in (output, mapped))
-    for name in ("attribution", "path_attribution", "naturalness", "observations", "status"):
+    for name in ("attribution", "lift", "naturalness", "observations", "status"):
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
     for file, stamp in stamps.items():
         assert file.stat().st_mtime_ns == stamp
