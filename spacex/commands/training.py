@@ -28,7 +28,7 @@ def make_source(data: str, bands: tuple[str, ...], limit: int | None, grouped: b
 
 def follow(
     learn: Callable[[Any, Team], Iterator[Epoch]],
-    prepare: Callable[[Any], object],
+    prepare: Callable[[Any, Team], object],
     run: Run,
     workers: int,
     gpu: bool,
@@ -46,14 +46,14 @@ def follow(
     """
     check_gpu(gpu)
     run = run.model_copy(update={"output": absolute(run.output)})
+    from spacex.training.team import Team, choose_device
+
     if workers:
         from spacex.runners.ray_train import train
 
-        prepare(run)
+        prepare(run, Team(size=workers))
         train(learn, run, workers=workers, gpu=gpu, precision=precision)
     else:
-        from spacex.training.team import Team, choose_device
-
         for epoch in learn(run, Team(device=choose_device(gpu), precision=precision)):
             print(epoch, file=sys.stderr, flush=True)
     print(f"checkpoint: {run.output}")

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import rioxarray  # noqa: F401 - registers .rio
 import xarray as xr
+from small_archive import archive_folder
 
 from spacex.commands.door import carry_out
 from spacex.mapping.cube import Cube, Status
 from spacex.world.archive import serve
-from spacex.world.items import collection
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "map_region.py"
@@ -33,21 +33,8 @@ def job(load_job):
     return load_job("map_region")
 
 
-def archive_folder(items, folder):
-    """The small archive in the layout that `serve` takes."""
-    (folder / "collection.json").write_text(json.dumps(collection((23.7, 67.8, 24.3, 68.1), DAYS)))
-    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
-    return folder
-
-
 @pytest.fixture(scope="module")
-def api(archive_items, tmp_path_factory):
-    with serve(archive_folder(archive_items, tmp_path_factory.mktemp("stac"))) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def arguments(api, tiny_checkpoint):
+def arguments(archive_api, tiny_checkpoint):
     """The options of a request that works, but for the output; keywords replace or (None) drop options."""
 
     def make(output, **changes):
@@ -55,7 +42,7 @@ def arguments(api, tiny_checkpoint):
             "bbox": BOX,
             "datetime": DAYS,
             "catalogue": "demo",
-            "stac-url": api,
+            "stac-url": archive_api,
             "checkpoint": tiny_checkpoint.uri,
             "tile-size": 512,
             "threads": 1,

@@ -167,7 +167,7 @@ CROSSING = {
 
 @pytest.mark.parametrize("name", CROSSING)
 def test_an_area_across_the_180th_meridian_is_refused(tmp_path, name):
-    with pytest.raises(RequestError, match="180° meridian.*separately"):
+    with pytest.raises(RequestError, match=r"180° meridian.*separately"):
         load_area(save(tmp_path, CROSSING[name]))
 
 
