@@ -37,7 +37,7 @@ MORE = {
     "map --output": ("/proc/x.zarr", "/dev/null/x.zarr", "foo://x.zarr", "http://127.0.0.1:9/x.zarr", ".zarr",
                      "a/b.zarr", "s3://nowhere-at-all/x.zarr", "memory://x.zarr", "/x\x00.zarr", "x.tif", "file:///proc/x.zarr"),
     "map --datetime": ("2020", "2020-07", "2020-13", "2020-07-32", "2020/2019", "2020-07-01/..", "0000", "10000",
-                       "summer", "2020-07-01/2020-08-30", "2020-07-01/", "/", "2020-07-01/2020-07-02/2020-07-03", "2020-W01"),
+                       "summer", "2020-07-01/", "/", "2020-07-01/2020-07-02/2020-07-03", "2020-W01"),
     "map --crs": ("EPSG:99999", "EPSG:4326", "EPSG:3035", "EPSG:32634", "EPSG:4978", "3035", "{}", "WGS 84"),
     "map --resolution": ("7.3", "10", "20", "0.001", "1000", "1001"),
     "map --maps": ("naturalness", "attribution", "attribution,attribution", "attribution,", "gradcam"),
@@ -50,7 +50,8 @@ MORE = {
     "map --max-cloud-cover": ("100", "140"),
     "train-classifier --bands": ("all", "B02", "B02,B02", "B99", "B02,"),
     "train-classifier --set": ("recipe.batch=0", "recipe.batch=x", "recipe=1", "=", "recipe.bogus=1",
-                               "network.levels=9", "source.root=/x", "recipe.rate=NaN", "output=/proc/x", "a.b.c.d=1", "recipe.rate.x=1"),
+                               "network.levels=9", "source.root=/x", "recipe.rate=NaN", "output=/proc/x", "a.b.c.d=1",
+                               "recipe.rate.x=1"),
     "train-gan --set": ("generator.base=0", "generator=1", "batch=-1", "weights.cycle=-1",
                         "weights.cycle=NaN", "name=x"),
     "evaluate --methods": ("brightness", "brightness,brightness", "bogus", "brightness x chance"),
@@ -127,6 +128,7 @@ def stopped():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spacex.training.runs.Course.follow", nothing)
+        patch.setattr("spacex.mapping.estimate.operations_per_chip", lambda *_: 1)
         patch.setattr("spacex.mapping.estimate.calibrate", lambda *_: pytest.skip("would map a tile"))
         patch.setattr("spacex.evaluation.evaluate.Evaluation.run", nothing)
         patch.setattr("spacex.evaluation.evaluate.write_report", lambda *_: _Table())
