@@ -11,10 +11,10 @@ FILES = sorted(ROOT.rglob("*.py"))
 LEVELS = [
     {"errors", "grid", "metres", "settings"},
     {"card", "sentinel2", "models", "datasets", "world",
-     "mapping.chips", "mapping.cube", "mapping.layout", "mapping.geometadata", "mapping.areas", "mapping.days",
-     "mapping.region"},
+     "mapping.chips", "mapping.cube", "mapping.encoding", "mapping.overviews", "mapping.opening", "mapping.layout",
+     "mapping.geometadata", "mapping.areas", "mapping.days", "mapping.region"},
     {"checkpoint", "checkpoint_import", "attribution", "training"},
-    {"mapping", "evaluation"},
+    {"mapping", "evaluation", "viewer"},
     {"runners"},
     {"commands"},
 ]  # fmt: skip

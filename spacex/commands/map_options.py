@@ -13,7 +13,7 @@ from spacex.commands.options import FIRST, HOW, RUNS, WHAT, WHEN, WHERE
 SCORE = "naturalness"
 """The classifier's score, which every cube holds."""
 
-DEFAULT = ",".join(DEFAULT_MAPS)
+USUAL_MAPS = ",".join(DEFAULT_MAPS)
 
 CLASSES = tuple(str(number) for number in range(1, 12))
 """Values of Sentinel-2's scene classification that can count as clear."""

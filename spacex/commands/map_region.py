@@ -65,7 +65,7 @@ def map_region(
     max_cloud_cover: options.MaxCloudCover = 60.0,
     min_sun: options.MinSun = 20.0,
     checkpoint: Checkpoint = None,
-    maps: options.Maps = options.DEFAULT,
+    maps: options.Maps = options.USUAL_MAPS,
     tiles: options.TilesFile = None,
     clear_classes: options.ClearClasses = "2,4,5,6,7",
     snow: options.Snow = False,
