@@ -66,6 +66,7 @@ def map_region(
     min_sun: options.MinSun = 20.0,
     checkpoint: Checkpoint = None,
     maps: options.Maps = options.USUAL_MAPS,
+    license: options.License = "CC-BY-4.0",
     tiles: options.TilesFile = None,
     clear_classes: options.ClearClasses = "2,4,5,6,7",
     snow: options.Snow = False,
@@ -130,8 +131,9 @@ def map_region(
         if plan:
             print(json.dumps(described, indent=1)) if as_json else telling.show_plan(described, output)
             return
-        run = partial(_carry_out, work, fingerprint, output, networks, described)
-        outcome = run(_runner(local, workers, gpu, threads), time_limit, threads, "cuda" if gpu else "cpu")
+        runner = _runner(local, workers, gpu, threads)
+        run = partial(_carry_out, work, fingerprint, output, networks, described, runner, license=license)
+        outcome = run(time_limit=time_limit, threads=threads, device="cuda" if gpu else "cpu")
     if quicklook:
         from spacex.mapping.quicklook import draw
 
@@ -226,11 +228,9 @@ def _carry_out(
     networks: Networks,
     described: dict[str, Any],
     runner: Runner,
-    time_limit: float,
-    threads: int | None,
-    device: str,
+    **how: Any,
 ) -> Outcome:
-    """Run, and end in order when asked to stop."""
+    """Run, and end in order when asked to stop; `how` is for `spacex.mapping.run.carry_out`."""
     from spacex.mapping.progress import write_text
     from spacex.mapping.run import carry_out, run_folder
 
@@ -246,9 +246,7 @@ def _carry_out(
                 runner,
                 on_start=lambda log: write_text(f"{run_folder(output)}/plan.json", json.dumps(described, indent=1)),
                 estimate=described.get("estimate"),
-                time_limit=time_limit,
-                threads=threads,
-                device=device,
+                **how,
             )
     except KeyboardInterrupt as stop:
         telling.say(f"stopped; finished tiles are safe. The same command resumes:\n  {telling.again()}")

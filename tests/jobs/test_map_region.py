@@ -124,6 +124,35 @@ def test_plan_tells_and_writes_nothing(job, mapped, arguments, tmp_path, capsys)
     assert json.loads(capsys.readouterr().out)["tiles"]["done"] == done
 
 
+def test_the_plan_speaks_to_people(job, arguments, tmp_path, capsys):
+    capsys.readouterr()
+    assert call(job, [*arguments(tmp_path / "new.zarr"), "--plan", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert call(job, [*arguments(tmp_path / "new.zarr"), "--plan"]) == 0
+    told = dict(line.strip().split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line[:1].strip())
+    assert told["tiles"].startswith(f"{planned['tiles']['new']} to do")
+    assert told["chips"] == f"{planned['chips']:,}"
+    assert told["scenes"] == "4"
+    assert told["hours"].startswith("not measured")
+
+
+def test_the_score_alone_can_be_mapped_and_the_end_names_what_is_there(job, arguments, tmp_path, capsys):
+    capsys.readouterr()
+    output, picture = tmp_path / "score.zarr", tmp_path / "score.png"
+    box = ("23.98", "67.97", "24.0", "67.98")
+    words = arguments(output, bbox=box, maps="naturalness", quicklook=picture, datetime="2020-07")
+    assert call(job, words) == 0
+    told = capsys.readouterr()
+    assert told.out == f"cube: {output}\n"
+    assert f"picture: {picture}\n" in told.err
+    assert f"report: {tmp_path / 'score.run' / 'report.html'}\n" in told.err
+    assert f"view {output}\n" in told.err
+    data = open_cube(str(output))
+    assert data.naturalness.notnull().any()
+    assert not {"attribution", "lift", "path_attribution"} & set(data)
+    assert picture.exists()
+
+
 def test_several_intervals_become_the_time_axis(job, arguments, tmp_path):
     words = [*arguments(tmp_path / "t.zarr", datetime="2020-07-01/2020-07-05"), "--datetime", "2020-07-15/2020-07-20",
              "--maps", "attribution", "--bbox", "23.98", "67.97", "24.0", "67.98"]  # fmt: skip
