@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from urllib.parse import quote
 
 import numpy as np
+
 from spacex.mapping.cube import Status, TileMaps, TileTask, create_cube
 from spacex.mapping.layout import CubeSpec
 from spacex.mapping.overviews import make_overviews

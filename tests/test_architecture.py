@@ -11,9 +11,10 @@ FILES = sorted(ROOT.rglob("*.py"))
 LEVELS = [
     {"errors", "grid", "settings"},
     {"card", "sentinel2", "models", "datasets", "world",
-     "mapping.chips", "mapping.cube", "mapping.encoding", "mapping.overviews", "mapping.opening", "mapping.layout", "mapping.geometadata", "mapping.areas", "mapping.region"},
+     "mapping.chips", "mapping.cube", "mapping.layout", "mapping.geometadata", "mapping.areas", "mapping.region",
+     "mapping.encoding", "mapping.overviews", "mapping.opening"},
     {"checkpoint", "checkpoint_import", "attribution", "training"},
-    {"mapping", "evaluation"},
+    {"mapping", "evaluation", "viewer"},
     {"runners"},
 ]  # fmt: skip
 """Each level may import itself and those above it in this list; the longest matching name decides."""

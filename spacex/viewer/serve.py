@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._fs, self._root_path, self._names = fs, root, names
         super().__init__(*args)
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         """Send a file or a part of it."""
         path = unquote(self.path.split("?")[0]).lstrip("/")
         if path in ("", self._names[1]):

@@ -29,7 +29,7 @@ def opened(page, address):
 
 
 def look_at(page, layer, level, row=350, col=400, **range_):
-    """Show a layer alone and opaque, one pixel of a level on one of the page, `row`, `col` of full size in the middle."""
+    """Show a layer alone and opaque, pixel for pixel of a level; `row`, `col` of full size are in the middle."""
     size = 10 * 2**level
     picture = "true" if layer == "composite" else "false"
     page.run(f"""(async () => {{
@@ -126,7 +126,7 @@ def test_tiles_by_state_and_how_one_was_made(opened):
     opened.wait("document.getElementById('states').textContent.includes('done')")
     told = opened.run("document.getElementById('states').textContent")
     for number, name in enumerate(("not yet", "done", "no data", "outside", "failed")):
-        assert f"{name}: {(STATES == number).sum()}" in told
+        assert f"{name}: {(number == STATES).sum()}" in told
     opened.click(*CENTRE)  # row 350, column 400: tile 0, 0
     opened.wait("!document.getElementById('made').hidden && document.getElementById('provenance').textContent")
     assert opened.run("document.getElementById('tile').textContent") == "Tile 0, 0: done"
