@@ -49,8 +49,17 @@ def test_parts_of_a_file_are_given(cube, address):
     assert get(url, Range=f"bytes={len(whole)}-")[0] == 416
 
 
-@pytest.mark.parametrize("path", ["secret.txt", "known%20values.zarr/../secret.txt", "known%20values.zarr/%2e%2e/secret.txt",
-                                  "/etc/passwd", "known%20values.zarr/none", "known%20values.zarr/0"])  # fmt: skip
+OTHERS = (
+    "secret.txt",
+    "known%20values.zarr/../secret.txt",
+    "known%20values.zarr/%2e%2e/secret.txt",
+    "/etc/passwd",
+    "known%20values.zarr/none",
+    "known%20values.zarr/0",
+)
+
+
+@pytest.mark.parametrize("path", OTHERS)
 def test_nothing_else_is_given(cube, address, path):
     Path(cube.uri).with_name("secret.txt").write_text("mine")
     assert get(address.rsplit("/", 2)[0] + "/" + path)[0] == 404
@@ -79,7 +88,7 @@ def test_what_is_no_cube_is_refused(tmp_path):
 
 
 def test_the_built_page_belongs_to_its_sources():
-    """Fails when web/ was changed and `npm run build` forgotten."""
+    """Fails if web/ was changed and `npm run build` forgotten."""
     digest = hashlib.sha256()
     for name in ["build.js", "package-lock.json", *(f"src/{file.name}" for file in sorted((WEB / "src").iterdir()))]:
         digest.update(name.encode() + (WEB / name).read_bytes())
