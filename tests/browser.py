@@ -73,7 +73,10 @@ class Page:
 
     def settle(self) -> None:
         """Wait until the map says that everything in view is drawn."""
+        self.wait("spacex.map.getLayers().getArray().every((layer) => layer.getSource().getState() === 'ready')")
         self.run("new Promise((done) => { spacex.map.once('rendercomplete', () => done(true)); spacex.map.render(); })")
+        # what is drawn reaches the screen with the next frame
+        self.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
 
     def run(self, code: str):
         """The value of a JavaScript expression; promises are waited for."""

@@ -92,6 +92,9 @@ def test_a_map_from_the_command_line(mapped):
     assert (data.spacex.tiles.status.isin(["done", "outside"])).all()
     cube = Cube(str(mapped))
     assert cube.attributes["request"]["catalogue"] == "demo"
+    assert data.attrs["license"] == "CC-BY-4.0"
+    assert "Copernicus" not in json.dumps(data.attrs)  # synthetic scenes
+    assert {data[name].attrs["units"] for name in data.data_vars} == {"1"}
     told = json.loads((mapped.parent / "lapland.run" / "progress.json").read_text())
     assert told["state"] == "complete"
     assert told["tiles"]["done"] == int((data.spacex.tiles.status == "done").sum())
