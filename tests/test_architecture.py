@@ -13,7 +13,7 @@ LEVELS = [
     {"card", "sentinel2", "models", "datasets", "world",
      "mapping.chips", "mapping.cube", "mapping.layout", "mapping.geometadata", "mapping.areas", "mapping.region"},
     {"checkpoint", "checkpoint_import", "attribution", "training"},
-    {"mapping", "evaluation"},
+    {"mapping", "evaluation", "sharing"},
     {"runners"},
 ]  # fmt: skip
 """Each level may import itself and those above it in this list; the longest matching name decides."""
