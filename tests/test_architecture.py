@@ -15,6 +15,7 @@ LEVELS = [
     {"checkpoint", "checkpoint_import", "attribution", "training"},
     {"mapping", "evaluation", "sharing"},
     {"runners"},
+    {"api"},
 ]  # fmt: skip
 """Each level may import itself and those above it in this list; the longest matching name decides."""
 
