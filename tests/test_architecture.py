@@ -11,7 +11,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LEVELS = [
     {"errors", "grid", "settings"},
     {"card", "sentinel2", "models", "datasets", "world",
-     "mapping.chips", "mapping.cube", "mapping.layout", "mapping.geometadata", "mapping.areas", "mapping.region"},
+     "mapping.chips", "mapping.cube", "mapping.encoding", "mapping.overviews", "mapping.opening", "mapping.layout", "mapping.geometadata", "mapping.areas", "mapping.region"},
     {"checkpoint", "checkpoint_import", "attribution", "training"},
     {"mapping", "evaluation", "sharing"},
     {"runners"},

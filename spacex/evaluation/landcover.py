@@ -28,6 +28,7 @@ from rasterio.windows import Window
 from spacex.datasets.corine import CLASSES, corine_codes
 from spacex.errors import CubeError, DataError
 from spacex.mapping.cube import Cube
+from spacex.mapping.opening import open_cube
 
 MAPS = ("attribution", "path_attribution", "naturalness")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -202,7 +203,7 @@ def class_table(cube: str, corine: str) -> tuple[pd.DataFrame, Cover]:
     """
     opened = Cube(cube)
     cover = open_cover(corine, opened.grid.geobox(opened.extent))
-    data = xr.open_zarr(cube, consolidated=False)
+    data = open_cube(cube, chunks={})
     shown = [name for name in MAPS if name in data]
     if not shown:
         raise CubeError(f"the cube {cube} holds none of the maps", expected=", ".join(MAPS))

@@ -19,6 +19,7 @@ from spacex.mapping.cube import Cube, Status, TileTask, create_cube
 from spacex.mapping.estimate import tiles_geojson
 from spacex.mapping.ledger import Ledger
 from spacex.mapping.logs import log_tile
+from spacex.mapping.overviews import make_overviews, withdraw
 from spacex.mapping.plan import Plan, make_plan
 from spacex.mapping.progress import ProgressLog, write_text
 from spacex.mapping.report import Notes, render
@@ -27,6 +28,9 @@ from spacex.mapping.tile import TileReport
 from spacex.mapping.worker import Job, Scenes, load_scenes, save_scenes
 
 logger = logging.getLogger(__name__)
+
+LICENSE = "CC-BY-4.0"
+"""Of the maps, unless told otherwise."""
 
 
 class Runner(Protocol):
@@ -97,6 +101,7 @@ def carry_out(
     *,
     on_start: Callable[[ProgressLog], None] = lambda log: None,
     estimate: dict[str, Any] | None = None,
+    license: str = LICENSE,
     **worker: Any,
 ) -> Outcome:
     """Create or resume the cube and run the tiles that are left.
@@ -109,13 +114,14 @@ def carry_out(
         runner: who does the work.
         on_start: called with the progress log before the first tile.
         estimate: hours expected (`spacex.mapping.estimate.estimate`), for the report to compare with.
+        license: of a new cube's maps, an SPDX identifier.
         worker: further fields of `Job`: readers, time_limit, threads, device.
 
     Raises:
         CubeError: if the output cannot be written.
     """
     begun, folder = time.monotonic(), run_folder(output)
-    cube = Cube(output) if plan.exists else _create(plan, fingerprint, output, checkpoint.card)
+    cube = Cube(output) if plan.exists else _create(plan, fingerprint, output, checkpoint.card, license)
     # the shipped weights lie elsewhere on every node; each finds its own
     weights = None if checkpoint.uri == str(SHIPPED) else checkpoint.uri
     job = Job(request=plan.request, output=output, scenes=f"{folder}/scenes.gz", checkpoint=weights, **worker)
@@ -132,8 +138,11 @@ def carry_out(
         cube.finish(task, Status.FAILED, {"reason": reason, "tries": ledger.faults[task]})
 
     state = "failed"
+    if plan.todo:
+        withdraw(cube)
     try:
         runner(job, ledger, on_report=on_report, on_quarantine=on_quarantine, on_tick=log.tick)
+        make_overviews(cube)
         state = "incomplete" if ledger.quarantined else "complete"
     except KeyboardInterrupt:
         state = "interrupted"
@@ -155,23 +164,27 @@ def _write_papers(
         logger.exception("the run's report could not be written to %s", folder)
 
 
-def _create(plan: Plan, fingerprint: str, output: str, card: Card) -> Cube:
+def _create(plan: Plan, fingerprint: str, output: str, card: Card, license: str) -> Cube:
     folder = run_folder(output)
     fs, path = fsspec.core.url_to_fs(folder)
     fs.makedirs(path, exist_ok=True)
     save_scenes(f"{folder}/scenes.gz", plan.scenes)
-    cube = create_cube(output, plan.request.spec(card), fingerprint, describe(plan.request, card))
+    cube = create_cube(output, plan.request.spec(card), fingerprint, describe(plan.request, card, license))
     if (plan.statuses == Status.OUTSIDE).any():
         cube.mark(np.where(plan.statuses == Status.OUTSIDE, plan.statuses, 0).astype(np.uint8))
     return cube
 
 
-def describe(request: MapRequest, card: Card) -> dict[str, Any]:
+def describe(request: MapRequest, card: Card, license: str = LICENSE) -> dict[str, Any]:
     """The cube's own account of how it was made: root attributes besides the geographic ones."""
+    source = f"Sentinel-2 Level-2A through STAC ({request.catalogue}); contains modified Copernicus Sentinel data"
+    if request.catalogue == "demo":
+        source = "synthetic scenes of the landscape that ships with SpacEX, through STAC; no observation of the Earth"
     return {
         "title": "What makes land look natural: attribution from maximised and minimised Sentinel-2 chips",
         "institution": "made with SpacEX",
-        "source": f"Sentinel-2 Level-2A through STAC ({request.catalogue}); contains modified Copernicus Sentinel data",
+        "source": source,
+        "license": license,
         "references": "Emam, Stomberg & Roscher 2024, IEEE GRSL; Sundararajan et al. 2017 (path attribution)",
         "spacex_code": code_digest(),
         "request": request.model_dump(mode="json"),

@@ -202,8 +202,8 @@ def test_a_slow_object_store(lab, slow_store, request_of, carry, runner, tmp_pat
     assert carry(small, f"s3://{bucket}/cube.zarr", runner, open_pipeline=WithKeys(keys)).complete
     assert carry(small, tmp_path / "cube.zarr").complete
     there, here = (zarr.open_group(uri, mode="r") for uri in (f"s3://{bucket}/cube.zarr", str(tmp_path / "cube.zarr")))
-    assert (here["status"][...] == Status.DONE).sum() >= 1
-    for name in ("attribution", "naturalness", "2/composite", "status"):
+    assert (here["tiles/status"][...] == Status.DONE).sum() >= 1
+    for name in ("0/attribution", "0/naturalness", "1/composite", "tiles/status"):
         np.testing.assert_array_equal(there[name][...], here[name][...], err_msg=name)
     assert calls.count("PUT") > 30
     assert set(Cube(f"s3://{bucket}/cube.zarr").statuses().ravel()) <= {1, 3}
