@@ -128,7 +128,7 @@ def _layers(uri: str, cube: Cube, name: str, times: Sequence[str] | None) -> Ite
     days = [first for first, _ in cube.spec.intervals]
     if unknown := [day for day in times or () if day not in days]:
         raise RequestError(f"{uri} has no such time step", got=", ".join(unknown), expected=", ".join(days))
-    level, variable = _finest(uri, name)
+    level, variable = _finest(uri, cube, name)
     resolution = cube.spec.resolution * 2**level
     left, top = (float(variable.attrs["spatial:transform"][place]) for place in (2, 5))
     rows, cols = variable.sizes["y"], variable.sizes["x"]
@@ -139,11 +139,10 @@ def _layers(uri: str, cube: Cube, name: str, times: Sequence[str] | None) -> Ite
             yield Layer(name, first, last, values, Grid(cube.spec.crs, resolution), extent)
 
 
-def _finest(uri: str, name: str) -> tuple[int, xr.DataArray]:
+def _finest(uri: str, cube: Cube, name: str) -> tuple[int, xr.DataArray]:
     """The variable, packed, at the finest level that has it (the composite is kept in overviews only)."""
-    for level in range(2):
-        group = str(level) if level else None
-        data = xr.open_zarr(uri, group=group, chunks=None, mask_and_scale=False, consolidated=False)
+    for level in range(cube.spec.levels):
+        data = xr.open_zarr(uri, group=str(level), chunks=None, mask_and_scale=False, consolidated=False)
         if name in data:
             return level, data[name]
     raise RequestError(f"{name} is in no level of {uri}", do="The cube is damaged; make it anew.")

@@ -146,4 +146,4 @@ def test_memory_does_not_grow_with_the_cube(tmp_path):
     assert file.stat().st_size < 3_000_000
     with rasterio.open(file) as source:
         assert np.isfinite(source.read(1, window=((10_240, 10_752), (15_360, 15_872)))).sum() == 512 * 512 - 63
-    assert xr.open_zarr(uri, chunks=None).sizes["time"] == 2
+    assert xr.open_zarr(uri, group="0", chunks=None).sizes["time"] == 2

@@ -84,7 +84,7 @@ def test_the_asset_opens_the_cube_wherever_both_were_moved(tmp_path):
     asset = item.assets["cube"]
     assert asset.media_type == MEDIA_TYPE
     assert (asset.href, item.assets["thumbnail"].href) == ("./map.zarr", "./map.png")
-    data = xr.open_zarr(asset.get_absolute_href(), consolidated=asset.extra_fields["zarr:consolidated"])
+    data = xr.open_zarr(asset.get_absolute_href(), group="0", consolidated=asset.extra_fields["zarr:consolidated"])
     declared = item.properties["cube:dimensions"]
     assert float(data.x[0]) - declared["x"]["step"] / 2 == declared["x"]["extent"][0]
     assert set(item.properties["cube:variables"]) <= set(data)
