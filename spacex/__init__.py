@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from spacex.api.mapping import map_region, plan
     from spacex.api.training import train_classifier, train_gan
     from spacex.checkpoint import load_checkpoint
+    from spacex.mapping.opening import open_cube
     from spacex.sharing.export import export
     from spacex.sharing.stac import describe_cube
 
@@ -31,6 +32,7 @@ __all__ = [
     "export",
     "load_checkpoint",
     "map_region",
+    "open_cube",
     "plan",
     "train_classifier",
     "train_gan",
@@ -43,6 +45,7 @@ _HOMES = {
     "export": "spacex.sharing.export",
     "load_checkpoint": "spacex.checkpoint",
     "map_region": "spacex.api.mapping",
+    "open_cube": "spacex.mapping.opening",
     "plan": "spacex.api.mapping",
     "train_classifier": "spacex.api.training",
     "train_gan": "spacex.api.training",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spacex.attribution.patterns import MAP_NAMES, ChipMaps, MapName, Patterns
+from spacex.attribution.names import DEFAULT_MAPS, MapName
+from spacex.attribution.patterns import ChipMaps, Patterns
 from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.errors import RequestError
 from spacex.evaluation import evaluate as evaluation
@@ -25,7 +25,7 @@ def attribute(
     chips: NDArray[np.floating[Any]],
     checkpoint: Checkpoint | str | None = None,
     *,
-    maps: Sequence[MapName] = MAP_NAMES,
+    maps: Sequence[MapName] = DEFAULT_MAPS,
     device: str | torch.device = "cpu",
 ) -> ChipMaps:
     """Attribution maps and score of chips.
@@ -38,21 +38,22 @@ def attribute(
         device: where the networks run.
 
     Returns:
-        The maps, (n, 256, 256) float32 each, None for those not asked for; and the score (n,) in [0, 1].
+        The maps by name, (n, 256, 256) float32 each, reflectance or logits per pixel; and the score (n,) in [0, 1].
 
     Raises:
         RequestError: if chips and checkpoint do not fit.
 
     >>> import numpy as np, spacex
     >>> found = spacex.attribute(np.full((3, 256, 256), 0.05, "float32"))
-    >>> found.attribution.shape, found.score.shape
-    ((1, 256, 256), (1,))
+    >>> {name: values.shape for name, values in found.maps.items()}, found.score.shape
+    ({'attribution': (1, 256, 256), 'lift': (1, 256, 256)}, (1,))
     """
     networks = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
     x = _checked(np.asarray(chips, dtype=np.float32), networks)
     patterns = Patterns(networks, maps, device=device)
     parts = [patterns(x[start : start + BATCH]) for start in range(0, len(x), BATCH)]
-    return ChipMaps(**{one.name: _joined([getattr(part, one.name) for part in parts]) for one in fields(ChipMaps)})
+    found = {name: np.concatenate([part.maps[name] for part in parts]) for name in patterns.maps}
+    return ChipMaps(found, np.concatenate([part.score for part in parts]))
 
 
 def _checked(x: NDArray[np.float32], networks: Checkpoint) -> NDArray[np.float32]:
@@ -64,10 +65,6 @@ def _checked(x: NDArray[np.float32], networks: Checkpoint) -> NDArray[np.float32
     if not np.isfinite(x).all():
         raise RequestError("chips must be finite", do="Fill pixels without data, e.g. with the chip's median.")
     return x
-
-
-def _joined(parts: list[Any]) -> Any:
-    return None if parts[0] is None else np.concatenate(parts)
 
 
 def evaluate(

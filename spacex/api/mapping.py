@@ -10,12 +10,14 @@ from typing import Any, TypedDict, Unpack
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
-from spacex.attribution.patterns import MAP_NAMES
+from spacex.attribution.arithmetic import choose_precision
+from spacex.attribution.names import DEFAULT_MAPS
 from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.errors import RequestError
 from spacex.mapping.areas import box_area, load_area
+from spacex.mapping.days import parse_intervals
 from spacex.mapping.plan import Plan
-from spacex.mapping.request import MapRequest, chip_settings, parse_interval, parse_request
+from spacex.mapping.request import MapRequest, chip_settings, parse_request
 from spacex.mapping.run import Outcome, Runner, carry_out, prepare
 from spacex.sentinel2.composite import CompositeSettings
 from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
@@ -37,11 +39,14 @@ class MapSettings(TypedDict, total=False):
     tile_size: int
     """Pixels a side of the unit of work, a multiple of 512; 1024."""
     maps: Sequence[str]
-    """Attribution maps, some of `MAP_NAMES`; all. The score is in every cube."""
+    """Attribution maps, some of ``attribution``, ``lift`` and ``path_attribution``; the first two. The score,
+    `naturalness`, is in every cube."""
     stride: int | None
     """Pixels between chips, a multiple of 4; the checkpoint's."""
     path_steps: int
     """Points on the path of the path attribution."""
+    precision: str
+    """Of the networks' inner layers: ``float32``, ``bfloat16``, or ``auto`` for what the machine is fast at."""
     max_cloud_cover: float
     """Percent; cloudier scenes are not used; 60."""
     composite: CompositeSettings
@@ -60,6 +65,8 @@ class PlannedMap:
     """Where the cube goes."""
     checkpoint: Checkpoint
     """The networks."""
+    device: str = "cpu"
+    """Where the networks run."""
 
     def describe(self) -> dict[str, Any]:
         """What there is to do, as plain numbers: tiles, scenes, chips, bytes."""
@@ -71,13 +78,14 @@ class PlannedMap:
         Args:
             runner: who does the work; None for this process (`spacex.runners.local.run_local`).
             quicklook: PNG file to draw when the map is made.
-            how: `on_start`, `estimate`, and fields of the workers' job: `threads`, `time_limit`, `readers`, `device`.
+            how: further arguments of `spacex.mapping.run.carry_out`, e.g. `threads`, `time_limit`.
 
         Raises:
             CubeError: if the output cannot be written.
         """
         from spacex.runners.local import run_local
 
+        how = {"device": self.device, **how}
         outcome = carry_out(self.plan, self.fingerprint, self.output, self.checkpoint, runner or run_local, **how)
         if quicklook is not None:
             from spacex.mapping.quicklook import draw
@@ -101,6 +109,7 @@ def plan(
     output: str = "map.zarr",
     catalogue: str = "earth-search",
     checkpoint: Checkpoint | str | None = None,
+    gpu: bool = False,
     **settings: Unpack[MapSettings],
 ) -> PlannedMap:
     """Work out a map without reading a pixel or writing anything.
@@ -114,6 +123,7 @@ def plan(
             ships: it needs no network, and box and days have a default there.
         checkpoint: trained networks or their URI; None for the weights that ship, which were trained on the synthetic
             landscape and say nothing reliable about real land.
+        gpu: whether the networks will run on a GPU.
         settings: see `MapSettings`.
 
     Raises:
@@ -129,12 +139,12 @@ def plan(
     if demo and bbox is None and area is None:
         bbox = DEMO_BBOX
     days = [datetime] if isinstance(datetime, str) else list(datetime or ([DEMO_INTERVAL] if demo else []))
-    if not days:
-        raise RequestError("which days", got="no datetime", expected="e.g. datetime='2020-07-01/2020-08-30'")
+    device = "cuda" if gpu else "cpu"
     with _served(demo, settings.get("stac_url")) as stac_url:
-        request = _request(_area(bbox, area), days, catalogue, networks, {**settings, "stac_url": stac_url})
+        wanted: MapSettings = {**settings, "stac_url": stac_url}
+        request = _request(_area(bbox, area), days, catalogue, networks, device, wanted)
         found, fingerprint = prepare(request, output, networks)
-    return PlannedMap(found, fingerprint, output, networks)
+    return PlannedMap(found, fingerprint, output, networks, device)
 
 
 def map_region(
@@ -147,6 +157,7 @@ def map_region(
     checkpoint: Checkpoint | str | None = None,
     runner: Runner | None = None,
     quicklook: str | None = None,
+    gpu: bool = False,
     threads: int | None = None,
     **settings: Unpack[MapSettings],
 ) -> Outcome:
@@ -162,6 +173,7 @@ def map_region(
         runner: who does the work; None for this process, ``functools.partial(spacex.runners.ray_map.run_ray,
             workers=8)`` for Ray.
         quicklook: PNG file to draw when the map is made.
+        gpu: whether the networks run on a GPU.
         threads: of the networks; None leaves them as they are.
         settings: see `MapSettings`.
 
@@ -172,13 +184,12 @@ def map_region(
         RequestError: if the request cannot be carried out; nothing was written.
 
     >>> import spacex
-    >>> outcome = spacex.map_region(catalogue="demo", bbox=(24.0, 67.95, 24.02, 67.96), output="memory://one/map.zarr")
+    >>> outcome = spacex.map_region(catalogue="demo", bbox=(24.0, 67.95, 24.02, 67.96), output="lapland.zarr")
     >>> outcome.complete
     True
     """
-    work = plan(
-        bbox, area=area, datetime=datetime, output=output, catalogue=catalogue, checkpoint=checkpoint, **settings
-    )
+    where: dict[str, Any] = {"area": area, "datetime": datetime, "output": output, "catalogue": catalogue}
+    work = plan(bbox, **where, checkpoint=checkpoint, gpu=gpu, **settings)
     return work.run(runner, quicklook=quicklook, threads=threads)
 
 
@@ -203,16 +214,17 @@ def _area(bbox: Sequence[float] | None, area: str | BaseGeometry | None) -> Base
 
 
 def _request(
-    area: BaseGeometry, days: list[str], catalogue: str, networks: Checkpoint, settings: MapSettings
+    area: BaseGeometry, days: list[str], catalogue: str, networks: Checkpoint, device: str, settings: MapSettings
 ) -> MapRequest:
     plain: dict[str, Any] = dict(settings)
-    chips = chip_settings(networks.card, tuple(plain.pop("maps", MAP_NAMES)), plain.pop("stride", None))
+    chips = chip_settings(networks.card, tuple(plain.pop("maps", DEFAULT_MAPS)), plain.pop("stride", None))
     composite = plain.pop("composite", CompositeSettings())
     return parse_request(
         area=mapping(area),
-        intervals=[parse_interval(text) for text in days],
+        intervals=parse_intervals(days),
         catalogue=catalogue,
         chips=chips,
         composite=lambda: composite,
+        precision=choose_precision(plain.pop("precision", "auto"), device),
         **plain,
     )

@@ -25,12 +25,13 @@ from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from spacex.attribution.names import MAP_NAMES
 from spacex.datasets.corine import CLASSES, corine_codes
 from spacex.errors import CubeError, DataError
 from spacex.mapping.cube import Cube
 from spacex.mapping.opening import open_cube
 
-MAPS = ("attribution", "path_attribution", "naturalness")
+MAPS = (*MAP_NAMES, "naturalness")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 2048
 """Bins of the histograms behind the quantiles: over six decades below the maximum, so steps of 0.7 %."""

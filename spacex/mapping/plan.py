@@ -62,7 +62,7 @@ class Plan:
         for task in self.todo:
             window = region.tiling.window(task.row, task.col)
             core = core_window(region, window)
-            read = core.pad(request.chips.halo)
+            read = request.chips.around(core)
             touching = len(indices[task.time].touching(region.grid.geobox(read)))
             total.chips += len(chip_windows(core, request.chips.stride))
             total.scene_reads += touching

@@ -36,10 +36,11 @@ GAPS = {
 """What has no value, and the colour that says why; none of them occurs in the colour scales."""
 TITLES = {
     "attribution": ("attribution |x⁺ − x⁻|", "reflectance"),
+    "lift": ("lift, x⁻ to x", "logit per pixel"),
     "path_attribution": ("path attribution, x⁻ to x", "logit per pixel"),
     "naturalness": ("naturalness", "classifier's score"),
 }
-COLOURS = {"attribution": "inferno", "path_attribution": "inferno", "naturalness": "cividis"}
+COLOURS = {"attribution": "inferno", "lift": "inferno", "path_attribution": "inferno", "naturalness": "cividis"}
 
 Image = NDArray[np.float32]
 Extent = tuple[float, float, float, float]

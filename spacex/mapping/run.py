@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import fsspec
 import numpy as np
 
+from spacex.attribution.lift import check_rules
 from spacex.card import Card
 from spacex.checkpoint import SHIPPED, Checkpoint
-from spacex.errors import RequestError
+from spacex.errors import RequestError, SpacexError
 from spacex.mapping.cube import Cube, Status, TileTask, create_cube
 from spacex.mapping.estimate import tiles_geojson
 from spacex.mapping.ledger import Ledger
@@ -87,6 +88,8 @@ def prepare(request: MapRequest, output: str, checkpoint: Checkpoint) -> tuple[P
     """
     if not output.rstrip("/").endswith(".zarr"):
         raise RequestError("the output's name", got=output, expected="a path or URI ending in .zarr")
+    if "lift" in request.chips.maps:
+        check_rules(checkpoint.classifier)
     fingerprint = request.fingerprint(checkpoint)
     plan = make_plan(request, output, fingerprint, checkpoint.card.bands, _known_scenes(output))
     return plan, fingerprint
@@ -119,6 +122,7 @@ def carry_out(
 
     Raises:
         CubeError: if the output cannot be written.
+        SpacexError: if the work itself cannot go on; the finished tiles are safe.
     """
     begun, folder = time.monotonic(), run_folder(output)
     cube = Cube(output) if plan.exists else _create(plan, fingerprint, output, checkpoint.card, license)
@@ -147,6 +151,9 @@ def carry_out(
     except KeyboardInterrupt:
         state = "interrupted"
         raise
+    except RequestError as error:
+        # a worker's: by now something has been written, so this is no refusal any more
+        raise SpacexError("the run cannot go on", got=error, do="Finished tiles are safe.") from error
     finally:
         log.close(state)
         _write_papers(folder, plan, cube, ledger, notes, state, estimate)
@@ -156,10 +163,13 @@ def carry_out(
 def _write_papers(
     folder: str, plan: Plan, cube: Cube, ledger: Ledger, notes: Notes, state: str, estimate: dict[str, Any] | None
 ) -> None:
-    """`report.html` and `tiles.geojson`, at the end and on interruption; they must not hide how the run ended."""
+    """`report.html`, `tiles.geojson` and the STAC item, also on interruption; they must not hide how the run ended."""
+    from spacex.sharing.stac import describe_cube  # it reads what a run leaves behind
+
     try:
         write_text(f"{folder}/report.html", render(plan, cube, ledger, notes, state, estimate))
         write_text(f"{folder}/tiles.geojson", json.dumps(tiles_geojson(plan.request, cube.statuses())))
+        describe_cube(cube.uri)
     except Exception:
         logger.exception("the run's report could not be written to %s", folder)
 
@@ -185,7 +195,8 @@ def describe(request: MapRequest, card: Card, license: str = LICENSE) -> dict[st
         "institution": "made with SpacEX",
         "source": source,
         "license": license,
-        "references": "Emam, Stomberg & Roscher 2024, IEEE GRSL; Sundararajan et al. 2017 (path attribution)",
+        "references": "Emam, Stomberg & Roscher 2024, IEEE GRSL; Shrikumar et al. 2017, ICML (lift); "
+        "Sundararajan et al. 2017, ICML (path attribution)",
         "spacex_code": code_digest(),
         "request": request.model_dump(mode="json"),
         "checkpoint": card.model_dump(mode="json", exclude={"metrics", "training"}),

@@ -102,6 +102,10 @@ def export(
 
     Raises:
         RequestError: if there is no such cube, variable or time step, or the window lies outside; nothing is written.
+
+    >>> import spacex
+    >>> spacex.export("lapland.zarr", "tif", variables=["naturalness"], bbox=(24.005, 67.953, 24.01, 67.955))
+    ['tif/naturalness_2020-07-01_2020-08-30.tif']
     """
     opened, cut = Cube(cube), _cut(bbox, area)
     chosen = [

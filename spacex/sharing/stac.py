@@ -39,7 +39,6 @@ EXTENSIONS = [
 MEDIA_TYPE = "application/vnd.zarr; version=3; profile=multiscales"
 FOOTPRINT = 0.001
 """Degrees by which the footprint may miss the area asked for: a country's outline has 60,000 corners."""
-COLOURS = {"attribution": "inferno", "path_attribution": "inferno", "naturalness": "cividis"}
 
 
 def describe_cube(cube: str, picture: str | None = None) -> str:
@@ -54,6 +53,10 @@ def describe_cube(cube: str, picture: str | None = None) -> str:
 
     Raises:
         CubeError: if there is no cube.
+
+    >>> import spacex
+    >>> spacex.describe_cube("lapland.zarr")
+    'lapland.stac.json'
     """
     opened = Cube(cube)
     base = cube.rstrip("/").removesuffix(".zarr") + ".stac"
@@ -208,12 +211,10 @@ def _variables(cube: Cube) -> dict[str, Any]:
 
 
 def _renders(cube: Cube) -> dict[str, Any]:
-    scaled: dict[str, Any] = {"naturalness": {"rescale": [[0.0, 1.0]]}}
-    titles = {name: name.replace("_", " ") for name in (*cube.spec.maps, "naturalness")}
-    return {
-        name: {"title": title, "assets": ["cube"], "colormap_name": COLOURS[name], **scaled.get(name, {})}
-        for name, title in titles.items()
-    }
+    one: dict[str, Any] = {"assets": ["cube"], "colormap_name": "inferno"}
+    maps = {name: {**one, "title": name.replace("_", " ")} for name in cube.spec.maps}
+    score = {**one, "title": "naturalness", "colormap_name": "cividis", "rescale": [[0.0, 1.0]]}
+    return {**maps, "naturalness": score}
 
 
 def _moments(cube: Cube, step: int) -> tuple[str, str]:

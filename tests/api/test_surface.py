@@ -38,9 +38,17 @@ def test_every_name_is_there_typed_and_told():
         spacex.ndvi  # noqa: B018
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the examples run: their `lapland.zarr` is there."""
+    place = tmp_path_factory.mktemp("examples")
+    spacex.map_region(catalogue="demo", bbox=(24.0, 67.95, 24.02, 67.96), output=str(place / "lapland.zarr"))
+    return place
+
+
 @pytest.mark.parametrize("name", VERBS)
-def test_examples_run(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_examples_run(name, folder, monkeypatch):
+    monkeypatch.chdir(folder)
     # a landscape of seconds rather than minutes
     monkeypatch.setattr("spacex.world.dataset.demo_dataset", partial(demo_dataset, "tiny"))
     (test,) = doctest.DocTestFinder(recurse=False).find(getattr(spacex, name), name)

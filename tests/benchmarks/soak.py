@@ -55,7 +55,7 @@ def request_of(card, tiles: int, part: float = 1.0) -> MapRequest:
         catalogue="demo",
         stac_url="http://127.0.0.1:1",
         tile_size=512,
-        chips=chip_settings(card, ("attribution", "path_attribution")),
+        chips=chip_settings(card, ("attribution", "lift")),
     )
 
 
@@ -139,7 +139,7 @@ def same_part(output: str, part: str) -> bool:
     large, small = (zarr.open_group(uri, mode="r", path="0") for uri in (output, part))
     x, y = (np.searchsorted(large["x"][:], small["x"][0]), np.searchsorted(-large["y"][:], -small["y"][0]))
     inner = 20
-    for name in ("attribution", "path_attribution", "naturalness", "observations"):
+    for name in ("attribution", "lift", "naturalness", "observations"):
         theirs = small[name][0, inner:-inner, inner:-inner]
         ours = large[name][0, y : y + small[name].shape[1], x : x + small[name].shape[2]][inner:-inner, inner:-inner]
         known = np.isfinite(theirs) & (theirs != 0)  # the smaller one's outline cuts off some

@@ -28,7 +28,7 @@ from spacex.mapping.run import carry_out, run_folder
 from spacex.runners.local import run_local
 
 HERE = Path(__file__).parent
-VARIABLES = ("0/attribution", "0/path_attribution", "0/naturalness", "0/observations", "1/attribution", "2/composite")
+VARIABLES = ("0/attribution", "0/lift", "0/naturalness", "0/observations", "1/attribution", "2/composite")
 
 
 def load(name, path):
@@ -54,7 +54,7 @@ def request_of(tiny_checkpoint):
             "catalogue": "demo",
             "stac_url": "http://127.0.0.1:1",
             "tile_size": 512,
-            "chips": chip_settings(tiny_checkpoint.card, ("attribution", "path_attribution")),
+            "chips": chip_settings(tiny_checkpoint.card, ("attribution", "lift")),
         }
         return MapRequest(**{**settings, **values})
 

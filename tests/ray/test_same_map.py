@@ -23,7 +23,7 @@ def test_workers_do_not_change_the_map(cluster, local, make_request, map_offline
     outcome = map_offline(make_request(), tmp_path / "ray.zarr", partial(run_ray, workers=workers, cpus=0.5))
     assert outcome.complete
     ours = xr.open_zarr(tmp_path / "ray.zarr", group="0", chunks=None, mask_and_scale=False).load()
-    for name in ("attribution", "path_attribution", "naturalness", "observations"):
+    for name in ("attribution", "lift", "naturalness", "observations"):
         np.testing.assert_array_equal(ours[name], local[name], err_msg=name)
     if workers > 1:
         assert len({text.split('"worker":"')[1] for text in ours.provenance.values.ravel() if text}) > 1

@@ -15,7 +15,7 @@ from urllib3.util import Retry
 from spacex.errors import CatalogueError
 from spacex.mapping.cube import Cube, Status
 from spacex.mapping.pipeline import Pipeline
-from spacex.mapping.rehearsal import Rehearsal, fake_network
+from spacex.mapping.rehearsal import FakeNetworks, Rehearsal
 from spacex.mapping.worker import CubeSink, SceneSource, load_scenes
 from spacex.sentinel2.catalogue import get_catalogue, search
 from spacex.sentinel2.styles import Catalogue
@@ -43,8 +43,9 @@ class OverHttp:
         Catalogue.sign = stamped
         source = SceneSource(job.request, BANDS, load_scenes(job.scenes))
         return Pipeline(
-            source, fake_network, CubeSink(Cube(job.output), job.request), job.request.chips, time_limit=job.time_limit
-        )
+            source, FakeNetworks(), CubeSink(Cube(job.output), job.request), job.request.chips,
+            time_limit=job.time_limit,
+        )  # fmt: skip
 
 
 @pytest.fixture(autouse=True, scope="module")
