@@ -1,4 +1,4 @@
-"""`spacex import-checkpoint` as a file, for `ray job submit` and `python jobs/export.py`."""
+"""`spacex export` as a file, for `ray job submit` and `python jobs/export.py`."""
 
 from spacex.commands.door import run
 from spacex.commands.export import app

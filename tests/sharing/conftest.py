@@ -13,7 +13,7 @@ SPEC = CubeSpec(
     maps={"attribution": "how it was made"},
     display=("B04", "B03", "B02"),
 )
-"""2 × 3 tiles near 4°E 51°N; the upper-left corner is x = 4 600 000, y = 4 400 000."""
+"""2 × 3 tiles near 15.5° E, 62.6° N; the upper-left corner is x = 4 600 000, y = 4 400 000."""
 
 
 def fill(cube: Cube, task: TileTask, seed: int = 0) -> TileMaps:

@@ -12,6 +12,8 @@ import xarray as xr
 from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import Polygon
 
+from spacex.commands.door import carry_out
+from spacex.commands.export import app
 from spacex.errors import RequestError
 from spacex.mapping.cube import Cube, TileTask, create_cube
 from spacex.sharing.export import export
@@ -147,3 +149,14 @@ def test_memory_does_not_grow_with_the_cube(tmp_path):
     with rasterio.open(file) as source:
         assert np.isfinite(source.read(1, window=((10_240, 10_752), (15_360, 15_872)))).sum() == 512 * 512 - 63
     assert xr.open_zarr(uri, group="0", chunks=None).sizes["time"] == 2
+
+
+def test_the_command_prints_its_files_and_refuses_in_one_line(cube, tmp_path, capsys):
+    fill(cube, TASK)
+    folder = str(tmp_path / "tif")
+    words = [cube.uri, folder, "--variables", "naturalness", "--datetime", "2021-07-01", "--bbox", "15.45,62.56,15.5,62.59"]
+    assert carry_out(app, words) == 0
+    assert capsys.readouterr().out.split() == [f"{folder}/naturalness_2021-07-01_2021-08-30.tif"]
+    assert carry_out(app, [cube.uri, str(tmp_path / "none"), "--variables", "ndvi"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not (tmp_path / "none").exists()
