@@ -14,7 +14,7 @@ LEVELS = [
      "mapping.chips", "mapping.cube", "mapping.encoding", "mapping.overviews", "mapping.opening", "mapping.layout",
      "mapping.geometadata", "mapping.areas", "mapping.days", "mapping.region"},
     {"checkpoint", "checkpoint_import", "attribution", "training"},
-    {"mapping", "evaluation", "sharing"},
+    {"mapping", "evaluation", "viewer", "sharing"},
     {"runners"},
     {"api"},
     {"commands"},

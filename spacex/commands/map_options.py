@@ -6,12 +6,14 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from spacex.attribution.names import MAP_NAMES, PRECISIONS
+from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES, PRECISIONS
 from spacex.commands.checks import cube_name, png_name
 from spacex.commands.options import FIRST, HOW, RUNS, WHAT, WHEN, WHERE
 
 SCORE = "naturalness"
 """The classifier's score, which every cube holds."""
+
+USUAL_MAPS = ",".join(DEFAULT_MAPS)
 
 CLASSES = tuple(str(number) for number in range(1, 12))
 """Values of Sentinel-2's scene classification that can count as clear."""

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES
+from spacex.attribution.names import MAP_NAMES
 from spacex.commands import map_options as options
 from spacex.commands import telling
 from spacex.commands.checks import check_checkpoint, check_file, check_folder, parse_names
@@ -65,7 +65,7 @@ def map_region(
     max_cloud_cover: options.MaxCloudCover = 60.0,
     min_sun: options.MinSun = 20.0,
     checkpoint: Checkpoint = None,
-    maps: options.Maps = ",".join(DEFAULT_MAPS),
+    maps: options.Maps = options.USUAL_MAPS,
     tiles: options.TilesFile = None,
     clear_classes: options.ClearClasses = "2,4,5,6,7",
     snow: options.Snow = False,

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import rasterio
 import rasterio.warp
-import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox

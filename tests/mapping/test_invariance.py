@@ -52,7 +52,7 @@ def test_many_tiles_in_another_order_equal_one_tile(whole_path, whole, make_requ
     assert_same(open_cube(tmp_path / "tiles.zarr"), whole)
     # one tile of 1024 wrote its first overview itself; of 512 the end of the run made them all
     coarse = [open_cube(path, level=1) for path in (tmp_path / "tiles.zarr", whole_path)]
-    assert_same(*coarse, names=("attribution", "path_attribution", "naturalness", "composite"))
+    assert_same(*coarse, names=("attribution", "lift", "naturalness", "composite"))
 
 
 def test_a_crop_of_the_request_is_a_crop_of_the_map(whole, make_request, map_offline, tmp_path):
