@@ -105,7 +105,7 @@ def export(
 
     >>> import spacex
     >>> spacex.export("lapland.zarr", "tif", variables=["naturalness"], bbox=(24.005, 67.953, 24.01, 67.955))
-    ['tif/naturalness_2020-07-01_2020-08-30.tif']
+    ['tif/naturalness_2020-07-01_2020-08-31.tif']
     """
     opened, cut = Cube(cube), _cut(bbox, area)
     chosen = [
@@ -178,7 +178,7 @@ def _window(layer: Layer, cut: BaseGeometry | None) -> Window:
 
 def _export(layer: Layer, window: Window, mask: BaseGeometry | None, tags: dict[str, str], folder: str) -> str:
     """One layer to one file; readers see the whole of it or nothing."""
-    here = local_path(folder)
+    here, target = local_path(folder), f"{folder.rstrip('/')}/{layer.file}"
     if here is not None:
         here.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export-", dir=here) as work, rasterio.Env(GDAL_CACHEMAX=CACHE):
@@ -187,8 +187,7 @@ def _export(layer: Layer, window: Window, mask: BaseGeometry | None, tags: dict[
         rasterio.shutil.copy(sparse, finished, driver="COG", **COG)
         if here is not None:
             os.replace(finished, here / layer.file)
-            return str(here / layer.file)
-        target = f"{folder.rstrip('/')}/{layer.file}"
+            return target
         fs, path = fsspec.core.url_to_fs(target)
         fs.put_file(finished, path)
         return target

@@ -154,8 +154,8 @@ def test_memory_does_not_grow_with_the_cube(tmp_path):
 def test_the_command_prints_its_files_and_refuses_in_one_line(cube, tmp_path, capsys):
     fill(cube, TASK)
     folder = str(tmp_path / "tif")
-    words = [cube.uri, folder, "--variables", "naturalness", "--datetime", "2021-07-01", "--bbox", "15.45,62.56,15.5,62.59"]
-    assert carry_out(app, words) == 0
+    wanted = ["--variables", "naturalness", "--datetime", "2021-07-01", "--bbox", "15.45,62.56,15.5,62.59"]
+    assert carry_out(app, [cube.uri, folder, *wanted]) == 0
     assert capsys.readouterr().out.split() == [f"{folder}/naturalness_2021-07-01_2021-08-30.tif"]
     assert carry_out(app, [cube.uri, str(tmp_path / "none"), "--variables", "ndvi"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
