@@ -28,6 +28,7 @@ from spacex.mapping.run import run_folder
 from spacex.mapping.worker import load_scenes
 from spacex.sentinel2.catalogue import get_catalogue
 from spacex.sentinel2.scenes import Scene
+from spacex.settings import fingerprint
 
 EXTENSIONS = [
     DatacubeExtension.get_schema_uri(),
@@ -83,11 +84,16 @@ def describe_cube(cube: str, picture: str | None = None) -> str:
     return target
 
 
+def _name(cube: Cube) -> str:
+    """The fingerprint says how pixels were made, the request which ones."""
+    return f"spacex-{cube.fingerprint}-{fingerprint(cube.attributes['request'])[:8]}"
+
+
 def _item(cube: Cube, step: int, suffix: str) -> pystac.Item:
     area = shape(cube.attributes["request"]["area"])
     first, last = _moments(cube, step)
     item = pystac.Item(
-        id=f"spacex-{cube.fingerprint}{suffix}",
+        id=f"{_name(cube)}{suffix}",
         geometry=mapping(area.simplify(FOOTPRINT)),
         bbox=list(area.bounds),
         datetime=None,
@@ -127,7 +133,7 @@ def _collection(cube: Cube) -> pystac.Collection:
     first, last = _moments(cube, 0)[0], _moments(cube, -1)[1]
     period = [pystac.utils.str_to_datetime(first), pystac.utils.str_to_datetime(last)]
     return pystac.Collection(
-        id=f"spacex-{cube.fingerprint}",
+        id=_name(cube),
         title=cube.attributes["title"],
         description=f"{cube.attributes['title']}, {len(cube.spec.intervals)} time steps. {cube.attributes['source']}.",
         license=_licence(cube),
