@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "evaluate",
     "export": "export",
     "import-checkpoint": "import_checkpoint",
+    "view": "view",
 }
 """Sub-commands, each the function and the docstring of a module of this package."""
 
