@@ -110,6 +110,7 @@ def plan(
     catalogue: str = "earth-search",
     checkpoint: Checkpoint | str | None = None,
     gpu: bool = False,
+    grow: bool = False,
     **settings: Unpack[MapSettings],
 ) -> PlannedMap:
     """Work out a map without reading a pixel or writing anything.
@@ -124,6 +125,7 @@ def plan(
         checkpoint: trained networks or their URI; None for the weights that ship, which were trained on the synthetic
             landscape and say nothing reliable about real land.
         gpu: whether the networks will run on a GPU.
+        grow: whether a cube already at `output` may take the further days and land; what it holds is kept.
         settings: see `MapSettings`.
 
     Raises:
@@ -143,7 +145,7 @@ def plan(
     with _served(demo, settings.get("stac_url")) as stac_url:
         wanted: MapSettings = {**settings, "stac_url": stac_url}
         request = _request(_area(bbox, area), days, catalogue, networks, device, wanted)
-        found, fingerprint = prepare(request, output, networks)
+        found, fingerprint = prepare(request, output, networks, grow=grow)
     return PlannedMap(found, fingerprint, output, networks, device)
 
 
@@ -158,6 +160,7 @@ def map_region(
     runner: Runner | None = None,
     quicklook: str | None = None,
     gpu: bool = False,
+    grow: bool = False,
     threads: int | None = None,
     **settings: Unpack[MapSettings],
 ) -> Outcome:
@@ -174,6 +177,7 @@ def map_region(
             workers=8)`` for Ray.
         quicklook: PNG file to draw when the map is made.
         gpu: whether the networks run on a GPU.
+        grow: whether a cube already at `output` may take the further days and land; what it holds is kept.
         threads: of the networks; None leaves them as they are.
         settings: see `MapSettings`.
 
@@ -189,7 +193,7 @@ def map_region(
     True
     """
     where: dict[str, Any] = {"area": area, "datetime": datetime, "output": output, "catalogue": catalogue}
-    work = plan(bbox, **where, checkpoint=checkpoint, gpu=gpu, **settings)
+    work = plan(bbox, **where, checkpoint=checkpoint, gpu=gpu, grow=grow, **settings)
     return work.run(runner, quicklook=quicklook, threads=threads)
 
 

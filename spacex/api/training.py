@@ -162,7 +162,7 @@ def _common(settings: TrainingSettings) -> dict[str, int]:
 
 def _follow(
     learn: Callable[[Any, Team], Iterator[Epoch]],
-    prepare: Callable[[Any], object],
+    prepare: Callable[[Any, Team], object],
     run: Run,
     settings: TrainingSettings,
 ) -> Checkpoint:
@@ -173,7 +173,7 @@ def _follow(
     if workers:
         from spacex.runners.ray_train import train
 
-        prepare(run)
+        prepare(run, Team(size=workers))
         train(learn, run, workers=workers, gpu=gpu, precision=precision)
     else:
         report = settings.get("report", tell)
