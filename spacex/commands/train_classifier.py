@@ -69,8 +69,9 @@ def train_classifier(
     from spacex.api.training import train_classifier as trained
 
     made = trained(
-        data, output, bands=chosen, units=units, base=base, epochs=epochs or 50, limit=limit, seed=seed, grouped=grouped,
-        strict=strict, changes=change or [], workers=workers, gpu=gpu, precision=precision, readers=readers,
+        data, output, bands=chosen, units=units, base=base, epochs=epochs or 50, limit=limit, seed=seed,
+        grouped=grouped, strict=strict, changes=change or [], workers=workers, gpu=gpu, precision=precision,
+        readers=readers,
     )  # fmt: skip
     print(f"checkpoint: {made.uri}")
 
