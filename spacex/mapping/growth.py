@@ -52,9 +52,10 @@ def reconcile(uri: str, found: Mapping[str, Any], asked: MapRequest, checkpoint:
         CubeError: if other settings, networks or code made it, with every difference named; or if it would have to
             grow and may not.
     """
-    if found.get("fingerprint") != asked.fingerprint(checkpoint):
+    made, now = found.get("fingerprint"), asked.fingerprint(checkpoint)
+    if made != now:
         raise CubeError(
-            f"{uri} was made by another request, checkpoint or code",
+            f"{uri} was made by another request, checkpoint or code (fingerprint {made}, now {now})",
             got="; ".join(differences(found, asked, checkpoint.card)),
             do="Repeat the command that made it, or choose another --output.",
         )
