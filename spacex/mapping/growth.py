@@ -55,8 +55,9 @@ def reconcile(uri: str, found: Mapping[str, Any], asked: MapRequest, checkpoint:
     made, now = found.get("fingerprint"), asked.fingerprint(checkpoint)
     if made != now:
         raise CubeError(
-            f"{uri} was made by another request, checkpoint or code (fingerprint {made}, now {now})",
-            got="; ".join(differences(found, asked, checkpoint.card)),
+            f"{uri} was made by another request, checkpoint or code",
+            got=f"fingerprint {made}, where {', '.join(differences(found, asked, checkpoint.card))}",
+            expected=now,
             do="Repeat the command that made it, or choose another --output.",
         )
     stored = MapRequest.model_validate(found["request"])
@@ -90,7 +91,7 @@ def differences(found: Mapping[str, Any], asked: MapRequest, card: Card) -> list
     skipped = tuple(f"request.{name}" for name in EXTENT) + ("request.stac_url",) * (asked.catalogue == "demo")
     names = [name for name in sorted(made | now) if not name.startswith(skipped)]
     return [
-        f"{name.removeprefix('request.')} was {made.get(name)}, now {now.get(name)}"
+        f"{name.removeprefix('request.')} was {made.get(name)} and is now {now.get(name)}"
         for name in names
         if made.get(name) != now.get(name)
     ]
