@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -133,20 +133,12 @@ def evaluate(
         controls = _pairs(control or [])
         _set_threads(threads)
 
-        from spacex.evaluation.evaluate import EvaluationRequest
-        from spacex.evaluation.evaluate import evaluate as evaluated
+        from spacex.api.judging import evaluate as evaluated
 
-        request = EvaluationRequest(
-            data=data,
-            output=output,
-            checkpoint=checkpoint,
-            second=second,
-            twin=twin,
-            controls=controls,
-            settings=_settings(split, limit, methods, batch, seed, perturbed, chosen, quick),
-        )
+        settings = dict(_settings(split, limit, methods, batch, seed, perturbed, chosen, quick))
+        others: dict[str, Any] = {"second": second, "twin": twin, "controls": controls}
         with _progress() as report:
-            table = evaluated(request, report)
+            table = evaluated(data, checkpoint, output, **others, report=report, **settings)
         _say(Path(output), f"{table.chips['all']} chips, {len(table.methods)} methods")
 
 

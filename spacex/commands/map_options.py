@@ -27,6 +27,7 @@ Area = Annotated[str | None, typer.Option(help="Instead of --bbox: a GeoJSON fil
 Days = Annotated[list[str] | None, typer.Option("--datetime", metavar="FIRST/LAST", help="Interval of days, e.g. 2020-07-01/2020-08-30, or a month (2020-07) or a year (2020). Repeat it for further steps of the cube's time axis. The demo catalogue has a default.", rich_help_panel=FIRST)]
 Local = Annotated[bool, typer.Option("--local", help="Work in this process, without Ray.", rich_help_panel=FIRST)]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Say what would be done and write nothing: tiles, scenes, chips, bytes, operations. No pixel is read.", rich_help_panel=FIRST)]
+Grow = Annotated[bool, typer.Option("--grow", help="Let the cube that is there take the further days and land that are asked for; what it holds is kept.", rich_help_panel=FIRST)]
 Quicklook = Annotated[str | None, typer.Option(metavar="FILE.png", help="Draw composite, attribution and naturalness side by side.", callback=png_name, rich_help_panel=FIRST)]
 
 Crs = Annotated[str, typer.Option(help="CRS of the cube, projected in metres.", rich_help_panel=WHERE)]
