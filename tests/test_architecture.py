@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1] / "spacex"
 FILES = sorted(ROOT.rglob("*.py"))
 
 LEVELS = [
-    {"errors", "grid", "settings"},
+    {"errors", "grid", "settings", "rasters"},
     {"card", "sentinel2", "models", "datasets", "world",
      "mapping.chips", "mapping.cube", "mapping.layout", "mapping.geometadata", "mapping.areas", "mapping.region"},
     {"checkpoint", "checkpoint_import", "attribution", "training"},

@@ -58,7 +58,7 @@ class SceneSource:
 
     def __post_init__(self) -> None:
         self._catalogue = get_catalogue(
-            self.request.catalogue, self.request.stac_url or "offline:", self.request.collection
+            self.request.catalogue, self.request.stac_url, self.request.collection
         )
         self._indices = [SceneIndex(step, self.request.crs) for step in self.scenes]
 
