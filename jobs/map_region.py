@@ -40,7 +40,7 @@ from spacex.mapping.estimate import estimate, operations_per_chip, tiles_geojson
 from spacex.mapping.logs import json_logs as show_json_logs
 from spacex.mapping.progress import write_text
 from spacex.mapping.request import chip_settings, parse_interval, parse_request
-from spacex.mapping.run import Outcome, carry_out, prepare, run_folder
+from spacex.mapping.run import Outcome, carry_out, prepare
 from spacex.sentinel2.catalogue import CATALOGUES
 from spacex.sentinel2.composite import CompositeSettings
 from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
@@ -120,13 +120,12 @@ def map_region(  # noqa: D103 - the module says it
             print(json.dumps({**described, "operations": operations}, indent=1))
             return
         runner = _runner(local, workers, gpu, threads)
-        write_text(f"{run_folder(output)}/plan.json", json.dumps(described, indent=1))
         tiles = described["tiles"]
         console.print(f"{tiles['new']} new, {tiles['redo']} to redo, {tiles['done']} done tiles -> {output}", highlight=False, soft_wrap=True)
         try:
             with _stopped_by_sigterm():
                 outcome = carry_out(
-                    work, fingerprint, output, networks, runner, estimate=hours, time_limit=time_limit, threads=threads
+                    work, fingerprint, output, networks, runner, estimate=hours, described=described, time_limit=time_limit, threads=threads
                 )
         except KeyboardInterrupt as stop:
             console.print(f"stopped; finished tiles are safe. The same command resumes:\n  {_again()}", highlight=False, soft_wrap=True)

@@ -16,6 +16,7 @@ read back and changed, so writing a tile twice changes nothing.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import warnings
 from collections.abc import Mapping
@@ -32,6 +33,8 @@ from numpy.typing import NDArray
 from spacex.errors import CubeError
 from spacex.grid import Grid, Tiling, Window
 from spacex.mapping.layout import LEVELS, CubeSpec, Variable, create, variables
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 
@@ -140,8 +143,7 @@ class Cube:
 
     def statuses(self) -> NDArray[np.uint8]:
         """(time, tile rows, tile columns) uint8 of `Status` values."""
-        found: NDArray[np.uint8] = np.asarray(_array(self._groups[0], "status")[...])
-        return found
+        return read_statuses(_array(self._groups[0], "status"))
 
     def mark(self, statuses: NDArray[np.uint8]) -> None:
         """Write many statuses at once (the driver, before any worker starts)."""
@@ -209,6 +211,25 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     found = group[name]
     if not isinstance(found, zarr.Array):
         raise CubeError(f"{name} in {group.store_path} is no array", do="The cube is damaged; make it anew.")
+    return found
+
+
+def read_statuses(array: zarr.Array[Any]) -> NDArray[np.uint8]:
+    """The states of all tiles; one whose chunk cannot be decoded (cut short by a full disk) is *not yet* done."""
+    try:
+        return np.asarray(array[...], dtype=np.uint8)
+    except OSError:  # the store is out of reach: that says nothing about the tiles
+        raise
+    except Exception:
+        found = np.full(array.shape, Status.NOT_YET, np.uint8)
+    for where in np.ndindex(array.shape):
+        try:
+            found[where] = array[where]
+        except OSError:
+            raise
+        except Exception as error:
+            task = TileTask(*map(int, where))
+            log.warning("the state of tile %s cannot be read (%s): it counts as not yet done", task, error)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -132,6 +132,16 @@ def make_plan(
     return Plan(request, scenes, tasks, statuses, exists)
 
 
+def renewed(plan: Plan, output: str, fingerprint: str) -> Plan:
+    """The plan by what the cube says now: between planning and claiming it, another run may have worked on it.
+
+    Raises:
+        CubeError: if the output holds something else by now.
+    """
+    statuses, exists = _statuses(plan.request, output, fingerprint)
+    return replace(plan, statuses=statuses, exists=exists)
+
+
 def _statuses(request: MapRequest, output: str, fingerprint: str) -> tuple[NDArray[np.uint8], bool]:
     found = read_attributes(output)
     if found is None or ("spacex_format" in found and "spacex_spec" not in found):
@@ -179,4 +189,4 @@ def _search(request: MapRequest, bands: tuple[str, ...]) -> list[list[Any]]:
     return found
 
 
-__all__ = ["Plan", "make_plan", "new_statuses"]
+__all__ = ["Plan", "make_plan", "new_statuses", "renewed"]

@@ -15,15 +15,17 @@ import numpy as np
 from spacex.card import Card
 from spacex.checkpoint import SHIPPED, Checkpoint
 from spacex.errors import RequestError
+from spacex.mapping.claim import Claim, claimed
 from spacex.mapping.cube import Cube, Status, TileTask, create_cube
 from spacex.mapping.estimate import tiles_geojson
 from spacex.mapping.ledger import Ledger
 from spacex.mapping.logs import log_tile
-from spacex.mapping.plan import Plan, make_plan
+from spacex.mapping.plan import Plan, make_plan, renewed
 from spacex.mapping.progress import ProgressLog, write_text
 from spacex.mapping.report import Notes, render
 from spacex.mapping.request import MapRequest, code_digest
 from spacex.mapping.tile import TileReport
+from spacex.mapping.verify import mark_damaged
 from spacex.mapping.worker import Job, Scenes, load_scenes, save_scenes
 
 logger = logging.getLogger(__name__)
@@ -97,9 +99,13 @@ def carry_out(
     *,
     on_start: Callable[[ProgressLog], None] = lambda log: None,
     estimate: dict[str, Any] | None = None,
+    described: dict[str, Any] | None = None,
+    verify: bool = False,
     **worker: Any,
 ) -> Outcome:
-    """Create or resume the cube and run the tiles that are left.
+    """Claim the cube, create or resume it, and run the tiles that are left.
+
+    Nothing is written before the cube is claimed (`spacex.mapping.claim`), and its states are read again then.
 
     Args:
         plan: from `prepare`.
@@ -109,11 +115,27 @@ def carry_out(
         runner: who does the work.
         on_start: called with the progress log before the first tile.
         estimate: hours expected (`spacex.mapping.estimate.estimate`), for the report to compare with.
+        described: `Plan.describe`, to be kept as `plan.json`.
+        verify: whether to read the whole cube first and do damaged tiles again (`spacex.mapping.verify`).
         worker: further fields of `Job`: readers, time_limit, threads, device.
 
     Raises:
-        CubeError: if the output cannot be written.
+        CubeError: if the output cannot be written, or another run holds it.
     """
+    with claimed(run_folder(output)) as claim:
+        plan = renewed(plan, output, fingerprint)
+        if described is not None:
+            write_text(f"{run_folder(output)}/plan.json", json.dumps(described, indent=1))
+        if verify and plan.exists:
+            mark_damaged(Cube(output), plan.request)
+            plan = renewed(plan, output, fingerprint)
+        return _work(plan, fingerprint, output, checkpoint, runner, claim, on_start, estimate, worker)
+
+
+def _work(
+    plan: Plan, fingerprint: str, output: str, checkpoint: Checkpoint, runner: Runner, claim: Claim,
+    on_start: Callable[[ProgressLog], None], estimate: dict[str, Any] | None, worker: dict[str, Any],
+) -> Outcome:  # fmt: skip
     begun, folder = time.monotonic(), run_folder(output)
     cube = Cube(output) if plan.exists else _create(plan, fingerprint, output, checkpoint.card)
     # the shipped weights lie elsewhere on every node; each finds its own
@@ -131,9 +153,13 @@ def carry_out(
     def on_quarantine(task: TileTask, reason: str) -> None:
         cube.finish(task, Status.FAILED, {"reason": reason, "tries": ledger.faults[task]})
 
+    def on_tick(workers: int) -> None:
+        claim.check()
+        log.tick(workers)
+
     state = "failed"
     try:
-        runner(job, ledger, on_report=on_report, on_quarantine=on_quarantine, on_tick=log.tick)
+        runner(job, ledger, on_report=on_report, on_quarantine=on_quarantine, on_tick=on_tick)
         state = "incomplete" if ledger.quarantined else "complete"
     except KeyboardInterrupt:
         state = "interrupted"
