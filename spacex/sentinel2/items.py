@@ -112,17 +112,21 @@ def fault_of(item: object, assets: Iterable[str], home: str) -> str | None:
                 _check_asset(key, checked.assets[key], home)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        return " ".join(f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}".split())
+        return shown(f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}")
     except Exception as error:  # shapely fails in as many ways as there are wrong geometries
-        return " ".join(str(error).split())[:200] or type(error).__name__
+        return shown(str(error)) or type(error).__name__
     return None
+
+
+def shown(text: str) -> str:
+    """A stranger's words, fit for a line on a terminal: short, on one line, without control characters."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text[:400].split()))[:200]
 
 
 def name_of(item: object) -> str:
     """What to call an item in a message, whatever it is."""
     name = item.get("id") if isinstance(item, Mapping) else None
-    text = str(name) if name else "an item without an id"
-    return "".join(c if c.isprintable() else "?" for c in text[:100])
+    return shown(str(name)[:100]) if name else "an item without an id"
 
 
 def _check_asset(key: str, asset: object, home: str) -> None:
@@ -144,7 +148,7 @@ def _check_footprint(geometry: Mapping[str, Any]) -> None:
     try:
         footprint = shape(geometry)
     except Exception as error:
-        raise ValueError(f"geometry.coordinates: {' '.join(str(error).split())[:120]}") from error
+        raise ValueError(f"geometry.coordinates: {str(error)[:120]}") from error
     if footprint.is_empty or shapely.get_num_coordinates(footprint) > MAX_CORNERS:
         raise ValueError(f"geometry: {shapely.get_num_coordinates(footprint)} corners, not 4 to {MAX_CORNERS}")
     x, y = shapely.get_coordinates(footprint).T

@@ -22,11 +22,15 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 Address = IPv4Address | IPv6Address
+
+KEPT = 300.0
+"""Seconds a name's addresses are remembered."""
 
 _WEB = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?([/?][!-\[\]-~]*)?")
 """A plain address: no user name, no backslash, no blank, nothing that two parsers may read in two ways."""
@@ -75,16 +79,17 @@ def _forbidden_host(host: str, home: str) -> str | None:
 
 
 def addresses(host: str) -> tuple[Address, ...]:
-    """What a host name stands for; nothing if it cannot be told here (then a proxy may know)."""
-    try:
-        return _resolve(host)
-    except OSError:
-        return ()
+    """What a host name stands for; nothing if it cannot be told here (then nobody, or a proxy, knows)."""
+    return _resolve(host, time.monotonic() // KEPT)
 
 
 @lru_cache(maxsize=1024)
-def _resolve(host: str) -> tuple[Address, ...]:
-    found = {str(entry[4][0]).split("%")[0] for entry in socket.getaddrinfo(host, None)}
+def _resolve(host: str, _when: float) -> tuple[Address, ...]:
+    # failures are kept too: without a name server each takes seconds
+    try:
+        found = {str(entry[4][0]).split("%")[0] for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        return ()
     return tuple(_plain(ip_address(text)) for text in sorted(found))
 
 
