@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from spacex.errors import CubeError
 from spacex.mapping.cube import Cube, Status, TileTask
+from spacex.mapping.overviews import up_to_date
 from spacex.mapping.plan import new_statuses
 from spacex.mapping.request import MapRequest
 
@@ -58,7 +59,14 @@ def find_damage(cube: Cube, request: MapRequest) -> dict[TileTask, str]:
     maps = list(_maps(root, cube))
     states, fresh = cube.statuses(), new_statuses(request)
     tasks = [TileTask(*map(int, index)) for index in np.ndindex(states.shape)]
-    look = partial(_look, cube, maps, states, fresh)
+    # overviews that several tiles share are made when a run ends: until then they lag behind
+    compared = {
+        path
+        for path, array, factor in maps
+        if array.chunks[-1] * factor <= cube.spec.tile_size
+        or (up_to_date(cube, states) and cube.spec.tile_size % factor == 0)
+    }
+    look = partial(_look, cube, maps, compared, states, fresh)
     with ThreadPoolExecutor(READERS) as readers:
         found = readers.map(look, tasks)
         return {task: what for task, what in zip(tasks, found, strict=True) if what}
@@ -71,7 +79,7 @@ def _maps(root: zarr.Group, cube: Cube) -> Iterator[tuple[str, zarr.Array[Any], 
             continue
         names = getattr(array.metadata, "dimension_names", None) or ()
         if names[-2:] == ("y", "x"):
-            yield path, array, round(cube.extent.height / array.shape[-2])
+            yield path, array, 2 ** int(path.split("/")[0])
         elif "tile_x" not in names and (why := _unreadable(array)):
             raise CubeError(f"{path} of {cube.uri} is damaged", got=why, do="Make the cube anew.")
 
@@ -87,7 +95,7 @@ def _unreadable(array: zarr.Array[Any]) -> str | None:
 
 
 def _look(
-    cube: Cube, maps: Maps, states: NDArray[np.uint8], fresh: NDArray[np.uint8], task: TileTask
+    cube: Cube, maps: Maps, compared: set[str], states: NDArray[np.uint8], fresh: NDArray[np.uint8], task: TileTask
 ) -> str | None:
     where = task.time, task.row, task.col
     state = states[where]
@@ -96,14 +104,14 @@ def _look(
     if state not in (Status.DONE, Status.NO_DATA):
         return None
     try:
-        return _contradiction(cube, maps, task, empty=bool(state == Status.NO_DATA))
+        return _contradiction(cube, maps, compared, task, empty=bool(state == Status.NO_DATA))
     except OSError:
         raise
     except Exception as error:  # each codec has its own errors for bytes that are not its own
         return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-def _contradiction(cube: Cube, maps: Maps, task: TileTask, empty: bool) -> str | None:
+def _contradiction(cube: Cube, maps: Maps, compared: set[str], task: TileTask, empty: bool) -> str | None:
     """Reads all of a tile; says where its variables and levels disagree about which pixels have data."""
     known = {path: _known(cube, array, factor, task) for path, array, factor in maps}
     if not empty and not cube.provenance(task):
@@ -112,9 +120,9 @@ def _contradiction(cube: Cube, maps: Maps, task: TileTask, empty: bool) -> str |
     data = np.logical_or.reduce([known[path] for path, _, factor in maps if factor == 1 and path not in counts])
     if data.any() == empty:
         return "it has data, but its state says it has none" if empty else "its data are gone"
-    for path, array, factor in maps:
-        if array.chunks[-1] * factor > cube.spec.tile_size:
-            continue  # an overview that several tiles share: made of what is below it when a run ends
+    for path, _, factor in maps:
+        if path not in compared:
+            continue
         expected = _any(data, factor)
         wrong = expected & ~known[path] if path in counts else expected != known[path]
         if wrong.any():
@@ -124,8 +132,8 @@ def _contradiction(cube: Cube, maps: Maps, task: TileTask, empty: bool) -> str |
 
 def _known(cube: Cube, array: zarr.Array[Any], factor: int, task: TileTask) -> NDArray[np.bool_]:
     """(height, width) where a tile has data at this level."""
-    size = -(-cube.spec.tile_size // factor)
-    rows, cols = slice(task.row * size, (task.row + 1) * size), slice(task.col * size, (task.col + 1) * size)
+    size = cube.spec.tile_size
+    rows, cols = (slice(i * size // factor, -(-(i + 1) * size // factor)) for i in (task.row, task.col))
     block = np.asarray(array[(task.time, ..., rows, cols)])
     known = np.isfinite(block) if block.dtype.kind == "f" else block != array.fill_value
     return np.asarray(known.any(axis=0) if known.ndim == 3 else known)

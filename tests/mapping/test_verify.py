@@ -137,7 +137,7 @@ def test_a_lost_provenance_and_a_wrong_state_are_found(copy, small):
 
 
 def test_damage_that_no_tile_can_mend_is_a_refusal(copy, small):
-    (chunk,) = [p for p in (copy / "x").rglob("*") if p.is_file() and "c" in p.parts]
+    (chunk,) = [p for p in (copy / "0" / "x").rglob("*") if p.is_file() and "c" in p.parts]
     chunk.write_bytes(b"no")
     with pytest.raises(CubeError, match=r"x of .* is damaged"):
         find_damage(Cube(str(copy)), small)
