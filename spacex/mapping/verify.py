@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from spacex.errors import CubeError
 from spacex.mapping.cube import Cube, Status, TileTask
+from spacex.mapping.growth import fits
 from spacex.mapping.overviews import up_to_date
 from spacex.mapping.plan import new_statuses
 from spacex.mapping.request import MapRequest
@@ -57,7 +58,8 @@ def find_damage(cube: Cube, request: MapRequest) -> dict[TileTask, str]:
     """The tiles whose data are not what their state says, and why. Writes nothing."""
     root = zarr.open_group(cube.uri, mode="r")
     maps = list(_maps(root, cube))
-    states, fresh = cube.statuses(), new_statuses(request)
+    states = cube.statuses()
+    fresh = new_statuses(request) if fits(cube, request) else states  # a cube about to grow has tiles of its own
     tasks = [TileTask(*map(int, index)) for index in np.ndindex(states.shape)]
     # overviews that several tiles share are made when a run ends: until then they lag behind
     compared = {
