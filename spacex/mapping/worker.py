@@ -20,8 +20,10 @@ from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.request import MapRequest, core_window, display_bands
 from spacex.mapping.tile import TileInput
 from spacex.sentinel2.catalogue import get_catalogue
-from spacex.sentinel2.composite import read_composite
-from spacex.sentinel2.scenes import Scene, SceneIndex
+from spacex.sentinel2.composite import Composer
+from spacex.sentinel2.files import Files
+from spacex.sentinel2.pieces import Pieces
+from spacex.sentinel2.scenes import Scene
 from spacex.settings import Settings
 
 Scenes = Sequence[Sequence[Scene]]
@@ -57,25 +59,18 @@ class SceneSource:
     scenes: Scenes
 
     def __post_init__(self) -> None:
-        self._catalogue = get_catalogue(
-            self.request.catalogue, self.request.stac_url or "offline:", self.request.collection
-        )
-        self._indices = [SceneIndex(step, self.request.crs) for step in self.scenes]
+        request = self.request
+        catalogue = get_catalogue(request.catalogue, request.stac_url or "offline:", request.collection)
+        composer = Composer(self.bands, catalogue, request.composite, Files())
+        self._pieces = Pieces(self.scenes, request.region.grid, composer)
 
     def read(self, task: TileTask) -> TileInput:
         """Read the part of a tile that lies in the area, with its halo."""
         region = self.request.region
         core = core_window(region, region.tiling.window(task.row, task.col))
         around = core.pad(self.request.chips.halo)
-        geobox = region.grid.geobox(around)
-        found = read_composite(
-            self._indices[task.time].touching(geobox),
-            geobox,
-            self.bands,
-            self._catalogue,
-            self.request.composite,
-        )
-        return TileInput(core, around, found.reflectance, found.observations, list(found.uses))
+        found = self._pieces.read(around, task.time)
+        return TileInput(core, around, found.reflectance, found.observations, found.uses, found.fetched)
 
 
 class CubeSink:
