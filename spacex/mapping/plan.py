@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from spacex.errors import CatalogueError, CubeError
 from spacex.grid import chip_windows
 from spacex.mapping.cube import Cube, Status, TileTask, read_attributes
+from spacex.mapping.order import in_strips
 from spacex.mapping.request import MapRequest, core_window
 from spacex.mapping.worker import Scenes
 from spacex.sentinel2.catalogue import get_catalogue, search
@@ -41,11 +42,10 @@ class Plan:
 
     @cached_property
     def todo(self) -> tuple[TileTask, ...]:
-        """Tiles this run will compute: new ones and, again, those quarantined before."""
+        """Tiles this run will compute, in their order: new ones and, again, those quarantined before."""
         open_states = (Status.NOT_YET, Status.FAILED)
-        return tuple(
-            task for task in self.tasks if self.statuses[task.time, task.row, task.col] in open_states
-        )
+        left = (task for task in self.tasks if self.statuses[task.time, task.row, task.col] in open_states)
+        return tuple(in_strips(left))
 
     @property
     def counts(self) -> Counter[Status]:

@@ -192,7 +192,7 @@ class _Crew:
             return
         fresh: list[TileTask] = []
         while len(hand.tasks) < depth and not any(self._ledger.is_suspect(task) for task in hand.tasks):
-            task = self._ledger.take(idle_worker=not hand.tasks)
+            task = self._ledger.take(idle_worker=not hand.tasks, worker=id(hand))
             if task is None:
                 break
             fresh.append(task)

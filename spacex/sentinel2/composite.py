@@ -32,7 +32,7 @@ overlap twice for the few pixels at clouds' edges in which two runs of the same 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -70,6 +70,9 @@ SAME_GROUND = 100.0
 
 TOGETHER = 8
 """Classifications read at the same time at most."""
+
+STRIP = 64
+"""Rows of a picture worked on at a time."""
 
 NOT_HERE = 65_535
 """In `_Look.places`: the scene supplies nothing to this pixel."""
@@ -310,13 +313,28 @@ class Composer:
                     got=bounds, expected=look.bounds,
                 )  # fmt: skip
             table = tables.band(file.header.lattice)
-            dn = table.blend(file.read(table, supplied).astype(np.uint16, copy=False), look.part)
+            source = file.read(table, supplied).astype(np.uint16, copy=False)
             look.fetched += file.fetched
-        look.dark[band] = dark_pixels(dn, supplied[look.part], look.scene.offset)
-        values = harmonise(dn, look.scene.offset, missing=MISSING)
-        here = look.places[look.places != NOT_HERE]
-        for place in range(int(here.min()), int(here.max()) + 1):
-            stack[place][look.part] &= values | every_bit(look.places != place)
+        look.dark[band] = DarkPixels()
+        for strip in _strips(look.part[0]):
+            part = strip, look.part[1]
+            dn = table.blend(source, part)
+            places = look.places[strip.start - look.part[0].start :][: len(dn)]
+            look.dark[band] += dark_pixels(dn, supplied[part], look.scene.offset)
+            _put(stack, part, harmonise(dn, look.scene.offset, missing=MISSING), places)
+
+
+def _strips(rows: slice) -> Iterator[slice]:
+    """A few rows at a time: arrays so small stay in the processor's cache."""
+    for start in range(rows.start, rows.stop, STRIP):
+        yield slice(start, min(start + STRIP, rows.stop))
+
+
+def _put(stack: NDArray[np.uint16], part: Part, values: NDArray[np.uint16], places: NDArray[np.uint16]) -> None:
+    """Writes each value at its place in the stack, which holds every bit there until then."""
+    here = places[places != NOT_HERE]
+    for place in range(int(here.min()), int(here.max()) + 1) if here.size else ():
+        stack[place][part] &= values | every_bit(places != place)
 
 
 def _too_dark(scene: Scene, settings: CompositeSettings) -> bool:

@@ -24,7 +24,7 @@ from spacex.sentinel2.scenes import Scene
 from spacex.sentinel2.store import Store
 from spacex.sentinel2.styles import Catalogue
 
-REMEMBERED = 320 * 2**20
+REMEMBERED = 512 * 2**20
 """Bytes of decoded blocks a worker keeps."""
 SMALLEST = 256
 """Pixels a side below which blocks are read several together: some files have strips of a single row."""
@@ -125,7 +125,8 @@ class File:
         return out
 
     def _read_blocks(self, keys: list[BlockKey]) -> dict[BlockKey, Pixels]:
-        source, header, made = self.raster().source, self.header, {}
+        source, header = self.raster().source, self.header
+        made: dict[BlockKey, Pixels] = {}
         for cells in rectangles((row, col) for _, row, col in keys):
             corners = [(row, col) for row in range(cells.row, cells.stop_row) for col in range(cells.col, cells.stop_col)]
             places = {(self.href, *corner): _place(header, *corner) for corner in corners}

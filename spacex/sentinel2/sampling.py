@@ -113,7 +113,8 @@ class Sampling:
         """
         if wanted is None:
             return self.cells.reshape(-1, 4)
-        return self.cells[_by_cell(np.logical_or, wanted)]
+        found: NDArray[np.int64] = self.cells[_by_cell(np.logical_or, wanted)]
+        return found
 
 
 def sampling(geobox: GeoBox, lattice: Lattice, how: Resampling = "nearest", margin: int = 0) -> Sampling:

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +24,7 @@ def free(tile_size: int, enough: int | None) -> dict:
     """Map the embedded region with `fake_network`; gives km2, processor seconds, and seconds by stage."""
     from shapely.geometry import box, mapping
 
+    from spacex.checkpoint import load_checkpoint
     from spacex.mapping.cube import Cube, Status, create_cube
     from spacex.mapping.pipeline import Pipeline
     from spacex.mapping.plan import make_plan
@@ -33,7 +32,6 @@ def free(tile_size: int, enough: int | None) -> dict:
     from spacex.mapping.request import MapRequest, chip_settings, parse_interval
     from spacex.mapping.worker import CubeSink, SceneSource
     from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
-    from spacex.checkpoint import load_checkpoint
 
     card = load_checkpoint().card
     composite = {} if enough is None else {"composite": {"enough": enough}}
