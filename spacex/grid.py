@@ -7,15 +7,16 @@ of Europe has negative rows in EPSG:3035. Every position is an integer, and ever
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
 from affine import Affine
-from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from spacex.errors import RequestError
+from spacex.metres import check_crs
 
 CHIP = 256
 """Side of a chip in pixels: what the classifier was built for."""
@@ -91,15 +92,9 @@ class Grid:
     """Side of a pixel in metres."""
 
     def __post_init__(self) -> None:
-        crs = CRS(self.crs)
-        if not crs.projected or crs.units[0] not in ("metre", "meter", "m"):
-            raise RequestError(
-                "the cube's CRS must be projected in metres", got=self.crs, do="Try EPSG:3035."
-            )
-        if not self.resolution > 0:
-            raise RequestError(
-                "the resolution must be positive", got=self.resolution, expected="metres, e.g. 10"
-            )
+        check_crs(self.crs)
+        if not 0 < self.resolution < math.inf:
+            raise RequestError("the resolution must be positive", got=self.resolution, expected="metres, e.g. 10")
 
     def transform(self, window: Window) -> Affine:
         """Affine transform from (column, row) within `window` to CRS metres, upper-left corner."""
@@ -145,6 +140,14 @@ def chip_windows(area: Window, stride: int, size: int = CHIP) -> list[Window]:
     rows = _starts(area.row, area.stop_row, stride, size)
     cols = _starts(area.col, area.stop_col, stride, size)
     return [Window(row, col, size, size) for row in rows for col in cols]
+
+
+def bounds(windows: Sequence[Window]) -> Window | None:
+    """The smallest window that holds them all; None if there are none."""
+    if not windows:
+        return None
+    row, col = min(w.row for w in windows), min(w.col for w in windows)
+    return Window(row, col, max(w.stop_row for w in windows) - row, max(w.stop_col for w in windows) - col)
 
 
 def _starts(first: int, stop: int, stride: int, size: int) -> range:

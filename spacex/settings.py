@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from spacex.errors import RequestError
 
 SENTINEL2_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 """The ten land bands in the order AnthroProtect and MapInWild store them."""
@@ -29,3 +31,11 @@ def fingerprint(*parts: object) -> str:
     plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def refusal(error: ValidationError) -> RequestError:
+    """What is wrong with the first value that does not fit, in one line."""
+    first = error.errors()[0]
+    name = ".".join(map(str, first["loc"])) or error.title
+    # pydantic puts its own word before what our validators say
+    return RequestError(name, got=repr(first["input"]), expected=first["msg"].removeprefix("Value error, "))

@@ -141,7 +141,7 @@ def make_request(tiny_checkpoint):
         west, south, east, north = box
         ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
         stride = values.pop("stride", None)
-        maps = values.pop("maps", ("attribution", "path_attribution"))
+        maps = values.pop("maps", ("attribution", "lift"))
         settings = {
             "area": {"type": "Polygon", "coordinates": [ring]},
             "intervals": (("2020-07-01", "2020-08-30"),),

@@ -9,12 +9,14 @@ ROOT = Path(__file__).parents[1] / "spacex"
 FILES = sorted(ROOT.rglob("*.py"))
 
 LEVELS = [
-    {"errors", "grid", "settings"},
+    {"errors", "grid", "metres", "settings"},
     {"card", "sentinel2", "models", "datasets", "world",
-     "mapping.chips", "mapping.cube", "mapping.layout", "mapping.geometadata", "mapping.areas", "mapping.region"},
+     "mapping.chips", "mapping.cube", "mapping.encoding", "mapping.overviews", "mapping.opening", "mapping.layout",
+     "mapping.geometadata", "mapping.areas", "mapping.days", "mapping.region"},
     {"checkpoint", "checkpoint_import", "attribution", "training"},
-    {"mapping", "evaluation"},
+    {"mapping", "evaluation", "viewer"},
     {"runners"},
+    {"commands"},
 ]  # fmt: skip
 """Each level may import itself and those above it in this list; the longest matching name decides."""
 

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spacex.attribution.patterns import PATH_STEPS, difference, integrated_gradients
+from spacex.attribution.lift import Lift
+from spacex.attribution.names import PATH_STEPS
+from spacex.attribution.patterns import difference, integrated_gradients
 from spacex.errors import CheckpointError
 from spacex.models.classifier import Classifier
 
@@ -118,6 +120,15 @@ class Chips:
                 self.checkpoint.classifier, self.u, self.u_minus, self.steps
             ).detach(),
         )
+
+    @property
+    def lift(self) -> Tensor:
+        """Signed DeepLIFT of the logit from x− to x, per band, like x."""
+
+        def make() -> Tensor:
+            return Lift(self.checkpoint.classifier, self.u[:1])(self.u, self.u_minus)[0]
+
+        return self.once("lift", make)
 
     def _generate(self, which: str) -> Tensor:
         generator = getattr(self.checkpoint, which)
@@ -259,6 +270,8 @@ def _index(name: str, first: str, second: str, sign: float) -> Named:
 def ours() -> list[Named]:
     """The maps made from the maximised and the minimised picture."""
     return [
+        Named("lift", "ours", lambda c: magnitude(c.lift), "|DeepLIFT| of the logit from x− to x."),
+        Named("lift+", "ours", lambda c: supporting(c.lift), "The same, evidence for naturalness only."),
         Named(
             "path", "ours", lambda c: magnitude(c.path), "|Integrated gradients| of the logit from x− to x."
         ),

@@ -1,8 +1,8 @@
 """DeepLIFT, Integrated Gradients, Occlusion and Grad-CAM, all computed by Captum.
 
 They explain the classifier's logit: the sigmoid of a sure classifier has no gradient left. Baselines: *black*
-is zero reflectance, *mean* the training data's mean colour (zero in the networks' units), *minimised* x−
-(after GANMEX, Shih et al., ICML 2021).
+is zero reflectance, *mean* the training data's mean colour (zero in the networks' units). From x− as the baseline
+(after GANMEX, Shih et al., ICML 2021) DeepLIFT is our own map, `spacex.attribution.lift`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Effort(Settings):
     """How much work the slow methods may do per chip."""
 
     gradient_steps: int = 32
-    """Points on the path of Integrated Gradients (the path from x− has its own, 8)."""
+    """Points on the path of Integrated Gradients (the path from x− has its own, 4)."""
     window: int = 16
     """Side in pixels of the square that Occlusion hides."""
     stride: int = 8
@@ -102,9 +102,9 @@ def grad_cams() -> list[Named]:
     ]
 
 
-def captum_methods(effort: Effort, generators: bool) -> list[Named]:
-    """The methods that need no particular layer; with `generators`, also DeepLIFT from x−."""
-    out = [
+def captum_methods(effort: Effort) -> list[Named]:
+    """The methods that need no particular layer; DeepLIFT from x− is not here, but ours: `lift`."""
+    return [
         *_signed("deeplift", "paper's rival", "DeepLIFT from black", lambda c: deep_lift(c, c.black)),
         *_signed(
             "deeplift-mean", "gradient", "DeepLIFT from the mean colour", lambda c: deep_lift(c, _mean(c))
@@ -124,11 +124,6 @@ def captum_methods(effort: Effort, generators: bool) -> list[Named]:
         Named("gradient", "gradient", lambda c: magnitude(gradient(c)), "|Gradient| of the logit."),
         *_signed("occlusion", "paper's rival", "Occlusion (OSM)", lambda c: occlusion(c, effort)),
     ]
-    if generators:
-        out += _signed(
-            "deeplift-minimised", "gradient", "DeepLIFT from x−", lambda c: deep_lift(c, c.u_minus)
-        )
-    return out
 
 
 def _mean(chips: Chips) -> Tensor:

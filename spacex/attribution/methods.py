@@ -13,6 +13,7 @@ from torch import Tensor
 from spacex.attribution import asos, rise
 from spacex.attribution.baselines import Chips, Method, Named, magnitude, ours, product, trivial
 from spacex.attribution.captum_methods import Effort, captum_methods, grad_cams
+from spacex.attribution.lift import without_rule
 from spacex.attribution.patterns import difference
 from spacex.errors import RequestError
 from spacex.models.classifier import Classifier
@@ -37,7 +38,9 @@ def all_methods(
     """
     effort = effort or Effort()
     generators = checkpoint.maximiser is not None and checkpoint.minimiser is not None
-    listed: list[Method] = [*(ours() if generators else []), *captum_methods(effort, generators)]
+    listed: list[Method] = [*(ours() if generators else []), *captum_methods(effort)]
+    if without_rule(checkpoint.classifier):
+        listed = [method for method in listed if not method.name.startswith("lift")]
     if isinstance(checkpoint.classifier, Classifier):
         listed += grad_cams()
     listed.append(_rise(effort))
@@ -71,7 +74,7 @@ def _products(listed: Sequence[Method]) -> list[Named]:
     partner = by_name.get("gradcam-first")
     if partner is None:
         return []
-    sharp = [by_name[name] for name in ("path", "attribution", "brightness", "sobel") if name in by_name]
+    sharp = [by_name[name] for name in ("lift", "path", "attribution", "brightness", "sobel") if name in by_name]
     return [product(f"{method.name} x gradcam-first", method, partner) for method in sharp]
 
 
@@ -119,9 +122,9 @@ def _control(name: str, control: Checkpoint) -> list[Named]:
     return [
         Named(f"{name} attribution", "control", plain, f"|x+ − x−| of the control checkpoint “{name}”."),
         Named(
-            f"{name} path",
+            f"{name} lift",
             "control",
-            lambda c: magnitude(twin.chips(c).path),
-            f"Path attribution of the control checkpoint “{name}”.",
+            lambda c: magnitude(twin.chips(c).lift),
+            f"DeepLIFT from x− of the control checkpoint “{name}”.",
         ),
     ]

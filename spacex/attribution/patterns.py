@@ -1,33 +1,41 @@
-"""Attribution from the maximised and the minimised picture: the two maps and the score of a chip.
+"""Attribution from the maximised and the minimised picture: the maps and the score of a chip.
 
-Both maps are taken in the classifier's own units and given back in plain ones:
+All maps are taken in the classifier's own units and given back in plain ones:
 
 * ``attribution``: mean over bands of |x+ − x−| as surface reflectance (Emam, Stomberg & Roscher 2024, II-C).
-* ``path_attribution``: mean over bands of |integrated gradients| of the classifier's logit along the
-  straight line from x− to x (Sundararajan et al. 2017 with the minimised picture as the baseline), in
-  logits per pixel. The logit, not the sigmoid, is integrated: a saturated score has no gradient left.
+* ``lift``: mean over bands of |DeepLIFT from x− to x| of the classifier's logit, in logits per pixel
+  (`spacex.attribution.lift`).
+* ``path_attribution``: the same by integrated gradients along the straight line from x− to x (Sundararajan et al.
+  2017): dearer and a little less sharp, but it asks nothing of a classifier except gradients.
+
+The logit, not the sigmoid, is explained: a saturated score has no gradient left.
+
+The work is cut in two, because generators without normalisation look no further than their context and classifiers
+judge whole chips: `Patterns.change` runs the generators on windows of any size, `Patterns.judge` the classifier on
+chips. Both give their answer when it is called for, so that a GPU can work on the next batch meanwhile.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from spacex.attribution.arithmetic import ready_classifier, ready_generator
+from spacex.attribution.courier import Courier
+from spacex.attribution.lift import Lift
+from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES, PATH_STEPS, Precision
 from spacex.errors import CheckpointError, RequestError
+from spacex.models.generator import context, window_margin
 
 if TYPE_CHECKING:
     from spacex.checkpoint import Checkpoint
-
-MapName = Literal["attribution", "path_attribution"]
-MAP_NAMES: tuple[MapName, ...] = get_args(MapName)
-PATH_STEPS = 8
-"""Points on the path; eight localised as well as more did in the trial."""
 
 Array = NDArray[np.float32]
 
@@ -36,15 +44,23 @@ Array = NDArray[np.float32]
 class ChipMaps:
     """What is known about a batch of chips, on the CPU."""
 
-    attribution: Array | None
-    """(n, height, width) float32, reflectance; None if it was not asked for."""
-    path_attribution: Array | None
-    """(n, height, width) float32, logits per pixel; None if it was not asked for."""
+    maps: Mapping[str, Array]
+    """By name, those asked for: (n, height, width) float32; reflectance or logits per pixel."""
     score: Array
     """(n,) float32 in [0, 1]: the classifier's naturalness of each whole chip."""
 
 
-def difference(x_plus: torch.Tensor, x_minus: torch.Tensor) -> torch.Tensor:
+@dataclass(frozen=True)
+class Changes:
+    """What the generators do to a batch of windows, on the CPU."""
+
+    attribution: Array | None
+    """(n, height, width) float32, reflectance; None if it was not asked for."""
+    lowering: Array | None
+    """(n, bands, height, width) float32, x− − x in the networks' units; None if no map needs it."""
+
+
+def difference(x_plus: Tensor, x_minus: Tensor) -> Tensor:
     """Mean over bands of |x+ − x−| (paper, section II-C).
 
     Args:
@@ -57,10 +73,8 @@ def difference(x_plus: torch.Tensor, x_minus: torch.Tensor) -> torch.Tensor:
     return (x_plus.float() - x_minus.float()).abs().mean(dim=1)
 
 
-def integrated_gradients(
-    classifier: torch.nn.Module, x: torch.Tensor, baseline: torch.Tensor, steps: int = PATH_STEPS
-) -> torch.Tensor:
-    """Signed integrated gradients of the logit from `baseline` to `x`, by the midpoint rule.
+def integrated_gradients(classifier: nn.Module, x: Tensor, baseline: Tensor, steps: int = PATH_STEPS) -> Tensor:
+    """Signed integrated gradients of the logit from `baseline` to `x`, by Gauss-Legendre quadrature.
 
     Args:
         classifier: gives one logit per chip.
@@ -74,36 +88,39 @@ def integrated_gradients(
     """
     way = x - baseline
     total = torch.zeros_like(x)
-    for step in range(steps):
-        point = (baseline + way * ((step + 0.5) / steps)).detach().requires_grad_()
+    for node, weight in zip(*np.polynomial.legendre.leggauss(steps), strict=True):
+        point = (baseline + way * ((float(node) + 1) / 2)).detach().requires_grad_()
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(classifier(point).sum(), point)
-        total += gradient
-    return way * total / steps
+        total += gradient * (float(weight) / 2)
+    return way * total
 
 
 class Patterns:
-    """A checkpoint ready to attribute chips: both generators and the classifier in one batched call.
+    """A checkpoint ready to attribute: both generators and the classifier.
 
     Args:
         checkpoint: a checkpoint with generators (kind ``patterns``).
-        maps: which of `MAP_NAMES` to compute; the score always comes along.
+        maps: which of `MAP_NAMES` to compute, or none; the score always comes along.
         steps: points on the path of the path attribution.
         device: where the networks run.
+        precision: of the networks' inner layers; `spacex.attribution.arithmetic.choose_precision` chooses one.
+
+    Raises:
+        CheckpointError: if the checkpoint has no generators.
+        RequestError: if a map is unknown, or the classifier has no rescale rule and `lift` is asked for.
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint,
-        maps: Sequence[MapName] = MAP_NAMES,
+        maps: Sequence[str] = DEFAULT_MAPS,
         steps: int = PATH_STEPS,
         device: str | torch.device = "cpu",
+        precision: Precision = "float32",
     ) -> None:
-        unknown = sorted(set(maps) - set(MAP_NAMES))
-        if unknown or not maps:
-            raise RequestError(
-                "unknown map", got=unknown or "none", expected=f"some of {', '.join(MAP_NAMES)}"
-            )
+        if unknown := sorted(set(maps) - set(MAP_NAMES)):
+            raise RequestError("unknown map", got=unknown, expected=f"some of {', '.join(MAP_NAMES)}")
         if checkpoint.maximiser is None or checkpoint.minimiser is None:
             raise CheckpointError(
                 f"checkpoint {checkpoint.uri} has no generators",
@@ -112,37 +129,125 @@ class Patterns:
                 do="Train them with jobs/train_gan.py.",
             )
         self.maps, self.steps, self.device = tuple(maps), steps, torch.device(device)
+        self._checkpoint, self._precision, self._courier = checkpoint, precision, Courier(self.device)
         self.scaling = checkpoint.card.scaling
-        self.classifier = self._placed(checkpoint.classifier)
-        self.maximiser = self._placed(checkpoint.maximiser)
-        self.minimiser = self._placed(checkpoint.minimiser)
+        self.classifier = ready_classifier(checkpoint.classifier, precision, self.device)
+        self._lift = Lift(self.classifier, self._any_chip()) if "lift" in self.maps else None
 
-    def _placed(self, network: torch.nn.Module) -> torch.nn.Module:
-        # a copy: the checkpoint's own networks stay where and as they are
-        placed: torch.nn.Module = copy.deepcopy(network).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return placed
+    @property
+    def needs_lowering(self) -> bool:
+        """Whether a map follows the classifier's logit down to x−."""
+        return bool({"lift", "path_attribution"} & set(self.maps))
 
     def __call__(self, x: Array) -> ChipMaps:
-        """Attribute a batch of chips.
+        """Attribute a batch of chips by themselves, edges as the generators were trained to draw them.
 
         Args:
             x: (n, bands, 256, 256) float32 reflectance in the card's band order, without NaN.
         """
-        u = self.scaling.standardise(torch.from_numpy(x).to(self.device))
-        u = u.contiguous(memory_format=torch.channels_last)
-        plain = path = None
-        with torch.no_grad():
-            u_minus = self.minimiser(u)
-            if "attribution" in self.maps:
-                plain = _numpy(
-                    difference(self.scaling.restore(self.maximiser(u)), self.scaling.restore(u_minus))
-                )
-            if "path_attribution" in self.maps:
-                path = _numpy(integrated_gradients(self.classifier, u, u_minus, self.steps).abs().mean(dim=1))
-            score = _numpy(torch.sigmoid(self.classifier(u).float()))
-        return ChipMaps(plain, path, score)
+        return self.attribute(x)()
+
+    def attribute(self, x: Array) -> Callable[[], ChipMaps]:
+        """The same, not waiting: the call that is returned waits for the result and gives it."""
+        u = self._standardised(x)
+        with torch.no_grad(), _repeatable():
+            plain, lowering = self._changes(u, self._narrow) if self.maps else (None, None)
+            plainly = {} if plain is None else {"attribution": plain}
+            return self._judged(u, lowering, plainly)
+
+    def change(self, x: Array) -> Callable[[], Changes]:
+        """Run the generators on windows, the outermost pixels of which nobody will look at.
+
+        Args:
+            x: (n, bands, height, width) float32 reflectance without NaN, sides multiples of the generators'
+                alignment (`spacex.models.generator.alignment`).
+
+        Returns:
+            Waits for the result and gives it.
+        """
+        u = self._standardised(x)
+        with torch.no_grad(), _repeatable():
+            plain, lowering = self._changes(u, self._wide)
+        found = {"attribution": plain, "lowering": lowering}
+        fetched = self._courier.fetch({name: value for name, value in found.items() if value is not None})
+        return lambda: Changes(**{**dict.fromkeys(found), **fetched()})
+
+    def judge(self, x: Array, lowering: Array | None) -> Callable[[], ChipMaps]:
+        """Run the classifier on chips.
+
+        Args:
+            x: (n, bands, 256, 256) float32 reflectance without NaN.
+            lowering: x− − x in the networks' units, same shape, cut from `change`'s answers; None if no map needs it.
+
+        Returns:
+            Waits for the result and gives it, without the plain attribution.
+        """
+        u = self._standardised(x)
+        with torch.no_grad(), _repeatable():
+            return self._judged(u, None if lowering is None else self._sent(lowering), {})
+
+    def _judged(self, u: Tensor, lowering: Tensor | None, maps: dict[str, Tensor]) -> Callable[[], ChipMaps]:
+        logit = None
+        if self._lift is not None and lowering is not None:
+            signed, _, logit = self._lift(u, u + lowering)
+            maps["lift"] = signed.abs().mean(dim=1)
+        if "path_attribution" in self.maps and lowering is not None:
+            signed = integrated_gradients(self.classifier, u, u + lowering, self.steps)
+            maps["path_attribution"] = signed.abs().mean(dim=1)
+        score = torch.sigmoid(self.classifier(u).float() if logit is None else logit)
+        fetched = self._courier.fetch({**maps, "score": score})
+
+        def wait() -> ChipMaps:
+            found = dict(fetched())
+            return ChipMaps(found, found.pop("score"))
+
+        return wait
+
+    def _changes(self, u: Tensor, generators: tuple[Any, Any]) -> tuple[Tensor | None, Tensor | None]:
+        """|x+ − x−| as reflectance, and x− − x in the networks' units.
+
+        Taken from the changes, not from the pictures: a change is small beside the picture it would be added to.
+        """
+        maximiser, minimiser = generators
+        down = minimiser.delta(u)
+        plain = None
+        if "attribution" in self.maps:
+            spread = torch.tensor(self.scaling.std, device=self.device).view(1, -1, 1, 1)
+            plain = difference(maximiser.delta(u) * spread, down * spread)
+        return plain, down if self.needs_lowering else None
+
+    @cached_property
+    def _wide(self) -> tuple[nn.Module, nn.Module]:
+        settings = self._checkpoint.card.generator
+        assert settings is not None
+        return self._generators(edges_matter=context(settings) > window_margin(settings, self._checkpoint.card.frame))
+
+    @cached_property
+    def _narrow(self) -> tuple[nn.Module, nn.Module]:
+        return self._generators(edges_matter=True)
+
+    def _generators(self, *, edges_matter: bool) -> tuple[nn.Module, nn.Module]:
+        first, second = (
+            ready_generator(network, self._precision, self.device, edges_matter=edges_matter)
+            for network in (self._checkpoint.maximiser, self._checkpoint.minimiser)
+            if network is not None
+        )
+        return first, second
+
+    def _standardised(self, x: Array) -> Tensor:
+        return self.scaling.standardise(self._sent(x))
+
+    def _sent(self, values: Array) -> Tensor:
+        return self._courier.send(values).contiguous(memory_format=torch.channels_last)
+
+    def _any_chip(self) -> Tensor:
+        card = self._checkpoint.card
+        chip = torch.randn(
+            1, len(card.bands), card.chip_size, card.chip_size, generator=torch.Generator().manual_seed(0)
+        )
+        return chip.to(self.device).contiguous(memory_format=torch.channels_last)
 
 
-def _numpy(values: torch.Tensor) -> Array:
-    result: Array = values.detach().cpu().contiguous().numpy()
-    return result
+def _repeatable() -> torch.backends.cudnn.ContextProp:  # type: ignore[name-defined]
+    """On CUDA: no TensorFloat-32 where float32 is meant, and the same kernel for the same shape every time."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

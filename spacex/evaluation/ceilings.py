@@ -7,27 +7,28 @@ import torch
 from torch import Tensor
 
 from spacex.attribution.baselines import Chips, Named, magnitude
-from spacex.attribution.patterns import difference, integrated_gradients
+from spacex.attribution.lift import Lift
+from spacex.attribution.patterns import difference
 from spacex.evaluation.samples import Source
 from spacex.settings import SENTINEL2_BANDS
 
 
 def ceilings(source: Source) -> list[Named]:
-    """|x − the same ground without its pattern|, and the path from there; nothing for real data."""
+    """|x − the same ground without its pattern|, and DeepLIFT from there; nothing for real data."""
     if not (source.data.root / "truth" / "chips.csv").exists():
         return []
 
     def without(chips: Chips) -> Tensor:
         return chips.once("exact", lambda: exact_counterfactuals(source, chips))
 
-    def path(chips: Chips) -> Tensor:
+    def lift(chips: Chips) -> Tensor:
         baseline = chips.checkpoint.card.scaling.standardise(without(chips))
-        return magnitude(integrated_gradients(chips.checkpoint.classifier, chips.u, baseline, chips.steps))
+        return magnitude(Lift(chips.checkpoint.classifier, chips.u[:1])(chips.u, baseline)[0])
 
     about = "Ceiling: uses the exact counterfactual, which no method can know."
     return [
         Named("exact change", "ceiling", lambda c: difference(c.x, without(c)), f"|x − exact|. {about}"),
-        Named("exact path", "ceiling", path, f"|Integrated gradients| from the exact counterfactual. {about}"),
+        Named("exact lift", "ceiling", lift, f"|DeepLIFT| from the exact counterfactual. {about}"),
     ]
 
 

@@ -67,4 +67,6 @@ def bars(table: pd.DataFrame, name: str) -> Figure:
     return figure
 
 
-UNITS = {"attribution": "reflectance", "path_attribution": "logits per pixel", "naturalness": "score, 0 to 1"}
+UNITS = {"attribution": "reflectance", "lift": "logits per pixel", "path_attribution": "logits per pixel"} | {
+    "naturalness": "score, 0 to 1"
+}

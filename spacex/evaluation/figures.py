@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 COLOURS = "viridis"
 SHOWN = (
+    "lift",
     "path",
     "attribution",
     "deeplift",
@@ -69,7 +70,7 @@ def scale(pictures: Sequence[Picture], method: str) -> float:
 def flow(picture: Picture, pictures: Sequence[Picture]) -> Figure:
     """Figure 1: x in the middle, x− and x+ beside it with their scores, and the two maps."""
     top = stretch(pictures)
-    names = [name for name in ("attribution", "path") if name in picture.maps]
+    names = [name for name in ("attribution", "lift") if name in picture.maps]
     figure, axes = _grid(1, 3 + len(names), 2.35, title_space=0.55)
     assert picture.x_minus is not None
     assert picture.x_plus is not None
@@ -137,6 +138,7 @@ def inputs_over_maps(pictures: Sequence[Picture], method: str) -> Figure:
 
 
 LABELS = {
+    "lift": "lift map",
     "path": "path map",
     "attribution": "|x+ − x−|",
     "deeplift": "DeepLIFT",
@@ -146,7 +148,7 @@ LABELS = {
     "integrated": "Integrated\nGradients",
     "brightness x gradcam-first": "brightness ×\nGrad-CAM first",
 }
-UNITS = {"path": "logits per pixel", "attribution": "reflectance"}
+UNITS = {"lift": "logits per pixel", "path": "logits per pixel", "attribution": "reflectance"}
 
 
 def png(figure: Figure, dpi: int = 120) -> bytes:

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import rasterio
 import rasterio.warp
-import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -25,11 +24,13 @@ from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from spacex.attribution.names import MAP_NAMES
 from spacex.datasets.corine import CLASSES, corine_codes
 from spacex.errors import CubeError, DataError
 from spacex.mapping.cube import Cube
+from spacex.mapping.opening import open_cube
 
-MAPS = ("attribution", "path_attribution", "naturalness")
+MAPS = (*MAP_NAMES, "naturalness")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 2048
 """Bins of the histograms behind the quantiles: over six decades below the maximum, so steps of 0.7 %."""
@@ -202,7 +203,7 @@ def class_table(cube: str, corine: str) -> tuple[pd.DataFrame, Cover]:
     """
     opened = Cube(cube)
     cover = open_cover(corine, opened.grid.geobox(opened.extent))
-    data = xr.open_zarr(cube, consolidated=False)
+    data = open_cube(cube, chunks={})
     shown = [name for name in MAPS if name in data]
     if not shown:
         raise CubeError(f"the cube {cube} holds none of the maps", expected=", ".join(MAPS))

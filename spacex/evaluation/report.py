@@ -60,7 +60,7 @@ def draw_figures(pictures: Sequence[Picture]) -> list[tuple[str, str, bytes]]:
         )
         out.append(("Figure 3", f"Chips, maximised and minimised. {score}", figures.triples(pictures)))
     out.append(("Figure 4", f"Methods side by side, the region outlined. {note}", figures.side_by_side(pictures)))
-    for name, method in (("Figure 5", "path"), ("Figure 5b", "attribution")):
+    for name, method in (("Figure 5", "lift"), ("Figure 5b", "attribution")):
         if method in pictures[0].maps:
             caption = f"Chips over their maps ({figures.LABELS[method]}). {score} {note}"
             out.append((name, caption, figures.inputs_over_maps(pictures, method)))

@@ -24,6 +24,7 @@ from spacex.attribution import asos
 from spacex.attribution.baselines import Chips, Method, brightness
 from spacex.attribution.captum_methods import Effort
 from spacex.attribution.methods import all_methods, choose
+from spacex.attribution.names import PATH_STEPS
 from spacex.checkpoint import Checkpoint
 from spacex.errors import DataError
 from spacex.evaluation import counterfactual, perturbation, rows, sanity
@@ -35,6 +36,7 @@ from spacex.models.classifier import Classifier
 from spacex.settings import Settings
 
 SANITY = (
+    "lift",
     "path",
     "attribution",
     "integrated",
@@ -59,7 +61,7 @@ class EvaluationSettings(Settings):
     """Chips held at once."""
     seed: int = 0
     """Of the draw of chips, the bootstrap, and random layers."""
-    path_steps: int = 8
+    path_steps: int = PATH_STEPS
     effort: Effort = Effort()
     perturbed: int = 4
     """Chips on which insertion and deletion are measured; 0 for none."""
@@ -223,7 +225,7 @@ class Evaluation:
     def _agreement(self, chips: Chips, samples: Samples) -> pd.DataFrame:
         assert self.company.twin is not None
         twin = Chips(self.company.twin, chips.x, chips.names, chips.steps)
-        both = [method for method in self.methods if method.name in ("path", "attribution")]
+        both = [method for method in self.methods if method.name in ("lift", "attribution")]
         scores = {method.name: sanity.spearman(method(chips), method(twin)) for method in both}
         return pd.DataFrame({**scores, "place": samples.places})
 

@@ -2,7 +2,7 @@
 
 The classifier's layers are drawn anew from the output backwards; after each, every map is compared
 with the one of the trained classifier. A map that stays shows the picture, not the classifier. The
-generators stay as they are: they were trained on the true classifier, so the path map keeps the outline of
+generators stay as they are: they were trained on the true classifier, so lift and path map keep the outline of
 |x − x−| even when every gradient is random. What a generator trained *against* a random classifier draws is a
 separate run (a control checkpoint).
 """

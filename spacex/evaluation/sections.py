@@ -140,7 +140,7 @@ def _cascade(table: Table, outcome: Outcome) -> Section | None:
     text = (
         "Rank correlation / structural similarity with the trained classifier's map after the classifier's last layers "
         "were drawn anew. Near 0 is right; brightness stays at 1 by nature, and so does |x+ − x−|, whose generators "
-        "do not change. The path map keeps the outline of |x − x−|. What generators trained against a random "
+        "do not change. The lift and path maps keep the outline of |x − x−|. What generators trained against a random "
         "classifier draw is a control run of its own."
     )
     return "Sanity: random layers", text, ["Layers drawn anew", *methods], body

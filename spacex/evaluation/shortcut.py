@@ -40,7 +40,7 @@ from spacex.world.dataset import build_dataset
 USED, IGNORED = 1, 2
 """Values of the truth masks: mire and fell; planted knolls."""
 
-OURS = ("path", "attribution", "lowered")
+OURS = ("lift", "path", "attribution", "lowered")
 RIVALS = ("deeplift", "integrated", "gradcam-last", "gradcam-first", "brightness", "chance")
 
 

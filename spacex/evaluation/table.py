@@ -75,7 +75,7 @@ def _gap(prefix: str, test: Comparison) -> dict[str, object]:
     return {f"{prefix}_{name}": value for name, value in zip(names, values, strict=True)}
 
 
-def make_table(rows: pd.DataFrame, ours: str = "path", repetitions: int = REPETITIONS, seed: int = 0) -> Table:
+def make_table(rows: pd.DataFrame, ours: str = "lift", repetitions: int = REPETITIONS, seed: int = 0) -> Table:
     """Turn the rows of `chips.parquet` into the table.
 
     Args:

@@ -8,6 +8,7 @@ same to the bit.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -28,6 +29,8 @@ class Cut:
     """Where the chip lies on the global grid."""
     pixels: Array
     """(bands, height, width) float32 reflectance without NaN: gaps hold the chip's mean of each band."""
+    valid: NDArray[np.bool_] | None = None
+    """(height, width) False in the gaps; None if there are none."""
 
 
 @lru_cache(maxsize=16)
@@ -68,8 +71,8 @@ def check_stride(stride: int, frame: int, size: int = CHIP) -> None:
         )
 
 
-def cut(reflectance: Array, inside: Window, chips: list[Window], min_valid: float) -> list[Cut]:
-    """Cut chips out of an image, leaving out those with too little data.
+def cut(reflectance: Array, inside: Window, chips: Iterable[Window], min_valid: float) -> list[Cut]:
+    """Cut chips, or windows of any size, out of an image, leaving out those with too little data.
 
     Args:
         reflectance: (bands, height, width) float32, NaN where there is no data.
@@ -87,7 +90,8 @@ def cut(reflectance: Array, inside: Window, chips: list[Window], min_valid: floa
         valid = np.asarray(np.isfinite(pixels).all(axis=0))
         share = valid.mean()
         if share > 0 and share >= min_valid:
-            cuts.append(Cut(window, pixels if share == 1 else _fill(pixels, valid)))
+            whole = share == 1
+            cuts.append(Cut(window, pixels, None) if whole else Cut(window, _fill(pixels, valid), valid))
     return cuts
 
 
@@ -95,6 +99,26 @@ def _fill(pixels: Array, valid: NDArray[np.bool_]) -> Array:
     means = pixels[:, valid].mean(axis=1, dtype=np.float64).astype(np.float32)
     filled: Array = np.where(valid, pixels, means[:, None, None])
     return filled
+
+
+def assemble(window: Window, pieces: Mapping[Window, Array], bands: int | None = None, fill: float = 0.0) -> Array:
+    """Put together what lies on pieces side by side.
+
+    Args:
+        window: the pixels wanted.
+        pieces: arrays (..., height, width) by the window they cover; they do not overlap.
+        bands: number of leading bands; None for (height, width) alone.
+        fill: value where no piece lies.
+
+    Returns:
+        (bands, height, width) or (height, width) float32.
+    """
+    whole = np.full((*([] if bands is None else [bands]), *window.shape), fill, np.float32)
+    for place, values in pieces.items():
+        shared = place.intersect(window)
+        if not shared.empty:
+            whole[(..., *shared.slices(window))] = values[(..., *shared.slices(place))]
+    return whole
 
 
 class Blend:

@@ -1,16 +1,18 @@
 """The Zarr cube: created once by the driver, then filled tile by tile, each tile by one owner.
 
-Layout (Zarr format 3, chunks of at most 512 × 512, zstd with checksum)::
+Layout (Zarr format 3, chunks of 512 × 512, bits shuffled and compressed, with checksum)::
 
-    attribution, path_attribution   (time, y, x)  float32, NaN = no data, mantissa rounded to `KEEP_BITS`
-    naturalness                     (time, y, x)  uint8, 0 = no data, value = 0.004 * code - 0.004
-    observations                    (time, y, x)  uint16, clear observations behind the composite
-    status, provenance              (time, tile_y, tile_x)  one chunk per tile
-    1/, 2/                          the same maps averaged over 2 × 2 and 4 × 4 pixels, and the `composite`
+    0/                      full resolution
+      attribution, …        (time, y, x)  float32, NaN = no data, mantissa rounded to `KEEP_BITS`
+      naturalness           (time, y, x)  uint8, 0 = no data, value = 0.004 * code - 0.004
+      observations          (time, y, x)  uint16, clear observations behind the composite
+    1/, 2/, …               the same maps at half the resolution each, and the `composite`, down to one chunk
+    tiles/                  status, provenance  (time, tile_y, tile_x), one chunk per tile
 
-A tile is a whole number of chunks, so no two writers ever share one. Its data is written and synced first,
-then its provenance, and its status last: a killed run leaves every tile either done or not done. Nothing is
-read back and changed, so writing a tile twice changes nothing.
+A tile is a whole number of chunks at full resolution and at the overviews it writes, so no two writers ever share
+one. Its data is written and synced first, then its provenance, and its status last: a killed run leaves every tile
+either done or not done. Nothing is read back and changed, so writing a tile twice changes nothing. Overviews whose
+chunks span several tiles are made when a run ends (`spacex.mapping.overviews`).
 """
 
 from __future__ import annotations
@@ -30,10 +32,24 @@ import zarr
 from numpy.typing import NDArray
 
 from spacex.errors import CubeError
-from spacex.grid import Grid, Tiling, Window
-from spacex.mapping.layout import LEVELS, CubeSpec, Variable, create, variables
+from spacex.grid import Grid, Window
+from spacex.mapping.encoding import Variable, halve
+from spacex.mapping.layout import (
+    FORMAT,
+    TILES,
+    CubeSpec,
+    create,
+    holds,
+    levels_attributes,
+    levels_of_tiles,
+    variables,
+    written_by_tiles,
+)
 
 Array = NDArray[np.float32]
+
+OBJECTS = ("request", "checkpoint")
+"""Attributes of the root that are objects, kept as JSON text: NetCDF has no other way to hold them."""
 
 
 class Status(IntEnum):
@@ -93,15 +109,15 @@ class Cube:
         found = read_attributes(uri)
         if found is None or "spacex_spec" not in found:
             raise CubeError(f"no SpacEX cube at {uri}", do="Run jobs/map_region.py with this --output first.")
+        check_format(uri, found)
         self.attributes = found
         self.spec = CubeSpec.model_validate_json(found["spacex_spec"])
         self.fingerprint = str(found["fingerprint"])
         self.grid = Grid(self.spec.crs, self.spec.resolution)
         self.extent = Window(*self.spec.extent)
-        self.tiling = Tiling(self.extent, self.spec.tile_size)
-        self._groups = [
-            zarr.open_group(uri, mode="r+", path=path, use_consolidated=False) for path in ("", *LEVELS)
-        ]
+        self.tiling = self.spec.tiling
+        self._group = zarr.open_group(uri, mode="r+", use_consolidated=False)
+        self._arrays: dict[str, zarr.Array[Any]] = {}
         self._root = local_path(uri)
 
     def window(self, task: TileTask) -> Window:
@@ -109,48 +125,83 @@ class Cube:
         return self.tiling.window(task.row, task.col)
 
     def write(self, task: TileTask, tile: TileMaps) -> None:
-        """Write a tile's data at full resolution and in the overviews, and see it safely down."""
-        values: dict[str, NDArray[Any]] = {**tile.maps, "observations": tile.observations}
-        for level, variable_set in enumerate(variables(self.spec)):
-            for variable in variable_set:
-                source = tile.composite if variable.name == "composite" else values[variable.name]
-                self._put(level, variable, task, variable.encode(_shrink(source, level)))
+        """Write a tile's data at full resolution and in the overviews it owns, and see it safely down."""
+        given: dict[str, NDArray[Any]] = {**tile.maps, "observations": tile.observations, "composite": tile.composite}
+        for variable in variables(self.spec):
+            values = given[variable.name]
+            for _ in range(variable.first):
+                values = halve(values)
+            for level in range(variable.first, self.spec.levels):
+                if not holds(variable, level) or not written_by_tiles(self.spec, variable, level):
+                    break
+                block = variable.encode(values)
+                size = self.spec.tile_size >> level
+                self.put(variable, level, task.time, task.row * size, task.col * size, block)
+                values = halve(variable.decode(block))
 
-    def _put(self, level: int, variable: Variable, task: TileTask, block: NDArray[Any]) -> None:
-        factor = 2**level
-        size = self.spec.tile_size // factor
-        rows = slice(task.row * size, task.row * size + block.shape[-2])
-        cols = slice(task.col * size, task.col * size + block.shape[-1])
-        array = _array(self._groups[level], variable.name)
-        array[(task.time, ..., rows, cols)] = block
+    def put(self, variable: Variable, level: int, time: int, row: int, col: int, block: NDArray[Any]) -> None:
+        """Write whole chunks of one variable, and see them safely down.
+
+        Args:
+            variable: what to write.
+            level: into which level.
+            time: index of the time step.
+            row: first row of the block, at that level; a multiple of the chunk.
+            col: first column.
+            block: (…, height, width), encoded.
+        """
+        array = self.array(f"{level}/{variable.name}")
+        rows, cols = slice(row, row + block.shape[-2]), slice(col, col + block.shape[-1])
+        array[(time, ..., rows, cols)] = block
         if self._root is not None:
-            prefix = self._root / (LEVELS[level - 1] if level else "") / variable.name / "c" / str(task.time)
+            prefix = self._root / str(level) / variable.name / "c" / str(time) / ("0" if variable.bands else "")
             chunk = array.chunks[-1]
             for i in range(rows.start // chunk, -(-rows.stop // chunk)):
                 for j in range(cols.start // chunk, -(-cols.stop // chunk)):
-                    _sync(prefix / ("0/" if block.ndim == 3 else "") / str(i) / str(j))
+                    _sync(prefix / str(i) / str(j))
+
+    def array(self, name: str) -> zarr.Array[Any]:
+        """An array of the cube, by its path from the root."""
+        if name not in self._arrays:
+            found = self._group[name]
+            if not isinstance(found, zarr.Array):
+                raise CubeError(f"{name} in {self.uri} is no array", do="The cube is damaged; make it anew.")
+            self._arrays[name] = found
+        return self._arrays[name]
 
     def finish(self, task: TileTask, status: Status, provenance: Mapping[str, Any]) -> None:
         """Record how a tile was made and then, last of all, that it is finished."""
         where = task.time, task.row, task.col
-        _array(self._groups[0], "provenance")[where] = json.dumps(provenance, separators=(",", ":"))
-        _array(self._groups[0], "status")[where] = int(status)
+        self.array(f"{TILES}/provenance")[where] = json.dumps(provenance, separators=(",", ":"))
+        self.array(f"{TILES}/status")[where] = int(status)
         if self._root is not None:
-            _sync(self._root / "status" / "c" / str(task.time) / str(task.row) / str(task.col))
+            _sync(self._root / TILES / "status" / "c" / str(task.time) / str(task.row) / str(task.col))
 
     def statuses(self) -> NDArray[np.uint8]:
         """(time, tile rows, tile columns) uint8 of `Status` values."""
-        found: NDArray[np.uint8] = np.asarray(_array(self._groups[0], "status")[...])
+        found: NDArray[np.uint8] = np.asarray(self.array(f"{TILES}/status")[...])
         return found
 
     def mark(self, statuses: NDArray[np.uint8]) -> None:
         """Write many statuses at once (the driver, before any worker starts)."""
-        _array(self._groups[0], "status")[...] = statuses
+        self.array(f"{TILES}/status")[...] = statuses
 
     def provenance(self, task: TileTask) -> dict[str, Any]:
         """How a tile was made; empty if it was not yet."""
-        text = np.asarray(_array(self._groups[0], "provenance")[task.time, task.row, task.col])
+        text = np.asarray(self.array(f"{TILES}/provenance")[task.time, task.row, task.col])
         return dict(json.loads(str(text[()]) or "{}"))
+
+    def name_levels(self, levels: int | None = None, **attributes: str) -> None:
+        """Say in the root's attributes which levels are there, in one write.
+
+        Args:
+            levels: how many, from full resolution on; None for those that tiles write.
+            attributes: further attributes of the root to set.
+        """
+        there = levels_attributes(self.spec, levels or levels_of_tiles(self.spec))
+        # opened with its consolidated metadata, which is written back with the attributes
+        with zarr.config.set({"json_indent": None}):
+            zarr.open_group(self.uri, mode="r+").update_attributes({**there, **attributes})
 
 
 def create_cube(uri: str, spec: CubeSpec, fingerprint: str, attributes: Mapping[str, Any]) -> Cube:
@@ -166,21 +217,42 @@ def create_cube(uri: str, spec: CubeSpec, fingerprint: str, attributes: Mapping[
         raise CubeError(f"{uri} already exists", do="Choose another --output.")
     create(uri, spec)
     group = zarr.open_group(uri, mode="r+")
-    group.update_attributes({**attributes, "fingerprint": fingerprint, "spacex_spec": spec.model_dump_json()})
+    words = {name: value for name, value in attributes.items() if isinstance(value, str)}
+    for level in range(spec.levels):
+        # a subset saved from any level keeps its title and licence
+        zarr.open_group(uri, mode="r+", path=str(level)).update_attributes(words)
+    objects = {name: json.dumps(value) for name, value in attributes.items() if name not in words}
+    own = {"fingerprint": fingerprint, "spacex_spec": spec.model_dump_json()}
+    group.update_attributes({**words, **objects, **own})
     consolidate(uri)
     return Cube(uri)
 
 
+def check_format(uri: str, attributes: Mapping[str, Any]) -> None:
+    """See that a cube has the layout this version writes.
+
+    Raises:
+        CubeError: if it was made by another version.
+    """
+    if attributes.get("spacex_format") != FORMAT:
+        raise CubeError(
+            f"{uri} was made by another version of SpacEX",
+            got=f"spacex_format {attributes.get('spacex_format')}",
+            expected=FORMAT,
+            do="spacex.mapping.opening.open_cube reads it; to map on, choose another --output.",
+        )
+
+
 def consolidate(uri: str) -> None:
     """Gather all metadata in the root, so that remote readers open the cube with one request."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), zarr.config.set({"json_indent": None}):
         # zarr warns that consolidated metadata is no part of the v3 specification; xarray and OpenLayers use it
         warnings.simplefilter("ignore", UserWarning)
         zarr.consolidate_metadata(uri)
 
 
 def read_attributes(uri: str) -> dict[str, Any] | None:
-    """Attributes of the store's root group, or None if nothing is there.
+    """Attributes of the store's root group, or None if nothing is there; those kept as JSON text are decoded.
 
     Raises:
         CubeError: if something else than a Zarr group is there, or it cannot be reached.
@@ -188,7 +260,7 @@ def read_attributes(uri: str) -> dict[str, Any] | None:
     fs, path = fsspec.core.url_to_fs(uri)
     try:
         if fs.exists(f"{path}/zarr.json"):
-            return dict(json.loads(fs.cat_file(f"{path}/zarr.json")).get("attributes", {}))
+            return _decoded(json.loads(fs.cat_file(f"{path}/zarr.json")).get("attributes", {}))
         if fs.exists(path) and fs.find(path, maxdepth=1):
             raise CubeError(f"{uri} exists and is not a SpacEX cube", do="Choose another --output.")
     except CubeError:
@@ -205,26 +277,11 @@ def local_path(uri: str) -> Path | None:
     return Path(path) if "file" in protocols else None
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    found = group[name]
-    if not isinstance(found, zarr.Array):
-        raise CubeError(f"{name} in {group.store_path} is no array", do="The cube is damaged; make it anew.")
-    return found
-
-
-def _shrink(values: NDArray[Any], level: int) -> NDArray[Any]:
-    """Mean of the valid pixels of each 2^level × 2^level square (…, height, width)."""
-    if level == 0:
-        return values
-    factor = 2**level
-    *rest, height, width = values.shape
-    squares = values.reshape(*rest, height // factor, factor, width // factor, factor)
-    valid = np.isfinite(squares)
-    count = valid.sum(axis=(-3, -1))
-    total = np.where(valid, squares, 0).sum(axis=(-3, -1), dtype=np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means: NDArray[Any] = (total / count).astype(np.float32)
-    return means
+def _decoded(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: json.loads(value) if name in OBJECTS and isinstance(value, str) else value
+        for name, value in attributes.items()
+    }
 
 
 def _sync(file: Path) -> None:

@@ -7,6 +7,7 @@ and these machines, so they come from measuring a few tiles of the very request 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +28,28 @@ from spacex.mapping.worker import Job, open_pipeline, save_scenes
 
 
 def operations_per_chip(checkpoint: Checkpoint, request: MapRequest) -> int:
-    """Floating-point operations of one chip, all maps asked for, forward and backward passes together."""
-    card = checkpoint.card
-    network = Patterns(checkpoint, request.chips.maps, request.path_steps)  # type: ignore[arg-type]
-    chip = np.full((1, len(card.bands), card.chip_size, card.chip_size), 0.1, np.float32)
+    """Floating-point operations per chip, all maps asked for, forward and backward passes together.
+
+    Where generators run on windows, a chip's share of one is the share of ground that a chip adds: stride² pixels.
+    """
+    card, chips = checkpoint.card, request.chips
+    network = Patterns(checkpoint, chips.maps, request.path_steps)
+    chip, bands = card.chip_size, len(card.bands)
+    if not chips.window:
+        return _operations(lambda: network.attribute(_grey(bands, chip)))
+    lowering = np.zeros((1, bands, chip, chip), np.float32) if chips.follows else None
+    judging = _operations(lambda: network.judge(_grey(bands, chip), lowering))
+    changing = _operations(lambda: network.change(_grey(bands, chips.window + 2 * chips.margin))) if chips.maps else 0
+    return judging + round(changing * (chips.stride / chips.window) ** 2)
+
+
+def _grey(bands: int, side: int) -> NDArray[np.float32]:
+    return np.full((1, bands, side, side), 0.1, np.float32)
+
+
+def _operations(call: Callable[[], object]) -> int:
     with _OperationCounter() as counter:  # type: ignore[no-untyped-call]
-        network(chip)
+        call()
     return int(counter.total)
 
 

@@ -2,6 +2,10 @@
 
 Each reader looks in another place: xarray + rioxarray and odc-geo at the CF grid mapping (named in both
 `grid_mapping` and `coordinates`), GDAL at `_CRS`, OpenLayers and newer readers at `proj:` and `spatial:`.
+
+`spatial:dimensions` stands on arrays only: on a group that also has `spatial:transform` it crashes GDAL 3.13, and
+QGIS with it. A CRS with an authority's code is named by that code on arrays, since its text alone would more than
+double the consolidated metadata that every reader fetches first.
 """
 
 from __future__ import annotations
@@ -9,10 +13,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from pyproj import CRS
-
-from spacex.grid import Grid, Window
 
 Attributes = dict[str, Any]
 
@@ -42,91 +46,120 @@ CONVENTIONS: list[Attributes] = [
 ]
 
 
-def place(grid: Grid, window: Window) -> Attributes:
-    """The `proj:` and `spatial:` block of a group or array that covers `window`."""
-    box = grid.geobox(window).boundingbox
+def place(box: GeoBox) -> Attributes:
+    """The `spatial:` block of a group or array that covers `box`."""
+    bounds = box.boundingbox
     return {
-        "proj:code": str(grid.crs),
-        "proj:wkt2": CRS(grid.crs).to_wkt("WKT2_2019"),
-        "spatial:dimensions": ["y", "x"],
-        "spatial:shape": list(window.shape),
-        "spatial:transform": list(grid.transform(window))[:6],
-        "spatial:bbox": [box.left, box.bottom, box.right, box.top],
+        "spatial:shape": list(box.shape),
+        "spatial:transform": list(box.affine)[:6],
+        "spatial:bbox": [bounds.left, bounds.bottom, bounds.right, bounds.top],
         "spatial:registration": "pixel",
         "spatial:transform_type": "affine",
     }
 
 
-def of_array(grid: Grid, window: Window) -> Attributes:
+def of_array(box: GeoBox) -> Attributes:
     """Attributes that give one (…, y, x) array its CRS for every reader."""
-    crs = CRS(grid.crs)
+    crs = _crs(box)
     authority = crs.to_authority()
     gdal = {"wkt": crs.to_wkt("WKT2_2019")}
     if authority:
-        gdal["url"] = f"http://www.opengis.net/def/crs/{authority[0]}/0/{authority[1]}"
+        gdal = {"url": f"http://www.opengis.net/def/crs/{authority[0]}/0/{authority[1]}"}
     return {
         "grid_mapping": "spatial_ref",
         "coordinates": "spatial_ref",
         "_CRS": gdal,
         "zarr_conventions": CONVENTIONS[1:],
-        **place(grid, window),
+        **_projection(crs, text=not authority),
+        "spatial:dimensions": ["y", "x"],
+        **place(box),
     }
 
 
-def of_group(grid: Grid, window: Window) -> Attributes:
-    """Attributes of a group: conventions and place."""
-    return {"Conventions": "CF-1.11", "zarr_conventions": CONVENTIONS[1:], **place(grid, window)}
+def of_group(box: GeoBox) -> Attributes:
+    """Attributes of a level's group: conventions and place.
+
+    `coordinates` makes xarray take the bounds of time for a coordinate, so that `rio.clip` of a whole dataset
+    leaves them alone.
+    """
+    return {
+        "Conventions": "CF-1.11",
+        "coordinates": "time_bounds spatial_ref",
+        "zarr_conventions": CONVENTIONS[1:],
+        **_projection(_crs(box), text=False),
+        **place(box),
+    }
 
 
-def multiscales(grid: Grid, window: Window, levels: int) -> Attributes:
-    """Attributes of the root group: level 0 here, each further level half the resolution in group `1`, `2`, …."""
+def of_root(boxes: list[GeoBox]) -> Attributes:
+    """Attributes of the root group: the levels that are there, full resolution first, and their place.
+
+    Args:
+        boxes: one per level, each in the group named by its number.
+    """
     layout: list[Attributes] = []
-    for level in range(levels + 1):
-        coarse_grid, coarse = coarsen(grid, window, level)
+    for level, box in enumerate(boxes):
         entry: Attributes = {
-            "asset": "." if level == 0 else str(level),
-            "spatial:shape": list(coarse.shape),
-            "spatial:transform": list(coarse_grid.transform(coarse))[:6],
-            "transform": {"scale": [float(min(2, 2**level))] * 2, "translation": [0.0, 0.0]},
+            "asset": str(level),
+            "spatial:shape": list(box.shape),
+            "spatial:transform": list(box.affine)[:6],
+            "transform": {"scale": [2.0 if level else 1.0] * 2, "translation": [0.0, 0.0]},
         }
         if level:
-            entry |= {"derived_from": layout[-1]["asset"], "resampling_method": "average"}
+            entry |= {"derived_from": str(level - 1), "resampling_method": "average"}
         layout.append(entry)
     return {
+        "Conventions": "CF-1.11",
         "zarr_conventions": CONVENTIONS,
         "multiscales": {"resampling_method": "average", "layout": layout},
+        **_projection(_crs(boxes[0]), text=True),
+        **place(boxes[0]),
     }
 
 
-def coarsen(grid: Grid, window: Window, level: int) -> tuple[Grid, Window]:
-    """The grid and window of overview `level` (each level halves the resolution); edges stay where they are."""
+def coarsen(box: GeoBox, level: int) -> GeoBox:
+    """The pixels of overview `level`: each level halves the resolution, from the same upper-left corner.
+
+    Where a side is odd, the last coarse pixel reaches half a pixel beyond it.
+    """
     factor = 2**level
-    coarse = Window(
-        window.row // factor, window.col // factor, window.height // factor, window.width // factor
-    )
-    return Grid(grid.crs, grid.resolution * factor), coarse
+    shape = (-(-box.shape[0] // factor), -(-box.shape[1] // factor))
+    return GeoBox(shape, box.affine @ Affine.scale(factor), box.crs)
 
 
-def spatial_ref(grid: Grid, window: Window) -> Attributes:
+def spatial_ref(box: GeoBox) -> Attributes:
     """Attributes of the scalar `spatial_ref` variable (CF grid mapping plus GDAL's additions)."""
-    crs = CRS(grid.crs)
-    transform = grid.transform(window)
+    crs = _crs(box)
     cf = {name: list(value) if isinstance(value, tuple) else value for name, value in crs.to_cf().items()}
     return {
         **cf,
-        "spatial_ref": crs.to_wkt("WKT2_2019"),
         "crs_wkt": crs.to_wkt("WKT2_2019"),
-        "GeoTransform": " ".join(str(value) for value in transform.to_gdal()),
+        "GeoTransform": " ".join(str(value) for value in box.affine.to_gdal()),
     }
 
 
-def centres(grid: Grid, window: Window) -> dict[str, tuple[NDArray[Any], Attributes]]:
+def centres(box: GeoBox) -> dict[str, tuple[NDArray[Any], Attributes]]:
     """Pixel-centre coordinates `y` and `x` in metres, with their CF attributes."""
-    r = grid.resolution
-    y = -(window.row + np.arange(window.height) + 0.5) * r
-    x = (window.col + np.arange(window.width) + 0.5) * r
+    size, _, left, _, _, top = list(box.affine)[:6]
     axis = {"units": "metre"}
     return {
-        "y": (y, {"standard_name": "projection_y_coordinate", "axis": "Y", **axis}),
-        "x": (x, {"standard_name": "projection_x_coordinate", "axis": "X", **axis}),
+        "y": (
+            top - (np.arange(box.shape[0]) + 0.5) * size,
+            {"standard_name": "projection_y_coordinate", "axis": "Y", **axis},
+        ),
+        "x": (
+            left + (np.arange(box.shape[1]) + 0.5) * size,
+            {"standard_name": "projection_x_coordinate", "axis": "X", **axis},
+        ),
     }
+
+
+def _crs(box: GeoBox) -> CRS:
+    return CRS(str(box.crs))
+
+
+def _projection(crs: CRS, *, text: bool) -> Attributes:
+    """The `proj:` block: the authority's code where there is one, and the text where asked for or needed."""
+    authority = crs.to_authority()
+    code = {"proj:code": ":".join(authority)} if authority else {}
+    return {**code, **({"proj:wkt2": crs.to_wkt("WKT2_2019")} if text or not authority else {})}

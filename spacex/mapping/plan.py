@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from spacex.errors import CatalogueError, CubeError
 from spacex.grid import chip_windows
-from spacex.mapping.cube import Cube, Status, TileTask, read_attributes
+from spacex.mapping.cube import Cube, Status, TileTask, check_format, read_attributes
 from spacex.mapping.order import in_strips
 from spacex.mapping.request import MapRequest, core_window
 from spacex.mapping.worker import Scenes
@@ -62,7 +62,7 @@ class Plan:
         for task in self.todo:
             window = region.tiling.window(task.row, task.col)
             core = core_window(region, window)
-            read = core.pad(request.chips.halo)
+            read = request.chips.around(core)
             touching = len(indices[task.time].touching(region.grid.geobox(read)))
             total.chips += len(chip_windows(core, request.chips.stride))
             total.scene_reads += touching
@@ -138,6 +138,7 @@ def _statuses(request: MapRequest, output: str, fingerprint: str) -> tuple[NDArr
         return new_statuses(request), False
     if "spacex_format" not in found:
         raise CubeError(f"{output} exists and is not a SpacEX cube", do="Choose another --output.")
+    check_format(output, found)
     if found.get("fingerprint") != fingerprint:
         raise CubeError(
             f"{output} was made by another request, checkpoint or code",

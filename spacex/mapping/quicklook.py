@@ -7,7 +7,6 @@ from typing import Any
 
 import fsspec
 import numpy as np
-import xarray as xr
 from affine import Affine
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
@@ -22,7 +21,7 @@ from shapely.geometry import shape
 from spacex.errors import RequestError
 from spacex.grid import Grid
 from spacex.mapping.cube import Cube, Status
-from spacex.mapping.layout import LEVELS
+from spacex.mapping.opening import open_cube
 from spacex.mapping.region import Region
 
 WIDEST = 900
@@ -37,10 +36,11 @@ GAPS = {
 """What has no value, and the colour that says why; none of them occurs in the colour scales."""
 TITLES = {
     "attribution": ("attribution |x⁺ − x⁻|", "reflectance"),
+    "lift": ("lift, x⁻ to x", "logit per pixel"),
     "path_attribution": ("path attribution, x⁻ to x", "logit per pixel"),
     "naturalness": ("naturalness", "classifier's score"),
 }
-COLOURS = {"attribution": "inferno", "path_attribution": "inferno", "naturalness": "cividis"}
+COLOURS = {"attribution": "inferno", "lift": "inferno", "path_attribution": "inferno", "naturalness": "cividis"}
 
 Image = NDArray[np.float32]
 Extent = tuple[float, float, float, float]
@@ -78,8 +78,8 @@ def draw(uri: str, picture: str, time: int | None = None) -> None:
 
 
 def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str], step: int) -> None:
-    level = min(len(LEVELS), max(1, math.ceil(math.log2(max(cube.extent.shape) / WIDEST))))
-    data = xr.open_zarr(cube.uri, group=LEVELS[level - 1], chunks={})[["composite", *names]].isel(time=step)
+    level = min(cube.spec.levels - 1, max(1, math.ceil(math.log2(max(cube.extent.shape) / WIDEST))))
+    data = open_cube(cube.uri, level, chunks={})[["composite", *names]].isel(time=step)
     factor = max(1, math.ceil(max(data.sizes["y"], data.sizes["x"]) / WIDEST))
     data = data.coarsen(y=factor, x=factor, boundary="trim").mean().compute()  # type: ignore[attr-defined]
     height, width = data.sizes["y"], data.sizes["x"]

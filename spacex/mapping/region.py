@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from spacex.errors import RequestError
 from spacex.grid import Grid, Tiling, Window
+from spacex.metres import snap_metres
 
 EDGE_DEGREES = 0.01
 """Longest straight piece of the outline before projecting; a kilometre of parallel sags by millimetres."""
@@ -93,20 +94,3 @@ class Region:
     @cached_property
     def _blocks(self) -> dict[tuple[int, int], BaseGeometry]:
         return {}
-
-
-def snap_metres(resolution: float) -> float:
-    """The coarsest of 1, 2, 3, … km that is a whole number of overview pixels (4 × the resolution).
-
-    Raises:
-        RequestError: if no multiple of a kilometre up to 20 km fits.
-    """
-    for kilometres in range(1, 21):
-        pixels = 1000 * kilometres / resolution
-        if abs(pixels - round(pixels)) < 1e-9 and round(pixels) % 4 == 0:
-            return 1000.0 * kilometres
-    raise RequestError(
-        "the resolution does not divide whole kilometres",
-        got=f"{resolution} m",
-        expected="e.g. 10, 20, 30, 60",
-    )

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spacex.attribution.patterns import ChipMaps
+from spacex.attribution.patterns import Changes, ChipMaps
 from spacex.errors import TileError
 from spacex.grid import Window
 from spacex.mapping.cube import Cube, Status, TileTask
@@ -55,7 +56,7 @@ class FakeSource:
         self._suffer(task)
         region = self.request.region
         core = core_window(region, region.tiling.window(task.row, task.col))
-        around = core.pad(self.request.chips.halo)
+        around = self.request.chips.around(core)
         reflectance = ground(around, self.bands, task.time)
         observations = np.ones(around.shape, np.uint16)
         return TileInput(core, around, reflectance, observations, [{"id": "rehearsal"}])
@@ -79,11 +80,28 @@ def ground(window: Window, bands: int, step: int = 0) -> Array:
     return (0.12 + 0.1 * np.stack(planes)).astype(np.float32)
 
 
-def fake_network(pixels: Array) -> ChipMaps:
-    """Two cheap maps and a score, which depend on the chip's pixels and on nothing else."""
-    mean = pixels.mean(axis=1)
-    score = 1.0 / (1.0 + np.exp(-40.0 * (mean.mean(axis=(1, 2)) - 0.12)))
-    return ChipMaps(np.abs(pixels[:, 0] - mean), mean * mean, score.astype(np.float32))
+class FakeNetworks:
+    """Cheap maps and a score, which depend on a window's or chip's pixels and on nothing else."""
+
+    def change(self, x: Array) -> Callable[[], Changes]:
+        """A local map; every pixel lowered by its mean over the bands."""
+        mean = x.mean(axis=1)
+        found = Changes(np.abs(x[:, 0] - mean), np.broadcast_to(-mean[:, None], x.shape))
+        return lambda: found
+
+    def judge(self, x: Array, lowering: Array | None) -> Callable[[], ChipMaps]:
+        """A map of the chip and of what was lowered, and a score."""
+        mean = x.mean(axis=1)
+        lift = mean * (mean if lowering is None else -lowering.mean(axis=1))
+        score = 1.0 / (1.0 + np.exp(-40.0 * (mean.mean(axis=(1, 2)) - 0.12)))
+        return lambda: ChipMaps({"lift": lift}, score.astype(np.float32))
+
+    def attribute(self, x: Array) -> Callable[[], ChipMaps]:
+        """All of it on chips alone."""
+        change = self.change(x)()
+        found = self.judge(x, change.lowering)()
+        plain = {} if change.attribution is None else {"attribution": change.attribution}
+        return lambda: ChipMaps({**found.maps, **plain}, found.score)
 
 
 @dataclass(frozen=True)
@@ -97,7 +115,7 @@ class Rehearsal:
         source = FakeSource(job.request, mishaps=self.mishaps)
         sink = CubeSink(Cube(job.output), job.request)
         options = {"readers": job.readers, "time_limit": job.time_limit}
-        return Pipeline(source, fake_network, sink, job.request.chips, **options)  # type: ignore[arg-type]
+        return Pipeline(source, FakeNetworks(), sink, job.request.chips, **options)  # type: ignore[arg-type]
 
 
 class IdlePipeline:

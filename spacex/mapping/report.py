@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import zarr
 from jinja2 import Environment, PackageLoader, select_autoescape
 from numpy.typing import NDArray
 from PIL import Image
@@ -88,7 +87,7 @@ def seam(cube: Cube, variable: str | None = None, borders: int = BORDERS) -> Sea
     """
     pairs = _finished_pairs(cube.statuses() == Status.DONE)
     chosen = pairs[:: max(1, len(pairs) // borders)][:borders]
-    array = zarr.open_group(cube.uri, mode="r", use_consolidated=False)[variable or next(iter(cube.spec.maps))]
+    array = cube.array(f"0/{variable or next(iter(cube.spec.maps))}")
     ratios = [ratio for pair in chosen if (ratio := _ratio(array, cube.spec.tile_size, *pair)) is not None]
     return Seam(float(np.median(ratios)), len(ratios)) if ratios else None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from shapely.geometry import shape
 
 import spacex
+from spacex.attribution.names import PATH_STEPS, Precision
 from spacex.card import Card
 from spacex.checkpoint import Checkpoint
 from spacex.errors import RequestError
@@ -22,24 +22,34 @@ from spacex.mapping.chips import check_stride
 from spacex.mapping.layout import CHUNK, CubeSpec
 from spacex.mapping.region import Region
 from spacex.mapping.tile import ChipSettings
+from spacex.models.generator import window_margin
 from spacex.sentinel2.composite import CompositeSettings
-from spacex.settings import RGB, Settings, fingerprint
+from spacex.settings import RGB, Settings, fingerprint, refusal
 
 PIXEL_CODE = (
     "grid.py",
+    "attribution/arithmetic.py",
+    "attribution/lift.py",
     "attribution/patterns.py",
     "models",
+    "mapping/bench.py",
     "mapping/chips.py",
     "mapping/tile.py",
     "sentinel2",
 )
 """Sources that decide a pixel's value; their digest is part of the fingerprint."""
 
+WINDOW = 384
+"""Side of the generators' windows: larger ones have less margin (1.46 times their own pixels with 40 around them;
+512: 1.34, 256: 1.72) and reach further out of a small region. A whole number of default strides, 128 or 192."""
+
 HOW_MADE = {
     "attribution": "mean over bands of |x+ - x-|, the maximised minus the minimised picture, as reflectance "
     "(Emam, Stomberg & Roscher 2024, II-C)",
+    "lift": "mean over bands of |DeepLIFT (rescale rule)| of the classifier's logit from x- to x, logits per pixel "
+    "(Shrikumar et al. 2017)",
     "path_attribution": "mean over bands of |integrated gradients| of the classifier's logit along the straight "
-    "path from x- to x, {steps} steps, logits per pixel",
+    "path from x- to x, {steps} Gauss-Legendre points, logits per pixel",
 }
 
 
@@ -67,8 +77,10 @@ class MapRequest(Settings):
     """Masking, merging and resampling."""
     chips: ChipSettings
     """Cutting and blending."""
-    path_steps: int = Field(8, ge=1)
+    path_steps: int = Field(PATH_STEPS, ge=1)
     """Points on the path of the path attribution."""
+    precision: Precision = "float32"
+    """Of the networks' inner layers, wherever they run; part of the fingerprint like everything here."""
 
     @field_validator("tile_size")
     @classmethod
@@ -114,27 +126,7 @@ def parse_request(*, composite: Callable[[], CompositeSettings], **values: Any) 
     try:
         return MapRequest(composite=composite(), **values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = " ".join(str(part).replace("_", " ") for part in first["loc"])
-        raise RequestError(name, got=first["input"], expected=first["msg"]) from error
-
-
-def parse_interval(text: str) -> tuple[str, str]:
-    """First and last day from ``2020-07-01/2020-08-30``; one day stands for itself.
-
-    Raises:
-        RequestError: if it is not one or two dates in order.
-    """
-    first, _, last = text.partition("/")
-    try:
-        days = date.fromisoformat(first.strip()), date.fromisoformat((last or first).strip())
-    except ValueError as error:
-        raise RequestError(
-            "--datetime", got=text, expected="FIRST/LAST, e.g. 2020-07-01/2020-08-30"
-        ) from error
-    if days[0] > days[1]:
-        raise RequestError("--datetime ends before it begins", got=text)
-    return days[0].isoformat(), days[1].isoformat()
+        raise refusal(error) from error
 
 
 def chip_settings(
@@ -147,7 +139,12 @@ def chip_settings(
     """
     if unknown := [name for name in maps if name not in HOW_MADE]:
         raise RequestError("unknown map", got=", ".join(unknown), expected=", ".join(HOW_MADE))
-    settings = ChipSettings(maps=maps, stride=stride or card.stride, frame=card.frame, **others)
+    generator = card.generator
+    if generator is not None and generator.norm == "none":
+        window = {"window": WINDOW, "margin": window_margin(generator, card.frame)}
+    else:
+        window = {"frame": card.frame}
+    settings = ChipSettings(maps=maps, stride=stride or card.stride, **window, **others)
     check_stride(settings.stride, settings.frame, card.chip_size)
     return settings
 

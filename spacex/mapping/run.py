@@ -12,13 +12,15 @@ from typing import Any, Protocol
 import fsspec
 import numpy as np
 
+from spacex.attribution.lift import check_rules
 from spacex.card import Card
 from spacex.checkpoint import SHIPPED, Checkpoint
-from spacex.errors import RequestError
+from spacex.errors import RequestError, SpacexError
 from spacex.mapping.cube import Cube, Status, TileTask, create_cube
 from spacex.mapping.estimate import tiles_geojson
 from spacex.mapping.ledger import Ledger
 from spacex.mapping.logs import log_tile
+from spacex.mapping.overviews import make_overviews, withdraw
 from spacex.mapping.plan import Plan, make_plan
 from spacex.mapping.progress import ProgressLog, write_text
 from spacex.mapping.report import Notes, render
@@ -27,6 +29,9 @@ from spacex.mapping.tile import TileReport
 from spacex.mapping.worker import Job, Scenes, load_scenes, save_scenes
 
 logger = logging.getLogger(__name__)
+
+LICENSE = "CC-BY-4.0"
+"""Of the maps, unless told otherwise."""
 
 
 class Runner(Protocol):
@@ -83,6 +88,8 @@ def prepare(request: MapRequest, output: str, checkpoint: Checkpoint) -> tuple[P
     """
     if not output.rstrip("/").endswith(".zarr"):
         raise RequestError("the output's name", got=output, expected="a path or URI ending in .zarr")
+    if "lift" in request.chips.maps:
+        check_rules(checkpoint.classifier)
     fingerprint = request.fingerprint(checkpoint)
     plan = make_plan(request, output, fingerprint, checkpoint.card.bands, _known_scenes(output))
     return plan, fingerprint
@@ -97,6 +104,7 @@ def carry_out(
     *,
     on_start: Callable[[ProgressLog], None] = lambda log: None,
     estimate: dict[str, Any] | None = None,
+    license: str = LICENSE,
     **worker: Any,
 ) -> Outcome:
     """Create or resume the cube and run the tiles that are left.
@@ -109,13 +117,15 @@ def carry_out(
         runner: who does the work.
         on_start: called with the progress log before the first tile.
         estimate: hours expected (`spacex.mapping.estimate.estimate`), for the report to compare with.
+        license: of a new cube's maps, an SPDX identifier.
         worker: further fields of `Job`: readers, time_limit, threads, device.
 
     Raises:
         CubeError: if the output cannot be written.
+        SpacexError: if the work itself cannot go on; the finished tiles are safe.
     """
     begun, folder = time.monotonic(), run_folder(output)
-    cube = Cube(output) if plan.exists else _create(plan, fingerprint, output, checkpoint.card)
+    cube = Cube(output) if plan.exists else _create(plan, fingerprint, output, checkpoint.card, license)
     # the shipped weights lie elsewhere on every node; each finds its own
     weights = None if checkpoint.uri == str(SHIPPED) else checkpoint.uri
     job = Job(request=plan.request, output=output, scenes=f"{folder}/scenes.gz", checkpoint=weights, **worker)
@@ -132,12 +142,18 @@ def carry_out(
         cube.finish(task, Status.FAILED, {"reason": reason, "tries": ledger.faults[task]})
 
     state = "failed"
+    if plan.todo:
+        withdraw(cube)
     try:
         runner(job, ledger, on_report=on_report, on_quarantine=on_quarantine, on_tick=log.tick)
+        make_overviews(cube)
         state = "incomplete" if ledger.quarantined else "complete"
     except KeyboardInterrupt:
         state = "interrupted"
         raise
+    except RequestError as error:
+        # a worker's: by now something has been written, so this is no refusal any more
+        raise SpacexError("the run cannot go on", got=error, do="Finished tiles are safe.") from error
     finally:
         log.close(state)
         _write_papers(folder, plan, cube, ledger, notes, state, estimate)
@@ -155,24 +171,29 @@ def _write_papers(
         logger.exception("the run's report could not be written to %s", folder)
 
 
-def _create(plan: Plan, fingerprint: str, output: str, card: Card) -> Cube:
+def _create(plan: Plan, fingerprint: str, output: str, card: Card, license: str) -> Cube:
     folder = run_folder(output)
     fs, path = fsspec.core.url_to_fs(folder)
     fs.makedirs(path, exist_ok=True)
     save_scenes(f"{folder}/scenes.gz", plan.scenes)
-    cube = create_cube(output, plan.request.spec(card), fingerprint, describe(plan.request, card))
+    cube = create_cube(output, plan.request.spec(card), fingerprint, describe(plan.request, card, license))
     if (plan.statuses == Status.OUTSIDE).any():
         cube.mark(np.where(plan.statuses == Status.OUTSIDE, plan.statuses, 0).astype(np.uint8))
     return cube
 
 
-def describe(request: MapRequest, card: Card) -> dict[str, Any]:
+def describe(request: MapRequest, card: Card, license: str = LICENSE) -> dict[str, Any]:
     """The cube's own account of how it was made: root attributes besides the geographic ones."""
+    source = f"Sentinel-2 Level-2A through STAC ({request.catalogue}); contains modified Copernicus Sentinel data"
+    if request.catalogue == "demo":
+        source = "synthetic scenes of the landscape that ships with SpacEX, through STAC; no observation of the Earth"
     return {
         "title": "What makes land look natural: attribution from maximised and minimised Sentinel-2 chips",
         "institution": "made with SpacEX",
-        "source": f"Sentinel-2 Level-2A through STAC ({request.catalogue}); contains modified Copernicus Sentinel data",
-        "references": "Emam, Stomberg & Roscher 2024, IEEE GRSL; Sundararajan et al. 2017 (path attribution)",
+        "source": source,
+        "license": license,
+        "references": "Emam, Stomberg & Roscher 2024, IEEE GRSL; Shrikumar et al. 2017, ICML (lift); "
+        "Sundararajan et al. 2017, ICML (path attribution)",
         "spacex_code": code_digest(),
         "request": request.model_dump(mode="json"),
         "checkpoint": card.model_dump(mode="json", exclude={"metrics", "training"}),

@@ -1,6 +1,6 @@
 """A tile: what is read of it, how its chips are blended into maps, and what is reported of it.
 
-The seams of the pipeline stand here too: where tiles come from (`TileSource`), what computes them (`Network`)
+The seams of the pipeline stand here too: where tiles come from (`TileSource`), what computes them (`Networks`)
 and where they go (`TileSink`). Their fakes are in `spacex.mapping.rehearsal`.
 """
 
@@ -13,33 +13,55 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spacex.attribution.patterns import ChipMaps
-from spacex.grid import CHIP, Window
-from spacex.mapping.chips import Blend
+from spacex.attribution.patterns import Changes, ChipMaps
+from spacex.grid import Window, bounds, chip_windows
+from spacex.mapping.chips import Blend, assemble
 from spacex.mapping.cube import Status, TileMaps, TileTask
 from spacex.settings import Settings
 
 Array = NDArray[np.float32]
 
 
+LOCAL = "attribution"
+"""The one map that belongs to pixels and their surroundings; the others, and the score, belong to whole chips."""
+
+
 class ChipSettings(Settings):
-    """How tiles are cut into chips and blended again."""
+    """How tiles are cut into chips and windows, and put together again.
+
+    The classifier judges chips. Generators without normalisation look no further than their context, so they run
+    on larger windows, side by side on the global grid; others judge whole chips too.
+    """
 
     maps: tuple[str, ...]
-    """Attribution maps the network gives, by name."""
+    """Attribution maps the networks give, by name; the score always comes along."""
     stride: int
     """Pixels between chips on the global lattice."""
-    frame: int
-    """Pixels at a chip's edge that weigh nothing in the plain attribution."""
+    frame: int = 0
+    """Pixels at a chip's edge that weigh nothing in the plain attribution, where generators judge chips."""
+    window: int = 0
+    """Side in pixels of the generators' windows; 0: they judge chips."""
+    margin: int = 0
+    """Pixels redrawn around each window and thrown away."""
     min_valid: float = 0.5
     """Share of a chip that must have data; the network would otherwise explain its own filling."""
-    batch: int = 8
-    """Chips per call of the network; a last, smaller batch is padded, so that every call has one shape."""
 
     @property
-    def halo(self) -> int:
-        """Pixels read around a tile so that every chip touching it is complete."""
-        return CHIP - 1
+    def follows(self) -> bool:
+        """Whether a map follows the classifier down to x−."""
+        return any(name != LOCAL for name in self.maps)
+
+    def windows(self, pixels: Window) -> list[Window]:
+        """The generators' windows that cover some pixels, on the global lattice, margins not included."""
+        return chip_windows(pixels, self.window, self.window) if self.window and self.maps else []
+
+    def around(self, core: Window) -> Window:
+        """What must be read for a tile: every chip that touches it, and the generators' windows under them."""
+        chips = bounds(chip_windows(core, self.stride))
+        if chips is None:
+            return core
+        windows = bounds(self.windows(chips))
+        return chips if windows is None else windows.pad(self.margin)
 
 
 @dataclass(frozen=True)
@@ -103,15 +125,25 @@ class TileSink(Protocol):
         """Pixels of the window that lie in the area asked for."""
 
 
-Network = Callable[[Array], ChipMaps]
-"""(batch, bands, 256, 256) float32 reflectance to maps and scores."""
+class Networks(Protocol):
+    """What computes: `spacex.attribution.patterns.Patterns`. Answers are called for, so that a GPU can work ahead."""
+
+    def change(self, x: Array) -> Callable[[], Changes]:
+        """(n, bands, height, width) float32 reflectance of windows to what the generators do to them."""
+
+    def judge(self, x: Array, lowering: Array | None) -> Callable[[], ChipMaps]:
+        """(n, bands, 256, 256) float32 reflectance of chips, and x− − x, to the maps of whole chips and scores."""
+
+    def attribute(self, x: Array) -> Callable[[], ChipMaps]:
+        """(n, bands, 256, 256) float32 reflectance of chips to all maps and scores."""
 
 
 @dataclass(frozen=True)
 class ChipResult:
-    """What the network found in one chip."""
+    """What the classifier found in one chip."""
 
     maps: dict[str, Array]
+    """(256, 256) float32 by name."""
     score: float
 
 
@@ -120,25 +152,32 @@ def blend_tile(
     sink: TileSink,
     task: TileTask,
     results: Mapping[Window, ChipResult],
+    changes: Mapping[Window, Changes],
     settings: ChipSettings,
     display: list[int],
 ) -> TileMaps:
-    """Blend chip results into the tile, in lattice order, and mask what has no data or lies outside.
+    """Put results together, chips in lattice order, and mask what has no data or lies outside.
 
-    The plain attribution is local, so a frame without context is cut off and overlaps agree. The path
-    attribution and the score depend on the whole chip, so they fade over the full overlap instead.
+    The plain attribution is local: taken from windows side by side, or from chips whose frame without context is
+    cut off. The other maps and the score depend on the whole chip, so they fade over the full overlap instead.
     """
     core = read.core.slices(read.around)
     inside = sink.inside(read.core)
     reflectance = read.reflectance[(slice(None), *core)]
     valid = np.isfinite(reflectance).all(axis=0) & inside
-    blends = {name: Blend(read.core, settings.frame if name == "attribution" else 0) for name in settings.maps}
-    score = Blend(read.core, 0)
+    blended = [name for name in settings.maps if name != LOCAL or not settings.window]
+    blends = {name: Blend(read.core, settings.frame if name == LOCAL else 0) for name in blended}
+    blends["naturalness"] = Blend(read.core, 0)
     for chip in sorted(results):
         for name, values in results[chip].maps.items():
             blends[name].add(chip, values)
-        score.add(chip, results[chip].score)
-    maps = {name: np.where(valid, blend.mean(), np.nan) for name, blend in {**blends, "naturalness": score}.items()}
+        blends["naturalness"].add(chip, results[chip].score)
+    maps = {name: blend.mean() for name, blend in blends.items()}
+    if LOCAL in settings.maps and settings.window:
+        local = {place: change.attribution for place, change in changes.items() if change.attribution is not None}
+        # a window reaches further than the chips that were kept; a pixel has all of its maps or none
+        maps[LOCAL] = np.where(np.isfinite(maps["naturalness"]), assemble(read.core, local, fill=np.nan), np.nan)
+    maps = {name: np.where(valid, values, np.nan) for name, values in maps.items()}
     window = sink.window(task)
     return TileMaps(
         {name: _within(window, read.core, values, np.nan) for name, values in maps.items()},

@@ -122,14 +122,17 @@ class UNet(nn.Module):
         self.pool = nn.MaxPool2d(2) if settings.pool == "max" else nn.AvgPool2d(2)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Chips (n, bands, h, w), h and w multiples of 2**levels, to maps (n, maps, h, w) in -1..1."""
-        levels = [self.encoders[0](u)]
+        """Chips (n, bands, h, w), h and w multiples of 2**levels, to maps (n, maps, h, w) in -1..1.
+
+        The levels may have bfloat16 weights; the maps are made in the precision of the last convolution's.
+        """
+        levels = [self.encoders[0](u.to(next(self.encoders.parameters()).dtype))]
         for encode in self.encoders[1:]:
             levels.append(encode(self.pool(levels[-1])))
         deep = levels.pop()
         for decode in self.decoders:
             deep = decode(deep, levels.pop())
-        maps: Tensor = self.activation(self.last(deep))
+        maps: Tensor = self.activation(self.last(deep.to(self.last.weight.dtype)))
         return maps
 
 

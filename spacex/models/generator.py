@@ -205,3 +205,22 @@ def _reach(pixel: int, settings: GeneratorSettings) -> int:
 def alignment(settings: GeneratorSettings) -> int:
     """Chips shifted against each other by a multiple of this many pixels are treated alike: 2**downs."""
     return 1 << settings.downs
+
+
+def window_margin(settings: GeneratorSettings, frame: int) -> int:
+    """Pixels around a window that are redrawn and thrown away, so that windows side by side agree.
+
+    Up to `WIDEST` that is the whole context, and they agree exactly; wider contexts are mostly empty, and the frame
+    measured on the trained networks has to do.
+
+    Args:
+        settings: of a generator without normalisation.
+        frame: pixels at a chip's edge that were found not to agree (the card's `frame`).
+    """
+    step = alignment(settings)
+    reach = context(settings)
+    return -(-(reach if reach <= WIDEST else frame) // step) * step
+
+
+WIDEST = 64
+"""Largest context in pixels that is worth computing around every window."""

@@ -287,9 +287,29 @@ def connect(local_cpus: int | None = None) -> None:
     Must be called before signal handlers are installed, since Ray installs its own.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    inside = "RAY_ADDRESS" in os.environ or "RAY_JOB_ID" in os.environ
+    inside = inside_cluster()
     start: dict[str, Any] = {} if inside else {"num_cpus": local_cpus, "include_dashboard": False}
     ray.init(logging_level=logging.ERROR, log_to_driver=False, **start)
     token = Path.home() / ".ray" / "auth_token"
     if not inside and token.exists():
         token.chmod(0o600)  # Ray writes it readable for everybody
+
+
+def inside_cluster() -> bool:
+    """True if this process was started in a running cluster, or told where one is."""
+    return "RAY_ADDRESS" in os.environ or "RAY_JOB_ID" in os.environ
+
+
+def check_room(workers: int | None, cpus: float, gpus: float) -> None:
+    """Refuse workers of which the connected cluster cannot hold a single one.
+
+    Args:
+        workers: as for `run_ray`; with a number, a running cluster may yet start the nodes they need.
+        cpus: CPUs a worker will reserve.
+        gpus: GPUs a worker will reserve.
+
+    Raises:
+        RequestError: naming what there is and what a worker needs.
+    """
+    if workers is None or not inside_cluster():
+        _affordable(cpus, gpus)

@@ -141,8 +141,8 @@ class Use:
     def __add__(self, other: Use) -> Use:
         dark = {band: self.dark.get(band, DarkPixels()) + other.dark.get(band, DarkPixels())
                 for band in {**self.dark, **other.dark}}  # fmt: skip
-        sums = (self.pixels + other.pixels, self.looked + other.looked, self.clear + other.clear, self.used + other.used)
-        return Use(self.scene, *sums, dark, self.left_out)
+        counts = ((use.pixels, use.looked, use.clear, use.used) for use in (self, other))
+        return Use(self.scene, *map(sum, zip(*counts, strict=True)), dark, self.left_out)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, for the tile's provenance."""
@@ -278,8 +278,9 @@ class Composer:
         while waiting and (short := enough - int(count.min(initial=enough))) > 0:
             wave = [waiting.popleft() for _ in range(min(short, len(waiting), TOGETHER))]
             lacking = count < enough
-            for look, scl in zip(wave, _each(self.threads, lambda look: self._classes(look, lacking, tables), wave), strict=True):  # noqa: B023
-                _give(look, *scl, count, enough, answered.get(look.scene.overpass))
+            classes = _each(self.threads, lambda look: self._classes(look, lacking, tables), wave)  # noqa: B023
+            for look, (clear, says) in zip(wave, classes, strict=True):
+                _give(look, clear, says, count, enough, answered.get(look.scene.overpass))
         return count
 
     def _classes(
@@ -349,7 +350,7 @@ def _give(
     enough: int,
     answered: NDArray[np.bool_] | None,
 ) -> None:
-    """Lets a scene supply the pixels that it sees clear, that lack something, and that its overpass has not seen yet."""
+    """Lets a scene supply the pixels that it sees clear, that lack something, and that its overpass has not seen."""
     lacking = count < enough
     mine = clear & lacking
     look.looked, look.clear = int(np.count_nonzero(lacking)), int(np.count_nonzero(mine))

@@ -7,9 +7,10 @@ bytes, and a file is opened only where one is missing. Only blocks under pixels 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from threading import Lock
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window as RioWindow
 
-from spacex.grid import Window, rectangles
+from spacex.grid import Window, bounds, rectangles
 from spacex.sentinel2.assets import METER, Raster, open_asset
 from spacex.sentinel2.sampling import Lattice, Sampling
 from spacex.sentinel2.scenes import Scene
@@ -128,9 +129,10 @@ class File:
         source, header = self.raster().source, self.header
         made: dict[BlockKey, Pixels] = {}
         for cells in rectangles((row, col) for _, row, col in keys):
-            corners = [(row, col) for row in range(cells.row, cells.stop_row) for col in range(cells.col, cells.stop_col)]
+            corners = product(range(cells.row, cells.stop_row), range(cells.col, cells.stop_col))
             places = {(self.href, *corner): _place(header, *corner) for corner in corners}
-            whole = _around(places.values())
+            whole = bounds(list(places.values()))
+            assert whole is not None
             pixels = source.read(1, window=RioWindow.from_slices(*whole.slices(header.extent)))
             # copies, or forgetting one block would free nothing
             made |= {key: pixels[place.slices(whole)].copy() for key, place in places.items()}
@@ -163,12 +165,6 @@ def _place(header: Header, row: int, col: int) -> Window:
     height, width = header.block
     corner = Window(header.extent.row + row * height, header.extent.col + col * width, height, width)
     return corner.intersect(header.extent)
-
-
-def _around(windows: Iterable[Window]) -> Window:
-    every = list(windows)
-    row, col = min(w.row for w in every), min(w.col for w in every)
-    return Window(row, col, max(w.stop_row for w in every) - row, max(w.stop_col for w in every) - col)
 
 
 def stored_bytes(source: Any, place: Window, header: Header) -> int:

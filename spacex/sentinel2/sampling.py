@@ -149,8 +149,9 @@ def _addresses(
 ) -> Sampling:
     """The table of these source pixels, of the upper left of four where there are fractions."""
     reach = margin + (fraction is not None)
-    cells = np.stack([_by_cell(np.minimum, row) - margin, _by_cell(np.maximum, row) + reach,
-                      _by_cell(np.minimum, col) - margin, _by_cell(np.maximum, col) + reach], axis=-1).astype(np.int64)  # fmt: skip
+    ends = (_by_cell(np.minimum, row) - margin, _by_cell(np.maximum, row) + reach,
+            _by_cell(np.minimum, col) - margin, _by_cell(np.maximum, col) + reach)  # fmt: skip
+    cells = np.stack(ends, axis=-1).astype(np.int64)
     top, left = int(cells[..., 0].min()) + margin - reach, int(cells[..., 2].min()) + margin - reach
     window = Window(top, left, int(cells[..., 1].max()) - top + 1, int(cells[..., 3].max()) - left + 1)
     row -= window.row

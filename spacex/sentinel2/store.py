@@ -61,7 +61,7 @@ class Store(Generic[K, V]):
     def _look_up(
         self, keys: list[K], found: dict[K, V]
     ) -> tuple[list[K], Future[Mapping[K, V]], set[Future[Mapping[K, V]]]]:
-        """Adds what is kept to `found`; gives the keys to make here, the promise made for them, and others' promises."""
+        """Adds what is kept to `found`; gives the keys to make here, the promise for them, and others' promises."""
         mine, theirs, now = [], set(), time.monotonic()
         promise: Future[Mapping[K, V]] = Future()
         with self._lock:

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from spacex.errors import RequestError
 from spacex.models.discriminator import DiscriminatorSettings
 from spacex.models.generator import GeneratorSettings
-from spacex.settings import Settings
+from spacex.settings import Settings, refusal
 from spacex.training.losses import Adversary
 
 S = TypeVar("S", bound=Settings)
@@ -46,8 +46,7 @@ def changed(settings: S, changes: Iterable[str]) -> S:
     try:
         return type(settings).model_validate(plain)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise RequestError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", got=first["input"]) from error
+        raise refusal(error) from error
 
 
 def _value(text: str) -> object:

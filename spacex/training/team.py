@@ -137,7 +137,7 @@ def choose_device(gpu: bool) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise RequestError(
-            "no GPU here", expected="a CUDA device", do="Leave --gpu out, or train on a node with a GPU."
+            "no GPU here", expected="a CUDA device", do="Leave --gpu out, or work on a machine with a GPU."
         )
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 

@@ -101,7 +101,7 @@ def test_maps_of_the_generators_are_what_the_generators_did():
 def test_the_path_map_is_integrated_gradients_from_the_minimised_chip():
     chips = batch()
     expected = IntegratedGradients(chips.checkpoint.classifier).attribute(
-        chips.u.clone().requires_grad_(), chips.u_minus, n_steps=8, method="riemann_middle"
+        chips.u.clone().requires_grad_(), chips.u_minus, n_steps=4, method="gausslegendre"
     )
     torch.testing.assert_close(drawn("path", chips), expected.detach().abs().mean(1).float(), atol=1e-6, rtol=1e-4)
 

@@ -21,7 +21,8 @@ from shapely.geometry import box, mapping
 
 from spacex import load_checkpoint
 from spacex.attribution.patterns import MAP_NAMES, Patterns
-from spacex.mapping.request import MapRequest, chip_settings, parse_interval
+from spacex.mapping.days import parse_interval
+from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.run import carry_out, prepare
 from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
 

@@ -98,7 +98,7 @@ def plan(url: str, area: str, folder: str) -> dict:
         intervals=(("2026-06-01", "2026-08-31"),),
         catalogue="earth-search",
         stac_url=url,
-        chips=ChipSettings(maps=("attribution", "path_attribution"), stride=192, frame=32),
+        chips=ChipSettings(maps=("attribution", "lift"), stride=192, window=384, margin=40),
     )
     made = make_plan(request, f"{folder}/cube.zarr", "0" * 16, ("B02", "B03", "B04"), None)
     searched = time.perf_counter()

@@ -55,7 +55,7 @@ def request_of(card, tiles: int, part: float = 1.0) -> MapRequest:
         catalogue="demo",
         stac_url="http://127.0.0.1:1",
         tile_size=512,
-        chips=chip_settings(card, ("attribution", "path_attribution")),
+        chips=chip_settings(card, ("attribution", "lift")),
     )
 
 
@@ -136,10 +136,10 @@ def growth(samples: list[float]) -> float:
 
 def same_part(output: str, part: str) -> bool:
     """True if the smaller cube equals the larger one where they overlap, away from the smaller one's edge."""
-    large, small = (zarr.open_group(uri, mode="r") for uri in (output, part))
+    large, small = (zarr.open_group(uri, mode="r", path="0") for uri in (output, part))
     x, y = (np.searchsorted(large["x"][:], small["x"][0]), np.searchsorted(-large["y"][:], -small["y"][0]))
     inner = 20
-    for name in ("attribution", "path_attribution", "naturalness", "observations"):
+    for name in ("attribution", "lift", "naturalness", "observations"):
         theirs = small[name][0, inner:-inner, inner:-inner]
         ours = large[name][0, y : y + small[name].shape[1], x : x + small[name].shape[2]][inner:-inner, inner:-inner]
         known = np.isfinite(theirs) & (theirs != 0)  # the smaller one's outline cuts off some
@@ -161,7 +161,7 @@ def soak(tiles: int, every: float, workers: int, checkpoint, folder: str) -> dic
     seconds = time.monotonic() - begun
     killer.stop()
     run(request_of(checkpoint.card, tiles, 0.15), f"{folder}/part.zarr", checkpoint, run_local)
-    states = zarr.open_group(f"{folder}/soak.zarr", mode="r")["status"][...]
+    states = zarr.open_group(f"{folder}/soak.zarr", mode="r")["tiles/status"][...]
     longest = max(killer.workers.values(), key=len, default=[1.0])
     return {
         "tiles": count,

@@ -22,7 +22,7 @@ def cube(tmp_path_factory):
     """A cube of 600 x 600 pixels in four tiles of 512, and its attribution as an array."""
     spec = CubeSpec(
         crs="EPSG:3035", resolution=10.0, extent=(ROW, COL, SIDE, SIDE), tile_size=512,
-        intervals=(("2020-07-01", "2020-08-30"),), maps={"attribution": "a", "path_attribution": "b"},
+        intervals=(("2020-07-01", "2020-08-30"),), maps={"attribution": "a", "lift": "b"},
         display=("B04", "B03", "B02"),
     )  # fmt: skip
     uri = str(tmp_path_factory.mktemp("cube") / "demo.zarr")
@@ -32,7 +32,7 @@ def cube(tmp_path_factory):
     for row, col in opened.tiling:
         window = opened.tiling.window(row, col)
         part = values[window.slices(opened.extent)]
-        maps = {"attribution": part, "path_attribution": part * 2, "naturalness": np.full_like(part, 0.5)}
+        maps = {"attribution": part, "lift": part * 2, "naturalness": np.full_like(part, 0.5)}
         seen, picture = np.ones(part.shape, np.uint16), np.zeros((3, *part.shape), np.float32)
         opened.write(TileTask(0, row, col), TileMaps(maps, seen, picture))
     return uri, values

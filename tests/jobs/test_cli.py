@@ -1,52 +1,93 @@
-"""How jobs end when the request is wrong."""
+"""How every command ends: one line, the right exit code, and a log where something unexpected happened."""
 
 from __future__ import annotations
 
-import runpy
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
+from spacex.commands.door import carry_out, make_app
+from spacex.commands.main import COMMANDS
 from spacex.errors import DataError, TileError
 from spacex.models.generator import GeneratorSettings
 
-CLI = runpy.run_path(str(Path(__file__).parents[2] / "jobs" / "_cli.py"))
+ROOT = Path(__file__).parents[2]
 
 
-def end(body: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> int | str | None:
-    """What the process exits with when a job does this."""
-    app = CLI["make_app"]("A job.")
-    app.command()(lambda: body() and None)
-    monkeypatch.setattr("sys.argv", ["job"])
-    with pytest.raises(SystemExit) as ended:
-        CLI["run"](app)
-    return ended.value.code
+def end(body: Callable[[], object]) -> int:
+    """The exit code of a command that does this."""
+
+    def command() -> None:
+        body()
+
+    return carry_out(make_app(command, "A job."), [])
 
 
 def refuse() -> None:
     raise DataError("no tiles in /data", do="Unpack\nthem.")
 
 
-def test_a_wrong_request_is_one_line_and_exit_code_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert end(refuse, monkeypatch) == 2
+def test_a_wrong_request_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(refuse) == 2
     assert capsys.readouterr().err == "error: no tiles in /data. Unpack them.\n"
 
 
-def test_a_wrong_setting_is_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert end(lambda: GeneratorSettings(base=0), monkeypatch) == 2
-    assert capsys.readouterr().err == "error: base: Input should be greater than or equal to 1. Got 0.\n"
+def test_a_wrong_setting_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(lambda: GeneratorSettings(base=0)) == 2
+    assert capsys.readouterr().err == "error: base: got 0; expected Input should be greater than or equal to 1.\n"
 
 
-def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [TileError("a tile\nfailed"), KeyError("spatial_ref"), OSError(28, "No space left")])
+def test_the_unexpected_is_one_line_with_a_log_that_holds_the_traceback(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def fail() -> None:
-        raise TileError("a tile failed")
+        raise error
 
-    app = CLI["make_app"](None)
-    app.command()(fail)
-    monkeypatch.setattr("sys.argv", ["job"])
-    with pytest.raises(TileError):
-        CLI["run"](app)
-    assert end(lambda: None, monkeypatch) == 0
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert end(fail) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert " ".join(str(error).split()) in said
+    log = Path(re.search(r"The traceback is in (\S+)", said)[1])
+    assert log.parent == tmp_path
+    assert "in fail\n" in log.read_text()
+
+
+def test_exit_codes_of_a_command_are_its_own() -> None:
+    def leave() -> None:
+        raise typer.Exit(3)
+
+    assert end(leave) == 3
+    assert end(lambda: None) == 0
+
+
+HEAVY = {"torch", "ray", "rasterio", "zarr", "xarray", "matplotlib", "captum", "pandas", "scipy", "numpy", "pydantic"}
+
+
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    look = f"print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)"
+    code = f"import atexit, sys; atexit.register(lambda: {look}); from spacex.commands.main import main; main()"
+    found = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert "Usage: spacex" in found.stdout
+    assert found.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_job_is_its_command(name: str) -> None:
+    """The file in jobs/ and the sub-command are one function with one help, but for the name."""
+    asked = {"capture_output": True, "text": True, "check": True, "env": {**os.environ, "COLUMNS": "160"}}
+    job = [sys.executable, str(ROOT / "jobs" / f"{COMMANDS[name]}.py"), "--help"]
+    told = subprocess.run(job, **asked).stdout
+    code = "from spacex.commands.main import main; main()"
+    command = [sys.executable, "-c", code, name, "--help"]
+    other = subprocess.run(command, **asked).stdout
+    assert told.replace(f"{COMMANDS[name]}.py", f"spacex {name}", 1).split() == other.split()

@@ -25,7 +25,8 @@ def test_a_convolution_is_counted_forward_and_backward():
 
 
 def test_each_step_of_the_path_costs_one_forward_and_one_backward_pass(make_request, tiny_checkpoint):
-    counts = [operations_per_chip(tiny_checkpoint, make_request(path_steps=steps)) for steps in (2, 3, 4)]
+    path = chip_settings(tiny_checkpoint.card, ("attribution", "path_attribution"))
+    counts = [operations_per_chip(tiny_checkpoint, make_request(chips=path, path_steps=steps)) for steps in (2, 3, 4)]
     assert counts[2] - counts[1] == counts[1] - counts[0] > 0
     plain = make_request(chips=chip_settings(tiny_checkpoint.card, ("attribution",)))
     assert operations_per_chip(tiny_checkpoint, plain) < counts[0]

@@ -67,7 +67,7 @@ def test_workers_get_neighbours_and_end_together():
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["done", "fault", "lose"]), st.sampled_from([None, "a", "b", "c"])), max_size=200),
+    st.lists(st.tuples(st.sampled_from(["done", "fault", "lose"]), st.sampled_from([None, *"abc"])), max_size=200),
     st.integers(1, 90),
 )
 def test_no_tile_is_ever_lost_or_booked_twice(events, count):

@@ -26,7 +26,7 @@ def made(make_request, map_offline, tmp_path):
 
 def ramp(cube, jump):
     """Replace the attribution by a slope of 1 per column, with `jump` more at each tile's left edge."""
-    array = zarr.open_group(cube.uri, mode="r+")["attribution"]
+    array = zarr.open_group(cube.uri, mode="r+")["0/attribution"]
     columns = np.arange(array.shape[-1])
     array[...] = np.broadcast_to(columns + jump * (columns // cube.spec.tile_size), array.shape).astype("f4")
 

@@ -168,7 +168,8 @@ def test_channels_last_gives_the_same_answer() -> None:
     wanted = generator(u)
     generator.to(memory_format=torch.channels_last)
     out = generator(u.contiguous(memory_format=torch.channels_last))
-    assert torch.allclose(out, wanted, atol=1e-4)
+    # rounding is relative to the sums inside: 4e-5 of the largest value where the processor has AVX2 only
+    assert torch.allclose(out, wanted, rtol=0.0, atol=1e-4 * float(wanted.abs().max()))
     assert out.is_contiguous(memory_format=torch.channels_last)
 
 

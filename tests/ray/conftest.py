@@ -28,7 +28,7 @@ from spacex.mapping.run import carry_out, run_folder
 from spacex.runners.local import run_local
 
 HERE = Path(__file__).parent
-VARIABLES = ("attribution", "path_attribution", "naturalness", "observations", "1/attribution", "2/composite")
+VARIABLES = ("0/attribution", "0/lift", "0/naturalness", "0/observations", "1/attribution", "2/composite")
 
 
 def load(name, path):
@@ -54,7 +54,7 @@ def request_of(tiny_checkpoint):
             "catalogue": "demo",
             "stac_url": "http://127.0.0.1:1",
             "tile_size": 512,
-            "chips": chip_settings(tiny_checkpoint.card, ("attribution", "path_attribution")),
+            "chips": chip_settings(tiny_checkpoint.card, ("attribution", "lift")),
         }
         return MapRequest(**{**settings, **values})
 
@@ -98,17 +98,17 @@ def undisturbed(request_of, carry, tmp_path_factory):
 
 def statuses(output):
     """(time, tile rows, tile columns) of a cube's states."""
-    return zarr.open_group(str(output), mode="r", use_consolidated=False)["status"][...]
+    return zarr.open_group(str(output), mode="r", use_consolidated=False)["tiles/status"][...]
 
 
 def assert_equal_but(output, reference, missing=()):
     """The two cubes hold the same bits, but for the tiles named, which are marked as failed and empty."""
     got, expected = (zarr.open_group(str(uri), mode="r", use_consolidated=False) for uri in (output, reference))
-    states = got["status"][...]
+    states = got["tiles/status"][...]
     failed = {TileTask(*map(int, index)) for index in np.argwhere(states == Status.FAILED)}
     assert failed == set(missing)
     assert (states != Status.NOT_YET).all()
-    np.testing.assert_array_equal(np.where(states == Status.FAILED, Status.DONE, states), expected["status"][...])
+    np.testing.assert_array_equal(np.where(states == Status.FAILED, Status.DONE, states), expected["tiles/status"][...])
     for name in VARIABLES:
         ours, theirs = got[name][...], expected[name][...]
         assert np.isfinite(theirs).any()

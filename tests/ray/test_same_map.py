@@ -13,7 +13,7 @@ pytestmark = pytest.mark.ray
 def local(make_request, map_offline, tmp_path_factory):
     path = tmp_path_factory.mktemp("local") / "local.zarr"
     map_offline(make_request(), path)
-    return xr.open_zarr(path, chunks=None, mask_and_scale=False).load()
+    return xr.open_zarr(path, group="0", chunks=None, mask_and_scale=False).load()
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -22,8 +22,8 @@ def test_workers_do_not_change_the_map(cluster, local, make_request, map_offline
 
     outcome = map_offline(make_request(), tmp_path / "ray.zarr", partial(run_ray, workers=workers, cpus=0.5))
     assert outcome.complete
-    ours = xr.open_zarr(tmp_path / "ray.zarr", chunks=None, mask_and_scale=False).load()
-    for name in ("attribution", "path_attribution", "naturalness", "observations", "status"):
+    ours = xr.open_zarr(tmp_path / "ray.zarr", group="0", chunks=None, mask_and_scale=False).load()
+    for name in ("attribution", "lift", "naturalness", "observations"):
         np.testing.assert_array_equal(ours[name], local[name], err_msg=name)
     if workers > 1:
         assert len({text.split('"worker":"')[1] for text in ours.provenance.values.ravel() if text}) > 1

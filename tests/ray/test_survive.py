@@ -11,7 +11,7 @@ import pytest
 
 from spacex.mapping.cube import Cube, TileTask
 from spacex.mapping.pipeline import Pipeline
-from spacex.mapping.rehearsal import FakeSource, Mishaps, fake_network
+from spacex.mapping.rehearsal import FakeNetworks, FakeSource, Mishaps
 from spacex.mapping.worker import CubeSink
 
 pytestmark = pytest.mark.ray
@@ -71,7 +71,7 @@ class FullDisk:
             write(task, tile)
 
         sink.write = limited
-        return Pipeline(FakeSource(job.request), fake_network, sink, job.request.chips)
+        return Pipeline(FakeSource(job.request), FakeNetworks(), sink, job.request.chips)
 
 
 def test_a_disk_that_fills_up_leaves_a_list_and_a_run_to_resume(lab, request_of, carry, undisturbed, runner, tmp_path):

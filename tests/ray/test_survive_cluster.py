@@ -32,7 +32,7 @@ def run_ray(cluster):
 
 
 def done(output):
-    folder = Path(output) / "status" / "c" / "0"
+    folder = Path(output) / "tiles" / "status" / "c" / "0"
     return sum(1 for _ in folder.glob("*/*")) - 1 if folder.is_dir() else 0  # one tile is outside
 
 

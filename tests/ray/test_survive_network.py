@@ -15,7 +15,7 @@ from urllib3.util import Retry
 from spacex.errors import CatalogueError
 from spacex.mapping.cube import Cube, Status
 from spacex.mapping.pipeline import Pipeline
-from spacex.mapping.rehearsal import Rehearsal, fake_network
+from spacex.mapping.rehearsal import FakeNetworks, Rehearsal
 from spacex.mapping.worker import CubeSink, SceneSource, load_scenes
 from spacex.sentinel2.catalogue import get_catalogue, search
 from spacex.sentinel2.styles import Catalogue
@@ -43,8 +43,9 @@ class OverHttp:
         Catalogue.sign = stamped
         source = SceneSource(job.request, BANDS, load_scenes(job.scenes))
         return Pipeline(
-            source, fake_network, CubeSink(Cube(job.output), job.request), job.request.chips, time_limit=job.time_limit
-        )
+            source, FakeNetworks(), CubeSink(Cube(job.output), job.request), job.request.chips,
+            time_limit=job.time_limit,
+        )  # fmt: skip
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -202,8 +203,8 @@ def test_a_slow_object_store(lab, slow_store, request_of, carry, runner, tmp_pat
     assert carry(small, f"s3://{bucket}/cube.zarr", runner, open_pipeline=WithKeys(keys)).complete
     assert carry(small, tmp_path / "cube.zarr").complete
     there, here = (zarr.open_group(uri, mode="r") for uri in (f"s3://{bucket}/cube.zarr", str(tmp_path / "cube.zarr")))
-    assert (here["status"][...] == Status.DONE).sum() >= 1
-    for name in ("attribution", "naturalness", "2/composite", "status"):
+    assert (here["tiles/status"][...] == Status.DONE).sum() >= 1
+    for name in ("0/attribution", "0/naturalness", "1/composite", "tiles/status"):
         np.testing.assert_array_equal(there[name][...], here[name][...], err_msg=name)
     assert calls.count("PUT") > 30
     assert set(Cube(f"s3://{bucket}/cube.zarr").statuses().ravel()) <= {1, 3}

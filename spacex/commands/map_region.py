@@ -1,0 +1,271 @@
+"""Map a region: from a bounding box or an outline to a Zarr cube of naturalness and its attribution.
+
+On one machine, without Ray:
+
+    spacex map --local --bbox 24.00 67.90 24.40 68.05 --datetime 2020-07-01/2020-08-30 --output lapland.zarr
+
+On a cluster (the same command, submitted; progress is logged, Ctrl-C and `ray job stop` are safe):
+
+    ray job submit --working-dir . -- python jobs/map_region.py --area finland --datetime 2020-07-01/2020-08-30 --output s3://bucket/finland.zarr
+
+Repeating a command resumes it: finished tiles are never computed again.
+
+Exit codes: 0 every tile is done or has no data; 1 something unexpected, a log holds the traceback; 2 the request is
+wrong, nothing was written; 3 some tiles were given up (listed, with reasons); 130 stopped by Ctrl-C, 143 by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from spacex.attribution.names import MAP_NAMES
+from spacex.commands import map_options as options
+from spacex.commands import telling
+from spacex.commands.checks import check_checkpoint, check_file, check_folder, parse_names
+from spacex.commands.door import make_app
+from spacex.commands.options import Checkpoint, Gpu
+from spacex.commands.training import check_gpu
+from spacex.errors import RequestError
+from spacex.mapping.days import parse_intervals
+from spacex.metres import check_crs, snap_metres
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
+
+    from spacex.checkpoint import Checkpoint as Networks
+    from spacex.mapping.plan import Plan
+    from spacex.mapping.run import Outcome, Runner
+
+INCOMPLETE = 3
+"""Exit code when tiles were given up."""
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after Ctrl-C and after SIGTERM."""
+
+
+def map_region(
+    output: options.Output,
+    bbox: options.Bbox = None,
+    area: options.Area = None,
+    datetime: options.Days = None,
+    local: options.Local = False,
+    plan: options.PlanOnly = False,
+    quicklook: options.Quicklook = None,
+    crs: options.Crs = "EPSG:3035",
+    resolution: options.Resolution = 10.0,
+    catalogue: options.Catalogue = "earth-search",
+    stac_url: options.StacUrl = None,
+    collection: options.Collection = None,
+    max_cloud_cover: options.MaxCloudCover = 60.0,
+    min_sun: options.MinSun = 20.0,
+    checkpoint: Checkpoint = None,
+    maps: options.Maps = options.USUAL_MAPS,
+    tiles: options.TilesFile = None,
+    clear_classes: options.ClearClasses = "2,4,5,6,7",
+    snow: options.Snow = False,
+    min_observations: options.MinObservations = 1,
+    stride: options.Stride = None,
+    tile_size: options.TileSize = 1024,
+    precision: options.Precision = "auto",
+    workers: options.Workers = None,
+    gpu: Gpu = False,
+    threads: options.Threads = None,
+    time_limit: options.TimeLimit = 900.0,
+    calibrate: options.Calibrate = 0,
+    as_json: options.Json = False,
+    json_logs: options.JsonLogs = False,
+) -> None:
+    """Check the request, plan it, map it, and say where everything is."""
+    demo = catalogue == "demo" and stac_url is None
+    place, days = _place_and_days(bbox, area, datetime, demo)
+    wanted = parse_names("--maps", maps, (*MAP_NAMES, options.SCORE))
+    classes = parse_names("--clear-classes", clear_classes, options.CLASSES)
+    check_crs(crs)
+    snap_metres(resolution)
+    check_checkpoint(checkpoint)
+    _check_places(output, tiles, quicklook)
+    _check_ways(local, plan, workers, calibrate, as_json)
+    check_gpu(gpu)
+    if json_logs:
+        _show_json_logs()
+
+    from spacex.attribution.arithmetic import choose_precision
+    from spacex.checkpoint import load_checkpoint
+    from spacex.mapping.request import chip_settings, parse_request
+    from spacex.mapping.run import prepare
+    from spacex.sentinel2.composite import CompositeSettings
+
+    with ExitStack() as stack:
+        networks = load_checkpoint(checkpoint)
+        request = parse_request(
+            area=place.__geo_interface__,
+            intervals=days,
+            catalogue=catalogue,
+            stac_url=_serve_demo(stack) if demo else stac_url,
+            collection=collection,
+            crs=crs,
+            resolution=resolution,
+            tile_size=tile_size,
+            max_cloud_cover=max_cloud_cover,
+            composite=partial(
+                CompositeSettings,
+                clear_classes=classes,
+                min_observations=min_observations,
+                snow_is_clear=snow,
+                min_sun_elevation=min_sun,
+            ),
+            precision=choose_precision(precision, "cuda" if gpu else "cpu"),
+            chips=chip_settings(networks.card, tuple(name for name in wanted if name != options.SCORE), stride),
+        )
+        work, fingerprint = prepare(request, output, networks)
+        described = _described(work, networks, calibrate, workers, threads)
+        if tiles:
+            _write_tiles(tiles, work)
+        if plan:
+            print(json.dumps(described, indent=1)) if as_json else telling.show_plan(described, output)
+            return
+        run = partial(_carry_out, work, fingerprint, output, networks, described)
+        outcome = run(_runner(local, workers, gpu, threads), time_limit, threads, "cuda" if gpu else "cpu")
+    if quicklook:
+        from spacex.mapping.quicklook import draw
+
+        draw(output, quicklook)
+    telling.show_outcome(outcome, output, quicklook)
+    if not outcome.complete:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _place_and_days(
+    bbox: options.Box | None, area: str | None, datetime: list[str] | None, demo: bool
+) -> tuple[BaseGeometry, tuple[tuple[str, str], ...]]:
+    """The area and the time steps asked for, or those of the embedded archive."""
+    from spacex.mapping.areas import box_area, load_area
+    from spacex.world.region import DEMO_BBOX, DEMO_INTERVAL
+
+    days = parse_intervals(datetime or ([DEMO_INTERVAL] if demo else []))
+    if demo and bbox is None and area is None:
+        bbox = DEMO_BBOX
+    if (bbox is None) == (area is None):
+        raise RequestError("which region", got="both" if bbox else "neither", expected="either --bbox or --area")
+    return box_area(*bbox) if bbox is not None else load_area(str(area)), days
+
+
+def _check_places(output: str, tiles: str | None, quicklook: str | None) -> None:
+    check_folder("--output", output)
+    for option, file in (("--tiles", tiles), ("--quicklook", quicklook)):
+        if file is not None:
+            check_file(option, file)
+
+
+def _check_ways(local: bool, plan: bool, workers: int | None, calibrate: int, as_json: bool) -> None:
+    if local and workers is not None and not calibrate:
+        raise RequestError("--local works in this process", got=f"--workers {workers}", do="Leave one of them out.")
+    if as_json and not plan:
+        raise RequestError("--json prints a plan", do="Give --plan too.")
+
+
+def _show_json_logs() -> None:
+    from spacex.mapping.logs import json_logs
+
+    json_logs()
+
+
+def _serve_demo(stack: ExitStack) -> str:
+    from spacex.world.archive import demo_archive, serve
+
+    return stack.enter_context(serve(demo_archive()))
+
+
+def _described(
+    work: Plan, networks: Networks, calibrate: int, workers: int | None, threads: int | None
+) -> dict[str, Any]:
+    """The plan as plain numbers: how much there is to do and, if asked, how many hours it takes."""
+    from spacex.mapping.estimate import calibrate as calibrated
+    from spacex.mapping.estimate import estimate, operations_per_chip
+
+    described = work.describe(len(networks.card.bands))
+    described["operations"] = described["chips"] * operations_per_chip(networks, work.request)
+    if calibrate:
+        telling.say(f"calibrating on {calibrate} tiles")
+        described["estimate"] = estimate(work, calibrated(work, networks, calibrate, threads), workers or 1)
+    return described
+
+
+def _write_tiles(uri: str, work: Plan) -> None:
+    from spacex.mapping.estimate import tiles_geojson
+    from spacex.mapping.progress import write_text
+
+    write_text(uri, json.dumps(tiles_geojson(work.request, work.statuses)))
+
+
+def _runner(local: bool, workers: int | None, gpu: bool, threads: int | None) -> Runner:
+    """Who does the work; refuses workers that no machine can hold."""
+    if local:
+        from spacex.runners.local import run_local
+
+        return run_local
+    from spacex.runners.ray_map import check_room, connect, run_ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    cpus, gpus = float(threads or 1), 1.0 if gpu else 0.0
+    connect()
+    check_room(workers, cpus, gpus)
+    return partial(run_ray, workers=workers, cpus=cpus, gpus=gpus)
+
+
+def _carry_out(
+    work: Plan,
+    fingerprint: str,
+    output: str,
+    networks: Networks,
+    described: dict[str, Any],
+    runner: Runner,
+    time_limit: float,
+    threads: int | None,
+    device: str,
+) -> Outcome:
+    """Run, and end in order when asked to stop."""
+    from spacex.mapping.progress import write_text
+    from spacex.mapping.run import carry_out, run_folder
+
+    tiles = described["tiles"]
+    telling.say(f"{tiles['new']} new, {tiles['redo']} to redo, {tiles['done']} done tiles -> {output}")
+    try:
+        with _stopped_by_sigterm():
+            return carry_out(
+                work,
+                fingerprint,
+                output,
+                networks,
+                runner,
+                on_start=lambda log: write_text(f"{run_folder(output)}/plan.json", json.dumps(described, indent=1)),
+                estimate=described.get("estimate"),
+                time_limit=time_limit,
+                threads=threads,
+                device=device,
+            )
+    except KeyboardInterrupt as stop:
+        telling.say(f"stopped; finished tiles are safe. The same command resumes:\n  {telling.again()}")
+        raise typer.Exit(TERMINATED if stop.args == (signal.SIGTERM,) else INTERRUPTED) from stop
+
+
+class _stopped_by_sigterm:
+    """SIGTERM (of `ray job stop`, Slurm, Kubernetes) ends the run like Ctrl-C. Entered after Ray has started."""
+
+    def __enter__(self) -> None:
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt(signal.SIGTERM)
+
+        self._before = signal.signal(signal.SIGTERM, stop)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+
+app = make_app(map_region, __doc__)

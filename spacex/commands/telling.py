@@ -1,0 +1,103 @@
+"""What `spacex map` says to people: the plan as a table, the way a run ended, and what to do next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spacex.mapping.run import Outcome
+
+
+def say(line: str) -> None:
+    """One line on stderr; stdout holds only what other programs read."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def again() -> str:
+    """The command line that started this process."""
+    name = sys.argv[0]
+    start = ["python", name] if name.endswith(".py") else [os.path.basename(name)]
+    return " ".join(map(shlex.quote, [*start, *sys.argv[1:]]))
+
+
+def show_plan(described: dict[str, Any], output: str) -> None:
+    """Print a plan as a table.
+
+    Args:
+        described: `Plan.describe`, with ``operations`` and perhaps ``estimate``.
+        output: URI of the cube.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _rows(described, output):
+        table.add_row(name, value)
+    Console(highlight=False).print(table)
+
+
+def _rows(described: dict[str, Any], output: str) -> list[tuple[str, str]]:
+    tiles, scenes = described["tiles"], described["scenes"]
+    return [
+        ("output", output),
+        ("cube", described["cube"]),
+        ("tiles", f"{tiles['new'] + tiles['redo']:,} to do ({tiles['redo']:,} of them again), {tiles['done']:,} done"),
+        ("scenes", f"{sum(scenes):,}" + (f" ({', '.join(map(str, scenes))})" if len(scenes) > 1 else "")),
+        ("chips", f"{described['chips']:,}"),
+        ("to read", amount(described["bytes_to_read"])),
+        ("to store", amount(described["bytes_to_store"])),
+        ("to compute", f"{described['operations']:.1e} operations"),
+        ("hours", _hours(described.get("estimate"))),
+    ]
+
+
+def _hours(estimate: dict[str, Any] | None) -> str:
+    if estimate is None:
+        return "not measured; --calibrate 4 maps four tiles and tells"
+    workers = estimate["workers"]
+    return (
+        f"{estimate['hours']:.2f} with {workers} worker{'s' * (workers > 1)}, set by {estimate['set_by']} "
+        f"(from {estimate['measured_tiles']} tiles mapped here)"
+    )
+
+
+def amount(size: float) -> str:
+    """Bytes with a unit: 1.3 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
+
+
+def show_outcome(outcome: Outcome, output: str, quicklook: str | None) -> None:
+    """Say how a run ended, where everything is, and what to do next.
+
+    Args:
+        outcome: of the run.
+        output: URI of the cube.
+        quicklook: the picture that was drawn, if one was.
+    """
+    from spacex.mapping.run import run_folder
+
+    for task, reason in outcome.quarantined.items():
+        say(f"given up: tile {task}: {reason}")
+    rate = outcome.chips / outcome.seconds if outcome.seconds else 0.0
+    say(f"{outcome.chips} chips in {outcome.seconds:.1f} s ({rate:.2f} chips/s)")
+    if quicklook:
+        say(f"picture: {_full(quicklook)}")
+    say(f"report: {_full(f'{run_folder(output)}/report.html')}")
+    if not outcome.complete:
+        say(f"{len(outcome.quarantined)} tiles were given up. To try them again:\n  {again()}")
+        return
+    say(f"next: python -c 'import xarray; print(xarray.open_zarr({_full(output)!r}))'")
+    print(f"cube: {_full(output)}")
+
+
+def _full(uri: str) -> str:
+    return uri if "://" in uri else os.path.abspath(uri)

@@ -1,0 +1,178 @@
+"""How maps are stored: each variable's type, packing and precision, and the step from one level to the next coarser.
+
+Every overview pixel is the mean of the valid ones among the four *stored* pixels below it. So a level follows from
+the one below alone, and is the same to the bit whether a tile wrote it or the end of a run made it, and for any
+tile size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, ZstdCodec
+
+KEEP_BITS = 10
+"""Mantissa bits kept of float32 maps: a relative error of at most 2^-11, 0.05 %."""
+NAN = "AAAAAAAA+H8="
+"""float64 NaN in base 64: how xarray spells `_FillValue` NaN in Zarr format 3."""
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One (time, …, y, x) variable: its storage type, no-data value, attributes and packing."""
+
+    name: str
+    dtype: str
+    fill: float | int
+    encode: Callable[[NDArray[Any]], NDArray[Any]]
+    """From float32 with NaN (or counts) to what is stored."""
+    decode: Callable[[NDArray[Any]], Array]
+    """Back to float32 with NaN."""
+    attributes: dict[str, Any] = field(default_factory=dict)
+    bands: tuple[str, ...] = ()
+    """Names along an extra `band` dimension; empty for none."""
+    first: int = 0
+    """The finest level that holds it."""
+    overviews: bool = True
+    """Whether coarser levels hold it too."""
+
+
+def compressors(dtype: str) -> list[BloscCodec | ZstdCodec]:
+    """Bits shuffled, zstd, and a checksum around it.
+
+    Bit shuffling takes a fifth to a third off float32 maps. Blosc has no checksum of its own, so that a flipped bit
+    would be read as data; the outer zstd adds one and costs next to nothing on bytes that are compressed already.
+    (A crc32c codec would do the same, but GDAL 3.12 does not know it.)
+    """
+    size = np.dtype(dtype).itemsize
+    return [
+        BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle", typesize=size),
+        ZstdCodec(level=1, checksum=True),
+    ]
+
+
+def float_map(name: str, made: str, quantity: str) -> Variable:
+    """An attribution map.
+
+    Args:
+        name: of the variable.
+        made: the sentence that says how it was made.
+        quantity: what a value counts, in words; all are dimensionless.
+    """
+    words = {"long_name": name.replace("_", " "), "units": "1", "quantity": quantity, "comment": made}
+    return Variable(name, "f4", np.nan, bitround, _as_float, {**words, "_FillValue": NAN})
+
+
+def naturalness() -> Variable:
+    """The classifier's score, in steps of 0.004."""
+    return Variable(
+        "naturalness",
+        "u1",
+        0,
+        _pack_score,
+        _unpack_score,
+        {
+            "long_name": "naturalness",
+            "comment": "the classifier's score of the 256 × 256 chips around a pixel, blended; 1 = natural",
+            "units": "1",
+            "quantity": "classifier's score",
+            "scale_factor": 0.004,
+            "add_offset": -0.004,
+            "_FillValue": 0,
+        },
+    )
+
+
+def observations() -> Variable:
+    """Counts of clear observations; at full resolution only."""
+    words = {"long_name": "clear observations in the composite", "units": "1"}
+    return Variable("observations", "u2", 0, _count, _as_float, words, overviews=False)
+
+
+def composite(bands: tuple[str, ...]) -> Variable:
+    """The picture itself, from level 1 on."""
+    return Variable(
+        "composite",
+        "u2",
+        0,
+        _pack_reflectance,
+        _unpack_reflectance,
+        {
+            "long_name": "surface reflectance",
+            "units": "1",
+            "quantity": "reflectance",
+            "scale_factor": 0.0001,
+            "add_offset": 0.0,
+            "_FillValue": 0,
+        },
+        bands,
+        first=1,
+    )
+
+
+def halve(values: Array) -> Array:
+    """Mean of the valid pixels of each 2 × 2 square (…, height, width) float32; NaN where none is valid.
+
+    An odd side is filled up with no data. The four are added in one fixed order, so that the result does not depend
+    on the size of the block.
+    """
+    height, width = values.shape[-2:]
+    if height % 2 or width % 2:
+        edge = [(0, 0)] * (values.ndim - 2) + [(0, height % 2), (0, width % 2)]
+        values = np.pad(values, edge, constant_values=np.nan)
+    parts = [values[..., row::2, col::2] for row in (0, 1) for col in (0, 1)]
+    valid = [np.isfinite(part) for part in parts]
+    first, second, third, fourth = (
+        np.where(known, part, 0).astype(np.float64) for known, part in zip(valid, parts, strict=True)
+    )
+    count = sum(known.astype(np.uint8) for known in valid)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means: Array = (((first + second) + (third + fourth)) / count).astype(np.float32)
+    return means
+
+
+def bitround(values: NDArray[Any]) -> Array:
+    """Round float32 to `KEEP_BITS` mantissa bits, half to even, so that zstd finds something to compress.
+
+    NaN stays NaN. Zender 2016, "Bit Grooming", and its round-to-nearest successor.
+    """
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32).copy()
+    drop = 23 - KEEP_BITS
+    bits += np.uint32((1 << (drop - 1)) - 1) + ((bits >> np.uint32(drop)) & np.uint32(1))
+    bits &= np.uint32(0xFFFFFFFF ^ ((1 << drop) - 1))
+    rounded = bits.view(np.float32)
+    rounded[np.isnan(values)] = np.nan
+    return rounded
+
+
+def _as_float(stored: NDArray[Any]) -> Array:
+    return stored.astype(np.float32)
+
+
+def _pack_score(score: NDArray[Any]) -> NDArray[np.uint8]:
+    codes = np.where(np.isnan(score), 0, np.clip(np.nan_to_num(score), 0, 1) * 250 + 1)
+    return np.rint(codes).astype(np.uint8)
+
+
+def _unpack_score(codes: NDArray[Any]) -> Array:
+    return np.where(codes == 0, np.nan, (codes.astype(np.float32) - 1) / 250).astype(np.float32)
+
+
+def _pack_reflectance(values: NDArray[Any]) -> NDArray[np.uint16]:
+    # a valid pixel never becomes 0, which means no data
+    codes = np.where(np.isnan(values), 0, np.clip(np.nan_to_num(values) * 10_000, 1, 65_535))
+    return np.rint(codes).astype(np.uint16)
+
+
+def _unpack_reflectance(codes: NDArray[Any]) -> Array:
+    return np.where(codes == 0, np.nan, codes.astype(np.float32) / 10_000).astype(np.float32)
+
+
+def _count(values: NDArray[Any]) -> NDArray[np.uint16]:
+    return values.astype(np.uint16)

@@ -1,0 +1,102 @@
+// What a cube says of itself, from the one zarr.json that holds all its metadata, and small reads from it.
+import {FetchStore, get, open, root} from 'zarrita';
+
+export const STATES = ['not yet', 'done', 'no data', 'outside', 'failed'];
+const MOST = 400; // tiles whose states are asked for one by one while a run goes on
+
+export class Cube {
+  static async open(url) {
+    const answer = await fetch(`${url}/zarr.json`);
+    if (!answer.ok) throw new Error(`No cube at ${url} (${answer.status}).`);
+    return new Cube(url, await answer.json());
+  }
+
+  constructor(url, document) {
+    this.url = url;
+    this.attributes = document.attributes;
+    this.arrays = document.consolidated_metadata?.metadata ?? {};
+    if (this.attributes.spacex_format !== 2) {
+      throw new Error(`This page draws cubes of format 2, and this one has format ${this.attributes.spacex_format}.`);
+    }
+    this.spec = JSON.parse(this.attributes.spacex_spec);
+    this.card = JSON.parse(this.attributes.checkpoint ?? '{}');
+    this.layout = this.attributes.multiscales.layout;
+    const metadata = new Map(Object.entries(this.arrays).map(
+      ([path, value]) => [`/${path}/zarr.json`, new TextEncoder().encode(JSON.stringify(value))]));
+    const remote = new FetchStore(url);
+    this.store = root({get: (key, options) => metadata.get(key) ?? remote.get(key, options)});
+  }
+
+  /** Names of what can be shown: every map of full resolution, in the cube's order, the score last. */
+  get maps() {
+    return [...Object.keys(this.spec.maps), 'naturalness'];
+  }
+
+  /** The levels that hold a variable, finest first. While a run goes on the composite may be in an unnamed one. */
+  levels(name) {
+    const named = this.layout.filter(({asset}) => this.arrays[`${asset}/${name}`]);
+    if (named.length) return named;
+    const asset = Object.keys(this.arrays).filter((path) => path.endsWith(`/${name}`)).sort()[0].split('/')[0];
+    const about = this.arrays[asset].attributes;
+    return [{asset, 'spatial:shape': about['spatial:shape'], 'spatial:transform': about['spatial:transform']}];
+  }
+
+  /** Metadata of a variable at its finest level. */
+  about(name) {
+    return this.arrays[`${this.levels(name)[0].asset}/${name}`];
+  }
+
+  packing(name) {
+    const {scale_factor: scale = 1, add_offset: offset = 0} = this.about(name).attributes;
+    return {scale, offset};
+  }
+
+  async read(path, selection) {
+    return get(await open.v3(this.store.resolve(path), {kind: 'array'}), selection);
+  }
+
+  /** Percentiles of a variable, unpacked, over its coarsest level: a chunk or a few. */
+  async percentiles(name, time, shares) {
+    const {asset} = this.levels(name).at(-1);
+    const {shape, fill_value: fill} = this.arrays[`${asset}/${name}`];
+    const {data} = await this.read(`${asset}/${name}`, [time, ...shape.slice(1).map(() => null)]);
+    const seen = Float32Array.from(data).filter((value) => Number.isFinite(value) && value !== fill).sort();
+    const {scale, offset} = this.packing(name);
+    return shares.map((share) => seen.length ? seen[Math.floor((seen.length - 1) * share)] * scale + offset : NaN);
+  }
+
+  /** States of all tiles at a time step, row by row; null where only the end of the run will tell. */
+  async states(time) {
+    const finished = Boolean(this.attributes.overviews_of);
+    const [, rows, cols] = this.arrays['tiles/status'].shape;
+    if (!finished && rows * cols > MOST) return null;
+    const {data} = await this.read(finished ? 'tiles/status_at_end' : 'tiles/status', [time, null, null]);
+    return data;
+  }
+
+  /** How a tile was made, or null. */
+  async provenance(time, row, col) {
+    const {data} = await this.read('tiles/provenance', [[time, time + 1], [row, row + 1], [col, col + 1]].map(
+      ([start, stop]) => ({start, stop, step: null})));
+    const text = data.get ? data.get(0) : data[0];
+    return text ? JSON.parse(text) : null;
+  }
+
+  /** [left, bottom, right, top] of a tile in the cube's CRS. */
+  box(row, col) {
+    const [size, , left, , , top] = this.attributes['spatial:transform'];
+    const [height, width] = this.attributes['spatial:shape'];
+    const side = this.spec.tile_size;
+    const [bottom, right] = [Math.min(height, (row + 1) * side), Math.min(width, (col + 1) * side)];
+    return [left + col * side * size, top - bottom * size, left + right * size, top - row * side * size];
+  }
+
+  /** {row, col} of the tile at a place, or null. */
+  tileAt([x, y]) {
+    const [size, , left, , , top] = this.attributes['spatial:transform'];
+    const side = this.spec.tile_size * size;
+    const [row, col] = [Math.floor((top - y) / side), Math.floor((x - left) / side)];
+    const [, rows, cols] = this.arrays['tiles/status'].shape;
+    return row >= 0 && col >= 0 && row < rows && col < cols ? {row, col} : null;
+  }
+}

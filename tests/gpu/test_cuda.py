@@ -1,0 +1,46 @@
+"""On a CUDA device: the same maps as on the CPU, copies beside the computing, and the same bits every time."""
+
+import numpy as np
+import pytest
+import torch
+
+from spacex.attribution.courier import Courier
+from spacex.attribution.patterns import Patterns
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+def chips(count):
+    return np.random.default_rng(0).random((count, 3, 256, 256), dtype=np.float32) * 0.2
+
+
+@pytest.mark.parametrize(("precision", "pearson"), [("float32", 0.99999), ("bfloat16", 0.999)])
+def test_the_gpu_draws_what_the_cpu_draws(tiny_checkpoint, precision, pearson):
+    x = chips(4)
+    expected = Patterns(tiny_checkpoint)(x)
+    found = Patterns(tiny_checkpoint, device="cuda", precision=precision)(x)
+    for name, values in expected.maps.items():
+        assert np.corrcoef(values.ravel(), found.maps[name].ravel())[0, 1] > pearson, name
+    np.testing.assert_allclose(found.score, expected.score, atol=1e-2)
+
+
+def test_the_same_call_gives_the_same_bits_also_with_others_under_way(tiny_checkpoint):
+    networks = Patterns(tiny_checkpoint, device="cuda", precision="bfloat16")
+    x = chips(16)
+    first = networks.attribute(x)()
+    several = [networks.attribute(x) for _ in range(4)]
+    for answer in several:
+        again = answer()
+        for name, values in first.maps.items():
+            np.testing.assert_array_equal(again.maps[name], values)
+
+
+def test_what_is_sent_comes_back_unharmed_from_several_streams():
+    courier = Courier(torch.device("cuda"))
+    pictures = [chips(8) + index for index in range(6)]
+    answers = [courier.fetch({"x": courier.send(picture) * 2}) for picture in pictures]
+    for picture, answer in zip(pictures, answers, strict=True):
+        np.testing.assert_array_equal(answer()["x"], picture * 2)

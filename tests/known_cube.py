@@ -1,0 +1,76 @@
+"""A cube of known values with its page served, for the tests of the web map."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from urllib.parse import quote
+
+import numpy as np
+
+from spacex.mapping.cube import Status, TileMaps, TileTask, create_cube
+from spacex.mapping.layout import CubeSpec
+from spacex.mapping.overviews import make_overviews
+from spacex.viewer.serve import open_server, write_page
+
+SPEC = CubeSpec(
+    crs="EPSG:3035",
+    resolution=10,
+    extent=(-505_400, 489_800, 1100, 1500),
+    tile_size=512,
+    intervals=(("2020-07-01", "2020-08-30"), ("2021-07-01", "2021-08-30")),
+    maps={"attribution": "how attribution was made", "lift": "how the lift was made"},
+    display=("B04", "B03", "B02"),
+)
+ABOUT = {
+    "title": "A cube of known values",
+    "source": "numbers drawn by a test",
+    "license": "CC-BY-4.0",
+    "request": {"crs": "EPSG:3035"},
+    "checkpoint": {"preset": "delta", "bands": ["B02", "B03", "B04"], "data": {"name": "demo"}, "limits": "Tests."},
+}
+STATES = np.array([[1, 1, 1], [1, 4, 2], [1, 3, 0]], np.uint8)
+"""Of the first time step; of the second every tile is done."""
+
+
+def values(step):
+    """Maps and composite of a time step over the whole extent; blocks of 3 × 5 pixels, so that a shift shows."""
+    rng = np.random.default_rng(step)
+    shape = SPEC.extent[2:]
+
+    def blocks():
+        return np.kron(rng.random((-(-shape[0] // 3), -(-shape[1] // 5))), np.ones((3, 5)))[: shape[0], : shape[1]]
+
+    maps = {name: (blocks() * top).astype("f4") for name, top in
+            (("attribution", 0.2), ("lift", 3e-4), ("naturalness", 1.0))}  # fmt: skip
+    for array in maps.values():
+        array[300:330, 200:260] = np.nan
+    return maps, np.stack([blocks() for _ in range(3)]).astype("f4") * 0.4 + 0.01
+
+
+def known_cube(uri):
+    """The cube itself, made by the code that maps."""
+    made = create_cube(uri, SPEC, "0123", ABOUT)
+    for step in (0, 1):
+        maps, composite = values(step)
+        for row, col in made.tiling:
+            task, state = TileTask(step, row, col), Status(int(STATES[row, col])) if step == 0 else Status.DONE
+            window = made.window(task)
+            part = window.slices(made.extent)
+            if state is Status.DONE:
+                picked = {name: array[part] for name, array in maps.items()}
+                made.write(task, TileMaps(picked, np.ones(window.shape, "u2"), composite[(slice(None), *part)]))
+            if state is not Status.NOT_YET:
+                made.finish(task, state, {"scenes": [{"id": f"scene-{task}"}]})
+    make_overviews(made)
+    return made
+
+
+@contextmanager
+def served(uri):
+    """The address of a cube's page."""
+    folder = quote(write_page(uri).rsplit("/", 1)[-1])
+    with open_server(uri) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/{folder}/"
+        server.shutdown()

@@ -1,0 +1,164 @@
+"""The web map in a real browser: its pixels against the cube's values, and what it asks the server for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from known_cube import SPEC, STATES, served, values
+from matplotlib import colormaps
+
+from spacex.mapping.areas import load_area
+from spacex.mapping.cube import create_cube
+from spacex.mapping.encoding import halve
+from spacex.mapping.overviews import make_overviews
+from spacex.mapping.region import Region
+
+pytestmark = pytest.mark.timeout(300)
+LEFT, TOP = 4_898_000, 5_054_000
+CENTRE = 500, 350
+"""Of the map, in pixels of the page."""
+BACKGROUND = [0xDF, 0xE3, 0xE6]
+PATCH = (slice(120, 320), slice(150, 400))
+"""Rows and columns of the page compared: clear of the panel and of the controls."""
+
+
+@pytest.fixture(scope="module")
+def opened(page, address):
+    page.open(address)
+    return page
+
+
+def look_at(page, layer, level, row=350, col=400, **range_):
+    """Show a layer alone and opaque, one pixel of a level on one of the page, `row`, `col` of full size in the middle."""
+    size = 10 * 2**level
+    picture = "true" if layer == "composite" else "false"
+    page.run(f"""(async () => {{
+      spacex.map.getView().setCenter([{LEFT + col * 10}, {TOP - row * 10}]);
+      spacex.map.getView().setResolution({size});
+      const set = (id, key, value) => {{
+        const element = document.getElementById(id); element[key] = value;
+        element.dispatchEvent(new Event(id === 'opacity' ? 'input' : 'change', {{bubbles: true}})); }};
+      set('picture', 'checked', {picture});
+      await spacex.show('{layer}');
+      set('opacity', 'value', 1);
+      set('clear', 'checked', false);
+      {"".join(f"set('{name}', 'value', '{value}');" for name, value in range_.items())}
+    }})()""")
+    page.settle()
+    shown = page.picture()[PATCH].astype(int)
+    rows, cols = (slice(part.start - middle + at // 2**level, part.stop - middle + at // 2**level)
+                  for part, middle, at in zip(PATCH, CENTRE[::-1], (row, col), strict=True))  # fmt: skip
+    return shown, (rows, cols)
+
+
+def through(colours, array, low, high):
+    """RGB of values through a matplotlib map cut to six stops, as a legend would draw them."""
+    stops = np.linspace(0, 1, 6)
+    share = np.clip((array - low) / (high - low), 0, 1)
+    rgb = np.round(colormaps[colours](stops)[:, :3] * 255)
+    return np.stack([np.interp(share, stops, channel) for channel in rgb.T], axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "colours", "low", "high"),
+    [("attribution", "inferno", 0.02, 0.15), ("lift", "inferno", 0.0, 2.5e-4), ("naturalness", "cividis", 0.0, 1.0)],
+)
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_map_is_drawn_through_its_colours(opened, cube, layer, colours, low, high, level):
+    shown, part = look_at(opened, layer, level, 350 << level, 400 << level, low=low, high=high)
+    array = values(0)[0][layer]
+    array[512:1024, 512:] = array[1024:, 512:] = np.nan  # tiles that were not done
+    for _ in range(level):
+        array = halve(array)
+    picked = array[part]
+    missing = np.isnan(picked)
+    assert 0 < missing.mean() < 0.5
+    # of 255 steps; the score is kept in 250, and its colours are further apart
+    difference = np.abs(shown - through(colours, np.nan_to_num(picked), low, high))[~missing]
+    assert difference.max() <= (4 if layer == "naturalness" else 3)
+    assert (shown[missing] == BACKGROUND).all()
+
+
+def test_the_composite_is_drawn_stretched(opened, cube):
+    shown, part = look_at(opened, "composite", 1, row=700, col=800)
+    codes = cube.array("1/composite")[0].astype("f8")
+    coarsest = cube.array(f"{cube.spec.levels - 1}/composite")[0]
+    seen = np.sort(coarsest[coarsest != 0])
+    low, high = (seen[int((len(seen) - 1) * share)] for share in (0.02, 0.98))
+    picked = codes[(slice(None), *part)]
+    expected = np.clip((picked - low) / (high - low), 0, 1) ** (1 / 1.1) * 255
+    there = (picked != 0).any(axis=0)
+    assert there.mean() > 0.5
+    assert np.abs(shown - np.moveaxis(expected, 0, -1))[there].max() <= 3
+
+
+def test_zoomed_to_full_resolution_the_pixels_are_those_of_full_resolution(opened):
+    opened.seen.requests.clear()
+    look_at(opened, "lift", 0, row=700, col=300)
+    assert any("/0/lift/" in request for request in opened.seen.requests)
+
+
+def test_another_time_step_shows_other_values(opened, cube):
+    opened.run("""(() => { const time = document.getElementById('time'); time.value = 1;
+                   time.dispatchEvent(new Event('change')); })()""")
+    shown, part = look_at(opened, "lift", 0, low=0, high=3e-4)
+    array = values(1)[0]["lift"][part]
+    there = ~np.isnan(array)
+    assert np.abs(shown - through("inferno", np.nan_to_num(array), 0, 3e-4))[there].max() <= 3
+    opened.run("""(() => { const time = document.getElementById('time'); time.value = 0;
+                   time.dispatchEvent(new Event('change')); })()""")
+
+
+def test_values_under_the_pointer(opened, cube):
+    look_at(opened, "lift", 0, low=0, high=3e-4)
+    opened.point(CENTRE[0] + 20.5, CENTRE[1] - 30.5)
+    row, col = 350 - 31, 400 + 20
+    opened.wait("document.getElementById('value').textContent.includes('lift')")
+    told = opened.run("document.getElementById('value').textContent").split("\n")
+    assert f"x {LEFT + col * 10 + 5}, y {TOP - row * 10 - 5} m" in told
+    [line] = [line for line in told if line.startswith("lift")]
+    assert float(line.split()[1]) == pytest.approx(float(values(0)[0]["lift"][row, col]), rel=6e-3)
+
+
+def test_tiles_by_state_and_how_one_was_made(opened):
+    look_at(opened, "lift", 0)
+    opened.run("document.getElementById('tiles').click()")
+    opened.wait("document.getElementById('states').textContent.includes('done')")
+    told = opened.run("document.getElementById('states').textContent")
+    for number, name in enumerate(("not yet", "done", "no data", "outside", "failed")):
+        assert f"{name}: {(number == STATES).sum()}" in told
+    opened.click(*CENTRE)  # row 350, column 400: tile 0, 0
+    opened.wait("!document.getElementById('made').hidden && document.getElementById('provenance').textContent")
+    assert opened.run("document.getElementById('tile').textContent") == "Tile 0, 0: done"
+    assert "scene-t0-r0-c0" in opened.run("document.getElementById('provenance').textContent")
+    opened.run("document.getElementById('tiles').click()")
+
+
+def test_the_page_says_what_it_shows(opened):
+    told = opened.run("document.getElementById('panel').textContent")
+    for words in ("A cube of known values", "Licence: CC-BY-4.0.", "Numbers drawn by a test.", "logits per pixel",
+                  "how the lift was made", "delta", "2021-07-01 to 2021-08-30", "EPSG:3035"):  # fmt: skip
+        assert words in told, words
+
+
+def test_the_first_view_asks_for_little_and_only_here(page, address, cube):
+    page.open(address)
+    assert page.seen.errors == []
+    assert len(page.seen.requests) <= 35
+    root = address.split("/", 3)
+    for request in page.seen.requests:
+        assert request.split("/", 3)[:3] == root[:3] or request.startswith("data:"), request
+    assert page.seen.bytes < 8e6
+    # drawn: the picture is not one colour
+    assert page.picture()[200:500, 200:500].std() > 20
+
+
+def test_a_country_is_seen_with_few_requests(page, tmp_path):
+    extent = Region(load_area("finland")).extent
+    spec = SPEC.model_copy(update={"extent": (extent.row, extent.col, extent.height, extent.width), "tile_size": 1024})
+    country = create_cube(str(tmp_path / "finland.zarr"), spec, "0123", {"title": "Finland"})
+    make_overviews(country)
+    with served(country.uri) as url:
+        page.open(url)
+    assert len(page.seen.requests) <= 20, page.seen.requests
+    assert page.seen.errors == []
