@@ -48,7 +48,13 @@ class Page:
     def __init__(self, width: int = 1000, height: int = 700) -> None:
         self._folder = tempfile.mkdtemp(prefix="chromium-")
         self._loop = asyncio.new_event_loop()
-        command = [CHROMIUM, *FLAGS, f"--user-data-dir={self._folder}", f"--window-size={width},{height}", "about:blank"]
+        command = [
+            CHROMIUM,
+            *FLAGS,
+            f"--user-data-dir={self._folder}",
+            f"--window-size={width},{height}",
+            "about:blank",
+        ]
         self._process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
@@ -67,7 +73,10 @@ class Page:
 
     def settle(self) -> None:
         """Wait until the map says that everything in view is drawn."""
+        self.wait("spacex.map.getLayers().getArray().every((layer) => layer.getSource().getState() === 'ready')")
         self.run("new Promise((done) => { spacex.map.once('rendercomplete', () => done(true)); spacex.map.render(); })")
+        # what is drawn reaches the screen with the next frame
+        self.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
 
     def run(self, code: str):
         """The value of a JavaScript expression; promises are waited for."""
@@ -112,7 +121,9 @@ class Page:
         for name in ("Page", "Runtime", "Network", "Log"):
             await self._ask(f"{name}.enable")
         width, height = self._size
-        await self._ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        await self._ask(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+        )
 
     async def _port(self) -> int:
         file, until = Path(self._folder, "DevToolsActivePort"), time.monotonic() + 60
@@ -153,7 +164,9 @@ class Page:
         elif method == "Runtime.exceptionThrown":
             self.seen.errors.append(told["exceptionDetails"].get("exception", {}).get("description", str(told)))
         elif method == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning"):
-            self.seen.errors.append(" ".join(str(value.get("value", value.get("description"))) for value in told["args"]))
+            self.seen.errors.append(
+                " ".join(str(value.get("value", value.get("description"))) for value in told["args"])
+            )
         elif method == "Log.entryAdded" and told["entry"]["level"] == "error":
             entry = told["entry"]
             if not (entry["source"] == "network" and "/c/" in entry.get("url", "")):

@@ -15,6 +15,7 @@ COMMANDS = {
     "train-gan": "train_gan",
     "evaluate": "evaluate",
     "import-checkpoint": "import_checkpoint",
+    "view": "view",
 }
 """Sub-commands, each the function and the docstring of a module of this package."""
 

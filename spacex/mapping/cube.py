@@ -41,7 +41,6 @@ from spacex.mapping.layout import (
     create,
     holds,
     levels_attributes,
-    levels_of_tiles,
     variables,
     written_by_tiles,
 )
@@ -191,14 +190,14 @@ class Cube:
         text = np.asarray(self.array(f"{TILES}/provenance")[task.time, task.row, task.col])
         return dict(json.loads(str(text[()]) or "{}"))
 
-    def name_levels(self, levels: int | None = None, **attributes: str) -> None:
+    def name_levels(self, levels: int, attributes: Mapping[str, str]) -> None:
         """Say in the root's attributes which levels are there, in one write.
 
         Args:
-            levels: how many, from full resolution on; None for those that tiles write.
+            levels: how many, from full resolution on.
             attributes: further attributes of the root to set.
         """
-        there = levels_attributes(self.spec, levels or levels_of_tiles(self.spec))
+        there = levels_attributes(self.spec, levels)
         # opened with its consolidated metadata, which is written back with the attributes
         with zarr.config.set({"json_indent": None}):
             zarr.open_group(self.uri, mode="r+").update_attributes({**there, **attributes})

@@ -66,7 +66,9 @@ class CubeSpec(Settings):
 
 def variables(spec: CubeSpec) -> tuple[Variable, ...]:
     """All variables over (time, …, y, x)."""
-    maps = (encoding.float_map(name, made, QUANTITIES.get(name, "logits per pixel")) for name, made in spec.maps.items())
+    maps = (
+        encoding.float_map(name, made, QUANTITIES.get(name, "logits per pixel")) for name, made in spec.maps.items()
+    )
     return (*maps, encoding.naturalness(), encoding.observations(), encoding.composite(spec.display))
 
 
@@ -103,9 +105,7 @@ def create(uri: str, spec: CubeSpec) -> None:
         RequestError: if the tile size is no multiple of the chunk.
     """
     if spec.tile_size < CHUNK or spec.tile_size % CHUNK:
-        raise RequestError(
-            "tile size", got=spec.tile_size, expected=f"a multiple of the chunk, {CHUNK} pixels"
-        )
+        raise RequestError("tile size", got=spec.tile_size, expected=f"a multiple of the chunk, {CHUNK} pixels")
     root = zarr.open_group(uri, mode="w", attributes={"spacex_format": FORMAT})
     for level in range(spec.levels):
         box = geometadata.coarsen(spec.geobox, level)
@@ -137,7 +137,7 @@ def _array(group: zarr.Group, variable: Variable, box: GeoBox, spec: CubeSpec, c
 def _per_tile(group: zarr.Group, spec: CubeSpec) -> None:
     shape = (len(spec.intervals), *spec.tiling.shape)
     names = ["time", "tile_y", "tile_x"]
-    meanings = {"flag_values": list(range(5)), "flag_meanings": "not_yet done no_data outside failed"}
+    meanings: dict[str, Any] = {"flag_values": list(range(5)), "flag_meanings": "not_yet done no_data outside failed"}
     group.create_array(
         "status", shape=shape, chunks=(1, 1, 1), dtype="u1", fill_value=0, dimension_names=names, compressors=None,
         attributes={"long_name": "state of each tile", **meanings},
@@ -174,6 +174,7 @@ def _time(group: zarr.Group, spec: CubeSpec) -> None:
         "time_bounds", shape=days.shape, dtype="i8", dimension_names=["time", "bound"], attributes=calendar
     )
     bounds[...] = days
+
 
 def _vector(group: zarr.Group, name: str, values: NDArray[Any], attributes: dict[str, Any]) -> None:
     text = values.dtype.kind == "U"

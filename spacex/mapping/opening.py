@@ -38,7 +38,7 @@ def open_cube(uri: str, level: int = 0, chunks: Any = None) -> xr.Dataset:
     attributes, levels = _look(uri)
     if not 0 <= level < len(levels):
         raise CubeError(f"no such level in {uri}", got=level, expected=f"0 to {len(levels) - 1}")
-    data = xr.open_zarr(uri, group=levels[level], chunks=chunks)
+    data: xr.Dataset = xr.open_zarr(uri, group=levels[level], chunks=chunks)
     # two cubes of this project's first format kept the tiles' arrays beside the maps
     data = data.drop_vars(["status", "provenance"], errors="ignore").set_coords(["time_bounds"])
     for variable in data.variables.values():
@@ -55,14 +55,14 @@ def open_tiles(uri: str) -> xr.Dataset:
     """
     attributes, _ = _look(uri)
     group = TILES if attributes["spacex_format"] == FORMAT else ""
-    tiles = xr.open_zarr(uri, group=group, chunks=None)[["status", "provenance"]]
+    tiles: xr.Dataset = xr.open_zarr(uri, group=group, chunks=None)[["status", "provenance"]]
     words = np.array([status.name.lower() for status in Status])
     decoded = tiles["status"].copy(data=words[tiles["status"].values])
     decoded.attrs = {"long_name": tiles["status"].attrs["long_name"]}
     return tiles.assign(status=decoded)
 
 
-@xr.register_dataset_accessor("spacex")
+@xr.register_dataset_accessor("spacex")  # type: ignore[no-untyped-call]
 class CubeAccessor:
     """What a dataset from `open_cube` knows of the cube it came from, also after it was cut or computed with."""
 
@@ -99,4 +99,7 @@ def _look(uri: str) -> tuple[dict[str, Any], list[str]]:
 def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
     """Attributes that every format can hold."""
     kept = {name: value for name, value in attributes.items() if not name.startswith(_ONLY_IN_ZARR)}
-    return {name: json.dumps(value) if name in OBJECTS and not isinstance(value, str) else value for name, value in kept.items()}
+    return {
+        name: json.dumps(value) if name in OBJECTS and not isinstance(value, str) else value
+        for name, value in kept.items()
+    }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from spacex.mapping.cube import Cube, Status, read_attributes
 from spacex.mapping.encoding import Variable, halve
-from spacex.mapping.layout import CHUNK, TILES, holds, variables, written_by_tiles
+from spacex.mapping.layout import CHUNK, TILES, holds, levels_of_tiles, variables, written_by_tiles
 
 THREADS = 4
 """Chunks made at the same time; most of it waits for the store or runs outside Python's lock."""
@@ -27,7 +27,7 @@ STAMP = "overviews_of"
 def withdraw(cube: Cube) -> None:
     """Before a run adds tiles: name only the levels that tiles themselves keep up to date."""
     if (read_attributes(cube.uri) or {}).get(STAMP):
-        cube.name_levels(**{STAMP: ""})
+        cube.name_levels(levels_of_tiles(cube.spec), {STAMP: ""})
 
 
 def make_overviews(cube: Cube) -> None:
@@ -45,7 +45,7 @@ def make_overviews(cube: Cube) -> None:
             # a level needs the whole one below, so the pool is emptied in between
             list(pool.map(lambda piece, level=level: _make(cube, level, *piece), _pieces(cube, level, done)))  # type: ignore[misc]
     cube.array(f"{TILES}/status_at_end")[...] = statuses
-    cube.name_levels(cube.spec.levels, **{STAMP: stamp})
+    cube.name_levels(cube.spec.levels, {STAMP: stamp})
 
 
 def _pieces(cube: Cube, level: int, done: NDArray[np.bool_]) -> Iterator[tuple[Variable, int, int, int]]:

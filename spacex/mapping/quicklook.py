@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
+from pyproj import Transformer
 from rasterio.features import geometry_mask
 from shapely.geometry import shape
 
@@ -40,6 +41,13 @@ TITLES = {
     "path_attribution": ("path attribution, x⁻ to x", "logit per pixel"),
     "naturalness": ("naturalness", "classifier's score"),
 }
+MEANINGS = {
+    "attribution": "bright: what is changed to look more or less natural",
+    "lift": "bright: what lifts the classifier's logit above x⁻",
+    "path_attribution": "bright: what lifts the classifier's logit above x⁻",
+    "naturalness": "yellow: natural to this classifier, blue: not",
+}
+"""What light and dark mean, in words."""
 COLOURS = {"attribution": "inferno", "lift": "inferno", "path_attribution": "inferno", "naturalness": "cividis"}
 
 Image = NDArray[np.float32]
@@ -71,6 +79,7 @@ def draw(uri: str, picture: str, time: int | None = None) -> None:
     axes = figure.subplots(2 * len(steps), 1 + len(names), squeeze=False, height_ratios=[30 * ratio, 1] * len(steps))
     for index, step in enumerate(steps):
         _draw_step(figure, axes[2 * index], axes[2 * index + 1], cube, names, step)
+    figure.suptitle(_heading(cube), fontsize=10)
     patches = [Patch(facecolor=colour, edgecolor="black", label=label) for label, colour in GAPS.items()]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=9, frameon=False)
     with fsspec.open(picture, "wb") as file:
@@ -92,6 +101,7 @@ def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str]
     bars[0].set_axis_off()
     bars[0].text(0.5, 0.0, _band_names(cube.spec.display), ha="center", fontsize=9)
     _scale_bar(row[0], extent[1])
+    _north(row[0], cube)
     for axis, bar, name in zip(row[1:], bars[1:], names, strict=True):
         values = data[name].values
         top = 1.0 if name == "naturalness" else _round_up(_percentile(values, 99))
@@ -100,7 +110,8 @@ def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str]
         axis.set_title(title, fontsize=10)
         extend = "neither" if name == "naturalness" else "max"
         ticks = MaxNLocator(5)
-        figure.colorbar(image, cax=bar, label=unit, extend=extend, orientation="horizontal", ticks=ticks)
+        figure.colorbar(image, cax=bar, extend=extend, orientation="horizontal", ticks=ticks)
+        bar.set_xlabel(f"{unit}\n{MEANINGS[name]}", fontsize=9)
 
 
 def _panel(axis: Axes, values: Image, gaps: NDArray[np.uint8], extent: Extent, **colours: Any) -> Any:
@@ -158,6 +169,35 @@ def _scale_bar(axis: Axes, width: float) -> None:
         axis.transData, length, f"{length:g} km", "lower right", frameon=True, size_vertical=width / 150, pad=0.4
     )
     axis.add_artist(bar)
+
+
+def _heading(cube: Cube) -> str:
+    """Where on Earth this is, and by whose eyes it was seen."""
+    west, south, east, north = shape(cube.attributes["request"]["area"]).bounds
+    card = cube.attributes["checkpoint"]
+    seen_by = f"checkpoint “{card['preset'] or card['kind']}”, trained on {card['data'].get('name', 'unknown data')}"
+    return f"{_degrees(south, north, 'NS')}, {_degrees(west, east, 'EW')} ({cube.spec.crs}); {seen_by}"
+
+
+def _degrees(low: float, high: float, names: str) -> str:
+    ends = [f"{abs(value):.2f}° {names[value < 0]}" for value in (low, high)]
+    return " to ".join(ends)
+
+
+def _north(axis: Axes, cube: Cube) -> None:
+    """An arrow to true north, which a projected grid's columns do not point to."""
+    left, bottom, right, top = cube.grid.geobox(cube.extent).boundingbox
+    there = Transformer.from_crs(cube.grid.crs, "EPSG:4326", always_xy=True)
+    lon, lat = there.transform((left + right) / 2, (bottom + top) / 2)
+    x, y = there.transform([lon, lon], [lat - 0.01, lat + 0.01], direction="INVERSE")
+    angle = math.atan2(y[1] - y[0], x[1] - x[0])
+    dx, dy = 0.06 * math.cos(angle), 0.06 * math.sin(angle)
+    axis.annotate(
+        "N", (0.1 - dx, 0.9 - dy), (0.1 + dx, 0.9 + dy), "axes fraction", "axes fraction", ha="center", va="center",
+        fontsize=9,
+        bbox={"boxstyle": "circle,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
+        arrowprops={"arrowstyle": "<|-", "color": "black", "shrinkA": 7},
+    )  # fmt: skip
 
 
 def _band_names(bands: tuple[str, ...]) -> str:

@@ -92,6 +92,9 @@ def test_a_map_from_the_command_line(mapped):
     assert (data.spacex.tiles.status.isin(["done", "outside"])).all()
     cube = Cube(str(mapped))
     assert cube.attributes["request"]["catalogue"] == "demo"
+    assert data.attrs["license"] == "CC-BY-4.0"
+    assert "Copernicus" not in json.dumps(data.attrs)  # synthetic scenes
+    assert {data[name].attrs["units"] for name in data.data_vars} == {"1"}
     told = json.loads((mapped.parent / "lapland.run" / "progress.json").read_text())
     assert told["state"] == "complete"
     assert told["tiles"]["done"] == int((data.spacex.tiles.status == "done").sum())
@@ -301,7 +304,8 @@ def test_a_stopped_driver_resumes_to_the_same_cube(job, mapped, arguments, tmp_p
     assert call(job, arguments(output)) == 0
     for uri in (output, mapped):
         assert open_cube(str(uri), level=1).composite.notnull().any()
-    ours, theirs = (xr.open_datatree(p, engine="zarr", chunks=None, mask_and_scale=False).load() for p in (output, mapped))
+    plain = {"engine": "zarr", "chunks": None, "mask_and_scale": False}
+    ours, theirs = (xr.open_datatree(p, **plain).load() for p in (output, mapped))
     names = [f"{level}/{name}" for level in (0, 1) for name in ("attribution", "lift", "naturalness")]
     for name in [*names, "0/observations", "1/composite", "tiles/status"]:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)

@@ -41,7 +41,9 @@ def uri(tmp_path_factory):
         rows, cols = np.mgrid[window.row : window.stop_row, window.col : window.stop_col]
         slope = ((rows + 440_000) + (cols - 460_000) / 2048).astype("f4")
         maps = {"attribution": slope, "lift": slope * 1e-6, "naturalness": np.full(window.shape, 0.5, "f4")}
-        cube.write(TileTask(0, row, col), TileMaps(maps, np.ones(window.shape, "u2"), np.full((3, *window.shape), 0.1, "f4")))
+        cube.write(
+            TileTask(0, row, col), TileMaps(maps, np.ones(window.shape, "u2"), np.full((3, *window.shape), 0.1, "f4"))
+        )
         cube.finish(TileTask(0, row, col), Status.DONE, {"scenes": ["a"]})
     make_overviews(cube)
     return cube.uri
@@ -155,10 +157,17 @@ def first_format(tmp_path):
         values = np.full((1, 8 >> level, 8 >> level), level, "f4")
         group.create_array("attribution", data=values, dimension_names=["time", "y", "x"])
     root.create_array("status", data=np.ones((1, 1, 1), "u1"), dimension_names=["time", "tile_y", "tile_x"])
-    root.create_array("provenance", shape=(1, 1, 1), dtype="string", fill_value="{}", dimension_names=["time", "tile_y", "tile_x"])
+    root.create_array(
+        "provenance", shape=(1, 1, 1), dtype="string", fill_value="{}", dimension_names=["time", "tile_y", "tile_x"]
+    )
     root["status"].update_attributes({"long_name": "state"})
     layout = [{"asset": asset} for asset in (".", "1", "2")]
-    about = {"spacex_format": 1, "spacex_spec": SPEC.model_dump_json(), "fingerprint": "f", "multiscales": {"layout": layout}}
+    about = {
+        "spacex_format": 1,
+        "spacex_spec": SPEC.model_dump_json(),
+        "fingerprint": "f",
+        "multiscales": {"layout": layout},
+    }
     root.update_attributes({**about, "request": {"crs": "EPSG:3035"}})
     return str(tmp_path / "old.zarr")
 

@@ -95,7 +95,9 @@ def test_the_composite_is_averaged_in_reflectance(cubes):
 
 @pytest.mark.parametrize("size", [1024, 1536])
 def test_tile_sizes_make_the_same_levels_to_the_bit(cubes, size):
-    ours, theirs = (xr.open_datatree(cubes[s].uri, engine="zarr", chunks=None, mask_and_scale=False) for s in (size, 512))
+    ours, theirs = (
+        xr.open_datatree(cubes[s].uri, engine="zarr", chunks=None, mask_and_scale=False) for s in (size, 512)
+    )
     for level in ("0", "1", "2", "3"):
         for variable in ours[level].data_vars:
             np.testing.assert_array_equal(ours[level][variable], theirs[level][variable], err_msg=f"{level}/{variable}")

@@ -7,11 +7,12 @@ import pytest
 from known_cube import SPEC, STATES, served, values
 from matplotlib import colormaps
 
-from spacex.mapping.areas import load_area
-from spacex.mapping.cube import create_cube
+from spacex.mapping.areas import box_area, load_area
+from spacex.mapping.cube import Status, TileMaps, TileTask, create_cube
 from spacex.mapping.encoding import halve
 from spacex.mapping.overviews import make_overviews
 from spacex.mapping.region import Region
+from spacex.world.archive import DEMO_BBOX
 
 pytestmark = pytest.mark.timeout(300)
 LEFT, TOP = 4_898_000, 5_054_000
@@ -29,7 +30,7 @@ def opened(page, address):
 
 
 def look_at(page, layer, level, row=350, col=400, **range_):
-    """Show a layer alone and opaque, one pixel of a level on one of the page, `row`, `col` of full size in the middle."""
+    """Show a layer alone and opaque, pixel for pixel of a level; `row`, `col` of full size are in the middle."""
     size = 10 * 2**level
     picture = "true" if layer == "composite" else "false"
     page.run(f"""(async () => {{
@@ -153,12 +154,29 @@ def test_the_first_view_asks_for_little_and_only_here(page, address, cube):
     assert page.picture()[200:500, 200:500].std() > 20
 
 
-def test_a_country_is_seen_with_few_requests(page, tmp_path):
-    extent = Region(load_area("finland")).extent
+@pytest.mark.parametrize(("area", "most"), [("the embedded region", 35), ("finland", 20)])
+def test_a_map_of_any_size_is_seen_with_few_requests(page, tmp_path, area, most):
+    extent = Region(load_area(area) if area == "finland" else box_area(*DEMO_BBOX)).extent
     spec = SPEC.model_copy(update={"extent": (extent.row, extent.col, extent.height, extent.width), "tile_size": 1024})
-    country = create_cube(str(tmp_path / "finland.zarr"), spec, "0123", {"title": "Finland"})
-    make_overviews(country)
-    with served(country.uri) as url:
+    empty = create_cube(str(tmp_path / "empty.zarr"), spec, "0123", {"title": area})
+    make_overviews(empty)
+    with served(empty.uri) as url:
         page.open(url)
-    assert len(page.seen.requests) <= 20, page.seen.requests
+    assert len(page.seen.requests) <= most, page.seen.requests
     assert page.seen.errors == []
+
+
+def test_while_a_run_goes_on_the_levels_that_are_there_are_drawn(page, tmp_path, cube):
+    spec = SPEC.model_copy(update={"tile_size": 1024})
+    running = create_cube(str(tmp_path / "running.zarr"), spec, "0123", {"title": "running"})
+    maps, composite = values(0)
+    window = running.window(TileTask(0, 0, 0))
+    part = window.slices(running.extent)
+    picked = {name: array[part] for name, array in maps.items()}
+    running.write(TileTask(0, 0, 0), TileMaps(picked, np.ones(window.shape, "u2"), composite[(slice(None), *part)]))
+    running.finish(TileTask(0, 0, 0), Status.DONE, {})
+    with served(running.uri) as url:
+        page.open(url)
+        assert page.seen.errors == []
+        assert not any("/2/" in request for request in page.seen.requests)
+        assert page.picture()[250:450, 300:400].std() > 20

@@ -10,7 +10,14 @@ import {Cube, STATES} from './cube.js';
 import {STATE_COLOURS, mapLayer, pictureLayer, scaleOf, tilesLayer} from './layers.js';
 
 const $ = (id) => document.getElementById(id);
-const number = (value) => (Number.isFinite(value) ? String(Number(value.toPrecision(3))) : '–');
+
+/** Three digits, as short as they go. */
+function number(value) {
+  if (!Number.isFinite(value)) return '–';
+  const size = Math.abs(value);
+  return size > 0 && size < 1e-3 ? value.toExponential(2).replace(/\.?0*e/, 'e') : String(Number(value.toPrecision(3)));
+}
+
 const words = (name) => name.replaceAll('_', ' ');
 
 /** Where a link leads to: what stands after the # of the page's address. */
@@ -32,9 +39,10 @@ async function start() {
   const cube = await Cube.open(url);
   const projection = projectionOf(cube);
   const box = cube.attributes['spatial:bbox'];
+  // no further out than four pixels of the coarsest level: while a run goes on there is no level for a whole country
+  const coarsest = cube.layout.at(-1)['spatial:transform'][0];
   const view = new View({
-    projection, center: [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], resolution: 40, minResolution: 1, constrainResolution: false,
-    maxResolution: Math.max(box[2] - box[0], box[3] - box[1]) / 100, showFullExtent: true,
+    projection, center: [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], resolution: coarsest, minResolution: 1, maxResolution: 4 * coarsest,
   });
   const map = new OlMap({target: 'map', view, layers: [], controls: defaults({rotate: false}).extend([new ScaleLine()])});
   const room = innerWidth > 640 ? [20, 312, 20, 20] : [10, 10, innerHeight * 0.45, 10];

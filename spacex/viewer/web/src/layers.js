@@ -66,8 +66,10 @@ export function pictureLayer(cube, time, low, high) {
 
 /** Outlines of the tiles, filled by state; `show(states)` sets them. */
 export function tilesLayer(cube) {
-  const styles = STATE_COLOURS.map((colour) => new Style({
-    stroke: new Stroke({color: '#222c', width: 1}), fill: new Fill({color: `${colour}66`})}));
+  // a finished tile keeps its colours: it is outlined only
+  const styles = STATE_COLOURS.map((colour, state) => new Style({
+    stroke: new Stroke({color: state === 1 ? colour : '#222c', width: state === 1 ? 2 : 1}),
+    ...(state === 1 ? {} : {fill: new Fill({color: `${colour}99`})})}));
   const layer = new VectorLayer({source: new VectorSource(), style: (feature) => styles[feature.get('state')], visible: false});
   const [, , cols] = cube.arrays['tiles/status'].shape;
   layer.show = (states) => {

@@ -1,0 +1,282 @@
+"""How fast the networks attribute, what is left of that in a whole run, and how both compare with an earlier commit.
+
+    python tests/benchmarks/arithmetic.py networks   # the same chips, default maps: seconds of both, their ratio
+    python tests/benchmarks/arithmetic.py whole      # the embedded region end to end, and against the bare networks
+    python tests/benchmarks/arithmetic.py rounding   # bfloat16 against float32 on test chips: Pearson, IoU
+    python tests/benchmarks/arithmetic.py compile    # what torch.compile would gain, here
+    python tests/benchmarks/arithmetic.py gpu        # on a CUDA device: chips/s, share of its peak, end to end
+
+Both sides take turns, several times; what is printed are medians and the median of the ratios pair by pair. The
+earlier side is commit `before.COMMIT` (the path map of eight midpoints, chips alone), in a worktree of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import before
+import numpy as np
+import torch
+
+HERE = Path(__file__)
+SIDE = 1536
+"""Pixels a side of the ground that `networks` attributes: 81 chips at stride 192."""
+
+
+def ground(bands: int, height: int, width: int) -> np.ndarray:
+    """Reflectance with structure at several scales, the same everywhere the script runs."""
+    rows, cols = np.arange(height)[:, None], np.arange(width)[None, :]
+    planes = [np.sin(rows / (7 + band)) * np.cos(cols / (19 + band)) for band in range(bands)]
+    noise = np.random.default_rng(0).random((bands, height, width))
+    return (0.06 + 0.03 * np.stack(planes) + 0.02 * noise).astype(np.float32)
+
+
+def networks_once(threads: int, stride: int, device: str = "cpu") -> dict[str, float]:
+    """Attribute every chip that touches a square of ground, with whichever code is imported."""
+    from spacex import load_checkpoint
+    from spacex.attribution.patterns import Patterns
+    from spacex.grid import Window, chip_windows
+    from spacex.mapping.request import chip_settings
+
+    torch.set_num_threads(threads)
+    checkpoint, core = load_checkpoint(), Window(0, 0, SIDE, SIDE)
+    chips, bands = chip_windows(core, stride), len(checkpoint.card.bands)
+    try:
+        from spacex.mapping.bench import Bench
+    except ImportError:
+        return _chips_alone(Patterns(checkpoint), chips, core.pad(255), bands)
+    from spacex.attribution.arithmetic import choose_precision
+    from spacex.attribution.names import DEFAULT_MAPS
+    from spacex.mapping.cube import TileTask
+    from spacex.mapping.tile import TileInput
+    from spacex.mapping.worker import GPU_BATCH
+
+    settings = chip_settings(checkpoint.card, DEFAULT_MAPS, stride)
+    around = settings.around(core)
+    pixels = ground(bands, *around.shape)
+    read = TileInput(core, around, pixels, np.ones(around.shape, np.uint16))
+    networks = Patterns(checkpoint, DEFAULT_MAPS, device=device, precision=choose_precision("auto", device))
+
+    def attribute() -> None:
+        bench = Bench(networks, settings, 1 if device == "cpu" else GPU_BATCH)
+        bench.put(TileTask(0, 0, 0), read, chips, 0.0)
+        while bench.compute(flush=True):
+            pass
+        assert len(bench.complete()) == 1
+
+    attribute_once = networks.attribute(pixels[None, :, :256, :256])
+    attribute_once()
+    if device != "cpu":
+        attribute()  # kernels are chosen and memory is found in the first round
+    begun = time.perf_counter()
+    attribute()
+    return {"chips": len(chips), "seconds": time.perf_counter() - begun}
+
+
+def _chips_alone(networks: Callable[[np.ndarray], object], chips: list, around, bands: int) -> dict[str, float]:
+    pixels = ground(bands, *around.shape)
+    cuts = [pixels[(slice(None), *chip.slices(around))] for chip in chips]
+    networks(np.stack(cuts[:1]))
+    took = []
+    for batch in (4, 8):  # eight was the default, four the fastest; the better one counts
+        begun = time.perf_counter()
+        for start in range(0, len(cuts), batch):
+            part = cuts[start : start + batch]
+            networks(np.stack(part + part[-1:] * (batch - len(part))))
+        took.append(time.perf_counter() - begun)
+    return {"chips": len(chips), "seconds": min(took)}
+
+
+def whole_once(threads: int, stride: int, device: str = "cpu") -> dict[str, float]:
+    """Map the embedded region in this process; seconds without imports, archive and picture."""
+    from shapely.geometry import box, mapping
+
+    from spacex import load_checkpoint
+    from spacex.mapping.request import MapRequest, chip_settings
+    from spacex.mapping.run import carry_out, prepare
+    from spacex.runners.local import run_local
+    from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
+
+    checkpoint = load_checkpoint()
+    try:
+        from spacex.attribution.arithmetic import choose_precision
+        from spacex.attribution.names import DEFAULT_MAPS
+
+        maps, more = DEFAULT_MAPS, {"precision": choose_precision("auto", device)}
+    except ImportError:
+        maps, more = ("attribution", "path_attribution"), {}
+    interval = tuple(DEMO_INTERVAL.split("/"))
+    with serve(demo_archive()) as url, tempfile.TemporaryDirectory() as folder:
+        request = MapRequest(
+            area=mapping(box(*DEMO_BBOX)),
+            intervals=(interval,),
+            catalogue="demo",
+            stac_url=url,
+            chips=chip_settings(checkpoint.card, maps, stride),
+            **more,
+        )
+        plan, fingerprint = prepare(request, f"{folder}/map.zarr", checkpoint)
+        begun = time.perf_counter()
+        outcome = carry_out(
+            plan, fingerprint, f"{folder}/map.zarr", checkpoint, run_local, threads=threads, device=device
+        )
+        seconds = time.perf_counter() - begun
+    return {"chips": outcome.chips, "seconds": seconds}
+
+
+ONCE = {"networks": networks_once, "whole": whole_once}
+
+
+def compare(what: str, threads: int, stride: int, pairs: int) -> dict[str, float]:
+    """Run both sides in turn; print seconds and ratios; give the median of today's chips per second."""
+    words = [what, "--once", "--threads", threads, "--stride", stride]
+    sides: dict[str, list[dict[str, float]]] = {"earlier": [], "today": []}
+    with before.earlier() as root:
+        for _ in range(pairs):
+            sides["earlier"].append(json.loads(before.run_in(root, HERE, *words)))
+            sides["today"].append(json.loads(before.run_in(before.ROOT, HERE, *words)))
+    for side, runs in sides.items():
+        seconds = ", ".join(f"{run['seconds']:.1f}" for run in runs)
+        print(f"{side}: {runs[0]['chips']} chips in {seconds} s")
+    ratios = [a["seconds"] / b["seconds"] for a, b in zip(*sides.values(), strict=True)]
+    print(f"{what}, {threads} threads, stride {stride}: ratio {statistics.median(ratios):.2f} "
+          f"({', '.join(f'{ratio:.2f}' for ratio in ratios)}), more is faster today")  # fmt: skip
+    return {"rate": statistics.median(run["chips"] / run["seconds"] for run in sides["today"])}
+
+
+def whole(threads: int, stride: int, pairs: int) -> None:
+    """End to end against the earlier commit, then against today's bare networks on as many chips."""
+    compare("whole", threads, stride, pairs)
+    words = ["--once", "--threads", threads, "--stride", stride]
+    ratios = []
+    for _ in range(pairs):
+        runs = [json.loads(before.run_in(before.ROOT, HERE, what, *words)) for what in ("networks", "whole")]
+        bare, mapped = (run["chips"] / run["seconds"] for run in runs)
+        ratios.append(mapped / bare)
+    print(f"whole run over bare networks, chips/s: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+
+
+def rounding() -> None:
+    """The default maps in bfloat16 against float32, on natural test chips of the embedded world."""
+    from spacex import load_checkpoint
+    from spacex.attribution.patterns import Patterns
+    from spacex.evaluation import metrics
+    from spacex.evaluation.samples import Source
+    from spacex.world.dataset import demo_dataset
+
+    checkpoint = load_checkpoint()
+    sides = {p: Patterns(checkpoint, precision=p) for p in ("float32", "bfloat16")}
+    ious: dict[str, dict[str, list[float]]] = {name: {p: [] for p in sides} for name in ("attribution", "lift")}
+    alike: dict[str, list[float]] = {name: [] for name in ious}
+    for samples in Source(demo_dataset(), checkpoint.card.bands, "test").batches(4):
+        found = {p: networks(samples.x.numpy()) for p, networks in sides.items()}
+        inside = (samples.codes["truth"] == 1).reshape(len(samples.x), -1)
+        for name in ious:
+            flat = {p: maps.maps[name].reshape(len(samples.x), -1) for p, maps in found.items()}
+            alike[name] += [np.corrcoef(a, b)[0, 1] for a, b in zip(*flat.values(), strict=True)]
+            for p, values in flat.items():
+                ranking = metrics.rank(metrics.sort(values), inside, np.ones_like(inside))
+                ious[name][p] += list(metrics.area_matched_iou(ranking))
+    for name, sides_found in ious.items():
+        means = {p: float(np.nanmean(values)) for p, values in sides_found.items()}
+        mean, worst = np.mean(alike[name]), np.min(alike[name])
+        print(f"{name}: {len(alike[name])} chips, Pearson {mean:.5f} on average, {worst:.5f} at worst; "
+              f"IoU {means['float32']:.4f} and {means['bfloat16']:.4f}")  # fmt: skip
+
+
+def compiled(threads: int) -> None:
+    """Seconds of generator and classifier, forward, and of the classifier's lift: as they are, and compiled."""
+    from spacex import load_checkpoint
+    from spacex.attribution.arithmetic import ready_classifier, ready_generator
+    from spacex.attribution.lift import Lift
+
+    torch.set_num_threads(threads)
+    checkpoint, cpu = load_checkpoint(), torch.device("cpu")
+    classifier = ready_classifier(checkpoint.classifier, "float32", cpu)
+    generator = ready_generator(checkpoint.minimiser, "float32", cpu, edges_matter=False)
+    u = torch.randn(1, len(checkpoint.card.bands), 512, 512).contiguous(memory_format=torch.channels_last)
+    chip = u[..., :256, :256].contiguous(memory_format=torch.channels_last)
+    for name, network, inputs in (
+        ("generator, 512 x 512", generator, (u,)),
+        ("classifier, a chip", classifier, (chip,)),
+        ("lift, a chip", Lift(classifier, chip), (chip, chip * 0.9)),
+    ):
+        quick = torch.compile(network)
+        with torch.no_grad():
+            took = _timed(partial(quick, *inputs))
+            ms = [min(_timed(partial(call, *inputs)) for _ in range(7)) * 1000 for call in (network, quick)]
+        print(f"{name}: {ms[0]:.0f} ms, compiled {ms[1]:.0f} ms after {took:.0f} s of compiling")
+
+
+def gpu(stride: int) -> None:
+    """Chips/s on a CUDA device, operations as a share of its bfloat16 peak, and a whole run against the networks."""
+    from spacex import load_checkpoint
+    from spacex.attribution.names import DEFAULT_MAPS
+    from spacex.mapping.estimate import operations_per_chip
+    from spacex.mapping.request import MapRequest, chip_settings
+
+    if not torch.cuda.is_available():
+        raise SystemExit("no CUDA device here: nothing measured")
+    checkpoint = load_checkpoint()
+    found = networks_once(1, stride, "cuda")
+    rate = found["chips"] / found["seconds"]
+    request = MapRequest(area={"type": "Polygon", "coordinates": [[[24, 67.9], [24.1, 67.9], [24.1, 68], [24, 67.9]]]},
+                         intervals=(("2020-07-01", "2020-08-30"),),
+                         chips=chip_settings(checkpoint.card, DEFAULT_MAPS, stride))  # fmt: skip
+    share = rate * operations_per_chip(checkpoint, request) / _peak()
+    mapped = whole_once(1, stride, "cuda")
+    print(f"{torch.cuda.get_device_name()}: {rate:.0f} chips/s, {share:.1%} of its bfloat16 peak; "
+          f"end to end {mapped['chips'] / mapped['seconds'] / rate:.2f} of that")  # fmt: skip
+
+
+def _peak() -> float:
+    """Operations per second of a large bfloat16 matrix product."""
+    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+
+    def multiply() -> None:
+        for _ in range(10):
+            a @ a
+        torch.cuda.synchronize()
+
+    multiply()
+    return float(10 * 2 * 8192**3 / min(_timed(multiply) for _ in range(5)))
+
+
+def _timed(call: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=[*ONCE, "rounding", "compile", "gpu"])
+    parser.add_argument("--threads", type=int, default=2, help="of the networks, on the CPU")
+    parser.add_argument("--stride", type=int, default=192, help="pixels between chips")
+    parser.add_argument("--pairs", type=int, default=3, help="turns of each side")
+    parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.once:
+        print(json.dumps(ONCE[chosen.what](chosen.threads, chosen.stride)))
+    elif chosen.what == "networks":
+        compare("networks", chosen.threads, chosen.stride, chosen.pairs)
+    elif chosen.what == "whole":
+        whole(chosen.threads, chosen.stride, chosen.pairs)
+    elif chosen.what == "rounding":
+        rounding()
+    elif chosen.what == "compile":
+        compiled(chosen.threads)
+    else:
+        gpu(chosen.stride)
+
+
+if __name__ == "__main__":
+    main()
