@@ -58,7 +58,12 @@ class Ledger:
     @property
     def finished(self) -> bool:
         """True if nothing is left to hand out or to wait for."""
-        return not self.todo and not self.in_hand and not any(self.claims.values())
+        return not self.waiting and not self.in_hand
+
+    @property
+    def waiting(self) -> int:
+        """Tiles nobody has in hand yet."""
+        return len(self.todo) + sum(map(len, self.claims.values()))
 
     def is_suspect(self, task: TileTask) -> bool:
         """True if a worker has died with this tile in hand: it is handed out alone."""

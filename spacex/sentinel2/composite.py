@@ -141,8 +141,10 @@ class Use:
     def __add__(self, other: Use) -> Use:
         dark = {band: self.dark.get(band, DarkPixels()) + other.dark.get(band, DarkPixels())
                 for band in {**self.dark, **other.dark}}  # fmt: skip
-        counts = ((use.pixels, use.looked, use.clear, use.used) for use in (self, other))
-        return Use(self.scene, *map(sum, zip(*counts, strict=True)), dark, self.left_out)
+        return Use(
+            self.scene, self.pixels + other.pixels, self.looked + other.looked, self.clear + other.clear,
+            self.used + other.used, dark, self.left_out,
+        )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, for the tile's provenance."""

@@ -82,6 +82,7 @@ def test_no_tile_is_ever_lost_or_booked_twice(events, count):
         else:
             ledger.settle(TileReport(task, Status.DONE) if event == "done" else failed(task))
         waiting = [*ledger.todo, *(task for claim in ledger.claims.values() for task in claim)]
+        assert ledger.waiting == len(waiting)
         assert len(waiting) + len(ledger.in_hand) + sum(ledger.settled.values()) == count
         assert len(set(waiting)) == len(waiting)
     assert ledger.settled[Status.FAILED] == len(ledger.quarantined)
