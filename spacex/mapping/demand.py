@@ -53,7 +53,9 @@ class Forecast:
     def __init__(self, scenes: Sequence[Scene], grid: Grid, enough: int) -> None:
         self._grid, self._enough = grid, enough
         self._scenes = in_rank(scenes)
-        self._outlines = np.array([footprint_in(s, grid.crs).buffer(-FOOTPRINT_SLACK) for s in self._scenes])
+        # a hundred metres of a hundred kilometres do not matter here, hundreds of corners would
+        outlines = (footprint_in(scene, grid.crs).buffer(-FOOTPRINT_SLACK) for scene in self._scenes)
+        self._outlines = np.array([outline.simplify(100.0) for outline in outlines])
         shapely.prepare(self._outlines)
         self._tree = shapely.STRtree(self._outlines)
         self._clear = np.array([1 - (scene.cloud_cover or 0.0) / 100 for scene in self._scenes])
@@ -95,10 +97,12 @@ def lacking_before(chances: NDArray[np.float64], enough: int) -> list[float]:
         chances: that each scene supplies one, in their order.
         enough: observations it takes.
     """
-    have, lacking = np.zeros(enough + 1), []  # chance of having 0, 1, … observations, the last: enough
+    have, lacking = np.zeros(enough + 1), [0.0] * len(chances)  # chance of having 0, 1, … observations; last: enough
     have[0] = 1.0
-    for chance in chances:
-        lacking.append(1 - float(have[-1]))
+    for turn, chance in enumerate(chances):
+        if (lack := 1 - float(have[-1])) < 1e-6:
+            break
+        lacking[turn] = lack
         moved = have[:-1] * chance
         have[:-1] -= moved
         have[1:] += moved

@@ -42,7 +42,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from scipy.ndimage import binary_dilation
 
 from spacex.errors import TileError
@@ -103,11 +103,12 @@ class CompositeSettings(Settings):
             raise ValueError(f"clear classes must be some of SCL 1 to 11, got {value}")
         return tuple(sorted(set(value)))
 
-    @model_validator(mode="after")
-    def _enough_for_the_minimum(self) -> CompositeSettings:
-        if 0 < self.enough < self.min_observations:
-            raise ValueError(f"min_observations {self.min_observations} can never be had with enough = {self.enough}")
-        return self
+    @field_validator("enough")
+    @classmethod
+    def _not_below_the_minimum(cls, value: int, info: ValidationInfo) -> int:
+        if 0 < value < (least := info.data.get("min_observations", 1)):
+            raise ValueError(f"0 or at least the minimum of observations, {least}")
+        return value
 
     def clear(self, scl: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Where an SCL window is clear, clouds grown by the buffer (True = clear, same shape)."""

@@ -56,7 +56,8 @@ def free(tile_size: int, enough: int | None) -> dict:
         used, took = time.process_time() - begun, time.perf_counter() - clock
     assert all(report.status is Status.DONE for report in reports), [report.reason for report in reports]
     area = request.region.outline.area / 1e6
-    stages = {name: sum(report.seconds.get(name, 0.0) for report in reports) for name in ("reading", "computing", "writing")}
+    names = ("reading", "computing", "writing")
+    stages = {name: sum(report.seconds.get(name, 0.0) for report in reports) for name in names}
     return {"km2": area, "cpu_s": used, "clock_s": took, "tiles": len(reports), "stages": stages}
 
 
@@ -94,8 +95,10 @@ class Counted:
                 with path.open("rb") as file:
                     file.seek(int(first))
                     data = file.read(stop - int(first)) if self.command == "GET" else b""
-                self.send_response(206)
-                self.send_header("Content-Range", f"bytes {first}-{stop - 1}/{size}")
+                self.send_response(206 if "Range" in self.headers else 200)
+                self.send_header("Accept-Ranges", "bytes")
+                if "Range" in self.headers:
+                    self.send_header("Content-Range", f"bytes {first}-{stop - 1}/{size}")
                 self.send_header("Content-Length", str(stop - int(first)))
                 self.end_headers()
                 with lock:
@@ -125,7 +128,7 @@ def blocks(tiles: int, scenes: int, side: int = 12_288) -> None:
     from pyproj import Transformer
     from rasterio.transform import from_origin
 
-    from spacex.grid import Grid, Window, chip_windows, bounds
+    from spacex.grid import Grid, Window, bounds, chip_windows
     from spacex.mapping.cube import TileTask
     from spacex.mapping.order import in_strips
     from spacex.sentinel2 import CompositeSettings, get_catalogue, offset_of, scene_of
@@ -157,8 +160,10 @@ def blocks(tiles: int, scenes: int, side: int = 12_288) -> None:
             for key in ("blue", "green", "red", "scl"):
                 (root / f"{number}-{key}.tif").hardlink_to(root / ("scl.tif" if key == "scl" else "band.tif"))
                 assets[key] = {"href": f"{server.url}/{number}-{key}.tif"}
-            properties = {"datetime": f"2020-07-{number + 1:02d}T10:00:00Z", "platform": "sentinel-2a",
-                          "eo:cloud_cover": 1.0, "earthsearch:boa_offset_applied": True, "grid:code": "MGRS-35VPL"}  # fmt: skip
+            properties = {
+                "datetime": f"2020-07-{number + 1:02d}T10:00:00Z", "platform": "sentinel-2a", "eo:cloud_cover": 1.0,
+                "earthsearch:boa_offset_applied": True, "grid:code": "MGRS-35VPL",
+            }  # fmt: skip
             items.append({"id": f"S{number}", "geometry": {"type": "Polygon", "coordinates": [ring]}, "assets": assets,
                           "properties": properties})  # fmt: skip
         found = [scene_of(i, offset_of(i, catalogue.rule, ["red"]), list(i["assets"])) for i in items]

@@ -199,6 +199,12 @@ def test_a_window_of_a_larger_read_is_the_smaller_read_when_enough_is_enough(
         np.testing.assert_array_equal(small.observations, whole.observations[part])
 
 
+def test_a_minimum_that_can_never_be_had_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least the minimum of observations, 9"):
+        CompositeSettings(min_observations=9, enough=8)
+    assert CompositeSettings(min_observations=9, enough=0).enough == 0
+
+
 def test_what_nobody_lacks_is_not_read(write_product: Callable, geobox: GeoBox, catalogue: Catalogue) -> None:
     def product(day, cloud):
         made = write_product(f"d{day}", scl=lambda s, r: np.full(s, 4, "u1"), seed=day,
