@@ -168,6 +168,10 @@ class Cube:
             self._arrays[name] = found
         return self._arrays[name]
 
+    def forget(self) -> None:
+        """Look at every array's shape anew: they were lengthened."""
+        self._arrays.clear()
+
     def finish(self, task: TileTask, status: Status, provenance: Mapping[str, Any]) -> None:
         """Record how a tile was made and then, last of all, that it is finished."""
         where = task.time, task.row, task.col
@@ -189,6 +193,11 @@ class Cube:
         """How a tile was made; empty if it was not yet."""
         text = np.asarray(self.array(f"{TILES}/provenance")[task.time, task.row, task.col])
         return dict(json.loads(str(text[()]) or "{}"))
+
+    @property
+    def levels_there(self) -> int:
+        """Number of levels that are up to date, as the root said when the cube was opened; less than all in a run."""
+        return len(self.attributes["multiscales"]["layout"])
 
     def name_levels(self, levels: int, attributes: Mapping[str, str]) -> None:
         """Say in the root's attributes which levels are there, in one write.
