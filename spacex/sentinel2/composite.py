@@ -92,7 +92,12 @@ class CompositeSettings(Settings):
     min_observations: int = Field(default=1, ge=1)
     """Pixels with fewer clear observations are no data."""
     enough: int = Field(default=8, ge=0, le=1000)
-    """Clear observations a pixel takes, those of the least cloudy scenes; 0 = all there are."""
+    """Clear observations a pixel takes, those of the least cloudy scenes; 0 = all there are.
+
+    Eight, because more cost reading and gain nothing: over a painted summer of 22 usable overpasses the mean error
+    against the cloud-free truth was .84 of that of all 17 observations (4: .89, 6: .92, 10: .99, 12: .89), since the
+    cloudier scenes bring thin cloud and haze that no mask sees; below four it rises (2: 1.13, 1: 1.77).
+    ``tests/benchmarks/reading.py enough``."""
     resampling: Resampling = "nearest"
     """How reflectance is brought to the cube's grid; SCL is always nearest."""
 

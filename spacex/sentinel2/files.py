@@ -25,8 +25,8 @@ from spacex.sentinel2.scenes import Scene
 from spacex.sentinel2.store import Store
 from spacex.sentinel2.styles import Catalogue
 
-REMEMBERED = 512 * 2**20
-"""Bytes of decoded blocks a worker keeps."""
+REMEMBERED = 384 * 2**20
+"""Bytes of decoded blocks a worker keeps: eight blocks of 1,024 pixels of each of 24 files."""
 SMALLEST = 256
 """Pixels a side below which blocks are read several together: some files have strips of a single row."""
 

@@ -22,8 +22,10 @@ SIDE = 256
 """Pixels along a piece."""
 AT_ONCE = 6
 """Pieces along the largest window made in one go: it bounds the memory of the making."""
-REMEMBERED = 256 * 2**20
-"""Bytes of pieces a worker keeps: 18 million pixels of three bands."""
+REMEMBERED = 192 * 2**20
+"""Bytes of pieces a worker keeps: 14 million pixels of three bands."""
+PATIENCE = 300.0
+"""Seconds to wait for a piece that another thread makes, before it is made again."""
 
 PieceKey = tuple[int, int, int]
 """Time step, row and column on the lattice of pieces."""
@@ -59,7 +61,7 @@ class Pieces:
     ) -> None:
         self._grid, self._composer = grid, composer
         self._indices = [SceneIndex(step, grid.crs) for step in scenes]
-        self._store: Store[PieceKey, Piece] = Store(remembered, lambda piece: piece.nbytes)
+        self._store: Store[PieceKey, Piece] = Store(remembered, lambda piece: piece.nbytes, PATIENCE)
 
     def read(self, window: Window, step: int = 0) -> Composite:
         """The composite of a window.
