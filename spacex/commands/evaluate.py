@@ -214,18 +214,25 @@ def _say(output: Path, what: str, *files: str) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Report]:
+    """A bar on stderr, from the first chip on: before it, the request may still turn out to be wrong."""
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("chips"), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.description}")) as bar:
-        task = bar.add_task("reading", total=None)
+    bar = Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True))
+    task = bar.add_task("reading", total=None)
 
-        def report(done: int, total: int, method: str) -> None:
-            elapsed = bar.tasks[0].elapsed or 0.0
-            rate = f"{done / elapsed:.2f} chips/s, " if done and elapsed else ""
-            bar.update(task, completed=done, total=total, description=f"{rate}{method}")
+    def report(done: int, total: int, method: str) -> None:
+        bar.start()
+        elapsed = bar.tasks[0].elapsed or 0.0
+        rate = f"{done / elapsed:.2f} chips/s, " if done and elapsed else ""
+        bar.update(task, completed=done, total=total, description=f"{rate}{method}")
 
+    try:
         yield report
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 app = make_app(evaluate, __doc__)

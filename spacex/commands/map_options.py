@@ -40,6 +40,7 @@ MaxCloudCover = Annotated[float, typer.Option(metavar="N", help="Percent; cloudi
 MinSun = Annotated[float, typer.Option(metavar="N", help="Degrees; scenes with a lower sun are not used.", min=0, max=90, rich_help_panel=WHEN)]
 
 Maps = Annotated[str, typer.Option(help=f"Attribution maps, comma separated: {', '.join(MAP_NAMES)}. The score, {SCORE}, is in every cube; {SCORE} alone maps nothing else.", rich_help_panel=WHAT)]
+License = Annotated[str, typer.Option(metavar="SPDX", help="Of the maps, written into a new cube: an SPDX identifier.", rich_help_panel=WHAT)]
 TilesFile = Annotated[str | None, typer.Option("--tiles", metavar="FILE.geojson", help="Also write the tiles and their states there.", rich_help_panel=WHAT)]
 
 ClearClasses = Annotated[str, typer.Option(help="Scene classification (SCL) values that count as clear, comma separated: 2 dark area, 4 vegetation, 5 bare, 6 water, 7 unclassified.", rich_help_panel=HOW)]

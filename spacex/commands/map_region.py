@@ -67,6 +67,7 @@ def map_region(
     min_sun: options.MinSun = 20.0,
     checkpoint: Checkpoint = None,
     maps: options.Maps = options.USUAL_MAPS,
+    license: options.License = "CC-BY-4.0",
     tiles: options.TilesFile = None,
     clear_classes: options.ClearClasses = "2,4,5,6,7",
     snow: options.Snow = False,
@@ -129,7 +130,9 @@ def map_region(
     if plan:
         print(json.dumps(described, indent=1)) if as_json else telling.show_plan(described, output)
         return
-    outcome = _carry_out(work, described, _runner(local, workers, gpu, threads), time_limit, threads, quicklook)
+    runner = _runner(local, workers, gpu, threads)
+    how = {"time_limit": time_limit, "threads": threads, "quicklook": quicklook, "license": license}
+    outcome = _carry_out(work, described, runner, **how)
     telling.show_outcome(outcome, output, quicklook)
     if not outcome.complete:
         raise typer.Exit(INCOMPLETE)
@@ -209,11 +212,9 @@ def _carry_out(
     work: PlannedMap,
     described: dict[str, Any],
     runner: Runner,
-    time_limit: float,
-    threads: int | None,
-    quicklook: str | None,
+    **how: Any,
 ) -> Outcome:
-    """Run, and end in order when asked to stop."""
+    """Run, and end in order when asked to stop; `how` is for `PlannedMap.run`."""
     from spacex.mapping.progress import write_text
     from spacex.mapping.run import run_folder
 
@@ -223,11 +224,9 @@ def _carry_out(
         with _stopped_by_sigterm():
             return work.run(
                 runner,
-                quicklook=quicklook,
                 on_start=lambda log: write_text(plan_file, json.dumps(described, indent=1)),
                 estimate=described.get("estimate"),
-                time_limit=time_limit,
-                threads=threads,
+                **how,
             )
     except KeyboardInterrupt as stop:
         telling.say(f"stopped; finished tiles are safe. The same command resumes:\n  {telling.again()}")

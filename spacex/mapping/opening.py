@@ -48,9 +48,10 @@ def open_cube(uri: str, level: int = 0, chunks: Any = None) -> xr.Dataset:
     """
     attributes, levels = _look(uri)
     if not 0 <= level < len(levels):
-        raise CubeError(f"no such level in {uri}", got=level, expected=f"0 to {len(levels) - 1}")
+        wait = "Coarser ones are made when a run ends: repeat the command that maps." if level > 0 else None
+        raise CubeError(f"no such level in {uri}", got=level, expected=f"0 to {len(levels) - 1}", do=wait)
     data: xr.Dataset = xr.open_zarr(uri, group=levels[level], chunks=chunks)
-    # two cubes of this project's first format kept the tiles' arrays beside the maps
+    # format 1 kept the tiles' arrays beside the maps
     data = data.drop_vars(["status", "provenance"], errors="ignore").set_coords(["time_bounds"])
     for variable in data.variables.values():
         variable.attrs = _plain(variable.attrs)

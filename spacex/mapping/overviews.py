@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from spacex.mapping.layout import CHUNK, TILES, holds, levels_of_tiles, variable
 
 THREADS = 4
 """Chunks made at the same time; most of it waits for the store or runs outside Python's lock."""
+Piece = tuple[Variable, int, int, int]
+"""A chunk: its variable, time step, chunk row and chunk column."""
 STAMP = "overviews_of"
 """Root attribute: the digest of the statuses that the overviews were made of."""
 
@@ -40,16 +43,19 @@ def make_overviews(cube: Cube) -> None:
     if (read_attributes(cube.uri) or {}).get(STAMP) == stamp:
         return
     done = statuses == Status.DONE
-    with ThreadPoolExecutor(THREADS) as pool:
+    pool = ThreadPoolExecutor(THREADS)
+    try:
         for level in range(1, cube.spec.levels):
             # a level needs the whole one below, so the pool is emptied in between
-            list(pool.map(lambda piece, level=level: _make(cube, level, *piece), _pieces(cube, level, done)))  # type: ignore[misc]
+            list(pool.map(partial(_make, cube, level), _pieces(cube, level, done)))
+    finally:
+        pool.shutdown(cancel_futures=True)
     cube.array(f"{TILES}/status_at_end")[...] = statuses
     cube.name_levels(cube.spec.levels, {STAMP: stamp})
 
 
-def _pieces(cube: Cube, level: int, done: NDArray[np.bool_]) -> Iterator[tuple[Variable, int, int, int]]:
-    """Variable, time step, chunk row and chunk column of the chunks to make: those with a finished tile in them."""
+def _pieces(cube: Cube, level: int, done: NDArray[np.bool_]) -> Iterator[Piece]:
+    """The chunks to make: those with a finished tile in them."""
     made = [v for v in variables(cube.spec) if holds(v, level) and not written_by_tiles(cube.spec, v, level)]
     chunk = CHUNK << level  # in pixels of full resolution
     tiles = np.argwhere(done) if made else np.empty((0, 3), int)
@@ -66,7 +72,8 @@ def _pieces(cube: Cube, level: int, done: NDArray[np.bool_]) -> Iterator[tuple[V
             yield from ((variable, time, row, col) for variable in made)
 
 
-def _make(cube: Cube, level: int, variable: Variable, time: int, row: int, col: int) -> None:
+def _make(cube: Cube, level: int, piece: Piece) -> None:
+    variable, time, row, col = piece
     below = cube.array(f"{level - 1}/{variable.name}")
     size = 2 * CHUNK
     stored = np.asarray(below[time, ..., row * size : (row + 1) * size, col * size : (col + 1) * size])

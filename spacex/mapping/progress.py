@@ -59,7 +59,7 @@ class ProgressLog:
                 TextColumn("{task.fields[note]}"),
             )
             self._bar = Progress(*columns, TimeElapsedColumn(), console=Console(file=self.stream))
-            self._task = self._bar.add_task("tiles", total=self._total, note="")
+            self._task = self._bar.add_task("tiles", total=self._total, note="loading the networks")
             if notebook:
                 self._shown = _display(self._bar)
             else:
@@ -116,13 +116,20 @@ class ProgressLog:
         return self._finished / max(1e-9, time.monotonic() - self._begun)
 
     def _note(self) -> str:
-        left = self._total - self._finished
-        rate = self.rate()
-        remaining = (
-            f"{_clock(left / rate)} left" if self._finished and left else "" if not left else "starting"
-        )
+        left, rate = self._total - self._finished, self.rate()
+        if not self._finished:
+            return self._first_steps()
+        remaining = f"{_clock(left / rate)} left" if left else "done"
         failed = f", {len(self.ledger.quarantined)} quarantined" if self.ledger.quarantined else ""
-        return f"{rate:.2f} tiles/s, {remaining or 'done'}{failed}"
+        return f"{rate:.2f} tiles/s, {remaining}{failed}"
+
+    def _first_steps(self) -> str:
+        """What is going on while no tile is finished, which takes minutes: a tile is read and computed as a whole."""
+        if not self._total:
+            return "nothing to do"
+        if not self._workers:
+            return "waiting for workers"
+        return f"{len(self.ledger.in_hand)} tiles in hand: reading their scenes, then computing; none is finished yet"
 
     def state(self, state: str) -> dict[str, Any]:
         """The content of progress.json."""

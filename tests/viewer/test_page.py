@@ -121,6 +121,14 @@ def test_values_under_the_pointer(opened, cube):
     assert float(line.split()[1]) == pytest.approx(float(values(0)[0]["lift"][row, col]), rel=6e-3)
 
 
+def test_the_address_leads_back_to_what_is_seen(opened, address):
+    before, _ = look_at(opened, "attribution", 0, low=0.03, high=0.11)
+    link = opened.run("location.hash")
+    assert "low=0.03" in link
+    opened.open(address + link)
+    assert np.array_equal(opened.picture()[PATCH], before)
+
+
 def test_tiles_by_state_and_how_one_was_made(opened):
     look_at(opened, "lift", 0)
     opened.run("document.getElementById('tiles').click()")

@@ -99,7 +99,13 @@ def test_the_page_is_small_brings_its_licences_and_names_no_registry():
     sizes = {file.name: file.stat().st_size for file in serve.PAGE.iterdir()}
     assert sum(sizes.values()) < 1_300_000
     licences = (serve.PAGE / "LICENSES.txt").read_text()
-    for package in ("ol 10.11.0 (BSD-2-Clause)", "zarrita 0.7.5 (MIT)", "numcodecs 0.3.2 (MIT)", "proj4 2.22.0 (MIT)"):
+    for package in (
+        "ol 10.11.0 (BSD-2-Clause)",
+        "zarrita 0.7.5 (MIT)",
+        "numcodecs 0.3.2 (MIT)",
+        "proj4 2.22.0 (MIT)",
+        "C-Blosc",
+    ):
         assert package in licences
     lock = json.loads((WEB / "package-lock.json").read_text())
     hosts = {entry["resolved"].split("/")[2] for entry in lock["packages"].values() if "resolved" in entry}

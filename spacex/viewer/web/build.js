@@ -31,7 +31,7 @@ const licences = [...used].sort().map((name) => {
   if (!file) throw new Error(`${name} brings no licence file`);
   return `${name} ${version} (${license})\n${'='.repeat(72)}\n${readFileSync(join(folder, file), 'utf8').trim()}\n`;
 });
-writeFileSync(`${OUT}/LICENSES.txt`, licences.join('\n\n'));
+writeFileSync(`${OUT}/LICENSES.txt`, [...licences, readFileSync('c-blosc-licences.txt', 'utf8')].join('\n\n'));
 
 const digest = createHash('sha256');
 for (const name of ['build.js', 'package-lock.json', ...readdirSync('src').sort().map((file) => `src/${file}`)]) {

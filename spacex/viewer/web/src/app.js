@@ -149,8 +149,11 @@ async function start() {
   /** The address always leads back to what is seen. */
   function remember() {
     const [x, y] = view.getCenter().map(Math.round);
-    const layer = document.querySelector('input[name=layer]:checked').value;
-    const state = {layer, time: shown.time, x, y, resolution: Number(view.getResolution().toFixed(2)), opacity: $('opacity').value};
+    const state = {
+      layer: shown.layer?.get('name') ?? 'composite', time: shown.time, x, y, resolution: Number(view.getResolution().toFixed(2)),
+      picture: $('picture').checked ? 1 : 0, opacity: $('opacity').value,
+      ...(shown.layer ? {low: $('low').value, high: $('high').value, clear: $('clear').checked ? 1 : 0} : {}),
+    };
     history.replaceState(null, '', `#${new URLSearchParams(state)}`);
   }
 
@@ -171,15 +174,16 @@ async function start() {
   $('opacity').value = asked.get('opacity') ?? 0.85;
   $('layers').addEventListener('change', ({target}) => show(target.value).then(remember));
   $('opacity').addEventListener('input', () => shown.layer?.setOpacity(Number($('opacity').value)));
+  $('opacity').addEventListener('change', remember);
   for (const id of ['low', 'high', 'clear']) {
     $(id).addEventListener('change', () => {
       if (!shown.layer) return undefined;
       const [low, high] = [Number($('low').value), Number($('high').value)];
-      return high > low ? range(low, high) : reset();
+      return Promise.resolve(high > low ? range(low, high) : reset()).then(remember);
     });
   }
-  $('reset').addEventListener('click', reset);
-  $('picture').addEventListener('change', picture);
+  $('reset').addEventListener('click', () => reset().then(remember));
+  $('picture').addEventListener('change', () => picture().then(remember));
   $('tiles').addEventListener('change', states);
   $('time').addEventListener('change', () => {
     shown.time = Number($('time').value);
@@ -196,6 +200,7 @@ async function start() {
   const first = asked.get('layer') ?? cube.maps.at(-2) ?? cube.maps[0];
   document.querySelector(`input[value="${first}"]`).checked = true;
   await Promise.all([picture(), show(first)]);
+  for (const name of ['low', 'high', 'clear']) asked.delete(name); // they were meant for the first layer
   window.spacex = {map, cube, show, time: () => shown.time};
 }
 
