@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+TESTED := $(VENV)/.installed-tests
 
 .PHONY: map test check weights clean
 .DELETE_ON_ERROR:
@@ -13,10 +14,10 @@ map: $(STAMP)
 	$(RUN) jobs/map_region.py --catalogue demo --local --stride 128 --output out/map.zarr --quicklook out/map.png
 	@echo "The cube is out/map.zarr, its picture out/map.png"
 
-test: $(STAMP) check
+test: $(TESTED) check
 	$(RUN) -m pytest
 
-check: $(STAMP)
+check: $(TESTED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
@@ -38,5 +39,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --upgrade "pip>=24"
 	@# torch first and alone: pip then takes the build that fits this machine, and nothing below may replace it
 	$(RUN) -m pip install --quiet -c constraints.txt torch
-	$(RUN) -m pip install --quiet -c constraints.txt -e ".[test]"
+	$(RUN) -m pip install --quiet -c constraints.txt -e .
 	touch $(STAMP)
+
+# what only the tests need (services, mocks, linters) stays out of a machine that maps
+$(TESTED): $(STAMP)
+	$(RUN) -m pip install --quiet -c constraints.txt -e ".[test]"
+	touch $(TESTED)

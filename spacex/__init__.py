@@ -1,29 +1,79 @@
 """SpacEX maps what makes land look natural.
 
-The public surface is small: :func:`load_checkpoint` gives trained networks,
-:mod:`spacex.attribution.patterns` turns chips into maps with them, and :mod:`spacex.mapping` does that for
-regions. Importing this package is cheap: torch is loaded when it is first needed.
+>>> import spacex
+>>> spacex.plan(catalogue="demo").describe()["cube"]
+'1 x 1900 x 1900 pixels of 10 m in EPSG:3035'
+
+`plan` and `map_region` make a cube, `open_cube` reads it, `export` and `describe_cube` share it; `attribute` looks at
+chips; `train_classifier`, `train_gan`, `load_checkpoint` and `evaluate` are about the networks. Importing this package
+is cheap: whatever a function needs is loaded when it is first asked for.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from spacex.api.judging import attribute, evaluate
+    from spacex.api.mapping import map_region, plan
+    from spacex.api.training import train_classifier, train_gan
     from spacex.checkpoint import load_checkpoint
+    from spacex.mapping.opening import open_cube
+    from spacex.sharing.export import export
+    from spacex.sharing.stac import describe_cube
 
-try:
-    __version__ = version("spacex-naturalness")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+    __version__: str
 
-__all__ = ["__version__", "load_checkpoint"]
+__all__ = [
+    "__version__",
+    "attribute",
+    "describe_cube",
+    "evaluate",
+    "export",
+    "load_checkpoint",
+    "map_region",
+    "open_cube",
+    "plan",
+    "train_classifier",
+    "train_gan",
+]
+
+_HOMES = {
+    "attribute": "spacex.api.judging",
+    "describe_cube": "spacex.sharing.stac",
+    "evaluate": "spacex.api.judging",
+    "export": "spacex.sharing.export",
+    "load_checkpoint": "spacex.checkpoint",
+    "map_region": "spacex.api.mapping",
+    "open_cube": "spacex.mapping.opening",
+    "plan": "spacex.api.mapping",
+    "train_classifier": "spacex.api.training",
+    "train_gan": "spacex.api.training",
+}
+"""The module of each function."""
 
 
 def __getattr__(name: str) -> object:
-    if name == "load_checkpoint":
-        from spacex.checkpoint import load_checkpoint
+    if name == "__version__":
+        found: object = _version()
+    elif name in _HOMES:
+        from importlib import import_module
 
-        return load_checkpoint
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("spacex-naturalness")
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"

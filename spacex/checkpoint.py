@@ -98,6 +98,10 @@ def load_checkpoint(
 
     Raises:
         CheckpointError: if it is missing, damaged, of an unknown format, or made for other bands or chips.
+
+    >>> import spacex
+    >>> spacex.load_checkpoint().card.bands
+    ('B02', 'B03', 'B04')
     """
     uri = SHIPPED if uri is None else uri
     fs, folder = _open(uri)

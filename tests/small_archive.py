@@ -1,5 +1,7 @@
 """A small real archive on disk: COG-like files in two UTM zones at 24° E, clouds, gaps, and their scenes."""
 
+import json
+
 import numpy as np
 import pytest
 import rasterio
@@ -14,8 +16,11 @@ from spacex.runners.local import run_local
 from spacex.sentinel2.catalogue import get_catalogue
 from spacex.sentinel2.reflectance import offset_of
 from spacex.sentinel2.scenes import scene_of
+from spacex.world.archive import serve
+from spacex.world.items import collection
 
 BANDS = {"B02": "blue", "B03": "green", "B04": "red"}
+DAYS = "2020-07-01/2020-08-30"
 WEST, SOUTH, EAST, NORTH = 23.93, 67.95, 24.07, 68.00
 
 
@@ -109,6 +114,20 @@ def archive_items(tmp_path_factory):
         write_scene(folder, "b34", 32634, day=9, cloud_seed=51),
         write_scene(folder, "c35", 32635, day=17, cloud_seed=52, offset=1000),
     ]
+
+
+def archive_folder(items, folder):
+    """The small archive in the layout that `serve` takes."""
+    (folder / "collection.json").write_text(json.dumps(collection((23.7, 67.8, 24.3, 68.1), DAYS)))
+    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def archive_api(archive_items, tmp_path_factory):
+    """Address of a STAC API over the small archive."""
+    with serve(archive_folder(archive_items, tmp_path_factory.mktemp("stac"))) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,9 @@ LEVELS = [
      "mapping.chips", "mapping.cube", "mapping.encoding", "mapping.overviews", "mapping.opening", "mapping.layout",
      "mapping.geometadata", "mapping.areas", "mapping.days", "mapping.region"},
     {"checkpoint", "checkpoint_import", "attribution", "training"},
-    {"mapping", "evaluation", "viewer"},
+    {"mapping", "evaluation", "viewer", "sharing"},
     {"runners"},
+    {"api"},
     {"commands"},
 ]  # fmt: skip
 """Each level may import itself and those above it in this list; the longest matching name decides."""

@@ -16,6 +16,9 @@ from spacex.errors import RequestError
 WRITABLE = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "sftp", "smb")
 """Stores a cube, a run or a file may be written to, by fsspec's names."""
 
+LONGEST_NAME = 200
+"""Bytes of a file's name; disks take 255, and some names get an ending on the way."""
+
 
 def split_protocol(uri: str) -> tuple[str, str]:
     """The store's name and the path: ``s3://bucket/x`` is ("s3", "bucket/x"), a bare path is ("file", path)."""
@@ -63,18 +66,25 @@ def check_file(option: str, uri: str) -> None:
     path = os.path.abspath(path)
     if not os.path.isdir(os.path.dirname(path)):
         raise RequestError(f"{option}: no folder {os.path.dirname(path)}", got=uri, do="Make it first.")
+    _check_names(option, path)
     if os.path.isdir(path) or uri.endswith("/"):
         raise RequestError(f"{option} is a folder", got=uri, expected="the name of a file")
     _check_open(option, uri, os.path.dirname(path))
 
 
 def _check_local_folder(option: str, uri: str, path: str) -> None:
+    _check_names(option, path)
     there = path
     while not os.path.lexists(there):
         there = os.path.dirname(there)
     if not os.path.isdir(there):
         raise RequestError(f"{option} leads through a file", got=uri, expected=f"{there} to be a folder")
     _check_open(option, uri, there)
+
+
+def _check_names(option: str, path: str) -> None:
+    if any(len(os.fsencode(name)) > LONGEST_NAME for name in path.split(os.sep)):
+        raise RequestError(f"{option} has a name no disk takes", expected=f"at most {LONGEST_NAME} bytes each")
 
 
 def _check_open(option: str, uri: str, folder: str) -> None:
@@ -91,6 +101,8 @@ def _check_store(option: str, uri: str, protocol: str) -> None:
     if protocol not in WRITABLE:
         stores = ", ".join(f"{name}://" for name in WRITABLE[2:])
         raise RequestError(f"{option} is no place to write to", got=uri, expected=f"a path, or one of {stores}")
+    if not split_protocol(uri)[1].strip("/"):
+        raise RequestError(f"{option} names a store but no place in it", got=uri, expected="e.g. s3://bucket/name")
     import fsspec
 
     try:

@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -133,20 +133,12 @@ def evaluate(
         controls = _pairs(control or [])
         _set_threads(threads)
 
-        from spacex.evaluation.evaluate import EvaluationRequest
-        from spacex.evaluation.evaluate import evaluate as evaluated
+        from spacex.api.judging import evaluate as evaluated
 
-        request = EvaluationRequest(
-            data=data,
-            output=output,
-            checkpoint=checkpoint,
-            second=second,
-            twin=twin,
-            controls=controls,
-            settings=_settings(split, limit, methods, batch, seed, perturbed, chosen, quick),
-        )
+        settings = dict(_settings(split, limit, methods, batch, seed, perturbed, chosen, quick))
+        others: dict[str, Any] = {"second": second, "twin": twin, "controls": controls}
         with _progress() as report:
-            table = evaluated(request, report)
+            table = evaluated(data, checkpoint, output, **others, report=report, **settings)
         _say(Path(output), f"{table.chips['all']} chips, {len(table.methods)} methods")
 
 
@@ -222,18 +214,25 @@ def _say(output: Path, what: str, *files: str) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Report]:
+    """A bar on stderr, from the first chip on: before it, the request may still turn out to be wrong."""
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("chips"), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.description}")) as bar:
-        task = bar.add_task("reading", total=None)
+    bar = Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True))
+    task = bar.add_task("reading", total=None)
 
-        def report(done: int, total: int, method: str) -> None:
-            elapsed = bar.tasks[0].elapsed or 0.0
-            rate = f"{done / elapsed:.2f} chips/s, " if done and elapsed else ""
-            bar.update(task, completed=done, total=total, description=f"{rate}{method}")
+    def report(done: int, total: int, method: str) -> None:
+        bar.start()
+        elapsed = bar.tasks[0].elapsed or 0.0
+        rate = f"{done / elapsed:.2f} chips/s, " if done and elapsed else ""
+        bar.update(task, completed=done, total=total, description=f"{rate}{method}")
 
+    try:
         yield report
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 app = make_app(evaluate, __doc__)

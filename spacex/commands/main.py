@@ -14,6 +14,7 @@ COMMANDS = {
     "train-classifier": "train_classifier",
     "train-gan": "train_gan",
     "evaluate": "evaluate",
+    "export": "export",
     "import-checkpoint": "import_checkpoint",
     "view": "view",
 }

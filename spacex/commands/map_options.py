@@ -27,6 +27,7 @@ Area = Annotated[str | None, typer.Option(help="Instead of --bbox: a GeoJSON fil
 Days = Annotated[list[str] | None, typer.Option("--datetime", metavar="FIRST/LAST", help="Interval of days, e.g. 2020-07-01/2020-08-30, or a month (2020-07) or a year (2020). Repeat it for further steps of the cube's time axis. The demo catalogue has a default.", rich_help_panel=FIRST)]
 Local = Annotated[bool, typer.Option("--local", help="Work in this process, without Ray.", rich_help_panel=FIRST)]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Say what would be done and write nothing: tiles, scenes, chips, bytes, operations. No pixel is read.", rich_help_panel=FIRST)]
+Grow = Annotated[bool, typer.Option("--grow", help="Let the cube that is there take the further days and land that are asked for; what it holds is kept.", rich_help_panel=FIRST)]
 Quicklook = Annotated[str | None, typer.Option(metavar="FILE.png", help="Draw composite, attribution and naturalness side by side.", callback=png_name, rich_help_panel=FIRST)]
 
 Crs = Annotated[str, typer.Option(help="CRS of the cube, projected in metres.", rich_help_panel=WHERE)]
@@ -39,6 +40,7 @@ MaxCloudCover = Annotated[float, typer.Option(metavar="N", help="Percent; cloudi
 MinSun = Annotated[float, typer.Option(metavar="N", help="Degrees; scenes with a lower sun are not used.", min=0, max=90, rich_help_panel=WHEN)]
 
 Maps = Annotated[str, typer.Option(help=f"Attribution maps, comma separated: {', '.join(MAP_NAMES)}. The score, {SCORE}, is in every cube; {SCORE} alone maps nothing else.", rich_help_panel=WHAT)]
+License = Annotated[str, typer.Option(metavar="SPDX", help="Of the maps, written into a new cube: an SPDX identifier.", rich_help_panel=WHAT)]
 TilesFile = Annotated[str | None, typer.Option("--tiles", metavar="FILE.geojson", help="Also write the tiles and their states there.", rich_help_panel=WHAT)]
 
 ClearClasses = Annotated[str, typer.Option(help="Scene classification (SCL) values that count as clear, comma separated: 2 dark area, 4 vegetation, 5 bare, 6 water, 7 unclassified.", rich_help_panel=HOW)]

@@ -8,7 +8,8 @@ On a cluster (the same command, submitted; progress is logged, Ctrl-C and `ray j
 
     ray job submit --working-dir . -- python jobs/map_region.py --area finland --datetime 2020-07-01/2020-08-30 --output s3://bucket/finland.zarr
 
-Repeating a command resumes it: finished tiles are never computed again.
+Repeating a command resumes it: finished tiles are never computed again. With --grow, another --datetime, --bbox or
+--area adds to the cube that is there.
 
 Exit codes: 0 every tile is done or has no data; 1 something unexpected, a log holds the traceback; 2 the request is
 wrong, nothing was written; 3 some tiles were given up (listed, with reasons); 130 stopped by Ctrl-C, 143 by SIGTERM.
@@ -19,7 +20,6 @@ from __future__ import annotations
 import json
 import logging
 import signal
-from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ from spacex.metres import check_crs, snap_metres
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-    from spacex.checkpoint import Checkpoint as Networks
+    from spacex.api.mapping import PlannedMap
     from spacex.mapping.plan import Plan
     from spacex.mapping.run import Outcome, Runner
 
@@ -56,6 +56,7 @@ def map_region(
     datetime: options.Days = None,
     local: options.Local = False,
     plan: options.PlanOnly = False,
+    grow: options.Grow = False,
     quicklook: options.Quicklook = None,
     crs: options.Crs = "EPSG:3035",
     resolution: options.Resolution = 10.0,
@@ -66,6 +67,7 @@ def map_region(
     min_sun: options.MinSun = 20.0,
     checkpoint: Checkpoint = None,
     maps: options.Maps = options.USUAL_MAPS,
+    license: options.License = "CC-BY-4.0",
     tiles: options.TilesFile = None,
     clear_classes: options.ClearClasses = "2,4,5,6,7",
     snow: options.Snow = False,
@@ -95,47 +97,42 @@ def map_region(
     if json_logs:
         _show_json_logs()
 
-    from spacex.attribution.arithmetic import choose_precision
-    from spacex.checkpoint import load_checkpoint
-    from spacex.mapping.request import chip_settings, parse_request
-    from spacex.mapping.run import prepare
+    from spacex.api.mapping import plan as planned
     from spacex.sentinel2.composite import CompositeSettings
 
-    with ExitStack() as stack:
-        networks = load_checkpoint(checkpoint)
-        request = parse_request(
-            area=place.__geo_interface__,
-            intervals=days,
-            catalogue=catalogue,
-            stac_url=_serve_demo(stack) if demo else stac_url,
-            collection=collection,
-            crs=crs,
-            resolution=resolution,
-            tile_size=tile_size,
-            max_cloud_cover=max_cloud_cover,
-            composite=partial(
-                CompositeSettings,
-                clear_classes=classes,
-                min_observations=min_observations,
-                snow_is_clear=snow,
-                min_sun_elevation=min_sun,
-            ),
-            precision=choose_precision(precision, "cuda" if gpu else "cpu"),
-            chips=chip_settings(networks.card, tuple(name for name in wanted if name != options.SCORE), stride),
-        )
-        work, fingerprint = prepare(request, output, networks)
-        described = _described(work, networks, calibrate, workers, threads)
-        if tiles:
-            _write_tiles(tiles, work)
-        if plan:
-            print(json.dumps(described, indent=1)) if as_json else telling.show_plan(described, output)
-            return
-        run = partial(_carry_out, work, fingerprint, output, networks, described)
-        outcome = run(_runner(local, workers, gpu, threads), time_limit, threads, "cuda" if gpu else "cpu")
-    if quicklook:
-        from spacex.mapping.quicklook import draw
-
-        draw(output, quicklook)
+    work = planned(
+        area=place,
+        datetime=["/".join(step) for step in days],
+        output=output,
+        catalogue=catalogue,
+        checkpoint=checkpoint,
+        gpu=gpu,
+        grow=grow,
+        stac_url=stac_url,
+        collection=collection,
+        crs=crs,
+        resolution=resolution,
+        tile_size=tile_size,
+        maps=[name for name in wanted if name != options.SCORE],
+        stride=stride,
+        precision=precision,
+        max_cloud_cover=max_cloud_cover,
+        composite=CompositeSettings(
+            clear_classes=classes,  # type: ignore[arg-type]  # numbers as typed
+            min_observations=min_observations,
+            snow_is_clear=snow,
+            min_sun_elevation=min_sun,
+        ),
+    )
+    described = _described(work, calibrate, workers, threads)
+    if tiles:
+        _write_tiles(tiles, work.plan)
+    if plan:
+        print(json.dumps(described, indent=1)) if as_json else telling.show_plan(described, output)
+        return
+    runner = _runner(local, workers, gpu, threads)
+    how = {"time_limit": time_limit, "threads": threads, "quicklook": quicklook, "license": license}
+    outcome = _carry_out(work, described, runner, **how)
     telling.show_outcome(outcome, output, quicklook)
     if not outcome.complete:
         raise typer.Exit(INCOMPLETE)
@@ -176,24 +173,16 @@ def _show_json_logs() -> None:
     json_logs()
 
 
-def _serve_demo(stack: ExitStack) -> str:
-    from spacex.world.archive import demo_archive, serve
-
-    return stack.enter_context(serve(demo_archive()))
-
-
-def _described(
-    work: Plan, networks: Networks, calibrate: int, workers: int | None, threads: int | None
-) -> dict[str, Any]:
+def _described(work: PlannedMap, calibrate: int, workers: int | None, threads: int | None) -> dict[str, Any]:
     """The plan as plain numbers: how much there is to do and, if asked, how many hours it takes."""
     from spacex.mapping.estimate import calibrate as calibrated
     from spacex.mapping.estimate import estimate, operations_per_chip
 
-    described = work.describe(len(networks.card.bands))
-    described["operations"] = described["chips"] * operations_per_chip(networks, work.request)
+    described, networks = work.describe(), work.checkpoint
+    described["operations"] = described["chips"] * operations_per_chip(networks, work.plan.request)
     if calibrate:
         telling.say(f"calibrating on {calibrate} tiles")
-        described["estimate"] = estimate(work, calibrated(work, networks, calibrate, threads), workers or 1)
+        described["estimate"] = estimate(work.plan, calibrated(work.plan, networks, calibrate, threads), workers or 1)
     return described
 
 
@@ -220,35 +209,24 @@ def _runner(local: bool, workers: int | None, gpu: bool, threads: int | None) ->
 
 
 def _carry_out(
-    work: Plan,
-    fingerprint: str,
-    output: str,
-    networks: Networks,
+    work: PlannedMap,
     described: dict[str, Any],
     runner: Runner,
-    time_limit: float,
-    threads: int | None,
-    device: str,
+    **how: Any,
 ) -> Outcome:
-    """Run, and end in order when asked to stop."""
+    """Run, and end in order when asked to stop; `how` is for `PlannedMap.run`."""
     from spacex.mapping.progress import write_text
-    from spacex.mapping.run import carry_out, run_folder
+    from spacex.mapping.run import run_folder
 
-    tiles = described["tiles"]
-    telling.say(f"{tiles['new']} new, {tiles['redo']} to redo, {tiles['done']} done tiles -> {output}")
+    tiles, plan_file = described["tiles"], f"{run_folder(work.output)}/plan.json"
+    telling.say(f"{tiles['new']} new, {tiles['redo']} to redo, {tiles['done']} done tiles -> {work.output}")
     try:
         with _stopped_by_sigterm():
-            return carry_out(
-                work,
-                fingerprint,
-                output,
-                networks,
+            return work.run(
                 runner,
-                on_start=lambda log: write_text(f"{run_folder(output)}/plan.json", json.dumps(described, indent=1)),
+                on_start=lambda log: write_text(plan_file, json.dumps(described, indent=1)),
                 estimate=described.get("estimate"),
-                time_limit=time_limit,
-                threads=threads,
-                device=device,
+                **how,
             )
     except KeyboardInterrupt as stop:
         telling.say(f"stopped; finished tiles are safe. The same command resumes:\n  {telling.again()}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,12 @@ def again() -> str:
     name = sys.argv[0]
     start = ["python", name] if name.endswith(".py") else [os.path.basename(name)]
     return " ".join(map(shlex.quote, [*start, *sys.argv[1:]]))
+
+
+def spacex() -> str:
+    """How to call the installed command from here: its path where the shell would not find it."""
+    beside = os.path.join(os.path.dirname(sys.executable), "spacex")
+    return "spacex" if shutil.which("spacex") or not os.path.exists(beside) else os.path.relpath(beside)
 
 
 def show_plan(described: dict[str, Any], output: str) -> None:
@@ -95,7 +102,7 @@ def show_outcome(outcome: Outcome, output: str, quicklook: str | None) -> None:
     if not outcome.complete:
         say(f"{len(outcome.quarantined)} tiles were given up. To try them again:\n  {again()}")
         return
-    say(f"next: python -c 'import xarray; print(xarray.open_zarr({_full(output)!r}))'")
+    say(f"next: {spacex()} view {shlex.quote(output)}")
     print(f"cube: {_full(output)}")
 
 

@@ -24,7 +24,7 @@ import typer
 from spacex.commands import options
 from spacex.commands.checks import check_data, check_folder
 from spacex.commands.door import make_app
-from spacex.commands.training import follow, make_source
+from spacex.commands.training import check_gpu
 from spacex.errors import RequestError
 
 
@@ -64,13 +64,16 @@ def train_classifier(
     check_folder("--output", output)
     chosen = _band_names(bands)
 
-    from spacex.training.classifier_run import ClassifierRun, learn_classifier, prepare_classifier
-    from spacex.training.presets import changed
+    check_gpu(gpu)
 
-    source = make_source(data, chosen, limit, grouped, strict)
-    run = ClassifierRun(source=source, output=output, seed=seed, readers=readers, units=units)
-    sizes = [f"recipe.epochs={epochs}", f"network.base={base}"]
-    follow(learn_classifier, prepare_classifier, changed(run, [*sizes, *(change or [])]), workers, gpu, precision)
+    from spacex.api.training import train_classifier as trained
+
+    made = trained(
+        data, output, bands=chosen, units=units, base=base, epochs=epochs or 50, limit=limit, seed=seed,
+        grouped=grouped, strict=strict, changes=change or [], workers=workers, gpu=gpu, precision=precision,
+        readers=readers,
+    )  # fmt: skip
+    print(f"checkpoint: {made.uri}")
 
 
 def _band_names(text: str) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ import typer
 from spacex.commands import options
 from spacex.commands.checks import check_checkpoint, check_data, check_folder
 from spacex.commands.door import make_app
-from spacex.commands.training import absolute, follow, make_source
+from spacex.commands.training import check_gpu
 
 
 def train_gan(
@@ -73,27 +73,18 @@ def train_gan(
     """Train, and print where the checkpoint is."""
     check_data(data)
     check_folder("--output", output)
-    judges = [classifier, *(further or [])]
-    for uri in judges:
+    for uri in (classifier, *(further or [])):
         check_checkpoint(uri)
-    judges = [absolute(uri) for uri in judges]
+    check_gpu(gpu)
 
-    from spacex.checkpoint import read_card
-    from spacex.training.pattern_run import PatternRun, learn_patterns, prepare_patterns
-    from spacex.training.presets import PRESETS, changed
+    from spacex.api.training import train_gan as trained
 
-    source = make_source(data, read_card(judges[0]).bands, limit, grouped, strict)
-    asked = [f"epochs={epochs}"] if epochs else []
-    run = PatternRun(
-        source=source,
-        output=output,
-        seed=seed,
+    made = trained(
+        data, classifier, output, preset=preset, further=further or [], epochs=epochs, limit=limit, seed=seed,
+        grouped=grouped, strict=strict, changes=change or [], workers=workers, gpu=gpu, precision=precision,
         readers=readers,
-        classifier=judges[0],
-        further=tuple(judges[1:]),
-        preset=changed(PRESETS[preset], [*asked, *(change or [])]),
-    )
-    follow(learn_patterns, prepare_patterns, run, workers, gpu, precision)
+    )  # fmt: skip
+    print(f"checkpoint: {made.uri}")
 
 
 app = make_app(train_gan, __doc__)

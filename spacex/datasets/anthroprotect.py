@@ -27,9 +27,6 @@ from spacex.errors import DataError
 from spacex.grid import CHIP
 from spacex.settings import SENTINEL2_BANDS
 
-PUBLISHED_TILES = 23_919
-"""Rows of the published index (the archive is said to hold three tiles more)."""
-
 LAND_COVERS = ("CORINE", "MODIS", "CGLS", "GlobCover")
 """Bands of `tiles/lcs`."""
 
@@ -73,14 +70,6 @@ class AnthroProtect(Chips):
         refuse_or_report(problems, len(infos), strict, folder)
         left_out = {problem.file for problem in problems}
         super().__init__(folder, infos[~infos["path"].isin(left_out)], bands, problems, strict)
-
-    def land_cover_file(self, index: int) -> Path:
-        """The land-cover tile of a chip, for :func:`read_land_cover`."""
-        return self.root / "tiles" / "lcs" / str(self.infos.at[index, "file"])
-
-    def scl_file(self, index: int) -> Path:
-        """The scene-classification tile of a chip."""
-        return self.root / "tiles" / "s2_scl" / str(self.infos.at[index, "file"])
 
 
 def read_infos(file: Path, *, grouped: bool = False) -> pd.DataFrame:

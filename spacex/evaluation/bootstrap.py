@@ -7,7 +7,6 @@ product therefore evaluates every draw.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,15 +14,6 @@ from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
 Values = NDArray[np.float64]
-
-
-def place_of(file: str) -> str:
-    """The place a chip was cut from: its file name without the running number.
-
-    >>> place_of("anthropo_10.20696-59.31534_12.tif")
-    'anthropo_10.20696-59.31534'
-    """
-    return re.sub(r"(_\d+)?\.tiff?$", "", file)
 
 
 @dataclass(frozen=True)

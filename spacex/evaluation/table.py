@@ -24,17 +24,6 @@ _FACTS = {"method", "family", "file", "place", "score", "hard", "brightness_auro
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A method's number on one set of chips."""
-
-    method: str
-    metric: str
-    chips: str
-    """`all` or `hard`."""
-    value: Interval
-
-
-@dataclass(frozen=True)
 class Table:
     """Everything the report prints."""
 

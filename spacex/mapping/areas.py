@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import shapely
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
@@ -25,6 +26,8 @@ COUNTRIES = ("finland", "norway", "sweden")
 
 AREAS = ("fennoscandia", *COUNTRIES)
 """Names that `load_area` knows; `fennoscandia` is the three countries together, 1.1 million km²."""
+
+SPLIT = "If it crosses the 180° meridian, map the two sides separately."
 
 _NOT_GEOJSON = (ValueError, TypeError, KeyError, AttributeError, IndexError, shapely.errors.ShapelyError)
 _LONLAT = ("crs84", "epsg::4326", "epsg:4326")
@@ -41,7 +44,7 @@ def load_area(text: str) -> BaseGeometry:
         A valid polygon or multipolygon in EPSG:4326, two-dimensional.
 
     Raises:
-        RequestError: if there is no such name or file, or it holds no polygon on Earth.
+        RequestError: if there is no such name or file, it holds no polygon on Earth, or it crosses the 180° meridian.
     """
     name = text.strip().lower()
     if name in AREAS:
@@ -65,7 +68,7 @@ def box_area(west: float, south: float, east: float, north: float) -> BaseGeomet
         The box as a polygon in EPSG:4326.
 
     Raises:
-        RequestError: if an edge is not on Earth or the box has no inside.
+        RequestError: if an edge is not on Earth, the box has no inside, or it goes all around.
     """
     what, box = "the bounding box", (west, south, east, north)
     _check_degrees(what, box)
@@ -74,7 +77,7 @@ def box_area(west: float, south: float, east: float, north: float) -> BaseGeomet
             f"{what} has its west edge east of its east edge",
             got=f"west {west}, east {east}",
             expected="WEST SOUTH EAST NORTH",
-            do="If it crosses the 180° meridian, map the two sides separately.",
+            do=SPLIT,
         )
     if south >= north:
         raise RequestError(
@@ -82,6 +85,8 @@ def box_area(west: float, south: float, east: float, north: float) -> BaseGeomet
             got=f"south {south}, north {north}",
             expected="WEST SOUTH EAST NORTH",
         )
+    if (west, east) == (-180, 180):
+        raise RequestError(f"{what} goes all around the globe", got="west -180, east 180", expected="less than that")
     return shapely.box(*box)
 
 
@@ -147,6 +152,7 @@ def _joined(shapes: list[BaseGeometry], name: str) -> BaseGeometry:
     for geometry in shapes:
         if not geometry.is_empty:
             _check_degrees(f"the area {name}", geometry.bounds)
+    _check_meridian(f"the area {name}", shapes)
     joined = shapely.union_all([shapely.make_valid(geometry) for geometry in shapes])
     polygons = [part for part in shapely.get_parts(joined) if part.geom_type == "Polygon"]
     if not polygons:
@@ -168,4 +174,20 @@ def _check_degrees(what: str, bounds: tuple[float, ...]) -> None:
             )
     for value in (west, east):
         if abs(value) > 180:
-            raise RequestError(f"{what} leaves the globe", got=f"longitude {value:g}", expected="-180 to 180")
+            raise RequestError(f"{what} leaves the globe", got=f"longitude {value:g}", expected="-180 to 180", do=SPLIT)
+
+
+def _check_meridian(what: str, shapes: list[BaseGeometry]) -> None:
+    """Refuse an area on both sides of the 180° meridian, cut there (RFC 7946) or not: its parts would lie far apart."""
+    longitudes = [shapely.get_coordinates(ring)[:, 0] for ring in _rings(shapes)]
+    edges = {float(edge) for lon in longitudes for edge in (lon.min(), lon.max())}
+    # an edge of more than half the globe is one that goes the other way
+    jump = max((float(np.abs(np.diff(lon)).max()) for lon in longitudes), default=0.0)
+    if jump > 180 or {-180.0, 180.0} <= edges:
+        got = f"an edge {jump:g} degrees long" if jump > 180 else "parts at -180 and at 180 degrees"
+        raise RequestError(f"{what} crosses the 180° meridian", got=got, do="Map the two sides separately.")
+
+
+def _rings(shapes: list[BaseGeometry]) -> list[BaseGeometry]:
+    polygons = shapely.get_parts([shape for shape in shapes if not shape.is_empty])
+    return [ring for polygon in polygons for ring in (polygon.exterior, *polygon.interiors) if not ring.is_empty]

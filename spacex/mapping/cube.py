@@ -168,6 +168,10 @@ class Cube:
             self._arrays[name] = found
         return self._arrays[name]
 
+    def forget(self) -> None:
+        """Look at every array's shape anew: they were lengthened."""
+        self._arrays.clear()
+
     def finish(self, task: TileTask, status: Status, provenance: Mapping[str, Any]) -> None:
         """Record how a tile was made and then, last of all, that it is finished."""
         where = task.time, task.row, task.col

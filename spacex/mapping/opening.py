@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
+import fsspec
 import numpy as np
+import pandas as pd
 import rioxarray  # noqa: F401 - a cube opened here has .rio
 import xarray as xr
 
@@ -34,6 +38,13 @@ def open_cube(uri: str, level: int = 0, chunks: Any = None) -> xr.Dataset:
 
     Raises:
         CubeError: if there is no cube, or it has no such level.
+
+    >>> import spacex
+    >>> cube = spacex.open_cube("lapland.zarr")
+    >>> cube.naturalness.dims
+    ('time', 'y', 'x')
+    >>> cube.spacex.coverage["finished"].tolist()
+    [1.0]
     """
     attributes, levels = _look(uri)
     if not 0 <= level < len(levels):
@@ -63,6 +74,21 @@ def open_tiles(uri: str) -> xr.Dataset:
     return tiles.assign(status=decoded)
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file in memory, which a notebook shows."""
+
+    png: bytes
+
+    def save(self, file: str) -> None:
+        """Write it to a path or any fsspec URI."""
+        with fsspec.open(file, "wb") as target:
+            target.write(self.png)
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+
 @xr.register_dataset_accessor("spacex")  # type: ignore[no-untyped-call]
 class CubeAccessor:
     """What a dataset from `open_cube` knows of the cube it came from, also after it was cut or computed with."""
@@ -86,6 +112,31 @@ class CubeAccessor:
     def cube(self) -> Cube:
         """The cube itself."""
         return Cube(self.uri)
+
+    @property
+    def coverage(self) -> pd.DataFrame:
+        """What each time step holds: a row per step, tiles by state, and `finished`, the share of the area's tiles."""
+        statuses = self.cube.statuses()
+        counts = {state.name.lower(): (statuses == state).sum(axis=(1, 2)) for state in Status}
+        days = pd.DatetimeIndex([first for first, _ in self.cube.spec.intervals], name="time")
+        table = pd.DataFrame(counts, index=days)
+        wanted = table.drop(columns="outside").sum(axis=1)
+        return table.assign(finished=(table["done"] + table["no_data"]) / wanted)
+
+    def quicklook(self, time: int | None = None) -> Picture:
+        """Composite, maps and naturalness side by side; a notebook shows the picture.
+
+        Args:
+            time: index of the only time step to draw; None for all.
+        """
+        from spacex.mapping.quicklook import draw  # it opens cubes itself
+
+        file = f"memory://quicklook-{uuid4().hex}.png"
+        draw(self.uri, file, time)
+        fs, path = fsspec.core.url_to_fs(file)
+        png = bytes(fs.cat_file(path))
+        fs.rm_file(path)
+        return Picture(png)
 
 
 def _look(uri: str) -> tuple[dict[str, Any], list[str]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from spacex.errors import CatalogueError, CubeError
 from spacex.grid import chip_windows
 from spacex.mapping.cube import Cube, Status, TileTask, check_format, read_attributes
+from spacex.mapping.growth import carried, fits
 from spacex.mapping.request import MapRequest, core_window
 from spacex.mapping.worker import Scenes
 from spacex.sentinel2.catalogue import get_catalogue, search
@@ -127,7 +128,9 @@ def make_plan(
         CubeError: if the output holds something else.
     """
     statuses, exists = _statuses(request, output, fingerprint)
-    scenes = known if known is not None and exists else _search(request, bands)
+    scenes = known if known is not None and exists else None
+    if scenes is None or (exists and not fits(Cube(output), request)):
+        scenes = _joined(scenes or [], _search(request, bands))
     tasks = tuple(TileTask(int(t), int(r), int(c)) for t, r, c in np.argwhere(statuses != Status.OUTSIDE))
     return Plan(request, scenes, tasks, statuses, exists)
 
@@ -146,7 +149,19 @@ def _statuses(request: MapRequest, output: str, fingerprint: str) -> tuple[NDArr
             expected=fingerprint,
             do="Repeat the command that made it, or choose another --output.",
         )
-    return Cube(output).statuses(), True
+    cube = Cube(output)
+    if not fits(cube, request):
+        return carried(cube, request, new_statuses(request)), True
+    return cube.statuses(), True
+
+
+def _joined(known: Scenes, found: Scenes) -> list[list[Any]]:
+    """Per time step the scenes known before, as they were, and those found besides: what is mapped does not change."""
+    steps = []
+    for step, scenes in enumerate(found):
+        before = list(known[step]) if step < len(known) else []
+        steps.append([*before, *(scene for scene in scenes if scene.id not in {one.id for one in before})])
+    return steps
 
 
 def new_statuses(request: MapRequest) -> NDArray[np.uint8]:

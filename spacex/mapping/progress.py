@@ -1,4 +1,4 @@
-"""Telling how far a run is: a bar on a terminal, a line now and then in a log, and `progress.json`."""
+"""Telling how far a run is: a bar on a terminal or in a notebook, a line now and then in a log, `progress.json`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from spacex.mapping.tile import TileReport
 
 LOG_SECONDS = 10.0
 """Seconds between two lines in a log that is not a terminal."""
+SHOW_SECONDS = 0.5
+"""Seconds between two pictures of the bar in a notebook."""
 FILE_SECONDS = 2.0
 """Seconds between two writings of progress.json."""
 
@@ -31,7 +33,7 @@ class ProgressLog:
         uri: where progress.json goes (any fsspec URI).
         ledger: the book of the run.
         already: tiles of the cube that earlier runs finished, by status.
-        stream: where lines and the bar go; the bar only if it is a terminal.
+        stream: where lines and the bar go; the bar only if it is a terminal or a notebook's.
     """
 
     uri: str
@@ -47,8 +49,9 @@ class ProgressLog:
         self._chips = self._retries = 0
         self._seconds: Counter[str] = Counter()
         self._workers = 0
-        self._bar = self._task = None
-        if self.stream.isatty():
+        self._bar = self._task = self._shown = None
+        notebook = self.stream is sys.stderr and Console().is_jupyter
+        if notebook or self.stream.isatty():
             columns = (
                 TextColumn("mapping"),
                 BarColumn(),
@@ -56,8 +59,11 @@ class ProgressLog:
                 TextColumn("{task.fields[note]}"),
             )
             self._bar = Progress(*columns, TimeElapsedColumn(), console=Console(file=self.stream))
-            self._task = self._bar.add_task("tiles", total=self._total, note="")
-            self._bar.start()
+            self._task = self._bar.add_task("tiles", total=self._total, note="loading the networks")
+            if notebook:
+                self._shown = _display(self._bar)
+            else:
+                self._bar.start()
         self.write("running")
 
     def report(self, report: TileReport, finished: bool) -> None:
@@ -81,6 +87,9 @@ class ProgressLog:
         now = time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, completed=self._finished, note=self._note())  # type: ignore[arg-type]
+            if self._shown is not None and now - self._logged >= SHOW_SECONDS:
+                self._logged = now
+                self._shown.update(self._bar)
         elif now - self._logged >= LOG_SECONDS:
             self._logged = now
             self.say(f"{self._finished} of {self._total} tiles, {self._note()}")
@@ -96,7 +105,9 @@ class ProgressLog:
 
     def close(self, state: str) -> None:
         """Write the last word: ``complete``, ``incomplete``, ``interrupted`` or ``failed``."""
-        if self._bar is not None:
+        if self._shown is not None:
+            self._shown.update(self._bar)
+        elif self._bar is not None:
             self._bar.stop()
         self.write(state)
 
@@ -105,13 +116,20 @@ class ProgressLog:
         return self._finished / max(1e-9, time.monotonic() - self._begun)
 
     def _note(self) -> str:
-        left = self._total - self._finished
-        rate = self.rate()
-        remaining = (
-            f"{_clock(left / rate)} left" if self._finished and left else "" if not left else "starting"
-        )
+        left, rate = self._total - self._finished, self.rate()
+        if not self._finished:
+            return self._first_steps()
+        remaining = f"{_clock(left / rate)} left" if left else "done"
         failed = f", {len(self.ledger.quarantined)} quarantined" if self.ledger.quarantined else ""
-        return f"{rate:.2f} tiles/s, {remaining or 'done'}{failed}"
+        return f"{rate:.2f} tiles/s, {remaining}{failed}"
+
+    def _first_steps(self) -> str:
+        """What is going on while no tile is finished, which takes minutes: a tile is read and computed as a whole."""
+        if not self._total:
+            return "nothing to do"
+        if not self._workers:
+            return "waiting for workers"
+        return f"{len(self.ledger.in_hand)} tiles in hand: reading their scenes, then computing; none is finished yet"
 
     def state(self, state: str) -> dict[str, Any]:
         """The content of progress.json."""
@@ -152,6 +170,13 @@ def write_text(uri: str, text: str) -> None:
         fs.mv(f"{path}.part", path)
     else:
         fs.pipe_file(path, text.encode())  # one PUT is atomic by itself
+
+
+def _display(bar: Progress) -> Any:
+    """Show a bar below a notebook's cell; gives the handle that draws it anew. Needs no widgets."""
+    from IPython.display import display
+
+    return display(bar, display_id=True)  # type: ignore[no-untyped-call]
 
 
 def _now() -> str:

@@ -23,6 +23,9 @@ EDGE_DEGREES = 0.01
 BLOCK = 16_384
 """Pixels a side of the squares by which the outline is cut up for looking things up near a window."""
 
+MOST_TILES = 1_000_000
+"""Tiles of a cube's bounding box; Fennoscandia at 10 m has 24,165. The driver looks at each."""
+
 
 @dataclass(frozen=True)
 class Region:
@@ -41,6 +44,14 @@ class Region:
                 f"the area cannot be projected to {self.grid.crs}",
                 got=f"bounds {tuple(round(v, 3) for v in self.area.bounds)}",
                 do="Choose an area within the CRS's area of use, or another --crs.",
+            )
+        rows, cols = self.tiling.shape
+        if rows * cols > MOST_TILES:
+            raise RequestError(
+                "the area is too large to map at once",
+                got=f"{rows * cols:,} tiles of {self.tile_size} pixels",
+                expected=f"at most {MOST_TILES:,}",
+                do="Map parts of it, with larger tiles or at a coarser resolution.",
             )
 
     @cached_property

@@ -95,9 +95,14 @@ class MapRequest(Settings):
         return Region(shape(self.area), Grid(self.crs, self.resolution), self.tile_size)
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
-        """Names this request, this checkpoint and this code: equal fingerprints mean equal pixels."""
-        demo = {"stac_url"} if self.catalogue == "demo" else set()  # served on another port every time
-        return fingerprint(self.model_dump(mode="json", exclude=demo), checkpoint.digest, code_digest())
+        """Names what decides a pixel, so settings, checkpoint and code, but not which pixels there are.
+
+        Where two cubes with equal fingerprints have the same pixel, it has the same value.
+        """
+        apart = {"area", "intervals"}
+        if self.catalogue == "demo":
+            apart.add("stac_url")  # served on another port every time
+        return fingerprint(self.model_dump(mode="json", exclude=apart), checkpoint.digest, code_digest())
 
     def spec(self, card: Card) -> CubeSpec:
         """The cube this request makes."""

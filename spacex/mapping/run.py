@@ -16,8 +16,9 @@ from spacex.attribution.lift import check_rules
 from spacex.card import Card
 from spacex.checkpoint import SHIPPED, Checkpoint
 from spacex.errors import RequestError, SpacexError
-from spacex.mapping.cube import Cube, Status, TileTask, create_cube
+from spacex.mapping.cube import Cube, Status, TileTask, check_format, create_cube, read_attributes
 from spacex.mapping.estimate import tiles_geojson
+from spacex.mapping.growth import fits, make_room, reconcile
 from spacex.mapping.ledger import Ledger
 from spacex.mapping.logs import log_tile
 from spacex.mapping.overviews import make_overviews, withdraw
@@ -80,8 +81,16 @@ def run_folder(output: str) -> str:
     return output.rstrip("/").removesuffix(".zarr") + ".run"
 
 
-def prepare(request: MapRequest, output: str, checkpoint: Checkpoint) -> tuple[Plan, str]:
+def prepare(
+    request: MapRequest, output: str, checkpoint: Checkpoint, *, grow: bool = False
+) -> tuple[Plan, str]:
     """Plan a request; gives the plan and the fingerprint. Writes nothing.
+
+    Args:
+        request: what was asked for.
+        output: URI of the cube; it may exist.
+        checkpoint: the networks.
+        grow: whether an existing cube may take further time steps and land (`spacex.mapping.growth`).
 
     Raises:
         RequestError: if the request cannot be carried out.
@@ -91,6 +100,10 @@ def prepare(request: MapRequest, output: str, checkpoint: Checkpoint) -> tuple[P
     if "lift" in request.chips.maps:
         check_rules(checkpoint.classifier)
     fingerprint = request.fingerprint(checkpoint)
+    found = read_attributes(output)
+    if found is not None and "spacex_spec" in found:
+        check_format(output, found)
+        request = reconcile(output, found, request, checkpoint, grow)
     plan = make_plan(request, output, fingerprint, checkpoint.card.bands, _known_scenes(output))
     return plan, fingerprint
 
@@ -126,6 +139,9 @@ def carry_out(
     """
     begun, folder = time.monotonic(), run_folder(output)
     cube = Cube(output) if plan.exists else _create(plan, fingerprint, output, checkpoint.card, license)
+    if not fits(cube, plan.request):
+        save_scenes(f"{folder}/scenes.gz", plan.scenes)
+        cube = make_room(cube, plan.request, checkpoint.card, plan.statuses)
     # the shipped weights lie elsewhere on every node; each finds its own
     weights = None if checkpoint.uri == str(SHIPPED) else checkpoint.uri
     job = Job(request=plan.request, output=output, scenes=f"{folder}/scenes.gz", checkpoint=weights, **worker)
@@ -163,10 +179,13 @@ def carry_out(
 def _write_papers(
     folder: str, plan: Plan, cube: Cube, ledger: Ledger, notes: Notes, state: str, estimate: dict[str, Any] | None
 ) -> None:
-    """`report.html` and `tiles.geojson`, at the end and on interruption; they must not hide how the run ended."""
+    """`report.html`, `tiles.geojson` and the STAC item, also on interruption; they must not hide how the run ended."""
+    from spacex.sharing.stac import describe_cube  # it reads what a run leaves behind
+
     try:
         write_text(f"{folder}/report.html", render(plan, cube, ledger, notes, state, estimate))
         write_text(f"{folder}/tiles.geojson", json.dumps(tiles_geojson(plan.request, cube.statuses())))
+        describe_cube(cube.uri)
     except Exception:
         logger.exception("the run's report could not be written to %s", folder)
 

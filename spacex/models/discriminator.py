@@ -50,14 +50,6 @@ class Discriminator(nn.Module):
         return logits
 
 
-def patch_size(settings: DiscriminatorSettings) -> int:
-    """Side in pixels of the patch that one logit judges."""
-    size = 1
-    for stride in (1, 1, *[2] * settings.strided):
-        size = size * stride + 4 - stride
-    return size
-
-
 def _layer(a: int, b: int, stride: int, settings: DiscriminatorSettings) -> list[nn.Module]:
     norm = [nn.InstanceNorm2d(b)] if settings.norm == "instance" else []
     return [_convolution(a, b, stride, settings), *norm, nn.LeakyReLU(0.2)]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import planetary_computer
 from pydantic import model_validator
@@ -64,11 +64,6 @@ class Catalogue(Settings):
                 expected=", ".join(self.assets), do="Use a checkpoint made for these bands.",
             )  # fmt: skip
         return [self.assets[band] for band in bands]
-
-    def stac_cfg(self) -> dict[str, Any]:
-        """The ``stac_cfg`` that lets odc-stac read this catalogue's items with the right type and no-data."""
-        dn, scl = {"data_type": "uint16", "nodata": 0}, {"data_type": "uint8", "nodata": 0}
-        return {self.collection: {"assets": {"*": dn, self.scl: scl}}}
 
     def sign(self, href: str) -> str:
         """The link to open right now; the result expires and must not be kept or shown."""

@@ -37,15 +37,20 @@ class ClassifierRun(Run):
     """Whether chips are standardised per band; the `paper` and `repository` presets need ``reflectance``."""
 
 
-def prepare_classifier(run: ClassifierRun, team: Team = ALONE) -> dict[SplitName, Split]:
-    """Everything that can be wrong with the request, found out before anything is trained.
+def prepare_classifier(run: ClassifierRun, team: Team = ALONE) -> tuple[dict[SplitName, Split], EpochOrder]:
+    """Everything that can be wrong with the request, found out before anything is trained or written.
+
+    Args:
+        run: what was asked for.
+        team: who will train; only its size matters here.
 
     Raises:
         RequestError: as `learn_classifier`.
     """
     splits = {name: open_split(run.source, name) for name in SPLITS}
-    RunStore(run.output, team).claim(run, FREE)
-    return splits
+    order = EpochOrder(splits["train"].all, run.recipe.batch, run.seed, team)
+    RunStore(run.output).check(run, FREE)
+    return splits, order
 
 
 def learn_classifier(run: ClassifierRun, team: Team = ALONE) -> Iterator[Epoch]:
@@ -54,15 +59,15 @@ def learn_classifier(run: ClassifierRun, team: Team = ALONE) -> Iterator[Epoch]:
     Raises:
         RequestError: if the data set is not usable, or another run lives in ``run.output``.
     """
-    splits = prepare_classifier(run, team)
+    splits, order = prepare_classifier(run, team)
     train, bands = splits["train"], len(run.source.bands)
     scaling = band_statistics(train, team) if run.units == "sigma" else Scaling.identity(bands)
-    order = EpochOrder(train.all, run.recipe.batch, run.seed, team)
     feed = Feed(train.dataset, order, run.readers, team.device)
     torch.manual_seed(run.seed)
     network = Classifier(run.network.model_copy(update={"bands": bands}))
     learner = ClassifierLearner(run.recipe, network, scaling, run.recipe.epochs * len(feed), run.seed, team)
     torch.manual_seed(run.seed * 1000 + team.rank)
+    RunStore(run.output, team).claim(run, FREE)
     measure = partial(_measured, learner, run.recipe.batch, team)
     yield from Course(
         run=run,

@@ -54,16 +54,23 @@ class PatternRun(Run):
     preset: Preset = DELTA
 
 
-def prepare_patterns(run: PatternRun, team: Team = ALONE) -> tuple[list[Checkpoint], dict[SplitName, Split]]:
-    """Everything that can be wrong with the request, found out before anything is trained.
+def prepare_patterns(
+    run: PatternRun, team: Team = ALONE
+) -> tuple[list[Checkpoint], dict[SplitName, Split], EpochOrder]:
+    """Everything that can be wrong with the request, found out before anything is trained or written.
+
+    Args:
+        run: what was asked for.
+        team: who will train; only its size matters here.
 
     Raises:
         RequestError: as `learn_patterns`.
     """
     judges = _classifiers(run)
     splits = {name: open_split(run.source, name) for name in SPLITS}
-    RunStore(run.output, team).claim(run, FREE)
-    return judges, splits
+    order = _order(run, splits["train"], team)
+    RunStore(run.output).check(run, FREE)
+    return judges, splits, order
 
 
 def learn_patterns(run: PatternRun, team: Team = ALONE) -> Iterator[Epoch]:
@@ -73,11 +80,12 @@ def learn_patterns(run: PatternRun, team: Team = ALONE) -> Iterator[Epoch]:
         RequestError: if the data set or a classifier is not usable or does not fit the preset, or if another
             run lives in ``run.output``.
     """
-    judges, splits = prepare_patterns(run, team)
+    judges, splits, order = prepare_patterns(run, team)
     task = _task(run, judges, splits["train"], team)
-    feed = _feed(run, splits["train"], team)
+    feed = Feed(splits["train"].dataset, order, run.readers, team.device)
     learner = PatternLearner(run.preset, task, run.preset.epochs * len(feed), run.seed, team)
     torch.manual_seed(run.seed * 1000 + team.rank)
+    RunStore(run.output, team).claim(run, FREE)
     measures = _Measures(learner, splits, run)
     yield from Course(
         run=run,
@@ -158,12 +166,11 @@ def _task(run: PatternRun, judges: list[Checkpoint], train: Split, team: Team) -
     return Task([judge.classifier for judge in judges], scaling, spread, margins)
 
 
-def _feed(run: PatternRun, train: Split, team: Team) -> Feed:
+def _order(run: PatternRun, train: Split, team: Team) -> EpochOrder:
     preset = run.preset
     partners = train.unnatural if preset.domain == "class" and preset.discriminator is not None else []
     chosen = train.all if preset.inputs == "all" else train.natural
-    order = EpochOrder(chosen, preset.batch, run.seed, team, partners)
-    return Feed(train.dataset, order, run.readers, team.device)
+    return EpochOrder(chosen, preset.batch, run.seed, team, partners)
 
 
 def _parted(x: Tensor, preset: Preset) -> tuple[Tensor, Tensor | None]:

@@ -55,12 +55,18 @@ class RunStore:
         Raises:
             RequestError: if a run with other settings lives here.
         """
-        asked = settings.model_dump(mode="json")
         path = f"{self.folder}/run.json"
         if self.team.leads and not self.fs.exists(path):
-            self._put(path, json.dumps(asked, indent=2).encode())
+            self._put(path, json.dumps(settings.model_dump(mode="json"), indent=2).encode())
         self.team.wait()
-        found = json.loads(self.fs.cat_file(path))
+        self.check(settings, free)
+
+    def check(self, settings: Settings, free: frozenset[str] = frozenset()) -> None:
+        """Refuse a place where another run lives, as `claim` does; writes nothing."""
+        path = f"{self.folder}/run.json"
+        if not self.fs.exists(path):
+            return
+        asked, found = settings.model_dump(mode="json"), json.loads(self.fs.cat_file(path))
         wrong = sorted(k for k in asked.keys() | found.keys() if k not in free and asked.get(k) != found.get(k))
         if wrong:
             raise RequestError(

@@ -52,10 +52,10 @@ def view(
         RequestError: if the page cannot be written, or the port is taken.
     """
     uri = uri.rstrip("/")
-    folder = write_page(uri)
     if write_only:
-        return folder
-    with open_server(uri, port) as server:
+        return write_page(uri)
+    with open_server(uri, port) as server:  # a port that cannot be had is refused before anything is written
+        folder = write_page(uri)
         address = f"http://127.0.0.1:{server.server_port}/{quote(folder.rsplit('/', 1)[-1])}/"
         on_ready(address)
         if open_browser:

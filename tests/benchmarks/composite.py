@@ -69,9 +69,10 @@ def theirs(
 ) -> np.ndarray:
     """The usual way: lazy load by solar day, mask, harmonise, median, compute."""
     keys, settings = catalogue.keys(bands), CompositeSettings()
+    dn, scl = {"data_type": "uint16", "nodata": 0}, {"data_type": "uint8", "nodata": 0}
     cube = odc.stac.load(
         items, bands=[*keys, catalogue.scl], geobox=geobox, chunks={"x": 512, "y": 512}, groupby="solar_day",
-        stac_cfg=catalogue.stac_cfg(),
+        stac_cfg={catalogue.collection: {"assets": {"*": dn, catalogue.scl: scl}}},
     )  # fmt: skip
     clear = cube[catalogue.scl].isin(settings.clear_classes)
     # odc-stac merges the scenes of a day, so a day has one offset

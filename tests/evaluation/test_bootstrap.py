@@ -5,11 +5,6 @@ from scipy import stats
 from spacex.evaluation import bootstrap
 
 
-def test_places_are_file_names_without_the_running_number():
-    assert bootstrap.place_of("wdpa-Ia_25.1-68.3_0.tif") == "wdpa-Ia_25.1-68.3"
-    assert bootstrap.place_of("lonely.tif") == "lonely"
-
-
 def test_with_one_chip_per_place_the_interval_is_scipys_percentile_bootstrap():
     values = np.random.default_rng(0).normal(0.5, 0.1, 80)
     got = bootstrap.interval(values, bootstrap.draw([str(i) for i in range(80)], 4000))

@@ -81,7 +81,7 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
     assert found.stderr.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "view"])  # which is no job
+@pytest.mark.parametrize("name", [name for name in COMMANDS if (ROOT / "jobs" / f"{COMMANDS[name]}.py").exists()])
 def test_a_job_is_its_command(name: str) -> None:
     """The file in jobs/ and the sub-command are one function with one help, but for the name."""
     asked = {"capture_output": True, "text": True, "check": True, "env": {**os.environ, "COLUMNS": "160"}}
@@ -91,3 +91,37 @@ def test_a_job_is_its_command(name: str) -> None:
     command = [sys.executable, "-c", code, name, "--help"]
     other = subprocess.run(command, **asked).stdout
     assert told.replace(f"{COMMANDS[name]}.py", f"spacex {name}", 1).split() == other.split()
+
+
+REFUSED = [
+    "map",
+    "map --output x.zarr --bbox 25,67,24,68 --datetime 2020",
+    "map --output x.zarr --bbox 24,67,25,68 --datetime 2020 --threads 0",
+    "map --output x.zarr --area finland --datetime 2020 --datetime 2020",
+    "map --output x.zarr --area finland --datetime 2020 --crs EPSG:99999",
+    "map --output /proc/x.zarr --area finland --datetime 2020",
+    "map --output foo://x.zarr --area finland --datetime 2020",
+    "map --output x.zarr --area finland --datetime 2020 --maps gradcam",
+    "map --output x.zarr --area finland --datetime 2020 --tiles no/folder/tiles.geojson",
+    "map --output x.zarr --area finland --datetime 2020 --checkpoint /nowhere",
+    "train-classifier --data /nowhere",
+    "train-classifier --data . --bands B99",
+    "train-gan --data . --classifier /nowhere",
+    "evaluate --data demo --cube x.zarr",
+    "evaluate --data demo --fills water",
+    "import-checkpoint /nowhere.pt",
+]
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_a_refusal_needs_nothing_heavy(line: str, tmp_path: Path) -> None:
+    """Words, names and places are judged before torch, Ray, rasterio or Zarr are loaded."""
+    heavy = HEAVY - {"numpy", "pydantic"}  # outlines are numbers, and typer reads numbers with pydantic
+    look = f"print(sorted({heavy} & set(sys.modules)))"
+    code = f"import atexit, sys; atexit.register(lambda: {look}); from spacex.commands.main import main; main()"
+    found = subprocess.run([sys.executable, "-c", code, *line.split()], capture_output=True, text=True, cwd=tmp_path)
+    assert found.returncode == 2, found.stderr
+    assert found.stderr.startswith("error: ")
+    assert found.stderr.count("\n") == 1
+    assert found.stdout.strip() == "[]"
+    assert list(tmp_path.iterdir()) == []

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import rioxarray  # noqa: F401 - registers .rio
 import xarray as xr
+from small_archive import archive_folder
 
 from spacex.commands.door import carry_out
 from spacex.mapping.cube import Cube, Status
 from spacex.mapping.opening import open_cube
 from spacex.world.archive import serve
-from spacex.world.items import collection
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "map_region.py"
@@ -34,21 +34,8 @@ def job(load_job):
     return load_job("map_region")
 
 
-def archive_folder(items, folder):
-    """The small archive in the layout that `serve` takes."""
-    (folder / "collection.json").write_text(json.dumps(collection((23.7, 67.8, 24.3, 68.1), DAYS)))
-    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
-    return folder
-
-
 @pytest.fixture(scope="module")
-def api(archive_items, tmp_path_factory):
-    with serve(archive_folder(archive_items, tmp_path_factory.mktemp("stac"))) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def arguments(api, tiny_checkpoint):
+def arguments(archive_api, tiny_checkpoint):
     """The options of a request that works, but for the output; keywords replace or (None) drop options."""
 
     def make(output, **changes):
@@ -56,7 +43,7 @@ def arguments(api, tiny_checkpoint):
             "bbox": BOX,
             "datetime": DAYS,
             "catalogue": "demo",
-            "stac-url": api,
+            "stac-url": archive_api,
             "checkpoint": tiny_checkpoint.uri,
             "tile-size": 512,
             "threads": 1,
@@ -138,6 +125,35 @@ def test_plan_tells_and_writes_nothing(job, mapped, arguments, tmp_path, capsys)
     assert planned["bytes_to_read"] > 1e6
     assert call(job, [*arguments(mapped), "--plan", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tiles"]["done"] == done
+
+
+def test_the_plan_speaks_to_people(job, arguments, tmp_path, capsys):
+    capsys.readouterr()
+    assert call(job, [*arguments(tmp_path / "new.zarr"), "--plan", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert call(job, [*arguments(tmp_path / "new.zarr"), "--plan"]) == 0
+    told = dict(line.strip().split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line[:1].strip())
+    assert told["tiles"].startswith(f"{planned['tiles']['new']} to do")
+    assert told["chips"] == f"{planned['chips']:,}"
+    assert told["scenes"] == "4"
+    assert told["hours"].startswith("not measured")
+
+
+def test_the_score_alone_can_be_mapped_and_the_end_names_what_is_there(job, arguments, tmp_path, capsys):
+    capsys.readouterr()
+    output, picture = tmp_path / "score.zarr", tmp_path / "score.png"
+    box = ("23.98", "67.97", "24.0", "67.98")
+    words = arguments(output, bbox=box, maps="naturalness", quicklook=picture, datetime="2020-07")
+    assert call(job, words) == 0
+    told = capsys.readouterr()
+    assert told.out == f"cube: {output}\n"
+    assert f"picture: {picture}\n" in told.err
+    assert f"report: {tmp_path / 'score.run' / 'report.html'}\n" in told.err
+    assert f"view {output}\n" in told.err
+    data = open_cube(str(output))
+    assert data.naturalness.notnull().any()
+    assert not {"attribution", "lift", "path_attribution"} & set(data)
+    assert picture.exists()
 
 
 def test_several_intervals_become_the_time_axis(job, arguments, tmp_path):

@@ -147,3 +147,37 @@ def test_a_box_is_the_box():
 def test_boxes_that_are_none_are_refused(box, message):
     with pytest.raises(RequestError, match=message):
         box_area(*box)
+
+
+def polygon(*corners):
+    return {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
+
+
+EAST, WEST = (shapely.box(170, 65, 180, 70), shapely.box(-180, 65, -170, 70))  # Chukotka, cut as RFC 7946 wants
+CROSSING = {
+    "one ring, not cut": polygon([175, 65], [-175, 65], [-175, 70], [175, 70]),
+    "cut in two": mapping(shapely.MultiPolygon([EAST, WEST])),
+    "two features": {
+        "type": "FeatureCollection",
+        "features": [{"type": "Feature", "properties": {}, "geometry": mapping(part)} for part in (EAST, WEST)],
+    },
+    "beyond 180": polygon([175, 65], [185, 65], [185, 70], [175, 70]),
+}
+
+
+@pytest.mark.parametrize("name", CROSSING)
+def test_an_area_across_the_180th_meridian_is_refused(tmp_path, name):
+    with pytest.raises(RequestError, match=r"180° meridian.*separately"):
+        load_area(save(tmp_path, CROSSING[name]))
+
+
+def test_either_side_of_the_180th_meridian_can_be_mapped(tmp_path):
+    for part in (EAST, WEST):
+        assert load_area(save(tmp_path, mapping(part))).equals(part)
+        assert box_area(*part.bounds).equals(part)
+
+
+@pytest.mark.parametrize("box", [(175, 65, -175, 70), (175, 65, 185, 70), (-180, 65, 180, 70)])
+def test_a_box_across_the_180th_meridian_is_refused(box):
+    with pytest.raises(RequestError, match=r"180"):
+        box_area(*box)

@@ -1,6 +1,5 @@
 """Two workers under Ray Train, one of which is killed in mid-epoch."""
 
-import importlib.util
 import os
 import signal
 import sys
@@ -16,16 +15,6 @@ from spacex.training.presets import DELTA, changed
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SMALL = ["generator.base=4", "generator.blocks=1", "generator.downs=1", "generator.stem=3", "warmup=0", "batch=2"]
-HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="module")
-def tiny_data(tmp_path_factory):
-    """The training tests' tiny data set (their fixtures cannot be imported)."""
-    spec = importlib.util.spec_from_file_location("training_conftest", HERE.parent / "training" / "conftest.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.build_tiny(tmp_path_factory.mktemp("anthroprotect"))
 
 
 def _run(data, checkpoint, output):

@@ -3,7 +3,6 @@ from dataclasses import replace
 import pytest
 
 from spacex.errors import RequestError
-from spacex.models.discriminator import patch_size
 from spacex.training.presets import CLASS_DIFFERENCE, DELTA, PAPER, PRESETS, REPOSITORY, changed
 
 
@@ -11,7 +10,7 @@ def test_paper_has_the_published_numbers():
     weights = PAPER.weights
     assert (weights.similarity, weights.cycle, weights.adversary, weights.activation) == (1, 1, 1, 0.3)
     assert (PAPER.generator.downs, PAPER.generator.blocks, PAPER.generator.form) == (3, 12, "direct")
-    assert patch_size(PAPER.discriminator) == 70
+    assert PAPER.discriminator.strided == 3  # patches of 70 pixels: tests/models/test_discriminator.py
     assert PAPER.betas == (0.5, 0.999)
     assert PAPER.pretrain > 0
     assert PAPER.domain == "single"

@@ -1,0 +1,114 @@
+"""Judging from Python: attribution of chips at hand, and the evaluation of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spacex.attribution.names import DEFAULT_MAPS, MapName
+from spacex.attribution.patterns import ChipMaps, Patterns
+from spacex.checkpoint import Checkpoint, load_checkpoint
+from spacex.errors import RequestError
+from spacex.evaluation import evaluate as evaluation
+from spacex.evaluation.run import EvaluationSettings, Report
+from spacex.evaluation.table import Table
+
+BATCH = 8
+"""Chips in the networks at once."""
+
+
+def attribute(
+    chips: NDArray[np.floating[Any]],
+    checkpoint: Checkpoint | str | None = None,
+    *,
+    maps: Sequence[MapName] = DEFAULT_MAPS,
+    device: str | torch.device = "cpu",
+) -> ChipMaps:
+    """Attribution maps and score of chips.
+
+    Args:
+        chips: (n, bands, 256, 256) or one chip (bands, 256, 256), surface reflectance 0..1 without NaN, bands in the
+            order of the checkpoint's card.
+        checkpoint: trained networks with generators, or their URI; None for the weights that ship.
+        maps: which maps to compute.
+        device: where the networks run.
+
+    Returns:
+        The maps by name, (n, 256, 256) float32 each, reflectance or logits per pixel; and the score (n,) in [0, 1].
+
+    Raises:
+        RequestError: if chips and checkpoint do not fit.
+
+    >>> import numpy as np, spacex
+    >>> found = spacex.attribute(np.full((3, 256, 256), 0.05, "float32"))
+    >>> {name: values.shape for name, values in found.maps.items()}, found.score.shape
+    ({'attribution': (1, 256, 256), 'lift': (1, 256, 256)}, (1,))
+    """
+    networks = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
+    x = _checked(np.asarray(chips, dtype=np.float32), networks)
+    patterns = Patterns(networks, maps, device=device)
+    parts = [patterns(x[start : start + BATCH]) for start in range(0, len(x), BATCH)]
+    found = {name: np.concatenate([part.maps[name] for part in parts]) for name in patterns.maps}
+    return ChipMaps(found, np.concatenate([part.score for part in parts]))
+
+
+def _checked(x: NDArray[np.float32], networks: Checkpoint) -> NDArray[np.float32]:
+    card = networks.card
+    x = x[None] if x.ndim == 3 else x
+    if x.ndim != 4 or not len(x) or x.shape[1:] != (len(card.bands), card.chip_size, card.chip_size):
+        expected = f"(n, {len(card.bands)}, {card.chip_size}, {card.chip_size}), bands {','.join(card.bands)}"
+        raise RequestError("the chips' shape", got=x.shape, expected=expected)
+    if not np.isfinite(x).all():
+        raise RequestError("chips must be finite", do="Fill pixels without data, e.g. with the chip's median.")
+    return x
+
+
+def evaluate(
+    data: str,
+    checkpoint: str | None = None,
+    output: str = "report",
+    *,
+    second: str | None = None,
+    twin: str | None = None,
+    controls: Mapping[str, str] | None = None,
+    report: Report = lambda done, total, method: None,
+    **settings: Any,
+) -> Table:
+    """Compare where maps point on a labelled data set with land cover, and write the report.
+
+    Args:
+        data: folder in AnthroProtect's layout, or ``demo``.
+        checkpoint: URI; None for the weights that ship.
+        output: folder of the report: index.html, table.csv, chips.parquet and the figures.
+        second: checkpoint of a second classifier: does the change transfer to it?
+        twin: generators of another seed for the same classifier: do the maps agree?
+        controls: checkpoints whose maps should be empty, by name.
+        report: called with chips done, chips in all, and the method at work.
+        settings: fields of `spacex.evaluation.run.EvaluationSettings`, e.g. ``limit=40, methods=("path",)``.
+
+    Returns:
+        The table; ``.frame()`` gives it as a DataFrame.
+
+    Raises:
+        RequestError: if data, checkpoints and settings do not fit; nothing was written.
+
+    >>> import spacex
+    >>> table = spacex.evaluate("demo", output="report", limit=2, methods=("attribution", "brightness"), perturbed=0,
+    ...                         asos_chips=0, sanity_chips=0)
+    >>> list(table.frame()["method"])
+    ['attribution', 'brightness']
+    """
+    request = evaluation.EvaluationRequest(
+        data=data,
+        output=output,
+        checkpoint=checkpoint,
+        second=second,
+        twin=twin,
+        controls=dict(controls or {}),
+        settings=EvaluationSettings(**settings),
+    )
+    return evaluation.evaluate(request, report)

@@ -1,0 +1,188 @@
+"""Training from Python: a classifier, and the maximiser and minimiser that explain it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+import fsspec
+
+from spacex.checkpoint import Checkpoint, load_checkpoint, read_card
+from spacex.errors import RequestError
+from spacex.settings import SENTINEL2_BANDS
+from spacex.training.classifier_run import ClassifierRun, learn_classifier, prepare_classifier
+from spacex.training.data import Source
+from spacex.training.pattern_run import PatternRun, learn_patterns, prepare_patterns
+from spacex.training.presets import PRESETS, changed
+from spacex.training.runs import Epoch, Run
+from spacex.training.team import Precision, Team, choose_device
+
+PresetName = Literal["delta", "paper", "repository", "class-difference"]
+
+
+def tell(epoch: Epoch) -> None:
+    """One line per epoch on stderr."""
+    print(epoch, file=sys.stderr, flush=True)
+
+
+class TrainingSettings(TypedDict, total=False):
+    """What both trainings may be told besides."""
+
+    limit: int | None
+    """Use only this many chips of each split; all."""
+    seed: int
+    """Names weights, order and augmentation; 0."""
+    workers: int
+    """Ray workers; 0 trains in this process, without Ray."""
+    gpu: bool
+    """One GPU per worker, bfloat16 and torch.compile."""
+    precision: Precision
+    """Of the networks' bodies; ``auto`` is bfloat16 on a GPU only."""
+    readers: int
+    """Processes per worker that read ahead; 0."""
+    grouped: bool
+    """Split by place; the official split leaks."""
+    strict: bool
+    """Refuse a data set with a bad file."""
+    changes: Sequence[str]
+    """Any setting, e.g. ``recipe.batch=16``."""
+    report: Callable[[Epoch], None]
+    """Called after each epoch; prints a line."""
+
+
+def train_classifier(
+    data: str,
+    output: str = "runs/classifier",
+    *,
+    bands: Sequence[str] = ("B02", "B03", "B04"),
+    units: Literal["sigma", "reflectance"] = "sigma",
+    base: int = 32,
+    epochs: int = 50,
+    **settings: Unpack[TrainingSettings],
+) -> Checkpoint:
+    """Train the classifier that says how natural a chip looks, or take up a run that was stopped.
+
+    Args:
+        data: AnthroProtect or MapInWild folder as published, or ``demo``.
+        output: folder or fsspec URI of the run and its checkpoint.
+        bands: names in the order the network sees them.
+        units: ``sigma`` standardises bands (for preset delta); ``reflectance`` is for paper and repository.
+        base: channels of the U-Net's first level.
+        epochs: passes over the training split.
+        settings: see `TrainingSettings`.
+
+    Returns:
+        The trained checkpoint.
+
+    Raises:
+        RequestError: if data and settings do not fit; nothing was trained.
+
+    >>> import spacex
+    >>> small = spacex.train_classifier("demo", "runs/doctest", base=4, epochs=1, limit=4, changes=["recipe.batch=2"],
+    ...                                 report=lambda epoch: None)
+    >>> small.card.kind
+    'classifier'
+    """
+    if unknown := [name for name in bands if name not in SENTINEL2_BANDS]:
+        raise RequestError("unknown bands", got=",".join(unknown), expected=f"some of {','.join(SENTINEL2_BANDS)}")
+    run = ClassifierRun(
+        source=_source(data, tuple(bands), settings), output=_absolute(output), units=units, **_common(settings)
+    )
+    sizes = [f"recipe.epochs={epochs}", f"network.base={base}"]
+    return _follow(learn_classifier, prepare_classifier, changed(run, [*sizes, *settings.get("changes", [])]), settings)
+
+
+def train_gan(
+    data: str,
+    classifier: str = "runs/classifier",
+    output: str = "runs/gan",
+    *,
+    preset: PresetName = "delta",
+    further: Sequence[str] = (),
+    epochs: int | None = None,
+    **settings: Unpack[TrainingSettings],
+) -> Checkpoint:
+    """Train the maximiser and the minimiser of a classifier, or take up a run that was stopped.
+
+    Args:
+        data: AnthroProtect or MapInWild folder as published, or ``demo``.
+        classifier: checkpoint of the classifier to explain.
+        output: folder or fsspec URI of the run and its checkpoint.
+        preset: how to train (`spacex.training.presets.PRESETS`).
+        further: other classifiers the change must move too.
+        epochs: passes over the chips; None for the preset's.
+        settings: see `TrainingSettings`; `changes` are the preset's, e.g. ``generator.base=16``.
+
+    Returns:
+        The trained checkpoint: classifier, maximiser and minimiser.
+
+    Raises:
+        RequestError: if data, classifier and settings do not fit; nothing was trained.
+
+    >>> import spacex
+    >>> sizes = ["generator.base=4", "generator.cap=8", "generator.blocks=1", "batch=2", "warmup=1"]
+    >>> trained = spacex.train_gan("demo", "runs/doctest", "runs/doctest-gan", epochs=1, limit=4, changes=sizes,
+    ...                            report=lambda epoch: None)
+    >>> trained.card.kind
+    'patterns'
+    """
+    judges = [_absolute(uri) for uri in (classifier, *further)]
+    asked = [f"epochs={epochs}"] if epochs else []
+    run = PatternRun(
+        source=_source(data, read_card(judges[0]).bands, settings),
+        output=_absolute(output),
+        classifier=judges[0],
+        further=tuple(judges[1:]),
+        preset=changed(PRESETS[preset], [*asked, *settings.get("changes", [])]),
+        **_common(settings),
+    )
+    return _follow(learn_patterns, prepare_patterns, run, settings)
+
+
+def _source(data: str, bands: tuple[str, ...], settings: TrainingSettings) -> Source:
+    """The chips asked for; the embedded data set is built now rather than by every worker at once."""
+    if data == "demo":
+        from spacex.world.dataset import demo_dataset
+
+        demo_dataset()
+    elif not Path(data).is_dir():
+        raise RequestError(f"no folder {data}", do="Give the data set's folder, or 'demo'.")
+    limit = settings.get("limit")
+    if limit is not None and limit < 2:
+        raise RequestError("the limit leaves too little", got=limit, expected="2 or more")
+    grouped, strict = settings.get("grouped", False), settings.get("strict", False)
+    return Source(root=data, bands=bands, limit=limit, grouped=grouped, strict=strict)
+
+
+def _common(settings: TrainingSettings) -> dict[str, int]:
+    return {"seed": settings.get("seed", 0), "readers": settings.get("readers", 0)}
+
+
+def _follow(
+    learn: Callable[[Any, Team], Iterator[Epoch]],
+    prepare: Callable[[Any, Team], object],
+    run: Run,
+    settings: TrainingSettings,
+) -> Checkpoint:
+    """Train in this process, or with Ray's workers."""
+    workers, gpu, precision = settings.get("workers", 0), settings.get("gpu", False), settings.get("precision", "auto")
+    if workers < 0:
+        raise RequestError("workers counts processes", got=workers, expected="0 or more")
+    if workers:
+        from spacex.runners.ray_train import train
+
+        prepare(run, Team(size=workers))
+        train(learn, run, workers=workers, gpu=gpu, precision=precision)
+    else:
+        report = settings.get("report", tell)
+        for epoch in learn(run, Team(device=choose_device(gpu), precision=precision)):
+            report(epoch)
+    return load_checkpoint(run.output)
+
+
+def _absolute(uri: str) -> str:
+    """Local folders with their full path, so that every worker means the same one; other URIs as they are."""
+    protocol, path = fsspec.core.split_protocol(uri)
+    return str(Path(path).resolve()) if protocol in (None, "file") else uri

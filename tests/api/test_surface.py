@@ -1,0 +1,92 @@
+"""`import spacex` is quick and shows verbs and nouns; every one of them has an example that runs."""
+
+import doctest
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import spacex
+from spacex.api.mapping import MapSettings
+from spacex.errors import RequestError
+from spacex.mapping.request import MapRequest
+from spacex.world.dataset import demo_dataset
+
+VERBS = [name for name in spacex.__all__ if name != "__version__"]
+
+
+def test_importing_is_quick_and_shows_no_plumbing():
+    code = (
+        "import time; begun = time.perf_counter(); import spacex; took = time.perf_counter() - begun\n"
+        "print(took); print(*dir(spacex))"
+    )
+    out = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+           for _ in range(3)]  # fmt: skip
+    assert min(float(lines[0]) for lines in out) < 0.1
+    assert out[0][1].split() == sorted(spacex.__all__)
+
+
+def test_every_name_is_there_typed_and_told():
+    assert (Path(spacex.__file__).parent / "py.typed").exists()
+    for name in VERBS:
+        told = getattr(spacex, name)
+        assert told.__doc__
+        assert told.__annotations__["return"]
+    with pytest.raises(AttributeError, match="no attribute 'ndvi'"):
+        spacex.ndvi  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the examples run: their `lapland.zarr` is there."""
+    place = tmp_path_factory.mktemp("examples")
+    spacex.map_region(catalogue="demo", bbox=(24.0, 67.95, 24.02, 67.96), output=str(place / "lapland.zarr"))
+    return place
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_examples_run(name, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    # a landscape of seconds rather than minutes
+    monkeypatch.setattr("spacex.world.dataset.demo_dataset", partial(demo_dataset, "tiny"))
+    (test,) = doctest.DocTestFinder(recurse=False).find(getattr(spacex, name), name)
+    assert test.examples, f"{name} has no example"
+    assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test).failed == 0
+
+
+def test_all_settings_of_a_request_can_be_given():
+    """Those with names of their own are arguments, or made from several."""
+    assert set(MapSettings.__annotations__) == set(MapRequest.model_fields) - {
+        "area", "intervals", "catalogue", "chips"
+    } | {"maps", "stride"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"bbox": (24.0, 67.9, 24.4, 68.0), "area": "finland"}, "which region"),
+        ({"bbox": (24.0, 67.9, 24.4)}, "west, south, east, north"),
+        ({"bbox": (24.4, 67.9, 24.0, 68.0)}, "west edge east"),
+        ({"output": "map.tif"}, r"\.zarr"),
+        ({"stride": 7}, "stride"),
+        ({"maps": ["ndvi"]}, "unknown map"),
+        ({"max_cloud_cover": 200}, "max cloud cover|max_cloud_cover"),
+    ],
+)
+def test_a_wrong_request_is_one_clear_line(wrong, message):
+    with pytest.raises(RequestError, match=message) as caught:
+        spacex.plan(**{"catalogue": "demo", "output": "map.zarr", **wrong})
+    assert "\n" not in str(caught.value)
+    with pytest.raises(RequestError, match="which days"):
+        spacex.plan(bbox=(24.0, 67.9, 24.4, 68.0))
+
+
+def test_chips_that_do_not_fit_are_refused():
+    import numpy as np
+
+    with pytest.raises(RequestError, match="256"):
+        spacex.attribute(np.zeros((1, 3, 128, 128)))
+    with pytest.raises(RequestError, match="finite"):
+        spacex.attribute(np.full((3, 256, 256), np.nan))
