@@ -113,6 +113,13 @@ def _check_store(option: str, uri: str, protocol: str) -> None:
         raise RequestError(f"{option} cannot be reached", got=got, do="Check its name and your credentials.") from error
 
 
+def check_changes(changes: Sequence[str]) -> None:
+    """Refuse a `--set` of what has an option of its own, with checks of its own."""
+    for change in changes:
+        if change.partition("=")[0].strip() == "output":
+            raise RequestError("--set cannot move the run", got=change, do="Give --output.")
+
+
 def check_data(root: str) -> None:
     """Refuse a data set that is neither a folder nor ``demo``."""
     if root != "demo" and not os.path.isdir(root):

@@ -23,6 +23,9 @@ UNEXPECTED = 1
 WRONG_REQUEST = 2
 """Exit code when the request cannot be carried out; nothing was written."""
 
+LONGEST_LINE = 2000
+"""Characters of an error's line; a word of a megabyte is not repeated whole."""
+
 
 class Command(TyperCommand):
     """A command whose words keep the rules that hold for all options, whatever they mean."""
@@ -135,4 +138,5 @@ def _keep(error: Exception) -> str:
 
 
 def _say(line: str) -> None:
-    print("error:", " ".join(line.split()), file=sys.stderr)
+    line = " ".join(line.split())
+    print("error:", line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} …", file=sys.stderr)

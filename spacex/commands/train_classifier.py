@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 import typer
 
 from spacex.commands import options
-from spacex.commands.checks import check_data, check_folder
+from spacex.commands.checks import check_changes, check_data, check_folder
 from spacex.commands.door import make_app
 from spacex.commands.training import check_gpu
 from spacex.errors import RequestError
@@ -62,6 +62,7 @@ def train_classifier(
     """Train, and print where the checkpoint is."""
     check_data(data)
     check_folder("--output", output)
+    check_changes(change or [])
     chosen = _band_names(bands)
 
     check_gpu(gpu)

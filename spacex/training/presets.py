@@ -38,7 +38,8 @@ def changed(settings: S, changes: Iterable[str]) -> S:
         *path, last = name.strip().split(".")
         place = plain
         for step in path:
-            place = place.get(step) or {}
+            inner = place.get(step)
+            place = inner if isinstance(inner, dict) else {}
         if last not in place:
             names = ", ".join(sorted(place)) or "no setting there"
             raise RequestError(f"no setting {name!r}", got=change, expected=names)
