@@ -116,7 +116,7 @@ class Counted:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
 
-def blocks(tiles: int, scenes: int, side: int = 12_288) -> None:
+def blocks(tiles: int, scenes: int, side: int = 10_980) -> None:
     """Reads tiles x tiles tiles of 1,024 pixels in their order; prints blocks decoded and bytes sent per need.
 
     The place is Joensuu, where the cube's grid is turned by 15 degrees against UTM. All files of a kind hold the same
@@ -140,8 +140,8 @@ def blocks(tiles: int, scenes: int, side: int = 12_288) -> None:
     east, north = Transformer.from_crs(4326, 32635, always_xy=True).transform(29.8, 62.6)
     left, top = (round((v + s * side * 5) / 20) * 20 for v, s in ((east, -1), (north, 1)))
     rng = np.random.default_rng(0)
-    dn = np.tile(rng.integers(200, 1200, (1024, 1024)).astype("u2"), (side // 1024, side // 1024))
-    scl = np.tile(rng.choice([4, 5], (1024, 1024)).astype("u1"), (side // 2048, side // 2048))
+    dn = np.tile(rng.integers(200, 1200, (1024, 1024)).astype("u2"), (11, 11))[:side, :side]
+    scl = np.tile(rng.choice([4, 5], (1024, 1024)).astype("u1"), (6, 6))[: side // 2, : side // 2]
     read: list[tuple] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
