@@ -247,6 +247,7 @@ def enough(passes: int, side: int) -> None:
 
 def expected(k: int) -> None:
     """Prints the bytes a plan of the embedded region expects and the bytes of the blocks really fetched for it."""
+    import rasterio
     from shapely.geometry import box, mapping
 
     from spacex.checkpoint import load_checkpoint
@@ -267,7 +268,14 @@ def expected(k: int) -> None:
         said, before = plan.bytes_to_read(len(card.bands)), METER.fetched
         reads = sum(sum(use["used_share"] > 0 for use in source.read(task).scenes) for task in plan.todo)
         really = METER.fetched - before
-    print(f"enough {k}: expected {said / 1e6:.1f} MB, fetched {really / 1e6:.1f} MB, ratio {said / really:.2f}; "
+    folder, sizes, pixels = demo_archive(), 0, 0
+    for name in ("B02", "B03", "B04"):
+        for file in folder.glob(f"*/{name}.tif"):
+            with rasterio.open(file) as source:
+                sizes, pixels = sizes + file.stat().st_size, pixels + source.width * source.height
+    own = plan.work.pixels_read * len(card.bands) * sizes / pixels
+    print(f"enough {k}: expected {said / 1e6:.1f} MB, fetched {really / 1e6:.1f} MB, ratio {said / really:.2f}, "
+          f"at this archive's own {sizes / pixels:.2f} bytes per pixel {own / really:.2f}; "
           f"scene reads {plan.work.scene_reads:.1f} and {reads}", flush=True)  # fmt: skip
 
 
