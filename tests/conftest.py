@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import real_files
 from hypothesis import settings as hypothesis_settings
 
 if TYPE_CHECKING:
@@ -66,13 +67,16 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
-def real_data() -> Path:
-    """Folder of real files nobody here made: `SPACEX_TEST_DATA`, or `shared/data` beside the checkout."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("SPACEX_TEST_DATA", beside))
-    if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}; set SPACEX_TEST_DATA")
-    return folder
+def real_data() -> Callable[[str], Path]:
+    """Finds a real file or folder by its path, in `tests/data` or the larger set; skips where it is in neither."""
+
+    def find(path: str) -> Path:
+        found = real_files.find(path)
+        if found is None:
+            pytest.skip(f"no {path} in tests/data, nor in {real_files.LARGE} (SPACEX_TEST_DATA)")
+        return found
+
+    return find
 
 
 REAL_NATURAL = (
@@ -89,7 +93,7 @@ REAL_ANTHROPOGENIC = (
 
 
 @pytest.fixture(scope="session")
-def real_chips(real_data: Path) -> tuple[torch.Tensor, torch.Tensor]:
+def real_chips(real_data: Callable[[str], Path]) -> tuple[torch.Tensor, torch.Tensor]:
     """Eight real chips, reflectance (8, 10, 256, 256) float32 in the order of SENTINEL2_BANDS, labels (8,).
 
     Seven BigEarthNet patches whose CORINE labels are all natural or all man-made, and TerraMesh's fields of
@@ -106,9 +110,7 @@ def real_chips(real_data: Path) -> tuple[torch.Tensor, torch.Tensor]:
             return source.read(bands).astype("float32") / 10_000
 
     def patch(name: str) -> Any:
-        files = [real_data / "bigearthnet" / name / f"{Path(name).name}_{band}.tif" for band in SENTINEL2_BANDS]
-        if not all(file.exists() for file in files):
-            pytest.skip(f"no BigEarthNet patch {name} in {real_data}")
+        files = [real_data(f"bigearthnet/{name}/{Path(name).name}_{band}.tif") for band in SENTINEL2_BANDS]
         bands = [read(file, [1])[0] for file in files]
         return np.stack([np.kron(band, np.ones([120 // len(band)] * 2, "float32")) for band in bands])
 
@@ -119,7 +121,7 @@ def real_chips(real_data: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
     chips = [patch(name) for name in (*REAL_NATURAL, *REAL_ANTHROPOGENIC)]
     # twelve bands: B01 before our ten, B09 before the last two
-    chips.append(read(real_data / "terramesh" / "S2L2A_637U_59R_1_3.tif", [*range(2, 10), 11, 12]))
+    chips.append(read(real_data("terramesh/S2L2A_637U_59R_1_3.tif"), [*range(2, 10), 11, 12]))
     stack = torch.from_numpy(np.stack([mirrored(chip) for chip in chips])).clamp(0, 1)
     return stack, torch.tensor([1.0] * len(REAL_NATURAL) + [0.0] * (len(chips) - len(REAL_NATURAL)))
 
@@ -138,10 +140,7 @@ def stac_services() -> Iterator[Any]:
     spec.loader.exec_module(stack)
     if reason := stack.missing():
         pytest.skip(reason)
-    archive = stack.shared_archive()
-    if archive is None:
-        pytest.skip("the real archive is absent (SPACEX_TEST_DATA, or ../shared/data)")
-    with stack.Stack(archive) as services:
+    with stack.Stack(real_files.find("archive")) as services:
         yield services
 
 

@@ -218,13 +218,6 @@ def _await_http(url: str, log: Path, seconds: float = 30.0) -> None:
             time.sleep(0.05)
 
 
-def shared_archive() -> Path | None:
-    """The real archive described in four catalogue styles; None where it is absent."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    archive = Path(os.environ.get("SPACEX_TEST_DATA") or beside) / "archive"
-    return archive if (archive / "catalogues").is_dir() else None
-
-
 def catalogue_json(archive: Path, name: str, base: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Collection and items of one style, with `{base}` in links replaced."""
     folder = archive / "catalogues" / name

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1] / "spacex"
 FILES = sorted(ROOT.rglob("*.py"))
 
 LEVELS = [
-    {"errors", "grid", "metres", "settings"},
+    {"errors", "grid", "metres", "rasters", "settings"},
     {"card", "sentinel2", "models", "datasets", "world",
      "mapping.chips", "mapping.cube", "mapping.encoding", "mapping.overviews", "mapping.opening", "mapping.layout",
      "mapping.geometadata", "mapping.areas", "mapping.days", "mapping.region"},

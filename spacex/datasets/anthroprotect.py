@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
@@ -25,6 +24,7 @@ from spacex.datasets.splits import SPLITS, assign, blocks, split_hash
 from spacex.datasets.tiles import Chips, find_problems, inspect, refuse_or_report, take
 from spacex.errors import DataError
 from spacex.grid import CHIP
+from spacex.rasters import open_raster
 from spacex.settings import SENTINEL2_BANDS
 
 LAND_COVERS = ("CORINE", "MODIS", "CGLS", "GlobCover")
@@ -104,10 +104,13 @@ def read_land_cover(file: str | Path) -> NDArray[np.uint16]:
         DataError: if the tile cannot be read, does not have the four published bands, or holds no CORINE.
     """
     try:
-        with rasterio.open(file) as source:
+        with open_raster(file) as source:
             if source.count != len(LAND_COVERS):
                 got = f"{source.count} bands"
                 raise DataError(f"{file} is no land-cover tile", got=got, expected=", ".join(LAND_COVERS))
+            if source.shape != (CHIP, CHIP):
+                got = f"{source.width} x {source.height} pixels"
+                raise DataError(f"{file} is no land-cover tile", got=got, expected=f"{CHIP} x {CHIP}")
             return corine_codes(source.read(1))
     except RasterioError as error:
         raise DataError(f"{file} cannot be read", got=error) from error
@@ -132,6 +135,9 @@ def _check_values(table: pd.DataFrame, file: Path) -> None:
         if not (numbers.abs() <= most).all():
             got = table[column][~(numbers.abs() <= most)].iloc[0]
             raise DataError(f"{column} in {file} is no longitude or latitude", got=got, expected="degrees")
+    strange = table["file"][~table["file"].astype(str).str.fullmatch(r"[^/\\\\]+")]
+    if len(strange):
+        raise DataError(f"{file} lists files elsewhere", got=strange.iloc[0], expected="names within tiles/s2")
     twice = table["file"][table["file"].duplicated()]
     if len(twice):
         raise DataError(f"{file} lists files twice", got=", ".join(twice[:3]))

@@ -22,7 +22,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
@@ -30,6 +29,7 @@ from spacex.datasets.splits import SPLITS, split_hash
 from spacex.datasets.tiles import READERS, Chips, Problem, find_problems, inspect, refuse_or_report, take
 from spacex.errors import DataError
 from spacex.grid import CHIP
+from spacex.rasters import open_raster
 from spacex.settings import SENTINEL2_BANDS
 
 Season = Literal["subset", "autumn", "spring", "summer", "winter"]
@@ -187,7 +187,7 @@ def _cut(root: Path, scenes: pd.DataFrame, side: int) -> tuple[pd.DataFrame, lis
 def _corners(file: Path) -> list[tuple[int, int, int]]:
     """(label, row, column) of the pure chips of one mask."""
     try:
-        with rasterio.open(file) as source:
+        with open_raster(file) as source:
             mask = source.read(1) != 0
     except RasterioError as error:
         raise DataError(f"{file} cannot be read", got=error, do="Copy the file again.") from error

@@ -11,7 +11,6 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-import rasterio
 import torch
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
@@ -21,6 +20,7 @@ from torch.utils.data import Dataset
 
 from spacex.errors import DataError
 from spacex.grid import CHIP
+from spacex.rasters import open_raster
 from spacex.settings import SENTINEL2_BANDS
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def read_chip(path: Path, bands: Sequence[str], window: PixelWindow | None = Non
         DataError: if the file cannot be read.
     """
     try:
-        with rasterio.open(path) as source:
+        with open_raster(path) as source:
             numbers = source.read(band_numbers(bands), window=window)
     except RasterioError as error:
         raise DataError(f"{path} cannot be read", got=error, do="Copy the file again.") from error
@@ -83,7 +83,7 @@ def inspect(path: Path, bands: int, side: int) -> str | None:
     if not path.exists():
         return "missing"
     try:
-        with rasterio.open(path) as source:
+        with open_raster(path) as source:
             if source.count != bands:
                 return f"{source.count} bands instead of {bands}"
             if source.shape != (side, side):

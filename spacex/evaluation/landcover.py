@@ -29,6 +29,7 @@ from spacex.datasets.corine import CLASSES, corine_codes
 from spacex.errors import CubeError, DataError
 from spacex.mapping.cube import Cube
 from spacex.mapping.opening import open_cube
+from spacex.rasters import open_raster
 
 MAPS = (*MAP_NAMES, "naturalness")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -62,7 +63,7 @@ class Cover:
     def read(self, rows: slice, cols: slice) -> NDArray[np.uint16]:
         """Three-digit codes of a block of the cube's pixels, 0 where there are none."""
         box = self.geobox[rows, cols]
-        with rasterio.open(self.file) as source:
+        with open_raster(self.file) as source:
             if self.nested:
                 return _repeat_cells(source, box)
             with WarpedVRT(
@@ -86,7 +87,7 @@ def open_cover(file: str, geobox: GeoBox) -> Cover:
         DataError: if it cannot be read, has no CRS, or does not touch the cube.
     """
     try:
-        with rasterio.open(file) as source:
+        with open_raster(file) as source:
             if source.crs is None:
                 raise DataError(f"{file} has no CRS", do="Take the EEA's own GeoTIFF (EPSG:3035).")
             same = source.crs == rasterio.crs.CRS.from_user_input(str(geobox.crs))

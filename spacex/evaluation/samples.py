@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import rasterio
 import torch
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
@@ -20,6 +19,7 @@ from spacex.errors import DataError
 from spacex.evaluation import masks
 from spacex.evaluation.masks import Definition
 from spacex.grid import CHIP
+from spacex.rasters import open_raster
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,10 @@ def _draw(rows: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
 
 def _read_truth(path: Path) -> NDArray[np.integer]:
     try:
-        with rasterio.open(path) as source:
+        with open_raster(path) as source:
+            if source.shape != (CHIP, CHIP):
+                got = f"{source.width} x {source.height} pixels"
+                raise DataError(f"{path} is no truth of a chip", got=got, expected=f"{CHIP} x {CHIP}")
             values: NDArray[np.integer] = source.read(1)
             return values
     except RasterioError as error:

@@ -18,6 +18,7 @@ chunks span several tiles are made when a run ends (`spacex.mapping.overviews`).
 from __future__ import annotations
 
 import json
+import logging
 import os
 import warnings
 from collections.abc import Mapping
@@ -44,6 +45,8 @@ from spacex.mapping.layout import (
     variables,
     written_by_tiles,
 )
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 
@@ -182,8 +185,7 @@ class Cube:
 
     def statuses(self) -> NDArray[np.uint8]:
         """(time, tile rows, tile columns) uint8 of `Status` values."""
-        found: NDArray[np.uint8] = np.asarray(self.array(f"{TILES}/status")[...])
-        return found
+        return read_statuses(self.array(f"{TILES}/status"))
 
     def mark(self, statuses: NDArray[np.uint8]) -> None:
         """Write many statuses at once (the driver, before any worker starts)."""
@@ -283,6 +285,25 @@ def local_path(uri: str) -> Path | None:
     fs, path = fsspec.core.url_to_fs(uri)
     protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
     return Path(path) if "file" in protocols else None
+
+
+def read_statuses(array: zarr.Array[Any]) -> NDArray[np.uint8]:
+    """The states of all tiles; one whose chunk cannot be decoded (cut short by a full disk) is *not yet* done."""
+    try:
+        return np.asarray(array[...], dtype=np.uint8)
+    except OSError:  # the store is out of reach: that says nothing about the tiles
+        raise
+    except Exception:
+        found = np.full(array.shape, Status.NOT_YET, np.uint8)
+    for where in np.ndindex(array.shape):
+        try:
+            found[where] = array[where]
+        except OSError:
+            raise
+        except Exception as error:
+            task = TileTask(*map(int, where))
+            log.warning("the state of tile %s cannot be read (%s): it counts as not yet done", task, error)
+    return found
 
 
 def _decoded(attributes: Mapping[str, Any]) -> dict[str, Any]:

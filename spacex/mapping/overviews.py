@@ -39,8 +39,8 @@ def make_overviews(cube: Cube) -> None:
     Does nothing if they are up to date.
     """
     statuses = cube.statuses()
-    stamp = hashlib.sha256(statuses.tobytes()).hexdigest()[:16]
-    if (read_attributes(cube.uri) or {}).get(STAMP) == stamp:
+    stamp = _digest(statuses)
+    if up_to_date(cube, statuses):
         return
     done = statuses == Status.DONE
     pool = ThreadPoolExecutor(THREADS)
@@ -52,6 +52,15 @@ def make_overviews(cube: Cube) -> None:
         pool.shutdown(cancel_futures=True)
     cube.array(f"{TILES}/status_at_end")[...] = statuses
     cube.name_levels(cube.spec.levels, {STAMP: stamp})
+
+
+def up_to_date(cube: Cube, statuses: NDArray[np.uint8]) -> bool:
+    """Whether the overviews that tiles share were made of these statuses."""
+    return bool((read_attributes(cube.uri) or {}).get(STAMP) == _digest(statuses))
+
+
+def _digest(statuses: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(statuses.tobytes()).hexdigest()[:16]
 
 
 def _pieces(cube: Cube, level: int, done: NDArray[np.bool_]) -> Iterator[Piece]:

@@ -16,17 +16,19 @@ from spacex.attribution.lift import check_rules
 from spacex.card import Card
 from spacex.checkpoint import SHIPPED, Checkpoint
 from spacex.errors import RequestError, SpacexError
+from spacex.mapping.claim import Claim, claimed
 from spacex.mapping.cube import Cube, Status, TileTask, check_format, create_cube, read_attributes
 from spacex.mapping.estimate import tiles_geojson
 from spacex.mapping.growth import check_not_replaced, fits, make_room, reconcile
 from spacex.mapping.ledger import Ledger
 from spacex.mapping.logs import log_tile
 from spacex.mapping.overviews import make_overviews, withdraw
-from spacex.mapping.plan import Plan, make_plan
+from spacex.mapping.plan import Plan, make_plan, renewed
 from spacex.mapping.progress import ProgressLog, write_text
 from spacex.mapping.report import Notes, render
 from spacex.mapping.request import MapRequest, code_digest
 from spacex.mapping.tile import TileReport
+from spacex.mapping.verify import mark_damaged
 from spacex.mapping.worker import Job, Scenes, load_scenes, save_scenes
 
 logger = logging.getLogger(__name__)
@@ -120,9 +122,12 @@ def carry_out(
     on_start: Callable[[ProgressLog], None] = lambda log: None,
     estimate: dict[str, Any] | None = None,
     license: str = LICENSE,
+    verify: bool = False,
     **worker: Any,
 ) -> Outcome:
-    """Create or resume the cube and run the tiles that are left.
+    """Claim the cube, create or resume it, and run the tiles that are left.
+
+    Nothing is written before the cube is claimed (`spacex.mapping.claim`), and its states are read again then.
 
     Args:
         plan: from `prepare`.
@@ -133,12 +138,25 @@ def carry_out(
         on_start: called with the progress log before the first tile.
         estimate: hours expected (`spacex.mapping.estimate.estimate`), for the report to compare with.
         license: of a new cube's maps, an SPDX identifier.
+        verify: whether to read the whole cube first and do damaged tiles again (`spacex.mapping.verify`).
         worker: further fields of `Job`: readers, time_limit, threads, device.
 
     Raises:
-        CubeError: if the output cannot be written.
+        CubeError: if the output cannot be written, or another run holds it.
         SpacexError: if the work itself cannot go on; the finished tiles are safe.
     """
+    with claimed(run_folder(output)) as claim:
+        plan = renewed(plan, output, fingerprint)
+        if verify and plan.exists:
+            mark_damaged(Cube(output), plan.request)
+            plan = renewed(plan, output, fingerprint)
+        return _work(plan, fingerprint, output, checkpoint, runner, claim, on_start, estimate, license, worker)
+
+
+def _work(
+    plan: Plan, fingerprint: str, output: str, checkpoint: Checkpoint, runner: Runner, claim: Claim,
+    on_start: Callable[[ProgressLog], None], estimate: dict[str, Any] | None, license: str, worker: dict[str, Any],
+) -> Outcome:  # fmt: skip
     begun, folder = time.monotonic(), run_folder(output)
     cube = Cube(output) if plan.exists else _create(plan, fingerprint, output, checkpoint.card, license)
     if not fits(cube, plan.request):
@@ -147,7 +165,7 @@ def carry_out(
     # the shipped weights lie elsewhere on every node; each finds its own
     weights = None if checkpoint.uri == str(SHIPPED) else checkpoint.uri
     job = Job(request=plan.request, output=output, scenes=f"{folder}/scenes.gz", checkpoint=weights, **worker)
-    ledger, notes = Ledger.of(plan.todo), Notes()
+    ledger, notes = Ledger.of(plan.todo), Notes(len(checkpoint.card.bands))
     log = ProgressLog(f"{folder}/progress.json", ledger, plan.counts)
     on_start(log)
 
@@ -159,11 +177,15 @@ def carry_out(
     def on_quarantine(task: TileTask, reason: str) -> None:
         cube.finish(task, Status.FAILED, {"reason": reason, "tries": ledger.faults[task]})
 
+    def on_tick(workers: int) -> None:
+        claim.check()
+        log.tick(workers)
+
     state = "failed"
     if plan.todo:
         withdraw(cube)
     try:
-        runner(job, ledger, on_report=on_report, on_quarantine=on_quarantine, on_tick=log.tick)
+        runner(job, ledger, on_report=on_report, on_quarantine=on_quarantine, on_tick=on_tick)
         make_overviews(cube)
         state = "incomplete" if ledger.quarantined else "complete"
     except KeyboardInterrupt:

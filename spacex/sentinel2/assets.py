@@ -15,22 +15,20 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import rasterio
-from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.session import DummySession, Session
-from rasterio.windows import Window as RioWindow
 
 from spacex.errors import TileError
 from spacex.grid import Window
+from spacex.rasters import open_raster
+from spacex.sentinel2.links import forbidden
 from spacex.sentinel2.sampling import Lattice
 from spacex.sentinel2.scenes import Scene
 from spacex.sentinel2.styles import Catalogue
 
 GDAL_OPTIONS: dict[str, str] = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # one request per file, not a listing of its folder
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",  # a COG's whole header in that request
     "GDAL_HTTP_MULTIRANGE": "YES",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
@@ -44,25 +42,30 @@ GDAL_OPTIONS: dict[str, str] = {
 """GDAL configuration for reading; a variable of that name in the environment wins."""
 
 
+MAX_SIDE = 10_980
+"""Pixels a side of a Sentinel-2 tile at 10 m (Products Specification); no asset has more."""
+
 FAULTS = (RasterioError, CPLE_BaseError, OSError)
 """What reading a file can raise; network errors of signing are OSErrors too."""
 
 
 class Meter:
-    """Counts bytes, from several threads."""
+    """Counts what is read, from several threads."""
 
     def __init__(self) -> None:
-        self.total = 0
+        self.total = self.fetched = self.blocks = 0
         self._lock = Lock()
 
-    def add(self, count: int) -> None:
-        """Add to `total`."""
+    def add(self, decoded: int, fetched: int, blocks: int) -> None:
+        """Add bytes of pixels, the bytes they took in their file, and the blocks they came in."""
         with self._lock:
-            self.total += count
+            self.total += decoded
+            self.fetched += fetched
+            self.blocks += blocks
 
 
 METER = Meter()
-"""Bytes of pixels this process has read, decoded; GDAL does not tell what it fetched for them."""
+"""What this process has read: `total` bytes decoded, `fetched` bytes as stored, `blocks`."""
 
 
 @dataclass(frozen=True)
@@ -76,24 +79,14 @@ class Raster:
     extent: Window
     """The part of the lattice the file covers."""
 
-    def read(self, window: Window) -> NDArray[Any]:
-        """Values of a window of the lattice, 0 where the file does not reach."""
-        out = np.zeros(window.shape, dtype=self.source.dtypes[0])
-        inside = window.intersect(self.extent)
-        if not inside.empty:
-            rows, cols = inside.slices(self.extent)
-            part = RioWindow.from_slices(rows, cols)
-            out[inside.slices(window)] = self.source.read(1, window=part)
-            METER.add(inside.height * inside.width * out.itemsize)
-        return out
-
 
 @contextmanager
 def open_asset(scene: Scene, key: str, catalogue: Catalogue) -> Iterator[Raster]:
     """Opens an asset of a scene, signed just now, under the reading options.
 
     Faults of the file or the network, also those raised while reading inside the block, become a
-    :class:`TileError` with the scene's id, the asset and the unsigned link.
+    :class:`TileError` with the scene's id, the asset and the unsigned link. What the header claims is checked
+    before any pixel is read.
 
     Args:
         scene: the scene.
@@ -101,11 +94,13 @@ def open_asset(scene: Scene, key: str, catalogue: Catalogue) -> Iterator[Raster]
         catalogue: how links are signed and which store they are in.
     """
     href = url = scene.item["assets"][key]["href"]
+    if (why := forbidden(href, catalogue.url)) is not None:
+        raise TileError(f"asset {key} of {scene.id} points where it may not", got=_scrub(href), expected=f"not {why}")
     session = _session(catalogue, href)
     try:
         url = catalogue.sign(href)
-        with rasterio.Env(session=session, **_options()), rasterio.open(url, sharing=False) as source:
-            yield _raster(source, scene, key)
+        with open_raster(url, session, _options()) as source:
+            yield _raster(source, scene, key, "uint8" if key == catalogue.scl else "uint16")
     except FAULTS as error:
         _forget(url, session)
         raise TileError(
@@ -114,12 +109,14 @@ def open_asset(scene: Scene, key: str, catalogue: Catalogue) -> Iterator[Raster]
         ) from None  # the cause would carry the signed link  # fmt: skip
 
 
-def _raster(source: Any, scene: Scene, key: str) -> Raster:
+def _raster(source: Any, scene: Scene, key: str, dtype: str) -> Raster:
     declared = scene.item["assets"][key]
     properties = scene.item["properties"]
     transform = source.transform
-    if source.count != 1 or np.dtype(source.dtypes[0]).kind != "u":
-        _refuse(scene, key, "one band of unsigned integers", f"{source.count} of {source.dtypes[0]}")
+    if source.count != 1 or source.dtypes[0] != dtype:
+        _refuse(scene, key, f"one band of {dtype}", f"{source.count} of {source.dtypes[0]}")
+    if max(source.shape) > MAX_SIDE:
+        _refuse(scene, key, f"at most {MAX_SIDE} pixels a side", f"{source.width} x {source.height}")
     if source.crs is None or transform.b or transform.d or transform.a != -transform.e:
         _refuse(scene, key, "a north-up grid of square pixels", f"{source.crs}, {tuple(transform)[:6]}")
     shape = declared.get("proj:shape")
@@ -162,7 +159,7 @@ def _forget(url: str, session: Session | None) -> None:
     fails without asking (rasterio issue 2119). Closing a file opened as "not cached" drops what is known of it.
     """
     options = {**_options(), "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsiaz/:/vsigs/"}
-    with suppress(*FAULTS), rasterio.Env(session=session, **options), rasterio.open(url, sharing=False):
+    with suppress(*FAULTS), open_raster(url, session, options):
         pass
 
 

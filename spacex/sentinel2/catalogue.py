@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pystac_client import Client, ItemSearch
-from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 from urllib3.util import Retry
 
 from spacex.errors import CatalogueError
+from spacex.sentinel2.conversation import Conversation
+from spacex.sentinel2.items import fault_of, name_of
 from spacex.sentinel2.reflectance import offset_of
 from spacex.sentinel2.scenes import FOOTPRINT_SLACK, Scene, newest_processing, scene_of
 from spacex.sentinel2.styles import CATALOGUES, Catalogue, get_catalogue
@@ -37,6 +38,15 @@ Twice only where nobody answers at all: that is an address mistyped more often t
 
 TIMEOUT = (10.0, 90.0)
 """Seconds to wait for a connection, and for an answer."""
+
+MAX_ITEMS = 100_000
+"""Items a search may find: six summers of Fennoscandia; more is a mistake or a server without end."""
+
+IDLE_PAGES = 20
+"""Pages in a row that may bring nothing new."""
+
+SAID = 20
+"""Broken items that are named one by one; of more, the number is told."""
 
 
 def search(
@@ -64,11 +74,12 @@ def search(
         retries: what to do when the server is busy.
 
     Returns:
-        Scenes sorted by (tile, newest processing first, id), one per acquisition and tile.
+        Scenes sorted by (tile, newest processing first, id), one per acquisition and tile. Items that are broken
+        (:mod:`spacex.sentinel2.items`) or lack a band are left out, each with a warning that names it.
 
     Raises:
-        CatalogueError: if the catalogue does not answer, has no such collection, finds nothing, or its
-            items lack the bands.
+        CatalogueError: if the catalogue does not answer within bounds, has no such collection, finds nothing,
+            or none of its items is sound and has the bands.
     """
     wanted = list(bands) if bands is not None else list(catalogue.assets)
     needed = catalogue.keys(wanted) if bands is not None else []
@@ -106,13 +117,20 @@ def _items(
     catalogue: Catalogue, area: BaseGeometry, interval: str, max_cloud_cover: float, page_size: int,
     retries: Retry, keys: list[str],
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """All items of all pages, each trimmed as it arrives."""
-    kept = {*keys, catalogue.scl}
+    """All sound items of all pages, each trimmed as it arrives."""
+    kept, broken, sound = {*keys, catalogue.scl}, [], 0
     try:
-        client = Client.open(catalogue.url, stac_io=StacApiIO(max_retries=retries, timeout=TIMEOUT))
+        client = Client.open(catalogue.url, stac_io=Conversation(catalogue.url, retries, TIMEOUT))
         _check_collection(client, catalogue)
         limit = _cloud_limit(client, catalogue, max_cloud_cover)
-        for item in _search(client, catalogue, area, interval, page_size, limit).items_as_dicts():
+        pages = _search(client, catalogue, area, interval, page_size, limit).pages_as_dicts()
+        for item in _bounded(pages, catalogue):
+            fault = fault_of(item, kept, catalogue.url)
+            if fault is not None:
+                broken.append(f"{name_of(item)} ({fault})")
+                _say_left_out(broken)
+                continue
+            sound += 1
             yield {**item, "links": [], "assets": {k: v for k, v in item["assets"].items() if k in kept}}
     except CatalogueError:
         raise
@@ -122,6 +140,35 @@ def _items(
             got=_reason(error),
             do="Check the address, the interval and the network.",
         ) from error
+    if broken and not sound:
+        raise CatalogueError(
+            f"no item of {catalogue.name} can be read", got=broken[0], expected="STAC items of Sentinel-2 Level-2A",
+            do="Check --catalogue and its address.",
+        )  # fmt: skip
+    if len(broken) > SAID:
+        log.warning("left out %d broken items of %s in all", len(broken), catalogue.name)
+
+
+def _say_left_out(broken: list[str]) -> None:
+    if len(broken) <= SAID:
+        log.warning("left out %s", broken[-1])
+
+
+def _bounded(pages: Iterable[Mapping[str, Any]], catalogue: Catalogue) -> Iterator[Any]:
+    """The items of the pages, as long as they bring new ones and are not more than any search can need."""
+    seen: set[str] = set()
+    idle = 0
+    for page in pages:
+        before = len(seen)
+        for item in page["features"]:
+            seen.add(name_of(item))
+            yield item
+        idle = idle + 1 if len(seen) == before else 0
+        if idle > IDLE_PAGES or len(seen) > MAX_ITEMS:
+            raise CatalogueError(
+                f"the pages of {catalogue.name} do not end", got=f"{len(seen)} items, {idle} pages without a new one",
+                expected=f"at most {MAX_ITEMS} items", do="Ask for a smaller area or interval.",
+            )  # fmt: skip
 
 
 def _reason(error: Exception) -> str:

@@ -13,6 +13,7 @@ of the store the cube is written to).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from typing import Literal
 
@@ -20,8 +21,11 @@ import planetary_computer
 from pydantic import model_validator
 
 from spacex.errors import CatalogueError
+from spacex.sentinel2.links import is_local
 from spacex.sentinel2.reflectance import OffsetRule
 from spacex.settings import SENTINEL2_BANDS, Settings
+
+_BLOB = re.compile(r"https://[a-z0-9]+\.blob\.core\.windows\.net/")
 
 
 class Catalogue(Settings):
@@ -66,15 +70,23 @@ class Catalogue(Settings):
         return [self.assets[band] for band in bands]
 
     def sign(self, href: str) -> str:
-        """The link to open right now; the result expires and must not be kept or shown."""
-        if self.signing == "planetary-computer":
+        """The link to open right now; the result expires and must not be kept or shown.
+
+        Only https links to blob storage are signed: a token is made for one container there, and never goes over
+        an open line.
+        """
+        if self.signing == "planetary-computer" and _BLOB.match(href):
             return str(planetary_computer.sign_url(href))
         return href
 
     def s3_options(self) -> dict[str, str]:
-        """GDAL options for s3:// links outside AWS: endpoint and the user's keys; empty for other hosts."""
+        """GDAL options for s3:// links: the store's endpoint and the keys made for it, if there are any.
+
+        The keys in the environment are those of the store the cube goes to. They are used for a catalogue on this
+        machine (then this is empty), never for one on the network: that could name whatever they can read.
+        """
         if self.s3_endpoint is None:
-            return {}
+            return {} if is_local(self.url) else {"AWS_NO_SIGN_REQUEST": "YES"}
         keys = {
             "AWS_ACCESS_KEY_ID": os.environ.get("CDSE_S3_ACCESS_KEY", ""),
             "AWS_SECRET_ACCESS_KEY": os.environ.get("CDSE_S3_SECRET_KEY", ""),

@@ -74,8 +74,9 @@ class Killer(threading.Thread):
     It waits for a tile to be finished in between: where workers die faster than they can start, nobody gets on.
     """
 
-    def __init__(self, folder: str, every: float, progress: Path, seed: int = 0) -> None:
+    def __init__(self, folder: str, every: float, progress: Path, seed: int = 0, spare_one: bool = False) -> None:
         super().__init__(daemon=True)
+        self.spare_one = spare_one
         self.progress, self._finished = progress, 0
         self.folder, self.every, self.killed = folder, every, 0
         self.driver: list[float] = []
@@ -90,8 +91,13 @@ class Killer(threading.Thread):
             for pid in pids:
                 self.workers.setdefault(pid, []).append(megabytes(pid))
             if pids and time.monotonic() - struck > self.every and self._got_on():
-                os.kill(self._random.choice(pids), signal.SIGKILL)
-                self.killed, struck = self.killed + 1, time.monotonic()
+                struck = time.monotonic()
+                # the one spared is the one seen for longest: its memory tells whether anything leaks
+                eldest = max(pids, key=lambda pid: len(self.workers[pid]))
+                doomed = [pid for pid in pids if not (self.spare_one and pid == eldest)]
+                if doomed:
+                    os.kill(self._random.choice(doomed), signal.SIGKILL)
+                    self.killed += 1
 
     def _got_on(self) -> bool:
         if not self.progress.exists():

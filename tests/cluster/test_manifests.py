@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import importlib.util
 import json
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import real_files
 import yaml
 
 _spec = importlib.util.spec_from_file_location("kuberay", Path(__file__).with_name("kuberay.py"))
@@ -24,10 +26,10 @@ IDS = [f"{doc['kind']}/{doc['metadata']['name']}" for _, doc in RAY]
 
 
 @pytest.fixture(scope="module")
-def definitions(real_data):
-    folder = real_data / "kuberay-crds"
-    if not folder.is_dir():
-        pytest.skip(f"no KubeRay definitions at {folder}")
+def definitions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kuberay-crds")
+    for packed in (real_files.SMALL / "kuberay-crds").glob("*.gz"):
+        (folder / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
     return folder
 
 

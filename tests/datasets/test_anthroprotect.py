@@ -136,8 +136,8 @@ def test_land_cover_is_the_first_band_in_level_3_codes(tmp_path: Path, tif: Writ
 class TestRealIndex:
     """Counts published with the data set; the split's leak is a fact of the published file."""
 
-    def test_counts(self, real_data: Path) -> None:
-        infos = read_infos(real_data / "anthroprotect" / "infos.csv")
+    def test_counts(self, real_data: Callable[[str], Path]) -> None:
+        infos = read_infos(real_data("anthroprotect/infos.csv"))
         counts = infos.groupby(["category", "split"]).size().unstack()[["train", "val", "test"]]
         assert counts.loc["anthropo"].tolist() == [13_534, 1_670, 1_712]
         assert counts.loc["wdpa-Ia"].tolist() == [295, 37, 37]
@@ -147,8 +147,8 @@ class TestRealIndex:
         assert infos["label"].sum() == 7_003
         assert (infos["label"] == (infos["category"] != "anthropo")).all()
 
-    def test_places_span_the_official_split_and_no_block_spans_the_grouped_one(self, real_data: Path) -> None:
-        index = real_data / "anthroprotect" / "infos.csv"
+    def test_places_span_the_official_split_and_no_block_spans_the_grouped_one(self, real_data: Callable) -> None:
+        index = real_data("anthroprotect/infos.csv")
         official, grouped = read_infos(index), read_infos(index, grouped=True)
         place = official["file"].str.rsplit("_", n=1).str[0]
         assert place.nunique() == 353
@@ -158,8 +158,8 @@ class TestRealIndex:
         assert self.nearest(official) < 2.6
         assert self.nearest(grouped) >= NEIGHBOURS_KM
 
-    def test_the_grouped_split_is_as_large_and_as_balanced(self, real_data: Path) -> None:
-        index = real_data / "anthroprotect" / "infos.csv"
+    def test_the_grouped_split_is_as_large_and_as_balanced(self, real_data: Callable[[str], Path]) -> None:
+        index = real_data("anthroprotect/infos.csv")
         official, grouped = read_infos(index), read_infos(index, grouped=True)
         one, two = (table.groupby(["split", "category"]).size() for table in (official, grouped))
         assert ((one - two).abs() <= 0.02 * one + 1).all()

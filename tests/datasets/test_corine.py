@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,8 @@ def test_doubt_is_an_error(values: list[float], message: str) -> None:
 
 
 @pytest.mark.real
-def test_a_real_raster_in_grid_codes(real_data: Path) -> None:
-    with rasterio.open(real_data / "corine" / "ls100_12.tif") as source:
+def test_a_real_raster_in_grid_codes(real_data: Callable[[str], Path]) -> None:
+    with rasterio.open(real_data("corine/ls100_12.tif")) as source:
         values = source.read(1)
     codes = corine_codes(values)
     assert set(np.unique(codes).tolist()) <= {0, *CODES}

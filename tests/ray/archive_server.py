@@ -6,6 +6,7 @@ Files are served with ranges, as object stores do. The API speaks as much STAC a
 from __future__ import annotations
 
 import json
+import random
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+TROUBLES = ("429", "503", "truncated", "slow")
 CORE = "https://api.stacspec.org/v1.0.0/"
 COLLECTION = "sentinel-2-l2a"
 
@@ -32,11 +34,19 @@ class Archive:
     """Seconds a link's `?signed=<time>` is good for; None asks for none."""
     stalled: set[str] = field(default_factory=set)
     """Names of files that stop in the middle of an answer."""
+    trouble: float = 0.0
+    """Share of the requests for files that meet one of `TROUBLES`, by lot."""
+    lot: random.Random = field(default_factory=lambda: random.Random(0))
     served: Counter = field(default_factory=Counter)
     """Answers given, by status."""
     url: str = ""
     released: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def meet(self) -> str:
+        """The trouble this request meets; empty for none."""
+        with self.lock:
+            return self.lot.choice(TROUBLES) if self.lot.random() < self.trouble else ""
 
     def refuse(self, path: str) -> bool:
         """True if this request is one of those to be turned away."""
@@ -100,16 +110,23 @@ class _Handler(BaseHTTPRequestHandler):
             signed = float(query.get("signed", ["0"])[0])
             if time.time() - signed > archive.valid_for:
                 return self._send(403, b"the link has expired", {})
-        data = (archive.folder / name).read_bytes()
-        first, last = 0, len(data) - 1
+        size = (archive.folder / name).stat().st_size
+        first, last = 0, size - 1
         asked = self.headers.get("Range")
         if asked:
             start, _, stop = asked.removeprefix("bytes=").partition("-")
             first, last = int(start), min(int(stop or last), last)
-        part = data[first : last + 1]
+        with (archive.folder / name).open("rb") as file:
+            file.seek(first)
+            part = file.read(last + 1 - first)
         headers = {"Accept-Ranges": "bytes"}
         if asked:
-            headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+            headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+        trouble = archive.meet()
+        if trouble in ("429", "503"):
+            return self._send(int(trouble), b"busy", {"Retry-After": "0"})
+        if trouble and body:
+            return self._spoil(trouble, 206 if asked else 200, part, headers)
         if name in archive.stalled and body:
             return self._stall(206 if asked else 200, part, headers)
         self._send(206 if asked else 200, part, headers, body)
@@ -121,6 +138,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.archive.released.wait()
         self.close_connection = True
+
+    def _spoil(self, trouble: str, status: int, part: bytes, headers: dict[str, str]) -> None:
+        """Half an answer and an end, or a whole one drop by drop."""
+        with self.archive.lock:
+            self.archive.served[trouble] += 1
+        self._head(status, len(part), headers)
+        if trouble == "truncated":
+            self.wfile.write(part[: len(part) // 2])
+            self.close_connection = True
+            return
+        for start in range(0, len(part), max(1, len(part) // 5)):
+            self.wfile.write(part[start : start + max(1, len(part) // 5)])
+            self.wfile.flush()
+            time.sleep(0.1)
 
     def _send(self, status: int, data: bytes, headers: dict[str, str], body: bool = True) -> None:
         self._head(status, len(data), headers)

@@ -150,6 +150,8 @@ def test_keys_of_another_store_reach_gdal_and_no_message(
     """The Copernicus Data Space's own keys, beside the AWS keys of the store the cube goes to."""
     import rasterio
 
+    from spacex import rasters
+
     monkeypatch.setenv("CDSE_S3_ACCESS_KEY", "mine")
     monkeypatch.setenv("CDSE_S3_SECRET_KEY", "hush")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of the cube's store")
@@ -157,13 +159,13 @@ def test_keys_of_another_store_reach_gdal_and_no_message(
         monkeypatch.setenv(name, value)
     cdse = CATALOGUES["cdse"].model_copy(update={"s3_endpoint": "127.0.0.1:9"})
     seen = {}
-    original = rasterio.open
+    original = rasters.DatasetReader
 
     def spy(*arguments: object, **options: object) -> object:
         seen.update(rasterio.env.getenv())
         return original(*arguments, **options)
 
-    monkeypatch.setattr(rasterio, "open", spy)
+    monkeypatch.setattr(rasters, "DatasetReader", spy)
     scene.item["assets"]["SCL_20m"] = {"href": "s3://eodata/x/SCL.jp2"}
     with pytest.raises(TileError) as caught, open_asset(scene, "SCL_20m", cdse):
         pass

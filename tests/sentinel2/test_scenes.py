@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import random
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+import real_files
 from odc.geo.geobox import GeoBox
 
 from spacex.sentinel2 import CATALOGUES, Scene, SceneIndex, offset_of, scene_of, touching
 from spacex.sentinel2.scenes import newest_processing
 
-ITEMS = Path(os.environ.get("SPACEX_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data") / "stac_items"
-recorded = pytest.mark.skipif(not ITEMS.is_dir(), reason="recorded items absent (SPACEX_TEST_DATA, ../shared/data)")
+HUNDRED = "stac_items/mpc_100-sentinel-2-items.parquet"
 
 # file, catalogue, offset, tile, platform, processed, sun elevation
 RECORDED = [
@@ -41,7 +39,7 @@ RECORDED = [
 
 
 def read(name: str, style: str) -> Scene:
-    document = json.loads((ITEMS / f"{name}.json").read_text())
+    document = json.loads(real_files.find(f"stac_items/{name}.json").read_text())
     return build(document.get("features", [document])[0], style)
 
 
@@ -51,7 +49,6 @@ def build(item: dict, style: str) -> Scene:
     return scene_of(item, offset_of(item, catalogue.rule, keys), [*keys, catalogue.scl])
 
 
-@recorded
 @pytest.mark.parametrize(("name", "style", "dn", "tile", "platform", "processed", "sun"), RECORDED)
 def test_recorded_items_of_the_real_services(name, style, dn, tile, platform, processed, sun) -> None:
     scene = read(name, style)
@@ -63,18 +60,16 @@ def test_recorded_items_of_the_real_services(name, style, dn, tile, platform, pr
     assert Scene.from_json(json.loads(json.dumps(scene.to_json()))) == scene
 
 
-@recorded
 def test_ten_collection_1_items_all_carry_the_offset() -> None:
-    items = json.loads((ITEMS / "e84_c1_10items_T13TDE_2024.json").read_text())["features"]
+    items = json.loads(real_files.find("stac_items/e84_c1_10items_T13TDE_2024.json").read_text())["features"]
     scenes = [build(item, "earth-search-c1") for item in items]
     assert {scene.offset.dn for scene in scenes} == {-1000}
     assert {scene.tile for scene in scenes} == {"13TDE"}
 
 
-@recorded
-def test_a_hundred_planetary_computer_items() -> None:
+def test_a_hundred_planetary_computer_items(real_data: Callable) -> None:
     """Their product names carry the baseline, so they say independently what the decision must be."""
-    table = pytest.importorskip("pyarrow.parquet").read_table(ITEMS / "mpc_100-sentinel-2-items.parquet").to_pylist()
+    table = pytest.importorskip("pyarrow.parquet").read_table(real_data(HUNDRED)).to_pylist()
     assert len(table) == 100
     for row in table:
         item = {"id": row["id"], "assets": row["assets"], "geometry": None,
@@ -85,10 +80,9 @@ def test_a_hundred_planetary_computer_items() -> None:
         assert scene.tile == row["s2:mgrs_tile"]
 
 
-@recorded
 def test_fifteen_thousand_scenes_fit_in_a_gigabyte() -> None:
     """The driver keeps them all; the largest recorded items stand for them."""
-    text = (ITEMS / f"{RECORDED[1][0]}.json").read_text()
+    text = real_files.find(f"stac_items/{RECORDED[1][0]}.json").read_text()
     tracemalloc.start()
     scenes = [build(json.loads(text), "cdse") for _ in range(150)]
     used, _ = tracemalloc.get_traced_memory()

@@ -1,0 +1,328 @@
+"""The claim on a cube: of all runs that would write one, only one does.
+
+A claim is a small file beside the cube, `lapland.run/claim.json`, made in one step that fails where there is one
+already: a hard link on a local disk, a conditional PUT (``If-None-Match``) on S3. Its holder renews it every
+`BEAT` seconds and removes it at the end. The claim of a dead holder is taken over: on the same machine as soon as its
+process is gone, from elsewhere once nothing has been heard for `SILENCE` seconds and nothing is while we look on.
+Taking over replaces the claim that was read and no other (a lock on a local disk, ``If-Match`` on S3), so that of two
+who find a dead one, one gets it.
+
+File systems that know neither (some object stores behind fsspec) keep a smaller promise: two runs started within the
+same second may both go on; they would then write the same bits.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+import fsspec
+
+from spacex.errors import CubeError
+
+log = logging.getLogger(__name__)
+
+BEAT = 10.0
+"""Seconds between two renewals."""
+SILENCE = 60.0
+"""Seconds without renewal after which a holder elsewhere may be dead."""
+WATCH = 2.5 * BEAT
+"""Seconds we then look on, since clocks of two machines may differ."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a cube."""
+
+    host: str
+    pid: int
+    since: str
+    """UTC, ISO 8601."""
+    machine: str
+    """The machine, its last start and its container: equal only where `pid` means the same."""
+    born: str
+    """When the process started, in the kernel's ticks: a process id alone is used again."""
+    token: str
+    beat: float
+    """Unix time of the last renewal."""
+
+    @classmethod
+    def me(cls) -> Holder:
+        """This process, now."""
+        now = time.time()
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+        return cls(socket.gethostname(), os.getpid(), since, _machine(), _born(os.getpid()) or "", uuid4().hex, now)
+
+    def to_json(self, beat: float | None = None) -> bytes:
+        """The claim's file."""
+        return json.dumps({**asdict(self), **({} if beat is None else {"beat": beat})}, indent=1).encode()
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.since}"
+
+
+class Place(Protocol):
+    """Where a claim lies. `create` and `replace` say whether they did."""
+
+    def read(self) -> tuple[bytes, Any] | None:
+        """The claim and its version; None if there is none."""
+
+    def create(self, data: bytes) -> bool:
+        """Make it, unless there is one."""
+
+    def replace(self, data: bytes, version: Any) -> bool:
+        """Put another in its place, unless it is no longer of this version."""
+
+    def remove(self) -> None:
+        """Take it away."""
+
+
+class Claim:
+    """A claim that is held."""
+
+    def __init__(self, place: Place, me: Holder) -> None:
+        self._place, self._me, self._over = place, me, threading.Event()
+        self.lost: Holder | None = None
+        self._thread = threading.Thread(target=self._renew, name="spacex-claim", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise if another run has taken the cube over, as after this machine has slept.
+
+        Raises:
+            CubeError: naming the other.
+        """
+        if self.lost is not None:
+            raise CubeError("another run has taken over this cube", got=self.lost, do="Let it finish.")
+
+    def release(self) -> None:
+        """Give the cube free."""
+        self._over.set()
+        self._thread.join()
+        with suppress(Exception):  # a claim that stays behind is taken over by itself
+            if _held_by(self._place, self._me):
+                self._place.remove()
+
+    def _renew(self) -> None:
+        while not self._over.wait(BEAT):
+            try:
+                found = self._place.read()
+                holder = _parse(found[0]) if found else None
+                if found is None or holder is None or holder.token != self._me.token:
+                    self.lost = holder or self._me
+                    return
+                self._place.replace(self._me.to_json(time.time()), found[1])
+            except Exception as error:  # a full disk or a store out of reach is told by those who write data
+                log.debug("the claim could not be renewed: %s", error)
+
+
+@contextmanager
+def claimed(folder: str) -> Iterator[Claim]:
+    """Holds the cube whose run folder this is, for as long as the block lasts.
+
+    Raises:
+        CubeError: if a living run holds it, or the folder cannot be written.
+    """
+    claim = take(folder)
+    try:
+        yield claim
+    finally:
+        claim.release()
+
+
+def take(folder: str) -> Claim:
+    """Claims a cube; see `claimed`."""
+    try:
+        return _take(_place(folder))
+    except CubeError:
+        raise
+    except Exception as error:  # every store has its own errors for "not allowed"
+        got = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise CubeError(f"cannot write {folder}", got=got, do="Check the output and the keys of its store.") from error
+
+
+def _take(place: Place) -> Claim:
+    me = Holder.me()
+    while True:
+        # a store may have done what it was asked and its answer be lost, so what lies there decides
+        if place.create(me.to_json()) or _held_by(place, me):
+            return Claim(place, me)
+        found = place.read()
+        if found is None:
+            continue  # just released
+        holder = _parse(found[0])
+        if holder is not None and _lives(holder, place):
+            raise CubeError("another run holds this cube", got=holder, do="Wait for it to end, or stop it.")
+        place.replace(me.to_json(), found[1])
+        if _held_by(place, me):
+            log.warning("took over the cube from %s, which is gone", holder or "a run that left half a claim")
+            return Claim(place, me)
+
+
+def _lives(holder: Holder, place: Place) -> bool:
+    if holder.machine == _machine():
+        return _born(holder.pid) == holder.born
+    if time.time() - holder.beat < SILENCE:
+        return True
+    log.warning("%s holds this cube and is silent; waiting %.0f s for a sign of life", holder, WATCH)
+    until = time.monotonic() + WATCH
+    while time.monotonic() < until:
+        time.sleep(min(1.0, WATCH))
+        found = place.read()
+        if found is None or _parse(found[0]) != holder:
+            return found is not None
+    return False
+
+
+def _held_by(place: Place, me: Holder) -> bool:
+    found = place.read()
+    holder = _parse(found[0]) if found else None
+    return holder is not None and holder.token == me.token
+
+
+def _parse(data: bytes) -> Holder | None:
+    try:
+        return Holder(**json.loads(data))
+    except (ValueError, TypeError):
+        return None
+
+
+def _machine() -> str:
+    names = [socket.gethostname()]
+    with suppress(OSError):
+        names.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        names.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(names)
+
+
+def _born(pid: int) -> str | None:
+    """When a process of this machine started; None if it is gone (or dead and not yet buried)."""
+    try:
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return "unknown" if not Path("/proc/self").exists() and _answers(pid) else None
+    return None if state in "ZX" else rest[18]
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _place(folder: str) -> Place:
+    fs, path = fsspec.core.url_to_fs(folder)
+    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    if "file" in protocols:
+        return _OnDisk(Path(path))
+    return _InStore(fs, f"{path}/claim.json", conditional="s3" in protocols)
+
+
+class _OnDisk:
+    """A claim on a local or mounted disk. A lock guards each look-and-change; the kernel frees it if we die."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._file = folder, folder / "claim.json"
+
+    def read(self) -> tuple[bytes, bytes] | None:
+        try:
+            data = self._file.read_bytes()
+        except FileNotFoundError:
+            return None
+        return data, data
+
+    def create(self, data: bytes) -> bool:
+        with self._locked(), self._written(data) as part:
+            try:
+                os.link(part, self._file)
+            except FileExistsError:
+                return False
+            except OSError:  # a disk without hard links
+                if self._file.exists():
+                    return False
+                os.replace(part, self._file)
+        return True
+
+    def replace(self, data: bytes, version: bytes) -> bool:
+        with self._locked(), self._written(data) as part:
+            found = self.read()
+            if found is None or found[1] != version:
+                return False
+            os.replace(part, self._file)
+        return True
+
+    def remove(self) -> None:
+        self._file.unlink(missing_ok=True)
+
+    @contextmanager
+    def _written(self, data: bytes) -> Iterator[Path]:
+        part = self._file.with_name(f"claim.{uuid4().hex}.part")
+        try:
+            part.write_bytes(data)
+            yield part
+        finally:
+            part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # some network disks have no locks
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+
+class _InStore:
+    """A claim in an object store: a version is its ETag, where the store compares it."""
+
+    def __init__(self, fs: Any, path: str, conditional: bool) -> None:
+        self._fs, self._path, self._conditional = fs, path, conditional
+
+    def read(self) -> tuple[bytes, Any] | None:
+        self._fs.invalidate_cache(self._path.rsplit("/", 1)[0])
+        try:
+            version = self._fs.info(self._path).get("ETag")
+            return self._fs.cat_file(self._path), version
+        except FileNotFoundError:
+            return None
+
+    def create(self, data: bytes) -> bool:
+        try:
+            self._fs.pipe_file(self._path, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def replace(self, data: bytes, version: Any) -> bool:
+        conditions = {"IfMatch": version} if self._conditional else {}
+        try:
+            self._fs.pipe_file(self._path, data, **conditions)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # how s3fs says that the condition does not hold
+                raise
+            return False
+        return True
+
+    def remove(self) -> None:
+        self._fs.rm_file(self._path)

@@ -1,0 +1,61 @@
+"""The one way a raster from outside is opened: as one of the formats Sentinel-2 comes in, and alone.
+
+GDAL knows some two hundred formats and goes by a file's content, not by its name. Some of them name other files
+(VRT and its relatives: any file of this machine), some run programs. And beside a plain GeoTIFF it reads
+whatever lies there by a fitting name: masks, overviews, ``.aux.xml``. None of that is wanted from a stranger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioIOError
+from rasterio.io import DatasetReader
+from rasterio.session import Session
+
+FORMATS = ("GTiff", "JP2OpenJPEG")
+"""GDAL drivers that may open a file: GeoTIFF (COGs are such) and JPEG 2000."""
+
+ALONE: dict[str, str] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no masks or overviews beside it; over HTTP one request per file
+    "GDAL_PAM_ENABLED": "NO",  # no .aux.xml, neither read nor written
+}
+"""GDAL configuration that keeps a file by itself. The environment does not override it."""
+
+MAX_BLOCK = 64 * 2**20
+"""Bytes of a block of all bands, unpacked; COGs have 0.5 to 8 MB. A block is the least that can be read."""
+
+
+@contextmanager
+def open_raster(
+    path: str | Path, session: Session | None = None, options: Mapping[str, str] | None = None
+) -> Iterator[Any]:
+    """Opens a GeoTIFF or JPEG 2000 file for reading; the options hold within the block.
+
+    Args:
+        path: a file, or an address GDAL can read from.
+        session: credentials of a store.
+        options: further GDAL configuration.
+
+    Raises:
+        RasterioError: if it cannot be read, is of any other format, or claims blocks larger than `MAX_BLOCK`.
+    """
+    with (
+        rasterio.Env(session=session, **{**(options or {}), **ALONE}),
+        # rasterio.open takes a single driver; the class behind it takes a list, and GDAL tries no other
+        DatasetReader(path, driver=list(FORMATS), sharing=False) as source,
+    ):
+        _check_blocks(source)
+        yield source
+
+
+def _check_blocks(source: Any) -> None:
+    for (rows, cols), dtype in zip(source.block_shapes, source.dtypes, strict=True):
+        size = rows * cols * np.dtype(dtype).itemsize * source.count
+        if size > MAX_BLOCK:
+            raise RasterioIOError(f"blocks of {cols} x {rows} pixels, more than {MAX_BLOCK >> 20} MB each")

@@ -1,0 +1,158 @@
+"""What a STAC item must look like before anything in it is used: the door for what catalogues say.
+
+Only what SpacEX reads is checked, for its type and for bounds that no real product exceeds; everything else may be as
+it likes. Some 30 µs per item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+import shapely
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from shapely.geometry import shape
+
+from spacex.sentinel2.links import forbidden
+
+MAX_CORNERS = 10_000
+"""Corners a footprint may have; real ones have 5 to some 200."""
+MAX_HEIGHT = 5.0
+"""Degrees of latitude a footprint may span; a tile's is 1."""
+
+
+def _moment(text: str) -> str:
+    if not 2015 <= datetime.fromisoformat(text).year < 2100:
+        raise ValueError("not within the years of Sentinel-2")
+    return text
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it has characters that cannot be shown")
+    return text
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Word = Annotated[str, Field(max_length=250), AfterValidator(_printable)]
+Moment = Annotated[str, Field(max_length=50), AfterValidator(_moment)]
+Degrees = Annotated[float, Field(ge=-180.0, le=180.0, allow_inf_nan=False)]
+Code = Annotated[str, Field(pattern=r"^EPSG:\d{4,6}$")]
+Number = Annotated[int, Field(ge=1024, le=999_999)]
+
+
+class _Checked(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class _Band(_Checked):
+    scale: Annotated[float, Field(gt=1e-9, le=1e3, allow_inf_nan=False)] | None = None
+    offset: Annotated[float, Field(ge=-1e3, le=1e3, allow_inf_nan=False)] | None = None
+
+
+class _Asset(_Checked):
+    href: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_printable)]
+    code: Code | None = Field(None, alias="proj:code")
+    epsg: Number | None = Field(None, alias="proj:epsg")
+    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)] | None = Field(
+        None, alias="proj:shape"
+    )
+    transform: Annotated[list[Finite], Field(min_length=6, max_length=9)] | None = Field(None, alias="proj:transform")
+    bands: Annotated[list[_Band], Field(max_length=100)] | None = Field(None, alias="raster:bands")
+    scale: Annotated[float, Field(gt=1e-9, le=1e3, allow_inf_nan=False)] | None = Field(None, alias="raster:scale")
+    offset: Annotated[float, Field(ge=-1e3, le=1e3, allow_inf_nan=False)] | None = Field(None, alias="raster:offset")
+
+
+class _Properties(_Checked):
+    datetime: Moment
+    platform: Word | None = None
+    cloud_cover: Annotated[float, Field(ge=0.0, le=100.5, allow_inf_nan=False)] | None = Field(
+        None, alias="eo:cloud_cover"
+    )
+    sun_elevation: Degrees | None = Field(None, alias="view:sun_elevation")
+    solar_zenith: Degrees | None = Field(None, alias="s2:mean_solar_zenith")
+    code: Code | None = Field(None, alias="proj:code")
+    epsg: Number | None = Field(None, alias="proj:epsg")
+    grid: Word | None = Field(None, alias="grid:code")
+    tile: Word | None = Field(None, alias="s2:mgrs_tile")
+    zone: Annotated[int, Field(ge=1, le=60)] | None = Field(None, alias="mgrs:utm_zone")
+    band: Word | None = Field(None, alias="mgrs:latitude_band")
+    square: Word | None = Field(None, alias="mgrs:grid_square")
+    baseline: Word | None = Field(None, alias="s2:processing_baseline")
+    version: Word | None = Field(None, alias="processing:version")
+    applied: bool | None = Field(None, alias="earthsearch:boa_offset_applied")
+    generated: Moment | None = Field(None, alias="s2:generation_time")
+    processed: Moment | None = Field(None, alias="processing:datetime")
+    datastrip: Word | None = Field(None, alias="s2:datastrip_id")
+    eopf_datastrip: Word | None = Field(None, alias="eopf:datastrip_id")
+    product: Word | None = Field(None, alias="s2:product_uri")
+
+
+class _Item(_Checked):
+    id: Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_printable)]
+    geometry: dict[str, Any]
+    properties: _Properties
+    assets: dict[str, Any]
+
+
+def fault_of(item: object, assets: Iterable[str], home: str) -> str | None:
+    """What is wrong with an item, in one line; None if it can be read.
+
+    Args:
+        item: what the catalogue sent as an item.
+        assets: keys of the assets that may be read; the item may lack some, the others are not looked at.
+        home: the catalogue's address, which decides where links may point.
+    """
+    try:
+        checked = _Item.model_validate(item)
+        _check_footprint(checked.geometry)
+        for key in assets:
+            if key in checked.assets:
+                _check_asset(key, checked.assets[key], home)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        return shown(f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}")
+    except Exception as error:  # shapely fails in as many ways as there are wrong geometries
+        return shown(str(error)) or type(error).__name__
+    return None
+
+
+def shown(text: str) -> str:
+    """A stranger's words, fit for a line on a terminal: short, on one line, without control characters."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text[:400].split()))[:200]
+
+
+def name_of(item: object) -> str:
+    """What to call an item in a message, whatever it is."""
+    name = item.get("id") if isinstance(item, Mapping) else None
+    return shown(str(name)[:100]) if name else "an item without an id"
+
+
+def _check_asset(key: str, asset: object, home: str) -> None:
+    if isinstance(asset, Mapping) and isinstance(asset.get("href"), str):
+        why = forbidden(asset["href"], home)
+        if why is not None:
+            raise ValueError(f"assets.{key}.href points where it may not: {why}")
+    try:
+        _Asset.model_validate(asset)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(map(str, ("assets", key, *first["loc"])))
+        raise ValueError(f"{place[:80]}: {first['msg']}") from error
+
+
+def _check_footprint(geometry: Mapping[str, Any]) -> None:
+    if geometry.get("type") not in ("Polygon", "MultiPolygon"):
+        raise ValueError(f"geometry.type: {str(geometry.get('type'))[:40]} is no Polygon or MultiPolygon")
+    try:
+        footprint = shape(geometry)
+    except Exception as error:
+        raise ValueError(f"geometry.coordinates: {str(error)[:120]}") from error
+    if footprint.is_empty or shapely.get_num_coordinates(footprint) > MAX_CORNERS:
+        raise ValueError(f"geometry: {shapely.get_num_coordinates(footprint)} corners, not 4 to {MAX_CORNERS}")
+    x, y = shapely.get_coordinates(footprint).T
+    # some providers go beyond 180° at the antimeridian; comparisons are false for NaN
+    inside = bool((abs(x) <= 360).all() and (abs(y) <= 90).all())
+    if not inside or y.max() - y.min() > MAX_HEIGHT:
+        raise ValueError("geometry: not the footprint of a tile in degrees")

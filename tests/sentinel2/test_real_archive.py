@@ -1,0 +1,98 @@
+"""Real pixels through four catalogues' styles, from what every clone has: no database, no web server but Python's."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import real_files
+from odc.geo.geobox import GeoBox
+from shapely.geometry import box
+
+from spacex.sentinel2 import Catalogue, Composite, get_catalogue, read_composite, search
+
+pytestmark = pytest.mark.real
+
+ARCHIVE = real_files.SMALL / "archive"
+AREA = box(5.2245, 51.2132, 5.3023, 51.3066)
+JULY = "2020-07-01/2020-07-31"
+BANDS = ("B02", "B03", "B04", "B08")
+STYLES = ("earth-search", "earth-search-c1", "planetary-computer", "cdse")
+DAYS = ("2020-07-03", "2020-07-13", "2020-07-23")
+
+
+def archive_server() -> Any:
+    if "archive_server" not in sys.modules:
+        path = Path(__file__).parents[1] / "ray" / "archive_server.py"
+        spec = importlib.util.spec_from_file_location("archive_server", path)
+        sys.modules["archive_server"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["archive_server"])
+    return sys.modules["archive_server"]
+
+
+@pytest.fixture(scope="module")
+def styles() -> Iterator[dict[str, Catalogue]]:
+    """Every style at an address of its own, over the same pixels."""
+    server, running, made = archive_server(), [], {}
+    for name in STYLES:
+        served = server.serve(server.Archive(ARCHIVE))
+        archive = served.__enter__()
+        running.append(served)
+        text = (ARCHIVE / "catalogues" / name / "items.json").read_text()
+        archive.items[:] = json.loads(text.replace("{base}", f"{archive.url}/files"))["features"]
+        made[name] = get_catalogue(name, url=archive.url)
+    yield made
+    for served in running:
+        served.__exit__(None, None, None)
+
+
+def own_grid() -> GeoBox:
+    with rasterio.open(ARCHIVE / "pixels" / "boa" / DAYS[0] / "B04.tif") as source:
+        return GeoBox(source.shape, source.transform, source.crs)
+
+
+@pytest.fixture(scope="module")
+def composites(styles: dict[str, Catalogue]) -> dict[str, Composite]:
+    made = {}
+    for name, style in styles.items():
+        scenes = [scene for scene in search(style, AREA, JULY, bands=BANDS) if scene.tile == "31UFS"]
+        assert len(scenes) == 3
+        made[name] = read_composite(scenes, own_grid(), BANDS, style)
+    return made
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_every_style_gives_what_plain_rasterio_reads(composites: dict[str, Composite], name: str) -> None:
+    """Offset in the pixels or not, flagged, advertised or implied, COG or JPEG 2000: the same ground, to the bit."""
+    made = composites[name]
+    for index, band in enumerate(BANDS):
+        expected, seen = np.full(own_grid().shape, np.nan, "f4"), np.zeros(own_grid().shape, int)
+        for day in DAYS:
+            folder = ARCHIVE / "pixels" / "boa" / day
+            with rasterio.open(folder / "SCL.tif") as scl, rasterio.open(folder / f"{band}.tif") as source:
+                clear = np.isin(scl.read(1), (2, 4, 5, 6, 7)).repeat(2, 0).repeat(2, 1)
+                expected[clear] = np.float32(source.read(1)[clear]) / np.float32(10000)
+            seen += clear
+        np.testing.assert_array_equal(made.reflectance[index], expected)
+        np.testing.assert_array_equal(made.observations, seen)
+    assert (made.observations == 0).sum() == 40 * 40
+    assert not [use for use in made.uses if "warning" in use]
+
+
+def test_offsets_are_decided_by_each_catalogues_own_rule(composites: dict[str, Composite]) -> None:
+    offsets = {name: {use["offset_dn"] for use in made.uses} for name, made in composites.items()}
+    assert offsets == {
+        "earth-search": {0}, "earth-search-c1": {-1000}, "planetary-computer": {0, -1000}, "cdse": {-1000},
+    }  # fmt: skip
+
+
+def test_jpeg_2000_is_among_them() -> None:
+    items = json.loads((ARCHIVE / "catalogues" / "cdse" / "items.json").read_text())["features"]
+    assert {Path(asset["href"]).suffix for item in items for asset in item["assets"].values()} == {".jp2"}
