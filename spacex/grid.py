@@ -8,8 +8,9 @@ of Europe has negative rows in EPSG:3035. Every position is an integer, and ever
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -155,6 +156,32 @@ def _starts(first: int, stop: int, stride: int, size: int) -> range:
     lowest = -((size - 1 - first) // stride)  # smallest multiple k with k * stride + size > first
     highest = (stop - 1) // stride
     return range(lowest * stride, highest * stride + 1, stride)
+
+
+def rectangles(cells: Iterable[tuple[int, int]]) -> list[Window]:
+    """Cuts a set of cells (row, column) of any lattice into few rectangles that hold each cell once.
+
+    Runs along a row are joined with equal runs in the rows below: good where the cells fill a blunt shape.
+    """
+    runs, found = _runs(set(cells)), []
+    for row, col, width in sorted(runs):
+        height = 0
+        while (row + height, col, width) in runs:
+            runs.remove((row + height, col, width))
+            height += 1
+        if height:
+            found.append(Window(row, col, height, width))
+    return found
+
+
+def _runs(cells: set[tuple[int, int]]) -> set[tuple[int, int, int]]:
+    """(row, first column, width) of all runs along rows."""
+    runs = set()
+    for row, first in cells:
+        if (row, first - 1) not in cells:
+            width = next(n for n in count(1) if (row, first + n) not in cells)
+            runs.add((row, first, width))
+    return runs
 
 
 @dataclass(frozen=True)

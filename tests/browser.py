@@ -64,12 +64,13 @@ class Page:
         self._loop.run_until_complete(self._connect())
 
     def open(self, address: str) -> None:
-        """Load a page from scratch, and wait until its map has drawn all it asked for."""
+        """Load a page from scratch, and wait until its map has drawn all it asked for, or it says what is wrong."""
         self.seen = Seen()
         self._do("Page.navigate", url="about:blank")
         self._do("Page.navigate", url=address)
         self.wait("window.spacex || document.getElementById('error')?.hidden === false")
-        self.settle()
+        if self.run("Boolean(window.spacex)"):
+            self.settle()
 
     def settle(self) -> None:
         """Wait until the map says that everything in view is drawn."""

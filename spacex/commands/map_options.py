@@ -46,6 +46,7 @@ TilesFile = Annotated[str | None, typer.Option("--tiles", metavar="FILE.geojson"
 ClearClasses = Annotated[str, typer.Option(help="Scene classification (SCL) values that count as clear, comma separated: 2 dark area, 4 vegetation, 5 bare, 6 water, 7 unclassified.", rich_help_panel=HOW)]
 Snow = Annotated[bool, typer.Option(help="Whether snow counts as a clear observation.", rich_help_panel=HOW)]
 MinObservations = Annotated[int, typer.Option(metavar="N", help="Pixels seen clear less often have no data.", min=1, max=1000, rich_help_panel=HOW)]
+Enough = Annotated[int, typer.Option(metavar="K", help="Clear observations per pixel that are enough for its median: the first K, least cloudy scenes first; 0 for all there are.", min=0, max=1000, rich_help_panel=HOW)]
 Stride = Annotated[int | None, typer.Option(metavar="N", help="Pixels between chips, a multiple of 4. Smaller is smoother and slower.", min=4, max=256, show_default="the checkpoint's: 192 without, 128 with instance norm", rich_help_panel=HOW)]
 TileSize = Annotated[int, typer.Option(metavar="N", help="Pixels a side of the unit of work, a multiple of 512. Larger tiles read less twice and need more memory.", min=512, max=8192, rich_help_panel=HOW)]
 
@@ -55,5 +56,6 @@ Workers = Annotated[int | None, typer.Option(metavar="N", help="Ray actors.", mi
 Threads = Annotated[int | None, typer.Option(metavar="N", help="CPU threads of each worker's networks.", min=1, max=1024, show_default="all with --local, else 1", rich_help_panel=RUNS)]
 TimeLimit = Annotated[float, typer.Option(metavar="N", help="Seconds the reading of one tile may take before it counts as failed.", min=1, rich_help_panel=RUNS)]
 Calibrate = Annotated[int, typer.Option(metavar="N", min=0, max=10_000, help="Map N tiles of the region into a temporary cube first, here, and say from their times how many hours --workers will need.", rich_help_panel=RUNS)]
+Verify = Annotated[bool, typer.Option("--verify", help="Read a cube that is there from end to end first; what is damaged is mapped again.", rich_help_panel=RUNS)]
 Json = Annotated[bool, typer.Option("--json", help="Print the plan of --plan as JSON, for machines.", rich_help_panel=RUNS)]
 JsonLogs = Annotated[bool, typer.Option("--json-logs", help="Also log one line of JSON per tile and try: tile, item, attempt, seconds, worker.", rich_help_panel=RUNS)]

@@ -72,6 +72,7 @@ def map_region(
     clear_classes: options.ClearClasses = "2,4,5,6,7",
     snow: options.Snow = False,
     min_observations: options.MinObservations = 1,
+    enough: options.Enough = 8,
     stride: options.Stride = None,
     tile_size: options.TileSize = 1024,
     precision: options.Precision = "auto",
@@ -80,6 +81,7 @@ def map_region(
     threads: options.Threads = None,
     time_limit: options.TimeLimit = 900.0,
     calibrate: options.Calibrate = 0,
+    verify: options.Verify = False,
     as_json: options.Json = False,
     json_logs: options.JsonLogs = False,
 ) -> None:
@@ -120,6 +122,7 @@ def map_region(
         composite=CompositeSettings(
             clear_classes=classes,  # type: ignore[arg-type]  # numbers as typed
             min_observations=min_observations,
+            enough=enough,
             snow_is_clear=snow,
             min_sun_elevation=min_sun,
         ),
@@ -131,7 +134,8 @@ def map_region(
         print(json.dumps(described, indent=1)) if as_json else telling.show_plan(described, output)
         return
     runner = _runner(local, workers, gpu, threads)
-    how = {"time_limit": time_limit, "threads": threads, "quicklook": quicklook, "license": license}
+    how = {"time_limit": time_limit, "threads": threads, "quicklook": quicklook}
+    how |= {"license": license, "verify": verify}
     outcome = _carry_out(work, described, runner, **how)
     telling.show_outcome(outcome, output, quicklook)
     if not outcome.complete:

@@ -49,7 +49,6 @@ def evaluate(request: EvaluationRequest, report: Report = lambda *_: None) -> Ta
     source = Source(_folder(request.data), checkpoint.card.bands, settings.split, settings.limit, settings.seed)
     evaluation = Evaluation(source, checkpoint, settings, company)
     output = Path(request.output)
-    output.mkdir(parents=True, exist_ok=True)
     outcome = evaluation.run(output / "chips.parquet", report)
     return write_report(output, Subject(request.data, checkpoint), outcome, evaluation.gallery.pictures)
 

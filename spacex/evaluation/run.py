@@ -154,7 +154,9 @@ class Evaluation:
             for samples, areas, seen in self._eligible():
                 # a row group per batch: what is on disk needs no memory any more
                 table = pa.concat_tables(self._batch(samples, areas, partial(report, done + seen, total)))
-                writer = writer or pq.ParquetWriter(file, table.schema)
+                if writer is None:  # only now: no chip may fit, and then nothing is written
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    writer = pq.ParquetWriter(file, table.schema)
                 writer.write_table(table)
                 done += seen
         except KeyboardInterrupt:

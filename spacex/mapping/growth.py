@@ -99,7 +99,7 @@ def differences(found: Mapping[str, Any], asked: MapRequest, card: Card) -> list
 
 def fits(cube: Cube, request: MapRequest) -> bool:
     """Whether a cube already has room for all a request asks for."""
-    return _same_extent(MapRequest.model_validate(cube.attributes["request"]), request)
+    return _same_extent(_request(cube), request)
 
 
 def carried(cube: Cube, request: MapRequest, fresh: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -111,10 +111,12 @@ def carried(cube: Cube, request: MapRequest, fresh: NDArray[np.uint8]) -> NDArra
         fresh: (time, tile rows, tile columns) states of a fresh cube of that request.
     """
     states, region, before = fresh.copy(), request.region, _region(cube)
-    old = cube.statuses()
+    old, same_land = cube.statuses(), _same_area(request, _request(cube))
     for row, col in region.tiling:
         window = region.tiling.window(row, col)
-        if fresh[0, row, col] == Status.OUTSIDE or (region.inside(window) != before.inside(window)).any():
+        if fresh[0, row, col] == Status.OUTSIDE:
+            continue
+        if not same_land and (region.inside(window) != before.inside(window)).any():
             continue
         below = [old[:, r, c] for r, c in _under(cube, window)]
         # where the outline only grazes the old cube there may be no old tile at all
@@ -165,9 +167,9 @@ def _recut(cube: Cube, spec: CubeSpec, request: MapRequest, statuses: NDArray[np
     told = {name: value for name, value in cube.attributes.items() if name not in SHAPE and ":" not in name}
     target = create_cube(aside, spec, cube.fingerprint, {**told, "request": request.model_dump(mode="json")})
     target.mark(np.where(np.isin(statuses, FINISHED), Status.NOT_YET, statuses).astype(np.uint8))
+    before = cube.statuses()
     for time, row, col in np.argwhere(np.isin(statuses, FINISHED)):
-        task = TileTask(int(time), int(row), int(col))
-        _cut(cube, target, task)
+        _cut(cube, target, TileTask(int(time), int(row), int(col)), before)
     fs, path = fsspec.core.url_to_fs(cube.uri)
     replaced = f"{path}.replaced"
     fs.mv(path, replaced, recursive=True)
@@ -176,7 +178,7 @@ def _recut(cube: Cube, spec: CubeSpec, request: MapRequest, statuses: NDArray[np
     return Cube(cube.uri)
 
 
-def _cut(cube: Cube, target: Cube, task: TileTask) -> None:
+def _cut(cube: Cube, target: Cube, task: TileTask, statuses: NDArray[np.uint8]) -> None:
     """One finished tile, from the stored values: what its own run would have written, to the bit."""
     window, filled = target.window(task), False
     for variable in variables(target.spec):
@@ -187,7 +189,8 @@ def _cut(cube: Cube, target: Cube, task: TileTask) -> None:
             size = target.spec.tile_size >> level
             target.put(variable, level, task.time, task.row * size, task.col * size, block)
             block, level = variable.encode(halve(variable.decode(block))), level + 1
-    sources = {str(one): cube.provenance(one) for one in _tasks(cube, task.time, window)}
+    under = [TileTask(task.time, row, col) for row, col in _under(cube, window)]
+    sources = {str(one): cube.provenance(one) for one in under if statuses[one.time, one.row, one.col] in FINISHED}
     provenance = next(iter(sources.values())) if len(sources) == 1 else {"cut_from": sources}
     target.finish(task, Status.DONE if filled else Status.NO_DATA, provenance)
 
@@ -222,14 +225,6 @@ def _under(cube: Cube, window: Window) -> Iterator[tuple[int, int]]:
             yield row, col
 
 
-def _tasks(cube: Cube, time: int, window: Window) -> Iterator[TileTask]:
-    """Those of them that were finished."""
-    statuses = cube.statuses()[time]
-    for row, col in _under(cube, window):
-        if statuses[row, col] in FINISHED:
-            yield TileTask(time, row, col)
-
-
 def _describe(uri: str, request: MapRequest, spec: CubeSpec) -> None:
     """The grown request and shape, in one write, and the metadata gathered again."""
     grown_to = {"request": json.dumps(request.model_dump(mode="json")), "spacex_spec": spec.model_dump_json()}
@@ -238,7 +233,17 @@ def _describe(uri: str, request: MapRequest, spec: CubeSpec) -> None:
 
 
 def _same_extent(one: MapRequest, other: MapRequest) -> bool:
-    return one.intervals == other.intervals and bool(shape(one.area).equals(shape(other.area)))
+    return one.intervals == other.intervals and _same_area(one, other)
+
+
+def _same_area(one: MapRequest, other: MapRequest) -> bool:
+    here, there = shape(one.area), shape(other.area)
+    # corner by corner first: a country has 60,000
+    return bool(here == there or here.equals(there))
+
+
+def _request(cube: Cube) -> MapRequest:
+    return MapRequest.model_validate(cube.attributes["request"])
 
 
 def _region(cube: Cube) -> Region:

@@ -179,7 +179,8 @@ class Pipeline:
             "worker": self._worker,
         }
         self._sink.finish(tile.task, status, provenance)
-        return TileReport(tile.task, status, "", seconds, tile.computed, len(tile.input.scenes), self._worker)
+        scenes = sum(scene.get("used_share", 1) > 0 for scene in tile.input.scenes)
+        return TileReport(tile.task, status, "", seconds, tile.computed, scenes, tile.input.fetched, self._worker)
 
     def _failed(self, task: TileTask, stage: str, error: BaseException) -> TileReport:
         return TileReport(

@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 from spacex.errors import CatalogueError, CubeError
 from spacex.grid import chip_windows
 from spacex.mapping.cube import Cube, Status, TileTask, check_format, read_attributes
+from spacex.mapping.demand import Forecast, read_of
 from spacex.mapping.growth import carried, fits
+from spacex.mapping.order import in_strips
 from spacex.mapping.request import MapRequest, core_window
 from spacex.mapping.worker import Scenes
 from spacex.sentinel2.catalogue import get_catalogue, search
-from spacex.sentinel2.scenes import SceneIndex
 
 READ_BYTES = 1.5
 """Bytes to fetch per pixel and 10 m band: 16-bit Sentinel-2 COGs deflate to about 1.3-1.6 (measured on the
 embedded archive; real scenes vary with land cover)."""
+SCL_BYTES = 0.1
+"""The same for a classification, per pixel of 10 m."""
 STORED_BYTES = 6.0
 """Bytes a finished pixel takes in the cube with both maps and overviews (measured on the embedded region)."""
 
@@ -42,11 +45,10 @@ class Plan:
 
     @cached_property
     def todo(self) -> tuple[TileTask, ...]:
-        """Tiles this run will compute: new ones and, again, those quarantined before."""
+        """Tiles this run will compute, in their order: new ones and, again, those quarantined before."""
         open_states = (Status.NOT_YET, Status.FAILED)
-        return tuple(
-            task for task in self.tasks if self.statuses[task.time, task.row, task.col] in open_states
-        )
+        left = (task for task in self.tasks if self.statuses[task.time, task.row, task.col] in open_states)
+        return tuple(in_strips(left))
 
     @property
     def counts(self) -> Counter[Status]:
@@ -57,17 +59,21 @@ class Plan:
 
     @cached_property
     def work(self) -> Work:
-        """Chips, scene reads and pixels of the tiles to do."""
+        """Chips of the tiles to do, and what is expected to be read for them."""
         request, region, total = self.request, self.request.region, Work()
-        indices = [SceneIndex(step, request.crs) for step in self.scenes]
+        forecasts = [Forecast(step, region.grid, request.composite.enough) for step in self.scenes]
+        beside = ((-1, 0), (1, 0), (0, -1), (0, 1))
+        planned = {(task.time, task.row, task.col) for task in self.todo}
         for task in self.todo:
             window = region.tiling.window(task.row, task.col)
             core = core_window(region, window)
-            read = request.chips.around(core)
-            touching = len(indices[task.time].touching(region.grid.geobox(read)))
+            alone = [(task.time, task.row + down, task.col + right) not in planned for down, right in beside]
+            read = read_of(core, request.chips.around(core), (alone[0], alone[1], alone[2], alone[3]))
+            expected = forecasts[task.time].of(read)
             total.chips += len(chip_windows(core, request.chips.stride))
-            total.scene_reads += touching
-            total.pixels_read += touching * read.height * read.width
+            total.scene_reads += expected.scenes
+            total.pixels_read += expected.pixels
+            total.pixels_classified += expected.classified
             total.pixels_written += window.height * window.width
         return total
 
@@ -88,13 +94,18 @@ class Plan:
                 "outside": counts[Status.OUTSIDE],
             },
             "scenes": [len(step) for step in self.scenes],
-            "scene_reads": work.scene_reads,
+            "scene_reads": round(work.scene_reads),
             "chips": work.chips,
-            "bytes_to_read": round(
-                work.pixels_read * (READ_BYTES * bands + 0.1) * (10 / self.request.resolution) ** -2
-            ),
+            "bytes_to_read": self.bytes_to_read(bands),
             "bytes_to_store": round(work.pixels_written * STORED_BYTES),
         }
+
+
+    def bytes_to_read(self, bands: int) -> int:
+        """Bytes to fetch from the scenes, expected; `spacex.mapping.demand` says how."""
+        finest = (10 / self.request.resolution) ** -2
+        bytes_per_pixel = READ_BYTES * bands * self.work.pixels_read + SCL_BYTES * self.work.pixels_classified
+        return round(bytes_per_pixel * finest)
 
 
 @dataclass
@@ -103,10 +114,12 @@ class Work:
 
     chips: int = 0
     """Chips to attribute; chips shared by two tiles of one worker are computed once, so this is an upper bound."""
-    scene_reads: int = 0
-    """Windows to read from scenes."""
-    pixels_read: int = 0
-    """Pixels per band of all those windows, at the cube's resolution."""
+    scene_reads: float = 0.0
+    """Scenes whose bands are expected to be read, tile by tile."""
+    pixels_read: float = 0.0
+    """Pixels per band expected to be read, at the cube's resolution."""
+    pixels_classified: float = 0.0
+    """The same of classifications."""
     pixels_written: int = 0
     """Pixels of the tiles to do."""
 

@@ -114,7 +114,7 @@ class Rehearsal:
         """The pipeline of one worker."""
         source = FakeSource(job.request, mishaps=self.mishaps)
         sink = CubeSink(Cube(job.output), job.request)
-        options = {"readers": job.readers, "time_limit": job.time_limit}
+        options = {"readers": job.reading, "time_limit": job.time_limit}
         return Pipeline(source, FakeNetworks(), sink, job.request.chips, **options)  # type: ignore[arg-type]
 
 

@@ -41,9 +41,12 @@ COLOURS = {
 class Notes:
     """What the driver remembers of a run for its report; of finished tiles only the slowest."""
 
+    bands: int = 3
+    """Bands the checkpoint reads."""
     began: float = field(default_factory=time.time)
     chips: int = 0
     scenes: int = 0
+    fetched: int = 0
     retries: int = 0
     seconds: Counter[str] = field(default_factory=Counter)
     _slowest: list[tuple[float, int, TileReport]] = field(default_factory=list)
@@ -52,6 +55,7 @@ class Notes:
         """Book a report."""
         self.chips += report.chips
         self.scenes += report.scenes
+        self.fetched += report.fetched
         self.retries += not finished
         self.seconds.update(report.seconds)
         entry = (sum(report.seconds.values()), id(report), report)
@@ -152,7 +156,8 @@ def _compared(plan: Plan, ledger: Ledger, notes: Notes, estimate: dict[str, Any]
     rows = [
         ("tiles", f"{len(plan.todo):,}", f"{settled:,}"),
         ("chips", f"{plan.work.chips:,}", f"{notes.chips:,}"),
-        ("scene reads", f"{plan.work.scene_reads:,}", f"{notes.scenes:,}"),
+        ("scene reads", f"{plan.work.scene_reads:,.0f}", f"{notes.scenes:,}"),
+        ("megabytes read", f"{plan.bytes_to_read(notes.bands) / 1e6:,.0f}", f"{notes.fetched / 1e6:,.0f}"),
     ]
     if estimate is not None:
         rows.append(("hours", f"{estimate['hours']:.2f}", f"{(time.time() - notes.began) / 3600:.2f}"))

@@ -163,7 +163,7 @@ def _work(
     # the shipped weights lie elsewhere on every node; each finds its own
     weights = None if checkpoint.uri == str(SHIPPED) else checkpoint.uri
     job = Job(request=plan.request, output=output, scenes=f"{folder}/scenes.gz", checkpoint=weights, **worker)
-    ledger, notes = Ledger.of(plan.todo), Notes()
+    ledger, notes = Ledger.of(plan.todo), Notes(len(checkpoint.card.bands))
     log = ProgressLog(f"{folder}/progress.json", ledger, plan.counts)
     on_start(log)
 

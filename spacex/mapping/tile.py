@@ -78,6 +78,8 @@ class TileInput:
     """(height, width) uint16."""
     scenes: list[dict[str, Any]] = field(default_factory=list)
     """Provenance of every scene looked at."""
+    fetched: int = 0
+    """Bytes of scenes that had to be fetched for it, as they are stored."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class TileReport:
     """Chips the network ran for this tile (shared ones count for the first)."""
     scenes: int = 0
     """Scenes read."""
+    fetched: int = 0
+    """Bytes of scenes fetched."""
     worker: str = ""
     """Host and process."""
 

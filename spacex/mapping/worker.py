@@ -21,12 +21,21 @@ from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.request import MapRequest, core_window, display_bands
 from spacex.mapping.tile import TileInput
 from spacex.sentinel2.catalogue import get_catalogue
-from spacex.sentinel2.composite import read_composite
-from spacex.sentinel2.scenes import Scene, SceneIndex
+from spacex.sentinel2.composite import Composer
+from spacex.sentinel2.files import Files
+from spacex.sentinel2.pieces import Pieces
+from spacex.sentinel2.scenes import Scene
 from spacex.settings import Settings
 
 GPU_BATCH = 16
 """Chips that keep a GPU busy for one call."""
+
+CPU_READERS = 2
+"""Tiles to read at once where the networks run on a CPU: a tile of 105 km2 takes a reader some 2 s and the networks
+several times that, so one would keep up; the second covers a slow host."""
+GPU_READERS = 6
+"""The same beside a GPU, which is done with a tile sooner than its files' hosts have answered. Each holds a window
+of at most 1,536 pixels a side in the making, some 100 MiB."""
 
 Scenes = Sequence[Sequence[Scene]]
 """The scenes of every time step."""
@@ -42,8 +51,8 @@ class Job(Settings):
     """URI of the scene list (`save_scenes`)."""
     checkpoint: str | None = None
     """Folder or URI; None for the weights that ship."""
-    readers: int = 2
-    """Tiles read ahead at the same time."""
+    readers: int | None = Field(None, ge=1)
+    """Tiles read ahead at the same time; None: `CPU_READERS`, on a GPU `GPU_READERS`."""
     time_limit: float = 900.0
     """Seconds a tile's read may take."""
     threads: int | None = None
@@ -53,6 +62,16 @@ class Job(Settings):
     batch: int | None = Field(None, ge=1)
     """Windows or chips per call of the networks; None: 1 on a CPU, which is as fast as more and the same to the bit
     whatever else waits, and `GPU_BATCH` on a GPU."""
+
+    @property
+    def reading(self) -> int:
+        """Tiles read ahead at the same time."""
+        return self.readers or (CPU_READERS if self.device == "cpu" else GPU_READERS)
+
+    @property
+    def in_hand(self) -> int:
+        """Tiles a worker holds: those being read, one computed, one written."""
+        return self.reading + 2
 
 
 @dataclass
@@ -64,25 +83,18 @@ class SceneSource:
     scenes: Scenes
 
     def __post_init__(self) -> None:
-        self._catalogue = get_catalogue(
-            self.request.catalogue, self.request.stac_url, self.request.collection
-        )
-        self._indices = [SceneIndex(step, self.request.crs) for step in self.scenes]
+        request = self.request
+        catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
+        composer = Composer(self.bands, catalogue, request.composite, Files())
+        self._pieces = Pieces(self.scenes, request.region.grid, composer)
 
     def read(self, task: TileTask) -> TileInput:
         """Read the part of a tile that lies in the area, with its halo."""
         region = self.request.region
         core = core_window(region, region.tiling.window(task.row, task.col))
         around = self.request.chips.around(core)
-        geobox = region.grid.geobox(around)
-        found = read_composite(
-            self._indices[task.time].touching(geobox),
-            geobox,
-            self.bands,
-            self._catalogue,
-            self.request.composite,
-        )
-        return TileInput(core, around, found.reflectance, found.observations, list(found.uses))
+        found = self._pieces.read(around, task.time)
+        return TileInput(core, around, found.reflectance, found.observations, found.uses, found.fetched)
 
 
 class CubeSink:
@@ -123,7 +135,7 @@ def open_pipeline(job: Job) -> Pipeline:
         chips,
         batch=job.batch or (GPU_BATCH if job.device.startswith("cuda") else 1),
         display=[card.bands.index(band) for band in display_bands(card.bands)],
-        readers=job.readers,
+        readers=job.reading,
         time_limit=job.time_limit,
     )
 

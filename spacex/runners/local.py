@@ -10,9 +10,6 @@ from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.tile import TileReport
 from spacex.mapping.worker import Job, open_pipeline
 
-IN_HAND = 4
-"""Tiles given to the pipeline at a time: enough to read ahead and to fill batches across tiles."""
-
 
 def run_local(
     job: Job,
@@ -36,7 +33,7 @@ def run_local(
     pipeline = open_pipeline(job)
     try:
         while not ledger.finished:
-            while len(pipeline) < IN_HAND and (task := ledger.take()) is not None:
+            while len(pipeline) < job.in_hand and (task := ledger.take()) is not None:
                 pipeline.add(task)
             for report in pipeline.advance(patience=1.0):
                 settled = ledger.settle(report)

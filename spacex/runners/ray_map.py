@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 
 INFRASTRUCTURE = (RayActorError, ActorUnavailableError, ObjectLostError)
 """A worker or its node is gone or out of reach: weather."""
-IN_HAND = 4
-"""Tiles an actor holds: one written, one computed, two read."""
 PATIENCE = 0.5
 """Seconds an actor works before it answers, if no tile is finished: the driver's pulse."""
 ALL_PARKED_LIMIT = 600.0
@@ -124,7 +122,7 @@ def run_ray(
     job = job.model_copy(update={"device": "cuda" if gpus else job.device, "threads": threads})
     options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0}
     make = ray.remote(Worker).options(**options, scheduling_strategy="SPREAD")
-    crew = _Crew(ledger, job.time_limit, lambda: make.remote(job, open_pipeline), on_report, on_quarantine)
+    crew = _Crew(ledger, job, lambda: make.remote(job, open_pipeline), on_report, on_quarantine)
     crew.grow(workers or _affordable(cpus, gpus))
     looked = time.monotonic()
     try:
@@ -144,12 +142,12 @@ class _Crew:
     def __init__(
         self,
         ledger: Ledger,
-        time_limit: float,
+        job: Job,
         make: Callable[[], Any],
         on_report: Callable[[TileReport, bool], None],
         on_quarantine: Callable[[TileTask, str], None],
     ) -> None:
-        self._ledger, self._make, self._time_limit = ledger, make, time_limit
+        self._ledger, self._make, self._time_limit, self._in_hand = ledger, make, job.time_limit, job.in_hand
         self._on_report, self._on_quarantine = on_report, on_quarantine
         self._hands: list[_Hand] = []
         self._metrics = RunMetrics()
@@ -163,7 +161,7 @@ class _Crew:
 
     def grow(self, count: int) -> None:
         """Start workers until there are `count`, but no more than there are tiles for."""
-        wanted = min(count, len(self._hands) + len(self._ledger.todo))
+        wanted = min(count, len(self._hands) + self._ledger.waiting)
         for _ in range(len(self._hands), max(wanted, 1)):
             actor = self._make()
             self._hands.append(_Hand(actor, actor.ping.remote()))
@@ -171,7 +169,7 @@ class _Crew:
     def turn(self) -> None:
         """Hand out tiles, wait for an answer or the pulse, and book what came back."""
         # near the end tiles are spread thin, so that no worker idles while another holds several
-        depth = IN_HAND if len(self._ledger.todo) > len(self._hands) * IN_HAND else 2
+        depth = self._in_hand if self._ledger.waiting > len(self._hands) * self._in_hand else 2
         for hand in self._hands:
             self._hand_out(hand, depth)
         calls = [hand.ready for hand in self._hands if hand.ready is not None]
@@ -192,7 +190,7 @@ class _Crew:
             return
         fresh: list[TileTask] = []
         while len(hand.tasks) < depth and not any(self._ledger.is_suspect(task) for task in hand.tasks):
-            task = self._ledger.take(idle_worker=not hand.tasks)
+            task = self._ledger.take(idle_worker=not hand.tasks, worker=id(hand))
             if task is None:
                 break
             fresh.append(task)

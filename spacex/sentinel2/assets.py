@@ -15,12 +15,10 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.session import DummySession, Session
-from rasterio.windows import Window as RioWindow
 
 from spacex.errors import TileError
 from spacex.grid import Window
@@ -52,20 +50,22 @@ FAULTS = (RasterioError, CPLE_BaseError, OSError)
 
 
 class Meter:
-    """Counts bytes, from several threads."""
+    """Counts what is read, from several threads."""
 
     def __init__(self) -> None:
-        self.total = 0
+        self.total = self.fetched = self.blocks = 0
         self._lock = Lock()
 
-    def add(self, count: int) -> None:
-        """Add to `total`."""
+    def add(self, decoded: int, fetched: int, blocks: int) -> None:
+        """Add bytes of pixels, the bytes they took in their file, and the blocks they came in."""
         with self._lock:
-            self.total += count
+            self.total += decoded
+            self.fetched += fetched
+            self.blocks += blocks
 
 
 METER = Meter()
-"""Bytes of pixels this process has read, decoded; GDAL does not tell what it fetched for them."""
+"""What this process has read: `total` bytes decoded, `fetched` bytes as stored, `blocks`."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,6 @@ class Raster:
     """The lattice its pixels lie on."""
     extent: Window
     """The part of the lattice the file covers."""
-
-    def read(self, window: Window) -> NDArray[Any]:
-        """Values of a window of the lattice, 0 where the file does not reach."""
-        out = np.zeros(window.shape, dtype=self.source.dtypes[0])
-        inside = window.intersect(self.extent)
-        if not inside.empty:
-            rows, cols = inside.slices(self.extent)
-            part = RioWindow.from_slices(rows, cols)
-            out[inside.slices(window)] = self.source.read(1, window=part)
-            METER.add(inside.height * inside.width * out.itemsize)
-        return out
 
 
 @contextmanager

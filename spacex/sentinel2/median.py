@@ -2,12 +2,15 @@
 
 `numpy.nanmedian` sorts pixel by pixel in float and takes seconds per tile. Here every comparison of a sorting
 network is one minimum and one maximum of two pictures of 16-bit numbers (Batcher's odd-even merge sort:
-K. E. Batcher, "Sorting networks and their applications", 1968), which numpy runs at memory speed.
+K. E. Batcher, "Sorting networks and their applications", 1968), which numpy runs at memory speed. Missing
+observations sort last, so the middle of those that are there always lies in the lower half: what only the upper half
+would need is left out of the network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +25,10 @@ BLOCK = 32_768
 
 
 def median(stack: NDArray[np.uint16]) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
-    """Per-pixel median of the observations that are there; `stack` is left sorted.
+    """Per-pixel median of the observations that are there; `stack` is left in another order.
 
     Args:
-        stack: (n, y, x) DN, contiguous; 65535 = missing. Sorted in place along n.
+        stack: (n, y, x) DN, contiguous; 65535 = missing. Half sorted in place along n.
 
     Returns:
         Reflectance (y, x) float32, with an even number the mean of the middle two, NaN where there are
@@ -42,19 +45,54 @@ def median(stack: NDArray[np.uint16]) -> tuple[NDArray[np.float32], NDArray[np.u
 
 def _block(rows: NDArray[np.uint16]) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
     n, width = rows.shape
-    count = np.count_nonzero(rows != MISSING, axis=0)
     if n == 0:
-        return np.full(width, np.nan, np.float32), count.astype(np.uint16)
+        return np.full(width, np.nan, np.float32), np.zeros(width, np.uint16)
+    count = np.zeros(width, np.uint16)
+    for row in rows:
+        count += row != MISSING
     spare = np.empty(width, np.uint16)
-    for low, high in comparisons(n):
-        np.minimum(rows[low], rows[high], out=spare)
-        np.maximum(rows[low], rows[high], out=rows[high])
-        rows[low] = spare
-    middle = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, n - 1)
-    lower, upper = (np.take_along_axis(rows, at[None], axis=0)[0].astype(np.float32) for at in middle)
-    value = (lower + upper) / np.float32(2 * QUANTIFICATION)
+    for low, high, wanted in half_sort(n):
+        if wanted == "both":
+            np.minimum(rows[low], rows[high], out=spare)
+            np.maximum(rows[low], rows[high], out=rows[high])
+            rows[low] = spare
+        elif wanted == "low":
+            np.minimum(rows[low], rows[high], out=rows[low])
+        else:
+            np.maximum(rows[low], rows[high], out=rows[high])
+    last = np.maximum(count, 1) - np.uint16(1)
+    lower, upper = _at(rows, last // 2), _at(rows, np.minimum(count // 2, last))
+    value = lower.astype(np.float32)
+    value += upper
+    value /= np.float32(2 * QUANTIFICATION)
     value[count == 0] = np.nan
-    return value, count.astype(np.uint16)
+    return value, count
+
+
+def _at(rows: NDArray[np.uint16], place: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """The value of each column at its place, at most n // 2."""
+    value = np.zeros(rows.shape[1], np.uint16)
+    for index in range(min(len(rows), len(rows) // 2 + 1)):
+        value |= rows[index] & every_bit(place == index)
+    return value
+
+
+def every_bit(mask: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """65535 where True, else 0: choosing by bits takes a tenth of the time of numpy's masked copies."""
+    ones: NDArray[np.int16] = np.negative(mask.view(np.int8), dtype=np.int16)
+    return ones.view(np.uint16)
+
+
+@lru_cache(maxsize=256)
+def half_sort(n: int) -> tuple[tuple[int, int, str], ...]:
+    """The sort of n inputs as far as places 0 to n // 2 need it: (low, high, and which of the two is needed)."""
+    needed, kept = set(range(n // 2 + 1)), []
+    for low, high in reversed(list(comparisons(n))):
+        ends = low in needed, high in needed
+        if any(ends):
+            kept.append((low, high, "both" if all(ends) else "low" if ends[0] else "high"))
+            needed |= {low, high}
+    return tuple(reversed(kept))
 
 
 def comparisons(n: int) -> Iterator[tuple[int, int]]:

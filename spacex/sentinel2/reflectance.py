@@ -39,6 +39,9 @@ DN_MAX = 65_534
 FIRST_WITH_OFFSET = (4, 0)
 """The first processing baseline whose products carry the offset (in force from 2022-01-25)."""
 
+DARK = 1000
+"""DN that water, shade and forest stay below in some band, and nothing does that still carries the offset."""
+
 ENOUGH_PIXELS = 10_000
 """Clear pixels (1 km² at 10 m) below which the pixels are no evidence for or against an offset."""
 
@@ -55,14 +58,17 @@ class Offset:
 
 @dataclass(frozen=True)
 class DarkPixels:
-    """What the clear pixels of one band of one scene say about its offset."""
+    """What the clear pixels of one band of one scene say about its offset; counts, so that parts add up."""
 
-    clear: int
-    """Number of clear, valid pixels looked at."""
-    darkest: int
-    """The DN, as stored, that one clear pixel in a thousand stays below; 0 without clear pixels."""
-    floored: float
-    """Share of the clear pixels that the offset takes to zero or below."""
+    clear: int = 0
+    """Clear, valid pixels looked at."""
+    dark: int = 0
+    """Those of less than `DARK` DN, as stored."""
+    floored: int = 0
+    """Those that the offset takes to zero or below."""
+
+    def __add__(self, other: DarkPixels) -> DarkPixels:
+        return DarkPixels(self.clear + other.clear, self.dark + other.dark, self.floored + other.floored)
 
 
 def offset_of(item: Mapping[str, Any], rule: OffsetRule, assets: Iterable[str]) -> Offset:
@@ -140,7 +146,7 @@ def baseline_of(item: Mapping[str, Any]) -> str | None:
     return None
 
 
-def harmonise(dn: NDArray[np.uint16], offset: Offset) -> NDArray[np.uint16]:
+def harmonise(dn: NDArray[np.uint16], offset: Offset, missing: int = 0) -> NDArray[np.uint16]:
     """Brings stored DN to the scale without offset: ``max(DN + offset, 1)``, while 0 stays no data.
 
     A valid pixel that the offset would take to zero or below becomes 1, so that it is never mistaken for
@@ -149,12 +155,15 @@ def harmonise(dn: NDArray[np.uint16], offset: Offset) -> NDArray[np.uint16]:
     Args:
         dn: any shape, as stored in the product; 0 = no data.
         offset: what to add.
+        missing: what to put for no data.
 
     Returns:
-        DN of the same shape, 1 .. 65534 where valid, 0 = no data.
+        DN of the same shape, 1 .. 65534 where valid.
     """
-    out = np.clip(dn.astype(np.int32) + offset.dn, 1, DN_MAX).astype(np.uint16)
-    out[dn == 0] = 0
+    lowest, highest = max(1, 1 - offset.dn), min(65_535, DN_MAX - offset.dn)
+    out = np.clip(dn, np.uint16(lowest), np.uint16(highest))
+    out += np.uint16(offset.dn % 65_536)  # wraps round to the right number, a quarter of the time of 32 bits
+    np.copyto(out, np.uint16(missing), where=dn == 0)
     return out
 
 
@@ -182,12 +191,9 @@ def dark_pixels(dn: NDArray[np.uint16], clear: NDArray[np.bool_], offset: Offset
         clear: (y, x) True where the scene is clear.
         offset: the decision to be checked.
     """
-    values = dn[clear & (dn > 0)]
-    if values.size == 0:
-        return DarkPixels(0, 0, 0.0)
-    rank = values.size // 1000
-    darkest = int(np.partition(values, rank)[rank])
-    return DarkPixels(int(values.size), darkest, float(np.mean(values <= -offset.dn)))
+    valid = clear & (dn > 0)
+    below = (valid & (dn < DARK), valid & (dn <= max(0, -offset.dn)))
+    return DarkPixels(*(int(np.count_nonzero(some)) for some in (valid, *below)))
 
 
 def contradiction(bands: Mapping[str, DarkPixels], offset: Offset) -> str | None:
@@ -205,13 +211,16 @@ def contradiction(bands: Mapping[str, DarkPixels], offset: Offset) -> str | None
     counted = {name: dark for name, dark in bands.items() if dark.clear >= ENOUGH_PIXELS}
     if not counted:
         return None
-    name, worst = max(counted.items(), key=lambda pair: pair[1].floored)
-    if offset.dn < 0 and worst.floored > 0.05:
+    name, worst = max(counted.items(), key=lambda pair: pair[1].floored / pair[1].clear)
+    share = worst.floored / worst.clear
+    if offset.dn < 0 and share > 0.05:
         return (
-            f"{worst.floored:.0%} of the clear pixels in {name} are at or below zero after {offset.dn} DN: "
+            f"{share:.0%} of the clear pixels in {name} are at or below zero after {offset.dn} DN: "
             "the host has probably removed the offset already"
         )
-    lowest = min(dark.darkest for dark in counted.values())
-    if offset.dn == 0 and lowest >= 1000:
-        return f"no band has clear pixels darker than {lowest} DN: the +1000 offset is probably still there"
+    if offset.dn == 0 and all(seen.dark <= seen.clear // 1000 for seen in counted.values()):
+        return (
+            f"in no band more than one clear pixel in a thousand is darker than {DARK} DN: "
+            "the +1000 offset is probably still there"
+        )
     return None

@@ -31,6 +31,14 @@ Resampling = Literal["nearest", "bilinear"]
 NODE_SPACING = 16
 """Pixels between points that are projected exactly."""
 
+CELL = 64
+"""Pixels a side of the squares of a grid for which a table knows what part of the source they need."""
+
+Part = tuple[slice, slice]
+"""Rows and columns of a grid."""
+
+WHOLE: Part = (slice(None), slice(None))
+
 
 @dataclass(frozen=True)
 class Lattice:
@@ -59,36 +67,54 @@ class Sampling:
     """(y, x) position in the flattened window: of the nearest pixel, or of the upper left of four."""
     fraction: tuple[NDArray[np.float32], NDArray[np.float32]] | None
     """(down, right) distance from that pixel's centre in pixels, (y, x) each; None for nearest."""
+    cells: NDArray[np.int64]
+    """(cell rows, cell columns, 4): first row, last row, first column, last column of the source that each square of
+    `CELL` pixels needs."""
 
-    def take(self, source: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Nearest values at every pixel of the grid.
+    def take(self, source: NDArray[np.generic], part: Part = WHOLE) -> NDArray[np.generic]:
+        """Nearest values at the pixels of a part of the grid.
 
         Args:
             source: values of the window, of its shape.
+            part: rows and columns of the grid.
 
         Returns:
             (y, x) of the source's dtype.
         """
-        return np.take(source.reshape(-1), self.index, mode="clip")
+        return np.take(source.reshape(-1), self.index[part], mode="clip")
 
-    def blend(self, source: NDArray[np.uint16]) -> NDArray[np.uint16]:
-        """DN at every pixel of the grid: nearest, or bilinear where the sampling has fractions.
+    def blend(self, source: NDArray[np.uint16], part: Part = WHOLE) -> NDArray[np.uint16]:
+        """DN at the pixels of a part of the grid: nearest, or bilinear where the sampling has fractions.
 
         Args:
             source: DN of the window, 0 = no data.
+            part: rows and columns of the grid.
 
         Returns:
             (y, x) DN; with bilinear, 0 wherever one of the four neighbours is 0.
         """
+        index = self.index[part]
         if self.fraction is None:
-            return np.take(source.reshape(-1), self.index, mode="clip")
-        flat, width, (down, right) = source.reshape(-1), self.window.width, self.fraction
-        corners = [np.take(flat, self.index + step, mode="clip") for step in (0, 1, width, width + 1)]
+            return np.take(source.reshape(-1), index, mode="clip")
+        flat, width = source.reshape(-1), self.window.width
+        down, right = (share[part] for share in self.fraction)
+        corners = [np.take(flat, index + step, mode="clip") for step in (0, 1, width, width + 1)]
         upper = corners[0] * (1 - right) + corners[1] * right
         lower = corners[2] * (1 - right) + corners[3] * right
         mixed = np.rint(upper * (1 - down) + lower * down).astype(np.uint16)
         mixed[np.minimum.reduce(corners) == 0] = 0
         return mixed
+
+    def places(self, wanted: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """What is needed of the source, (n, 4) as in `cells`, for the squares in which a pixel is wanted.
+
+        Args:
+            wanted: (y, x) of the grid; None for every pixel.
+        """
+        if wanted is None:
+            return self.cells.reshape(-1, 4)
+        found: NDArray[np.int64] = self.cells[_by_cell(np.logical_or, wanted)]
+        return found
 
 
 def sampling(geobox: GeoBox, lattice: Lattice, how: Resampling = "nearest", margin: int = 0) -> Sampling:
@@ -100,18 +126,46 @@ def sampling(geobox: GeoBox, lattice: Lattice, how: Resampling = "nearest", marg
         how: nearest neighbour or bilinear.
         margin: source pixels to hold on all sides beyond those addressed.
     """
-    east, north = _project(geobox, lattice.crs)
-    across, down = (east - lattice.east) / lattice.resolution, (lattice.north - north) / lattice.resolution
-    if how == "bilinear":
-        across, down = across - 0.5, down - 0.5
-    col, row = np.floor(across).astype(np.int64), np.floor(down).astype(np.int64)
-    reach = margin + (how == "bilinear")
-    first = Window(int(row.min()), int(col.min()), int(np.ptp(row)) + 1, int(np.ptp(col)) + 1)
-    window = first.pad(reach)
-    index = ((row - window.row) * window.width + (col - window.col)).astype(np.intp)
-    if how == "nearest":
-        return Sampling(window, index, None)
-    return Sampling(window, index, ((down - row).astype(np.float32), (across - col).astype(np.float32)))
+    row, col = (np.empty(geobox.shape, np.int32) for _ in range(2))
+    fraction = tuple(np.empty(geobox.shape, np.float32) for _ in range(2)) if how == "bilinear" else ()
+    for start in range(0, geobox.shape[0], CELL):  # in strips that stay in the processor's cache
+        rows = slice(start, min(start + CELL, geobox.shape[0]))
+        east, north = _project(geobox[rows, :], lattice.crs)
+        for position, place, part in (((lattice.north - north), row, 0), ((east - lattice.east), col, 1)):
+            position /= lattice.resolution
+            if fraction:
+                position -= 0.5
+            place[rows] = low = np.floor(position)
+            if fraction:
+                fraction[part][rows] = position - low
+    return _addresses(row, col, margin, (fraction[0], fraction[1]) if fraction else None)
+
+
+def _addresses(
+    row: NDArray[np.int32],
+    col: NDArray[np.int32],
+    margin: int,
+    fraction: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
+) -> Sampling:
+    """The table of these source pixels, of the upper left of four where there are fractions."""
+    reach = margin + (fraction is not None)
+    ends = (_by_cell(np.minimum, row) - margin, _by_cell(np.maximum, row) + reach,
+            _by_cell(np.minimum, col) - margin, _by_cell(np.maximum, col) + reach)  # fmt: skip
+    cells = np.stack(ends, axis=-1).astype(np.int64)
+    top, left = int(cells[..., 0].min()) + margin - reach, int(cells[..., 2].min()) + margin - reach
+    window = Window(top, left, int(cells[..., 1].max()) - top + 1, int(cells[..., 3].max()) - left + 1)
+    row -= window.row
+    col -= window.col
+    index = np.empty(row.shape, np.intp)
+    np.multiply(row, window.width, out=index)  # far below 2**31 even for a whole scene of 109.8 km
+    index += col
+    return Sampling(window, index, fraction, cells)
+
+
+def _by_cell(reduce: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
+    """One value for each square of `CELL` pixels."""
+    across = reduce.reduceat(values, np.arange(0, values.shape[1], CELL), axis=1)
+    return np.asarray(reduce.reduceat(across, np.arange(0, values.shape[0], CELL), axis=0))
 
 
 def _project(geobox: GeoBox, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

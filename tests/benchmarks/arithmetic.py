@@ -1,21 +1,18 @@
-"""How fast the networks attribute, what is left of that in a whole run, and how both compare with an earlier commit.
+"""How fast the networks attribute, against an earlier commit; what rounding, compiling and a GPU do to that.
 
     python tests/benchmarks/arithmetic.py networks   # the same chips, default maps: seconds of both, their ratio
-    python tests/benchmarks/arithmetic.py whole      # the embedded region end to end, and against the bare networks
     python tests/benchmarks/arithmetic.py rounding   # bfloat16 against float32 on test chips: Pearson, IoU
     python tests/benchmarks/arithmetic.py compile    # what torch.compile would gain, here
     python tests/benchmarks/arithmetic.py gpu        # on a CUDA device: chips/s, share of its peak, end to end
 
-Both sides take turns, several times; what is printed are medians and the median of the ratios pair by pair. The
-earlier side is commit `before.COMMIT` (the path map of eight midpoints, chips alone), in a worktree of its own.
+Both sides take turns, several times; what counts is the median of the ratios pair by pair. The earlier side is commit
+`before.COMMIT` (the path map of eight midpoints, chips alone), in a worktree of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +21,7 @@ from pathlib import Path
 import before
 import numpy as np
 import torch
+from mapping import whole_once
 
 HERE = Path(__file__)
 SIDE = 1536
@@ -94,75 +92,6 @@ def _chips_alone(networks: Callable[[np.ndarray], object], chips: list, around, 
     return {"chips": len(chips), "seconds": min(took)}
 
 
-def whole_once(threads: int, stride: int, device: str = "cpu") -> dict[str, float]:
-    """Map the embedded region in this process; seconds without imports, archive and picture."""
-    from shapely.geometry import box, mapping
-
-    from spacex import load_checkpoint
-    from spacex.mapping.request import MapRequest, chip_settings
-    from spacex.mapping.run import carry_out, prepare
-    from spacex.runners.local import run_local
-    from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
-
-    checkpoint = load_checkpoint()
-    try:
-        from spacex.attribution.arithmetic import choose_precision
-        from spacex.attribution.names import DEFAULT_MAPS
-
-        maps, more = DEFAULT_MAPS, {"precision": choose_precision("auto", device)}
-    except ImportError:
-        maps, more = ("attribution", "path_attribution"), {}
-    interval = tuple(DEMO_INTERVAL.split("/"))
-    with serve(demo_archive()) as url, tempfile.TemporaryDirectory() as folder:
-        request = MapRequest(
-            area=mapping(box(*DEMO_BBOX)),
-            intervals=(interval,),
-            catalogue="demo",
-            stac_url=url,
-            chips=chip_settings(checkpoint.card, maps, stride),
-            **more,
-        )
-        plan, fingerprint = prepare(request, f"{folder}/map.zarr", checkpoint)
-        begun = time.perf_counter()
-        outcome = carry_out(
-            plan, fingerprint, f"{folder}/map.zarr", checkpoint, run_local, threads=threads, device=device
-        )
-        seconds = time.perf_counter() - begun
-    return {"chips": outcome.chips, "seconds": seconds}
-
-
-ONCE = {"networks": networks_once, "whole": whole_once}
-
-
-def compare(what: str, threads: int, stride: int, pairs: int) -> dict[str, float]:
-    """Run both sides in turn; print seconds and ratios; give the median of today's chips per second."""
-    words = [what, "--once", "--threads", threads, "--stride", stride]
-    sides: dict[str, list[dict[str, float]]] = {"earlier": [], "today": []}
-    with before.earlier() as root:
-        for _ in range(pairs):
-            sides["earlier"].append(json.loads(before.run_in(root, HERE, *words)))
-            sides["today"].append(json.loads(before.run_in(before.ROOT, HERE, *words)))
-    for side, runs in sides.items():
-        seconds = ", ".join(f"{run['seconds']:.1f}" for run in runs)
-        print(f"{side}: {runs[0]['chips']} chips in {seconds} s")
-    ratios = [a["seconds"] / b["seconds"] for a, b in zip(*sides.values(), strict=True)]
-    print(f"{what}, {threads} threads, stride {stride}: ratio {statistics.median(ratios):.2f} "
-          f"({', '.join(f'{ratio:.2f}' for ratio in ratios)}), more is faster today")  # fmt: skip
-    return {"rate": statistics.median(run["chips"] / run["seconds"] for run in sides["today"])}
-
-
-def whole(threads: int, stride: int, pairs: int) -> None:
-    """End to end against the earlier commit, then against today's bare networks on as many chips."""
-    compare("whole", threads, stride, pairs)
-    words = ["--once", "--threads", threads, "--stride", stride]
-    ratios = []
-    for _ in range(pairs):
-        runs = [json.loads(before.run_in(before.ROOT, HERE, what, *words)) for what in ("networks", "whole")]
-        bare, mapped = (run["chips"] / run["seconds"] for run in runs)
-        ratios.append(mapped / bare)
-    print(f"whole run over bare networks, chips/s: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
-
-
 def rounding() -> None:
     """The default maps in bfloat16 against float32, on natural test chips of the embedded world."""
     from spacex import load_checkpoint
@@ -231,7 +160,7 @@ def gpu(stride: int) -> None:
                          intervals=(("2020-07-01", "2020-08-30"),),
                          chips=chip_settings(checkpoint.card, DEFAULT_MAPS, stride))  # fmt: skip
     share = rate * operations_per_chip(checkpoint, request) / _peak()
-    mapped = whole_once(1, stride, "cuda")
+    mapped = whole_once(1, stride, device="cuda")
     print(f"{torch.cuda.get_device_name()}: {rate:.0f} chips/s, {share:.1%} of its bfloat16 peak; "
           f"end to end {mapped['chips'] / mapped['seconds'] / rate:.2f} of that")  # fmt: skip
 
@@ -258,18 +187,17 @@ def _timed(call: Callable[[], object]) -> float:
 def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=[*ONCE, "rounding", "compile", "gpu"])
+    parser.add_argument("what", choices=["networks", "rounding", "compile", "gpu"])
     parser.add_argument("--threads", type=int, default=2, help="of the networks, on the CPU")
     parser.add_argument("--stride", type=int, default=192, help="pixels between chips")
     parser.add_argument("--pairs", type=int, default=3, help="turns of each side")
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.once:
-        print(json.dumps(ONCE[chosen.what](chosen.threads, chosen.stride)))
+        print(json.dumps(networks_once(chosen.threads, chosen.stride)))
     elif chosen.what == "networks":
-        compare("networks", chosen.threads, chosen.stride, chosen.pairs)
-    elif chosen.what == "whole":
-        whole(chosen.threads, chosen.stride, chosen.pairs)
+        words = ["networks", "--once", "--threads", chosen.threads, "--stride", chosen.stride]
+        before.compare(HERE, words, chosen.pairs)
     elif chosen.what == "rounding":
         rounding()
     elif chosen.what == "compile":

@@ -1,6 +1,6 @@
-"""How much of the bare networks' speed is left in a whole mapping run, and whether memory stays flat.
+"""What is left of the networks' speed in a whole mapping run, against an earlier commit too; and whether memory stays flat.
 
-    python tests/benchmarks/mapping.py speed      # chips/s: networks alone, --local, one Ray worker; their ratios
+    python tests/benchmarks/mapping.py whole      # the embedded region end to end; --ray: with one Ray worker
     python tests/benchmarks/mapping.py memory     # peak memory of a worker over 4 and over 64 tiles; their ratio
 
 Both use the embedded archive and the weights that ship. Ratios come from one run on one machine; an idle one.
@@ -9,89 +9,83 @@ Both use the embedded archive and the weights that ship. Ratios come from one ru
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import resource
 import tempfile
 import time
 from functools import partial
+from pathlib import Path
 
-import numpy as np
-import torch
+import before
 from shapely.geometry import box, mapping
 
 from spacex import load_checkpoint
-from spacex.attribution.patterns import MAP_NAMES, Patterns
-from spacex.mapping.days import parse_interval
 from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.run import carry_out, prepare
 from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
 
+HERE = Path(__file__)
 
-def request_on(url: str, card, bounds=DEMO_BBOX, maps=MAP_NAMES, steps=1, tile_size=1024) -> MapRequest:
+
+def request_on(url: str, card, *, steps=1, tile_size=1024, **more) -> MapRequest:
     """A request on the embedded region."""
+    interval = tuple(DEMO_INTERVAL.split("/"))
+    chips = more.pop("chips", None) or chip_settings(card, ("attribution",))
     return MapRequest(
-        area=mapping(box(*bounds)),
-        intervals=(parse_interval(DEMO_INTERVAL),) * steps,
+        area=mapping(box(*DEMO_BBOX)),
+        intervals=(interval,) * steps,
         catalogue="demo",
         stac_url=url,
         tile_size=tile_size,
-        chips=chip_settings(card, tuple(maps)),
+        chips=chips,
+        **more,
     )
 
 
-def bare(checkpoint, batch: int, seconds: float) -> float:
-    """Chips per second of the networks alone."""
-    networks = Patterns(checkpoint)
-    x = np.random.default_rng(0).random((batch, len(checkpoint.card.bands), 256, 256), dtype=np.float32) * 0.2
-    networks(x)
-    begun, calls = time.perf_counter(), 0
-    while time.perf_counter() - begun < seconds:
-        networks(x)
-        calls += 1
-    return calls * batch / (time.perf_counter() - begun)
-
-
-def mapped(request, checkpoint, runner, threads: int) -> tuple[float, float]:
-    """Chips per second of a run: with, and without, the time until the first worker is ready."""
-    ready: list[float] = []
-
-    def watched(job, ledger, *, on_tick, **others):
-        def tick(alive):
-            if alive and not ready:
-                ready.append(time.monotonic())
-            on_tick(alive)
-
-        return runner(job, ledger, on_tick=tick, **others)
-
-    with tempfile.TemporaryDirectory() as folder:
-        output = f"{folder}/map.zarr"
-        plan, fingerprint = prepare(request, output, checkpoint)
-        begun = time.monotonic()
-        outcome = carry_out(plan, fingerprint, output, checkpoint, watched, threads=threads)
-        end = time.monotonic()
-    return outcome.chips / (end - begun), outcome.chips / (end - min(ready[0], end - 1e-9))
-
-
-def speed(seconds: float) -> None:
-    """Print the ratios of the mapping job's speed to its networks'."""
-    from spacex.runners.local import run_local
+def _on_ray(threads: int):
     from spacex.runners.ray_map import connect, run_ray
 
-    threads = torch.get_num_threads()
+    connect(threads)
+    return run_ray
+
+
+def whole_once(threads: int, stride: int, *, ray: bool = False, device: str = "cpu") -> dict[str, float]:
+    """Map the embedded region, here or with one Ray worker; seconds without imports, archive and picture."""
+    from spacex.runners.local import run_local
+
+    runner = partial(_on_ray(threads), workers=1, cpus=threads) if ray else run_local
     checkpoint = load_checkpoint()
-    alone = {batch: bare(checkpoint, batch, seconds) for batch in (2, 4, 8, 16)}
-    best = max(alone.values())
-    rates = ", ".join(f"batch {size}: {rate:.2f}" for size, rate in alone.items())
-    print(f"networks alone, {threads} threads, chips/s: {rates}")
-    with serve(demo_archive()) as url:
-        request = request_on(url, checkpoint.card)
-        total, _ = mapped(request, checkpoint, run_local, threads)
-        print(f"--local: {total:.2f} chips/s, ratio {total / best:.2f}")
-        connect(threads)
-        total, steady = mapped(request, checkpoint, partial(run_ray, workers=1, cpus=threads), threads)
-        print(f"one Ray worker: {total:.2f} chips/s, ratio {total / best:.2f}; once it is up {steady / best:.2f}")
-    again = bare(checkpoint, max(alone, key=alone.get), seconds)
-    print(f"networks alone again: {again:.2f} chips/s (drift of the machine {again / best:.2f})")
+    try:
+        from spacex.attribution.arithmetic import choose_precision
+        from spacex.attribution.names import DEFAULT_MAPS
+
+        maps, more = DEFAULT_MAPS, {"precision": choose_precision("auto", device)}
+    except ImportError:
+        maps, more = ("attribution", "path_attribution"), {}
+    with serve(demo_archive()) as url, tempfile.TemporaryDirectory() as folder:
+        chips = chip_settings(checkpoint.card, maps, stride)
+        request = request_on(url, checkpoint.card, chips=chips, **more)
+        plan, fingerprint = prepare(request, f"{folder}/map.zarr", checkpoint)
+        begun = time.perf_counter()
+        outcome = carry_out(
+            plan, fingerprint, f"{folder}/map.zarr", checkpoint, runner, threads=threads, device=device
+        )
+        seconds = time.perf_counter() - begun
+    return {"chips": outcome.chips, "seconds": seconds}
+
+
+def whole(threads: int, stride: int, pairs: int, ray: bool) -> None:
+    """End to end against the earlier commit, then against today's bare networks on as many chips."""
+    words = ["--once", "--threads", threads, "--stride", stride]
+    before.compare(HERE, ["whole", *words, *(["--ray"] if ray else [])], pairs)
+    ratios = []
+    for _ in range(pairs):
+        scripts = ((HERE.with_name("arithmetic.py"), "networks"), (HERE, "whole"))
+        runs = [json.loads(before.run_in(before.ROOT, script, what, *words)) for script, what in scripts]
+        bare, mapped = (run["chips"] / run["seconds"] for run in runs)
+        ratios.append(mapped / bare)
+    print(f"whole run over bare networks, chips/s: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
 
 
 def peak(url: str, tiles: int) -> float:
@@ -99,7 +93,7 @@ def peak(url: str, tiles: int) -> float:
     from spacex.runners.local import run_local
 
     checkpoint = load_checkpoint()
-    request = request_on(url, checkpoint.card, maps=("attribution",), steps=-(-tiles // 16), tile_size=512)
+    request = request_on(url, checkpoint.card, steps=-(-tiles // 16), tile_size=512)
     with tempfile.TemporaryDirectory() as folder:
         plan, fingerprint = prepare(request, f"{folder}/map.zarr", checkpoint)
         fewer = type(plan)(plan.request, plan.scenes, plan.tasks[:tiles], plan.statuses)
@@ -119,9 +113,23 @@ def memory() -> None:
     print(f"ratio {found[64] / found[4]:.2f}")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "memory"])
-    parser.add_argument("--seconds", type=float, default=10.0, help="time per batch size of the networks alone")
-    arguments = parser.parse_args()
-    speed(arguments.seconds) if arguments.what == "speed" else memory()
+    parser.add_argument("what", choices=["whole", "memory"])
+    parser.add_argument("--threads", type=int, default=2, help="of the networks")
+    parser.add_argument("--stride", type=int, default=192, help="pixels between chips")
+    parser.add_argument("--pairs", type=int, default=3, help="turns of each side")
+    parser.add_argument("--ray", action="store_true", help="one Ray worker, its start included, instead of this process")
+    parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.once:
+        print(json.dumps(whole_once(chosen.threads, chosen.stride, ray=chosen.ray)))
+    elif chosen.what == "whole":
+        whole(chosen.threads, chosen.stride, chosen.pairs, chosen.ray)
+    else:
+        memory()
+
+
+if __name__ == "__main__":
+    main()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -135,19 +136,14 @@ def stopped():
         patch.setattr("spacex.mapping.estimate.operations_per_chip", lambda *_: 1)
         patch.setattr("spacex.mapping.estimate.calibrate", lambda *_: pytest.skip("would map a tile"))
         patch.setattr("spacex.evaluation.evaluate.Evaluation.run", nothing)
-        patch.setattr("spacex.evaluation.evaluate.write_report", lambda *_: _Table())
+        patch.setattr("spacex.evaluation.evaluate.write_report", lambda *_: SimpleNamespace(chips={"all": 0}, methods=()))
         patch.setattr("spacex.evaluation.shortcut.run_shortcut", nothing)
         patch.setattr("spacex.runners.ray_train.train", nothing)
+        patch.setattr("spacex.api.training.load_checkpoint", lambda uri: SimpleNamespace(uri=uri))
         patch.setattr("socketserver.BaseServer.serve_forever", nothing)
         patch.setattr("webbrowser.open", nothing)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         yield patch
-
-
-@dataclass(frozen=True)
-class _Table:
-    chips: Any = field(default_factory=lambda: {"all": 0})
-    methods: tuple[str, ...] = ()
 
 
 @pytest.fixture

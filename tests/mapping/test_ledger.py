@@ -1,5 +1,7 @@
 """Faults and losses are booked apart, and every tile ends somewhere."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,18 +51,38 @@ def test_a_tile_that_kills_worker_after_worker_is_given_up_and_its_neighbour_is_
     assert ledger.finished
 
 
-@given(st.lists(st.sampled_from(["done", "fault", "lose"]), max_size=200), st.integers(1, 12))
+def test_workers_get_neighbours_and_end_together():
+    tiles = [TileTask(0, 0, col) for col in range(400)]
+    ledger, had = Ledger.of(tiles), {"a": [], "b": []}
+    for turn in range(400):
+        worker = "ab"[turn % 2]
+        task = ledger.take(worker=worker)
+        had[worker].append(task.col)
+        ledger.settle(TileReport(task, Status.DONE))
+    assert ledger.finished
+    assert sorted(had["a"] + had["b"]) == list(range(400))
+    for cols in had.values():
+        follows = sum(after == before + 1 for before, after in itertools.pairwise(cols))
+        assert follows > 0.93 * len(cols)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["done", "fault", "lose"]), st.sampled_from([None, *"abc"])), max_size=200),
+    st.integers(1, 90),
+)
 def test_no_tile_is_ever_lost_or_booked_twice(events, count):
     tiles = [TileTask(0, 0, col) for col in range(count)]
     ledger = Ledger.of(tiles)
-    for event in events:
-        task = ledger.take()
+    for event, worker in events:
+        task = ledger.take(worker=worker)
         if task is None:
             break
         if event == "lose":
             ledger.lose([task])
         else:
             ledger.settle(TileReport(task, Status.DONE) if event == "done" else failed(task))
-        assert len(ledger.todo) + len(ledger.in_hand) + sum(ledger.settled.values()) == count
-        assert len(set(ledger.todo)) == len(ledger.todo)
+        waiting = [*ledger.todo, *(task for claim in ledger.claims.values() for task in claim)]
+        assert ledger.waiting == len(waiting)
+        assert len(waiting) + len(ledger.in_hand) + sum(ledger.settled.values()) == count
+        assert len(set(waiting)) == len(waiting)
     assert ledger.settled[Status.FAILED] == len(ledger.quarantined)

@@ -134,17 +134,92 @@ def test_a_window_of_a_larger_read_is_the_smaller_read(
 def test_two_tiles_of_one_overpass_are_one_observation(
     write_product: Callable, geobox: GeoBox, catalogue: Catalogue
 ) -> None:
-    """The neighbour's pixels fill in where the first tile is cloudy, and never count twice."""
-    left_cloudy = write_product("S2B_34WED_20200703_0_L2A", 32634, seed=1, scl=lambda s, r: np.where(
-        np.arange(s[1]) < s[1] // 2, 9, 4).astype("u1") * np.ones(s, "u1"))  # fmt: skip
-    clear = write_product("S2B_35WMU_20200703_0_L2A", 32635, seed=2, scl=lambda s, r: np.full(s, 4, "u1"))
-    both = read_composite([clear.scene, left_cloudy.scene], geobox, BANDS, catalogue)
-    first = read_composite([left_cloudy.scene], geobox, BANDS, catalogue)
-    second = read_composite([clear.scene], geobox, BANDS, catalogue)
+    """The neighbour fills in where the first has no data, is not asked where it says cloud, and never counts twice."""
+
+    def thirds(shape, rng):
+        """No data, cloud, vegetation from west to east."""
+        return np.choose(np.arange(shape[1]) * 3 // shape[1], (0, 9, 4)).astype("u1") * np.ones(shape, "u1")
+
+    first = write_product("S2B_34WED_20200703_0_L2A", 32634, seed=1, scl=thirds)
+    cloudy = write_product("S2B_34WED_20200704_0_L2A", 32634, seed=1, scl=lambda s, r: thirds(s, r) // 9 * 4)
+    second = write_product("S2B_35WMU_20200703_0_L2A", 32635, seed=2, scl=lambda s, r: np.full(s, 4, "u1"))
+    both = read_composite([second.scene, first.scene], geobox, BANDS, catalogue)
+    one, other = (read_composite([product.scene], geobox, BANDS, catalogue) for product in (first, second))
+    in_cloud = read_composite([cloudy.scene], geobox, BANDS, catalogue).observations == 1
     assert both.observations.max() == 1
-    expected = np.where(first.observations == 1, first.reflectance, second.reflectance)
+    expected = np.where(one.observations == 1, one.reflectance, np.where(in_cloud, np.nan, other.reflectance))
     np.testing.assert_array_equal(both.reflectance, expected)
-    assert 0.2 < np.mean(first.observations) < 0.8
+    assert 0.2 < in_cloud.mean() < 0.5
+
+
+def first_clear(products: Sequence, geobox: GeoBox, catalogue: Catalogue, enough: int) -> np.ndarray:
+    """(bands, y, x) the median of each pixel's first clear observations, from composites of the scenes one by one."""
+    alone = [read_composite([p.scene], geobox, BANDS, catalogue).reflectance for p in products]
+    clear = np.cumsum([np.isfinite(picture[0]) for picture in alone], axis=0)
+    stack = np.where((clear <= enough)[:, None], alone, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.nanmedian(stack.astype(float), axis=0)
+
+
+@pytest.fixture
+def ranked(write_product: Callable) -> list:
+    """Eight days in the order of their rank, which is neither that of their dates nor of their names."""
+    days, clouds = (9, 3, 20, 5, 6, 17, 2, 11), (1.0, 5.0, 5.0, 7.5, 20.0, 30.0, 30.0, None)
+    order = sorted(zip(clouds, days, strict=True), key=lambda pair: (100.0 if pair[0] is None else pair[0], pair[1]))
+    return [write_product(f"S2B_{34 + day % 2}WED_{30 - day}", 32634 + day % 2, seed=day,
+                          day=f"2020-07-{day:02d}T10:00:00Z", properties={"eo:cloud_cover": cloud})
+            for cloud, day in order]  # fmt: skip
+
+
+@pytest.mark.parametrize("enough", [1, 2, 3])
+def test_a_pixel_takes_its_first_clear_observations_and_no_more(
+    ranked: list, geobox: GeoBox, catalogue: Catalogue, enough: int
+) -> None:
+    scenes = [p.scene for p in ranked]
+    random.Random(enough).shuffle(scenes)
+    result = read_composite(scenes, geobox, BANDS, catalogue, CompositeSettings(enough=enough))
+    expected = first_clear(ranked, geobox, catalogue, enough)
+    np.testing.assert_allclose(result.reflectance, expected, rtol=3e-7)
+    everything = read_composite(scenes, geobox, BANDS, catalogue, CompositeSettings(enough=0))
+    np.testing.assert_array_equal(result.observations, np.minimum(everything.observations, enough))
+    assert everything.observations.max() > enough
+
+
+def test_a_window_of_a_larger_read_is_the_smaller_read_when_enough_is_enough(
+    ranked: list, geobox: GeoBox, catalogue: Catalogue
+) -> None:
+    settings, scenes = CompositeSettings(enough=2, cloud_buffer=1), [p.scene for p in ranked]
+    whole = read_composite(scenes, geobox, BANDS, catalogue, settings)
+    assert len(np.unique(whole.observations)) == 3
+    for rows, cols in (((0, 30), (0, 41)), ((13, 64), (29, 72)), ((5, 6), (7, 8))):
+        part = (slice(*rows), slice(*cols))
+        small = read_composite(scenes, geobox[part], BANDS, catalogue, settings)
+        np.testing.assert_array_equal(small.reflectance, whole.reflectance[:, *part])
+        np.testing.assert_array_equal(small.observations, whole.observations[part])
+
+
+def test_a_minimum_that_can_never_be_had_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least the minimum of observations, 9"):
+        CompositeSettings(min_observations=9, enough=8)
+    assert CompositeSettings(min_observations=9, enough=0).enough == 0
+
+
+def test_what_nobody_lacks_is_not_read(write_product: Callable, geobox: GeoBox, catalogue: Catalogue) -> None:
+    def product(day, cloud):
+        made = write_product(f"d{day}", scl=lambda s, r: np.full(s, 4, "u1"), seed=day,
+                             day=f"2020-07-{day:02d}T10:00:00Z", properties={"eo:cloud_cover": cloud})  # fmt: skip
+        if cloud > 10:
+            for path in made.paths.values():
+                path.unlink()
+        return made.scene
+
+    scenes = [product(1, 70.0), product(2, 3.0), product(3, 2.0), product(4, 50.0)]
+    result = read_composite(scenes, geobox, BANDS, catalogue, CompositeSettings(enough=2))
+    assert (result.observations == 2).all()
+    assert [use.get("left_out") for use in result.uses] == [None, None, *["every pixel has enough"] * 2]
+    with pytest.raises(TileError, match="d4"):
+        read_composite(scenes, geobox, BANDS, catalogue, CompositeSettings(enough=3))
 
 
 def test_a_reprocessed_scene_comes_first_and_counts_once(

@@ -98,8 +98,15 @@ def test_pixels_that_contradict_the_metadata_are_reported() -> None:
     assert contradiction({"B04": dark_pixels(forest[:9], clear[:9], pending)}, pending) is None  # too few to say
 
 
+def test_dark_pixels_of_parts_add_up_to_those_of_the_whole() -> None:
+    dn = np.random.default_rng(0).integers(0, 3000, (40, 50)).astype("u2")
+    clear, offset = dn % 3 > 0, Offset(-1000, "")
+    parts = [dark_pixels(dn[rows], clear[rows], offset) for rows in (slice(0, 7), slice(7, 40))]
+    assert parts[0] + parts[1] == dark_pixels(dn, clear, offset)
+
+
 def test_dark_pixels_by_hand() -> None:
     dn = np.arange(3000, dtype="u2").reshape(50, 60)
     clear = dn < 2001
-    assert dark_pixels(dn, clear, Offset(-1000, "")) == DarkPixels(2000, 3, 0.5)
-    assert dark_pixels(dn, np.zeros_like(clear), Offset(0, "")) == DarkPixels(0, 0, 0.0)
+    assert dark_pixels(dn, clear, Offset(-1000, "")) == DarkPixels(2000, 999, 1000)
+    assert dark_pixels(dn, np.zeros_like(clear), Offset(0, "")) == DarkPixels(0, 0, 0)

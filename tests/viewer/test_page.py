@@ -188,3 +188,11 @@ def test_while_a_run_goes_on_the_levels_that_are_there_are_drawn(page, tmp_path,
         assert page.seen.errors == []
         assert not any("/2/" in request for request in page.seen.requests)
         assert page.picture()[250:450, 300:400].std() > 20
+
+
+def test_what_is_no_cube_is_said(page, tmp_path):
+    gone = create_cube(str(tmp_path / "gone.zarr"), SPEC, "0123", {})
+    with served(gone.uri) as url:
+        (tmp_path / "gone.zarr" / "zarr.json").unlink()
+        page.open(url)
+    assert "No cube at" in page.run("document.getElementById('error').textContent")

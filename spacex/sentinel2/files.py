@@ -1,0 +1,179 @@
+"""Files of scenes, read by whole blocks: what neighbouring windows share is fetched and decoded once.
+
+A window turned against its scenes touches up to three times the blocks it has pixels for, and its neighbours
+touch them again. So blocks, as the file stores them, are the unit of reading; they are remembered up to a number of
+bytes, and a file is opened only where one is missing. Only blocks under pixels that are really wanted are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import product
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window as RioWindow
+
+from spacex.grid import Window, bounds, rectangles
+from spacex.sentinel2.assets import METER, Raster, open_asset
+from spacex.sentinel2.sampling import Lattice, Sampling
+from spacex.sentinel2.scenes import Scene
+from spacex.sentinel2.store import Store
+from spacex.sentinel2.styles import Catalogue
+
+REMEMBERED = 384 * 2**20
+"""Bytes of decoded blocks a worker keeps: eight blocks of 1,024 pixels of each of 24 files."""
+SMALLEST = 256
+"""Pixels a side below which blocks are read several together: some files have strips of a single row."""
+
+Pixels = NDArray[Any]
+BlockKey = tuple[str, int, int]
+"""Link of the file, row and column of the block."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What must be known of a file to say which of its blocks a window needs."""
+
+    lattice: Lattice
+    extent: Window
+    """The part of the lattice the file covers."""
+    bounds: tuple[float, ...]
+    """Left, bottom, right, top in its CRS."""
+    dtype: str
+    block: tuple[int, int]
+    """Rows and columns read at once: the file's own blocks, or a few of them."""
+
+
+class Files:
+    """Opens files of scenes and remembers their headers and blocks. Safe to share between threads.
+
+    Args:
+        remembered: bytes of decoded blocks to keep.
+    """
+
+    def __init__(self, remembered: int = REMEMBERED) -> None:
+        self._blocks: Store[BlockKey, Pixels] = Store(remembered, lambda block: block.nbytes)
+        self._headers: dict[str, Header] = {}
+        self._lock = Lock()
+
+    @contextmanager
+    def open(self, scene: Scene, key: str, catalogue: Catalogue) -> Iterator[File]:
+        """An asset of a scene, which asks its host for nothing until something is missing.
+
+        Raises:
+            TileError: from what is done with the file, as `spacex.sentinel2.assets.open_asset` does.
+        """
+        href = scene.item["assets"][key]["href"]
+        try:
+            with ExitStack() as stack:
+                yield File(self, href, stack, lambda: stack.enter_context(open_asset(scene, key, catalogue)))
+        except BaseException:
+            with self._lock:
+                self._headers.pop(href, None)
+            raise
+
+    def _header(self, file: File) -> Header:
+        if (known := self._headers.get(file.href)) is None:
+            known = _header_of(file.raster())
+            with self._lock:
+                self._headers[file.href] = known
+        return known
+
+
+class File:
+    """One file in use by one thread."""
+
+    def __init__(self, files: Files, href: str, stack: ExitStack, opened: Any) -> None:
+        self._files, self.href, self._stack, self._open = files, href, stack, opened
+        self._raster: Raster | None = None
+        self.fetched = 0
+        """Bytes of the blocks this use of the file had to fetch, as they are stored."""
+
+    def raster(self) -> Raster:
+        """The open file."""
+        if self._raster is None:
+            self._raster = self._open()
+        return self._raster
+
+    @property
+    def header(self) -> Header:
+        """What the file is."""
+        return self._files._header(self)
+
+    def read(self, table: Sampling, wanted: NDArray[np.bool_] | None = None) -> Pixels:
+        """Values of a table's window.
+
+        Args:
+            table: made for the file's lattice.
+            wanted: (y, x) of the table's grid: pixels whose values matter; None for all.
+
+        Returns:
+            Values of `table.window`; 0 where the file does not reach, and in blocks that nothing wanted lies in.
+        """
+        header = self.header
+        out = np.zeros(table.window.shape, header.dtype)
+        keys = [(self.href, row, col) for row, col in _touched(header, table.places(wanted))]
+        for (_, row, col), block in self._files._blocks.get(keys, self._read_blocks).items():
+            lies = _place(header, row, col)
+            shared = lies.intersect(table.window)
+            if not shared.empty:
+                out[shared.slices(table.window)] = block[shared.slices(lies)]
+        return out
+
+    def _read_blocks(self, keys: list[BlockKey]) -> dict[BlockKey, Pixels]:
+        source, header = self.raster().source, self.header
+        made: dict[BlockKey, Pixels] = {}
+        for cells in rectangles((row, col) for _, row, col in keys):
+            corners = product(range(cells.row, cells.stop_row), range(cells.col, cells.stop_col))
+            places = {(self.href, *corner): _place(header, *corner) for corner in corners}
+            whole = bounds(list(places.values()))
+            assert whole is not None
+            pixels = source.read(1, window=RioWindow.from_slices(*whole.slices(header.extent)))
+            # copies, or forgetting one block would free nothing
+            made |= {key: pixels[place.slices(whole)].copy() for key, place in places.items()}
+            stored = sum(stored_bytes(source, place, header) for place in places.values())
+            self.fetched += stored
+            METER.add(pixels.nbytes, stored, len(places))
+        return made
+
+
+def _header_of(raster: Raster) -> Header:
+    height, width = (-(-SMALLEST // side) * side if side < SMALLEST else side for side in raster.source.block_shapes[0])
+    dtype = raster.source.dtypes[0]
+    return Header(raster.lattice, raster.extent, tuple(raster.source.bounds), dtype, (height, width))
+
+
+def _touched(header: Header, places: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Blocks (row, column) that hold any of the places (n, 4): first row, last row, first column, last column."""
+    top, left = header.extent.row, header.extent.col
+    rows, cols = places[:, :2] - top, places[:, 2:] - left
+    reached = (rows[:, 1] >= 0) & (cols[:, 1] >= 0)
+    reached &= (rows[:, 0] < header.extent.height) & (cols[:, 0] < header.extent.width)
+    rows = np.clip(rows[reached], 0, header.extent.height - 1) // header.block[0]
+    cols = np.clip(cols[reached], 0, header.extent.width - 1) // header.block[1]
+    squares = {tuple(map(int, square)) for square in np.hstack([rows, cols])}
+    touched = {(r, c) for r0, r1, c0, c1 in squares for r in range(r0, r1 + 1) for c in range(c0, c1 + 1)}
+    return sorted(touched)
+
+
+def _place(header: Header, row: int, col: int) -> Window:
+    height, width = header.block
+    corner = Window(header.extent.row + row * height, header.extent.col + col * width, height, width)
+    return corner.intersect(header.extent)
+
+
+def stored_bytes(source: Any, place: Window, header: Header) -> int:
+    """Bytes a block takes in its file; as many as decoded where the format does not tell."""
+    if source.driver not in ("GTiff", "COG"):
+        return int(place.height * place.width * np.dtype(header.dtype).itemsize)
+    high, wide = source.block_shapes[0]
+    row, col = place.row - header.extent.row, place.col - header.extent.col
+    own = [(r, c) for r in range(row // high, -(-(row + place.height) // high))
+           for c in range(col // wide, -(-(col + place.width) // wide))]  # fmt: skip
+    sizes = (source.get_tag_item(f"BLOCK_SIZE_{c}_{r}", "TIFF", bidx=1) for r, c in own)
+    return sum(int(size or 0) for size in sizes)
