@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from datetime import UTC, datetime
@@ -35,6 +36,8 @@ class Scaling(Settings):
             raise ValueError("scaling needs one mean and one std per band")
         if not all(std > 0 for std in self.std):
             raise ValueError(f"every std must be positive, not {self.std}")
+        if not all(map(math.isfinite, (*self.mean, *self.std))):
+            raise ValueError("mean and std must be finite")
         return self
 
     @classmethod

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,9 @@ __all__ = ["Card", "Checkpoint", "Scaling", "load_checkpoint", "read_card", "sav
 
 SHIPPED = Path(__file__).parent / "world" / "weights"
 """The checkpoint that ships: trained on the embedded, synthetic landscape."""
+
+CARD_BYTES = 4 * 2**20
+"""Size of a card that is read; those of real runs have some kilobytes."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ def _open(uri: str | Path) -> tuple[Any, str]:
 
 def _read_card(fs: Any, folder: str, uri: str | Path) -> Card:
     try:
-        text = fs.cat_file(f"{folder}/card.json")
+        text = fs.cat_file(f"{folder}/card.json", start=0, end=CARD_BYTES + 1)
     except Exception as error:  # every store has its own errors for "not there" and "not allowed"
         do = "Give the folder that a training job or jobs/import_checkpoint.py printed."
         raise CheckpointError(f"no checkpoint at {uri}", got=error or "no card.json", do=do) from error
@@ -144,9 +149,11 @@ def _read_card(fs: Any, folder: str, uri: str | Path) -> Card:
 
 
 def _known_format(text: bytes, uri: str | Path) -> dict[str, Any]:
+    if len(text) > CARD_BYTES:
+        raise CheckpointError(f"the card of {uri} is too large", got=f"more than {CARD_BYTES} bytes")
     try:
         card: dict[str, Any] = dict(json.loads(text))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"the card of {uri} is not JSON", got=error) from error
     if card.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
@@ -187,13 +194,28 @@ def _read_weights(fs: Any, folder: str, card: Card, part: str) -> dict[str, Tens
 
 
 def _build(card: Card, part: str, tensors: dict[str, Tensor], uri: str | Path) -> nn.Module:
-    module = Classifier(card.classifier) if part == "classifier" else Generator(card.generator)
+    make = partial(Classifier, card.classifier) if part == "classifier" else partial(Generator, card.generator)
     try:
+        blocks = card.generator.blocks if part != "classifier" and card.generator else 0
+        if blocks > len(tensors):
+            raise RuntimeError(f"{len(tensors)} tensors for {blocks} blocks")
+        _compare(make, tensors)
+        module = make()
         module.load_state_dict(tensors)
     except RuntimeError as error:
         what = f"the {part} of {uri} does not have the shape its card tells"
         raise CheckpointError(what, got=error) from error
     return module.eval().requires_grad_(False)
+
+
+def _compare(make: Callable[[], nn.Module], tensors: dict[str, Tensor]) -> None:
+    """Shapes alone, before anything is built: a card may tell of networks that no memory holds."""
+    with torch.device("meta"):
+        told = {name: tensor.shape for name, tensor in make().state_dict().items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    wrong = sorted(name for name in {*told, *found} if told.get(name) != found.get(name))
+    if wrong:
+        raise RuntimeError(f"{len(wrong)} tensors differ, such as {wrong[0]}")
 
 
 def _serialise(module: nn.Module) -> bytes:

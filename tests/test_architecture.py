@@ -11,7 +11,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LEVELS = [
     {"errors", "grid", "metres", "rasters", "settings"},
     {"card", "sentinel2", "models", "datasets", "world",
-     "mapping.chips", "mapping.cube", "mapping.encoding", "mapping.overviews", "mapping.opening", "mapping.layout",
+     "mapping.chips", "mapping.cube", "mapping.encoding", "mapping.overviews", "mapping.layout",
      "mapping.geometadata", "mapping.areas", "mapping.days", "mapping.region"},
     {"checkpoint", "checkpoint_import", "attribution", "training"},
     {"mapping", "evaluation", "viewer", "sharing"},

@@ -137,6 +137,9 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         ({"hashes": {}}, "names no weights"),
         ({"hashes": {"classifier-../../x.safetensors": "00"}}, "names no weights"),
         ({"classifier": {"base": 3, "levels": 2}}, "does not have the shape"),
+        ({"classifier": {"base": 1_000_000, "levels": 6}}, "does not have the shape"),
+        ({"scaling": {"mean": [0, 0, float("nan")], "std": [1, 1, 1]}}, "must be finite"),
+        ({"limits": "x" * 5_000_000}, "too large"),
         ({"surprise": 1}, "surprise"),
     ],
 )

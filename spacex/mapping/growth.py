@@ -35,6 +35,8 @@ EXTENT = ("area", "intervals")
 """Fields of a request that say which pixels there are, not what they are."""
 SHAPE = ("fingerprint", "spacex_spec", "spacex_format", "multiscales", "zarr_conventions", "Conventions", STAMP)
 """Root attributes that a new cube makes for itself, besides those of conventions (``proj:``, ``spatial:``)."""
+REPLACED = ".replaced"
+"""Added to the old cube's name while the larger one takes its place."""
 FINISHED = (Status.DONE, Status.NO_DATA)
 
 
@@ -72,6 +74,18 @@ def reconcile(uri: str, found: Mapping[str, Any], asked: MapRequest, checkpoint:
         )
     whole = grown(stored, asked)
     return asked.model_copy(update={name: getattr(whole, name) for name in EXTENT})
+
+
+def check_not_replaced(uri: str) -> None:
+    """Refuse to begin anew where a cube was about to be replaced by a larger one.
+
+    Raises:
+        CubeError: if a run was killed in that very moment.
+    """
+    fs, path = fsspec.core.url_to_fs(uri)
+    if fs.exists(f"{path}{REPLACED}"):
+        what = f"a run was killed while {uri} was replaced by a larger cube"
+        raise CubeError(what, got=f"only {path}{REPLACED}", do="Move that back, and repeat the command.")
 
 
 def grown(stored: MapRequest, asked: MapRequest) -> MapRequest:
@@ -171,7 +185,7 @@ def _recut(cube: Cube, spec: CubeSpec, request: MapRequest, statuses: NDArray[np
     for time, row, col in np.argwhere(np.isin(statuses, FINISHED)):
         _cut(cube, target, TileTask(int(time), int(row), int(col)), before)
     fs, path = fsspec.core.url_to_fs(cube.uri)
-    replaced = f"{path}.replaced"
+    replaced = f"{path}{REPLACED}"
     fs.mv(path, replaced, recursive=True)
     fs.mv(fsspec.core.url_to_fs(aside)[1], path, recursive=True)
     fs.rm(replaced, recursive=True)

@@ -21,8 +21,8 @@ from spacex.mapping.worker import Scenes
 from spacex.sentinel2.catalogue import get_catalogue, search
 
 READ_BYTES = 1.5
-"""Bytes to fetch per pixel and 10 m band: 16-bit Sentinel-2 COGs deflate to about 1.3-1.6 (measured on the
-embedded archive; real scenes vary with land cover)."""
+"""Bytes to fetch per pixel and 10 m band: 16-bit Sentinel-2 COGs deflate to about 1.3-1.6, with land cover
+(those of the embedded archive to 1.11)."""
 SCL_BYTES = 0.1
 """The same for a classification, per pixel of 10 m."""
 STORED_BYTES = 6.0

@@ -19,7 +19,7 @@ from spacex.errors import RequestError, SpacexError
 from spacex.mapping.claim import Claim, claimed
 from spacex.mapping.cube import Cube, Status, TileTask, check_format, create_cube, read_attributes
 from spacex.mapping.estimate import tiles_geojson
-from spacex.mapping.growth import fits, make_room, reconcile
+from spacex.mapping.growth import check_not_replaced, fits, make_room, reconcile
 from spacex.mapping.ledger import Ledger
 from spacex.mapping.logs import log_tile
 from spacex.mapping.overviews import make_overviews, withdraw
@@ -106,6 +106,8 @@ def prepare(
     if found is not None and "spacex_spec" in found:
         check_format(output, found)
         request = reconcile(output, found, request, checkpoint, grow)
+    else:
+        check_not_replaced(output)
     plan = make_plan(request, output, fingerprint, checkpoint.card.bands, _known_scenes(output))
     return plan, fingerprint
 

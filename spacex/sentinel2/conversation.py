@@ -63,13 +63,14 @@ class Conversation(StacApiIO):
 
     def _read(self, answer: Response, **_: Any) -> None:
         """Reads the body into the answer; called for redirects too, before they are followed."""
-        if answer.is_redirect:
-            self._check(urljoin(answer.url, answer.headers["location"]))
+        whole = False
         watch = Timer(ANSWER_SECONDS, _hang_up, [answer])
         watch.daemon = True
         watch.start()
         body = bytearray()
         try:
+            if answer.is_redirect:
+                self._check(urljoin(answer.url, answer.headers["location"]))
             for piece in answer.iter_content(2**16):
                 body += piece
                 if len(body) > ANSWER_BYTES:
@@ -77,9 +78,10 @@ class Conversation(StacApiIO):
                         f"an answer of {self._home} is too large", got=f"more than {ANSWER_BYTES >> 20} MB",
                         do="Is it a STAC API?",
                     )  # fmt: skip
+            whole = True
         finally:
             watch.cancel()
-            if len(body) > ANSWER_BYTES:
+            if not whole:
                 answer.close()
         answer._content, answer._content_consumed = bytes(body), True
 

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from numcodecs import Blosc
 from numpy.typing import NDArray
 from rasterio.windows import Window as RioWindow
 
@@ -26,13 +27,34 @@ from spacex.sentinel2.store import Store
 from spacex.sentinel2.styles import Catalogue
 
 REMEMBERED = 384 * 2**20
-"""Bytes of decoded blocks a worker keeps: eight blocks of 1,024 pixels of each of 24 files."""
+"""Bytes of blocks a worker keeps, packed: some fifteen blocks of 1,024 pixels of each of 24 files."""
+PACKING = Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
+"""How blocks are remembered: half their size for visible bands, at 3 ms to pack and 2 ms to unpack a megapixel."""
 SMALLEST = 256
 """Pixels a side below which blocks are read several together: some files have strips of a single row."""
 
 Pixels = NDArray[Any]
 BlockKey = tuple[str, int, int]
 """Link of the file, row and column of the block."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A block as it is remembered."""
+
+    data: bytes
+    shape: tuple[int, int]
+    dtype: str
+
+    @classmethod
+    def of(cls, pixels: Pixels) -> Packed:
+        """Packs (height, width) values."""
+        data: bytes = PACKING.encode(np.ascontiguousarray(pixels))
+        return cls(data, (pixels.shape[0], pixels.shape[1]), pixels.dtype.str)
+
+    def pixels(self) -> Pixels:
+        """The values again."""
+        return np.frombuffer(PACKING.decode(self.data), self.dtype).reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -53,11 +75,11 @@ class Files:
     """Opens files of scenes and remembers their headers and blocks. Safe to share between threads.
 
     Args:
-        remembered: bytes of decoded blocks to keep.
+        remembered: bytes of packed blocks to keep.
     """
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
-        self._blocks: Store[BlockKey, Pixels] = Store(remembered, lambda block: block.nbytes)
+        self._blocks: Store[BlockKey, Packed] = Store(remembered, lambda block: len(block.data))
         self._headers: dict[str, Header] = {}
         self._lock = Lock()
 
@@ -122,20 +144,19 @@ class File:
             lies = _place(header, row, col)
             shared = lies.intersect(table.window)
             if not shared.empty:
-                out[shared.slices(table.window)] = block[shared.slices(lies)]
+                out[shared.slices(table.window)] = block.pixels()[shared.slices(lies)]
         return out
 
-    def _read_blocks(self, keys: list[BlockKey]) -> dict[BlockKey, Pixels]:
+    def _read_blocks(self, keys: list[BlockKey]) -> dict[BlockKey, Packed]:
         source, header = self.raster().source, self.header
-        made: dict[BlockKey, Pixels] = {}
+        made: dict[BlockKey, Packed] = {}
         for cells in rectangles((row, col) for _, row, col in keys):
             corners = product(range(cells.row, cells.stop_row), range(cells.col, cells.stop_col))
             places = {(self.href, *corner): _place(header, *corner) for corner in corners}
             whole = bounds(list(places.values()))
             assert whole is not None
             pixels = source.read(1, window=RioWindow.from_slices(*whole.slices(header.extent)))
-            # copies, or forgetting one block would free nothing
-            made |= {key: pixels[place.slices(whole)].copy() for key, place in places.items()}
+            made |= {key: Packed.of(pixels[place.slices(whole)]) for key, place in places.items()}
             stored = sum(stored_bytes(source, place, header) for place in places.values())
             self.fetched += stored
             METER.add(pixels.nbytes, stored, len(places))

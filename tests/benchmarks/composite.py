@@ -47,7 +47,7 @@ def embedded() -> tuple[Catalogue, list[dict[str, Any]], tuple[float, float]]:
         for asset in item["assets"].values():
             asset["href"] = str(folder / asset["href"])
     west, south, east, north = DEMO_BBOX
-    return get_catalogue("demo", url="offline:"), items, ((west + east) / 2, (south + north) / 2)
+    return get_catalogue("demo", url="http://127.0.0.1:9"), items, ((west + east) / 2, (south + north) / 2)
 
 
 def real() -> tuple[Catalogue, list[dict[str, Any]], tuple[float, float]]:
@@ -56,7 +56,7 @@ def real() -> tuple[Catalogue, list[dict[str, Any]], tuple[float, float]]:
     folder = Path(os.environ.get("SPACEX_TEST_DATA") or beside) / "archive"
     text = (folder / "catalogues" / "earth-search" / "items.json").read_text()
     items = json.loads(text.replace("{base}", str(folder)))["features"]
-    return get_catalogue("earth-search", url="offline:"), items, (5.263, 51.26)
+    return get_catalogue("earth-search", url="http://127.0.0.1:9"), items, (5.263, 51.26)
 
 
 def ours(scenes: list[Scene], geobox: GeoBox, bands: list[str], catalogue: Catalogue, threads: int) -> np.ndarray:

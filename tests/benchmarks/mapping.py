@@ -1,4 +1,4 @@
-"""What is left of the networks' speed in a whole mapping run, against an earlier commit too; and whether memory stays flat.
+"""What is left of the networks' speed in a whole run, against an earlier commit too; and whether memory stays flat.
 
     python tests/benchmarks/mapping.py whole      # the embedded region end to end; --ray: with one Ray worker
     python tests/benchmarks/mapping.py memory     # peak memory of a worker over 4 and over 64 tiles; their ratio
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of the networks")
     parser.add_argument("--stride", type=int, default=192, help="pixels between chips")
     parser.add_argument("--pairs", type=int, default=3, help="turns of each side")
-    parser.add_argument("--ray", action="store_true", help="one Ray worker, its start included, instead of this process")
+    parser.add_argument("--ray", action="store_true", help="one Ray worker, its start included")
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.once:

@@ -32,7 +32,7 @@ def free(tile_size: int, enough: int | None) -> dict:
     from spacex.mapping.pipeline import Pipeline
     from spacex.mapping.plan import make_plan
     from spacex.mapping.rehearsal import fake_network
-    from spacex.mapping.request import MapRequest, chip_settings, parse_interval
+    from spacex.mapping.request import MapRequest, chip_settings
     from spacex.mapping.worker import CubeSink, SceneSource
     from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
 
@@ -40,7 +40,7 @@ def free(tile_size: int, enough: int | None) -> dict:
     composite = {} if enough is None else {"composite": {"enough": enough}}
     with serve(demo_archive()) as url, tempfile.TemporaryDirectory() as folder:
         request = MapRequest(
-            area=mapping(box(*DEMO_BBOX)), intervals=(parse_interval(DEMO_INTERVAL),), catalogue="demo", stac_url=url,
+            area=mapping(box(*DEMO_BBOX)), intervals=(tuple(DEMO_INTERVAL.split("/")),), catalogue="demo", stac_url=url,
             tile_size=tile_size, chips=chip_settings(card, ("attribution", "path_attribution")), **composite,
         )  # fmt: skip
         plan = make_plan(request, f"{folder}/map.zarr", "0" * 16, card.bands, None)
@@ -116,7 +116,7 @@ class Counted:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
 
-def blocks(tiles: int, scenes: int, side: int = 12_288) -> None:
+def blocks(tiles: int, scenes: int, side: int = 10_980) -> None:
     """Reads tiles x tiles tiles of 1,024 pixels in their order; prints blocks decoded and bytes sent per need.
 
     The place is Joensuu, where the cube's grid is turned by 15 degrees against UTM. All files of a kind hold the same
@@ -140,8 +140,8 @@ def blocks(tiles: int, scenes: int, side: int = 12_288) -> None:
     east, north = Transformer.from_crs(4326, 32635, always_xy=True).transform(29.8, 62.6)
     left, top = (round((v + s * side * 5) / 20) * 20 for v, s in ((east, -1), (north, 1)))
     rng = np.random.default_rng(0)
-    dn = np.tile(rng.integers(200, 1200, (1024, 1024)).astype("u2"), (side // 1024, side // 1024))
-    scl = np.tile(rng.choice([4, 5], (1024, 1024)).astype("u1"), (side // 2048, side // 2048))
+    dn = np.tile(rng.integers(200, 1200, (1024, 1024)).astype("u2"), (11, 11))[:side, :side]
+    scl = np.tile(rng.choice([4, 5], (1024, 1024)).astype("u1"), (6, 6))[: side // 2, : side // 2]
     read: list[tuple] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -153,7 +153,7 @@ def blocks(tiles: int, scenes: int, side: int = 12_288) -> None:
                 compress="deflate", zlevel=1, transform=from_origin(left, top, size, size), **profile,
             ) as file:  # fmt: skip
                 file.write(array, 1)
-        catalogue, items = get_catalogue("earth-search", url="offline:"), []
+        catalogue, items = get_catalogue("earth-search", url=server.url), []
         ring = [[28, 61.9], [31.6, 61.9], [31.6, 63.3], [28, 63.3], [28, 61.9]]
         for number in range(scenes):
             assets = {}
@@ -247,11 +247,12 @@ def enough(passes: int, side: int) -> None:
 
 def expected(k: int) -> None:
     """Prints the bytes a plan of the embedded region expects and the bytes of the blocks really fetched for it."""
+    import rasterio
     from shapely.geometry import box, mapping
 
     from spacex.checkpoint import load_checkpoint
     from spacex.mapping.plan import make_plan
-    from spacex.mapping.request import MapRequest, chip_settings, parse_interval
+    from spacex.mapping.request import MapRequest, chip_settings
     from spacex.mapping.worker import SceneSource
     from spacex.sentinel2.assets import METER
     from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
@@ -259,7 +260,7 @@ def expected(k: int) -> None:
     card = load_checkpoint().card
     with serve(demo_archive()) as url:
         request = MapRequest(
-            area=mapping(box(*DEMO_BBOX)), intervals=(parse_interval(DEMO_INTERVAL),), catalogue="demo", stac_url=url,
+            area=mapping(box(*DEMO_BBOX)), intervals=(tuple(DEMO_INTERVAL.split("/")),), catalogue="demo", stac_url=url,
             chips=chip_settings(card, ("attribution",)), composite={"enough": k},
         )  # fmt: skip
         plan = make_plan(request, "nowhere.zarr", "0" * 16, card.bands, None)
@@ -267,7 +268,14 @@ def expected(k: int) -> None:
         said, before = plan.bytes_to_read(len(card.bands)), METER.fetched
         reads = sum(sum(use["used_share"] > 0 for use in source.read(task).scenes) for task in plan.todo)
         really = METER.fetched - before
-    print(f"enough {k}: expected {said / 1e6:.1f} MB, fetched {really / 1e6:.1f} MB, ratio {said / really:.2f}; "
+    folder, sizes, pixels = demo_archive(), 0, 0
+    for name in ("B02", "B03", "B04"):
+        for file in folder.glob(f"*/{name}.tif"):
+            with rasterio.open(file) as source:
+                sizes, pixels = sizes + file.stat().st_size, pixels + source.width * source.height
+    own = plan.work.pixels_read * len(card.bands) * sizes / pixels
+    print(f"enough {k}: expected {said / 1e6:.1f} MB, fetched {really / 1e6:.1f} MB, ratio {said / really:.2f}, "
+          f"at this archive's own {sizes / pixels:.2f} bytes per pixel {own / really:.2f}; "
           f"scene reads {plan.work.scene_reads:.1f} and {reads}", flush=True)  # fmt: skip
 
 

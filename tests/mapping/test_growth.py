@@ -101,6 +101,12 @@ def test_what_differs_is_named_and_growing_is_asked_for(make_request, map_into, 
         map_into(make_request(box=area, intervals=(LATE,)), tmp_path / "c.zarr")
 
 
+def test_a_cube_killed_while_it_was_replaced_is_not_begun_anew(make_request, map_into, tmp_path):
+    (tmp_path / "c.zarr.replaced").mkdir()
+    with pytest.raises(CubeError, match=r"only .*c\.zarr\.replaced\. Move that back"):
+        map_into(make_request(), tmp_path / "c.zarr")
+
+
 def test_the_fingerprint_names_pixels_and_not_where_they_are(make_request, tiny_checkpoint):
     one, other = make_request(), make_request(box=(WEST, SOUTH, WEST + 0.03, NORTH), intervals=(LATE,))
     assert one.fingerprint(tiny_checkpoint) == other.fingerprint(tiny_checkpoint)
