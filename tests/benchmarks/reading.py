@@ -128,9 +128,10 @@ def blocks(tiles: int, scenes: int, side: int = 10_980) -> None:
     from pyproj import Transformer
     from rasterio.transform import from_origin
 
-    from spacex.grid import Grid, Window, bounds, chip_windows
+    from spacex.grid import Grid, Window
     from spacex.mapping.cube import TileTask
     from spacex.mapping.order import in_strips
+    from spacex.mapping.tile import ChipSettings
     from spacex.sentinel2 import CompositeSettings, get_catalogue, offset_of, scene_of
     from spacex.sentinel2.composite import Composer
     from spacex.sentinel2.files import REMEMBERED, Files
@@ -181,10 +182,11 @@ def blocks(tiles: int, scenes: int, side: int = 10_980) -> None:
 
         files._blocks.get = watched
         corner = Window(-round(y / 10) - 512 * tiles, round(x / 10) - 512 * tiles, 1024 * tiles, 1024 * tiles)
+        chips = ChipSettings(maps=("attribution", "lift"), stride=192, window=384, margin=40)
         clock = time.process_time()
         for task in in_strips(TileTask(0, r, c) for r in range(tiles) for c in range(tiles)):
             core = Window(corner.row + 1024 * task.row, corner.col + 1024 * task.col, 1024, 1024)
-            made.read(bounds(chip_windows(core, 192)))
+            made.read(chips.around(core))
         clock = time.process_time() - clock
         sizes = {}
         for name in ("band", "scl"):

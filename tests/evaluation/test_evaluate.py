@@ -19,7 +19,7 @@ from spacex.evaluation import table
 from spacex.evaluation.evaluate import EvaluationRequest, evaluate
 from spacex.evaluation.run import EvaluationSettings
 
-METHODS = ("path", "attribution", "gradcam-first", "brightness", "chance", "brightness x gradcam-first", "exact change")
+METHODS = ("lift", "attribution", "gradcam-first", "brightness", "chance", "brightness x gradcam-first", "exact change")
 JOB = Path(__file__).parents[2] / "jobs" / "evaluate.py"
 
 
@@ -30,7 +30,7 @@ def report(fresh_chips, sure_checkpoint, tmp_path_factory):
     request = EvaluationRequest(
         data=str(fresh_chips), output=str(output), checkpoint=sure_checkpoint.uri, second=sure_checkpoint.uri,
         twin=sure_checkpoint.uri, controls={"null": sure_checkpoint.uri},
-        settings=EvaluationSettings(methods=(*METHODS, "null path"), limit=6, perturbed=1, sanity_chips=1, batch=3),
+        settings=EvaluationSettings(methods=(*METHODS, "null lift"), limit=6, perturbed=1, sanity_chips=1, batch=3),
     )  # fmt: skip
     made = evaluate(request, lambda done, total, method: seen.append((done, total, method)))
     return output, made, seen
@@ -40,7 +40,7 @@ def test_the_table_has_a_row_per_method_with_its_name_first(report):
     output, made, seen = report
     frame = pd.read_csv(output / "table.csv")
     assert frame.columns[0] == "method"
-    assert set(frame["method"]) == {*METHODS, "null path"}
+    assert set(frame["method"]) == {*METHODS, "null lift"}
     assert (frame["chips_per_second"] > 0).all()
     assert frame["iou"].tolist() == pytest.approx([made.cells[m, "iou", "all"].mean for m in frame["method"]], rel=1e-5)
     assert {total for _, total, _ in seen} == {6}
@@ -64,10 +64,10 @@ def test_chips_have_a_row_per_chip_and_method_and_recompute_by_hand(report, fres
 
 def test_a_second_classifier_and_a_twin_that_are_the_same_agree_with_themselves(report):
     page = (report[0] / "index.html").read_text()
-    twin = re.search(r"<td>path</td><td>([\d.]+) \[", page[page.index("two seeds") :])
+    twin = re.search(r"<td>lift</td><td>([\d.]+) \[", page[page.index("two seeds") :])
     assert float(twin.group(1)) == pytest.approx(1.0)
     rows = pd.read_parquet(report[0] / "chips.parquet").set_index(["file", "method"])["iou"].unstack()
-    assert rows["null path"].to_numpy() == pytest.approx(rows["path"].to_numpy())
+    assert rows["null lift"].to_numpy() == pytest.approx(rows["lift"].to_numpy())
 
 
 def test_the_page_is_one_offline_file_with_the_figures_in_it(report):
@@ -93,11 +93,11 @@ def test_the_shipped_weights_beat_rivals_on_fresh_chips(fresh_chips, tmp_path):
     rivals = ("deeplift", "gradcam-last", "integrated", "brightness", "sobel", "distance", "noise", "chance")
     request = EvaluationRequest(
         data=str(fresh_chips), output=str(tmp_path),
-        settings=EvaluationSettings(methods=("path", *rivals), perturbed=0, sanity_chips=0),
+        settings=EvaluationSettings(methods=("lift", *rivals), perturbed=0, sanity_chips=0),
     )  # fmt: skip
     made = evaluate(request)
     assert made.chips["all"] >= 9
-    ours = made.cells["path", "iou", "all"].mean, made.cells["path", "auroc", "all"].mean
+    ours = made.cells["lift", "iou", "all"].mean, made.cells["lift", "auroc", "all"].mean
     for rival in rivals:
         assert ours[0] > made.cells[rival, "iou", "all"].mean, rival
         assert ours[1] > made.cells[rival, "auroc", "all"].mean, rival
@@ -205,9 +205,9 @@ def rows_of(**ious):
 
 
 def test_the_table_compares_on_the_same_chips_and_keeps_hard_ones_apart():
-    made = table.make_table(rows_of(path=[0.5, 0.6, 0.7, 0.8], other=[0.4, 0.5, 0.6, np.nan]))
+    made = table.make_table(rows_of(lift=[0.5, 0.6, 0.7, 0.8], other=[0.4, 0.5, 0.6, np.nan]))
     assert made.chips == {"all": 4, "hard": 2}
-    assert made.cells["path", "iou", "hard"].mean == pytest.approx(0.55)
+    assert made.cells["lift", "iou", "hard"].mean == pytest.approx(0.55)
     gap = made.against["other", "iou", "all"].difference
     assert (gap.mean, gap.low, gap.high, gap.chips) == (pytest.approx(0.1), pytest.approx(0.1), pytest.approx(0.1), 3)
     row = made.frame().set_index("method").loc["other"]
