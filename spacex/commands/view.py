@@ -18,6 +18,7 @@ from typing import Annotated
 
 import typer
 
+from spacex.commands.checks import check_folder, check_there
 from spacex.commands.door import make_app
 
 
@@ -28,6 +29,9 @@ def view(
     write_only: Annotated[bool, typer.Option("--write-only", help="Write the page and serve nothing.")] = False,
 ) -> None:
     """Write the page beside a cube, and serve both."""
+    check_there("the cube", cube)
+    check_folder("the page beside the cube", cube)
+
     from spacex.viewer.serve import view as view_cube
 
     folder = view_cube(cube, port, open_browser=browser, write_only=write_only, on_ready=_say)
