@@ -26,8 +26,8 @@ from spacex.sentinel2.scenes import Scene
 from spacex.sentinel2.store import Store
 from spacex.sentinel2.styles import Catalogue
 
-REMEMBERED = 384 * 2**20
-"""Bytes of blocks a worker keeps, packed: some fifteen blocks of 1,024 pixels of each of 24 files."""
+REMEMBERED = 512 * 2**20
+"""Bytes of blocks a worker keeps, packed: some twenty blocks of 1,024 pixels of each of 24 files."""
 PACKING = Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
 """How blocks are remembered: half their size for visible bands, at 3 ms to pack and 2 ms to unpack a megapixel."""
 SMALLEST = 256
