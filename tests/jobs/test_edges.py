@@ -7,6 +7,7 @@ be mapped or networks trained: only that last step is taken out.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from dataclasses import dataclass
 from importlib import import_module
@@ -102,11 +103,17 @@ def kind_of(plain: Any) -> Any:
     return str if origin is list else origin or parts[0]
 
 
+def edges(kind: Any, turn: int) -> tuple[str, ...]:
+    """Every third edge value of a type, another third for the next option; all with SPACEX_ALL_EDGES set."""
+    found = EDGES[kind]
+    return found if len(found) < 14 or "SPACEX_ALL_EDGES" in os.environ else found[turn % 3 :: 3]
+
+
 CASES = [
     Case(command, option, None if kind is bool else value)
     for command in COMMANDS
-    for option, kind in options(command).items()
-    for value in (*EDGES[kind], *MORE.get(f"{command} {option}", ()))
+    for turn, (option, kind) in enumerate(options(command).items())
+    for value in (*edges(kind, turn), *MORE.get(f"{command} {option}", ()))
 ]
 TWICE = [
     Case("map", more=("--datetime=2020-08-01/2020-08-30", "--datetime=2020-08")),
