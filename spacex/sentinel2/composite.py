@@ -269,7 +269,8 @@ class Composer:
         reflectance = np.empty((len(keys), *shape), np.float32)
         for plane, (band, key) in zip(reflectance, keys.items(), strict=True):
             stack = np.full((depth, *shape), MISSING, dtype=np.uint16)
-            _each(self.threads, lambda look: self._read_band(look, stack, band, key, tables), supplying)  # noqa: B023
+            into = _Stack(stack, Lock())
+            _each(self.threads, lambda look: self._read_band(look, into, band, key, tables), supplying)  # noqa: B023
             plane[:], count = median(stack)
             observations = np.minimum(observations, count)
         reflectance[:, observations < self.settings.min_observations] = np.nan
@@ -307,11 +308,11 @@ class Composer:
         clear, says = table.take(self.settings.clear(scl)), table.take(~np.isin(scl, NO_ANSWER))
         return np.asarray(clear), np.asarray(says)
 
-    def _read_band(self, look: _Look, stack: NDArray[np.uint16], band: str, key: str, tables: _Tables) -> None:
+    def _read_band(self, look: _Look, stack: _Stack, band: str, key: str, tables: _Tables) -> None:
         """Puts the scene's harmonised DN where it supplies them; pixels and places are no other scene's."""
         assert look.part is not None
         assert look.places is not None
-        supplied = np.zeros(stack.shape[1:], bool)
+        supplied = np.zeros(stack.values.shape[1:], bool)
         supplied[look.part] = look.places != NOT_HERE
         with self.files.open(look.scene, key, self.catalogue) as file:
             bounds = file.header.bounds
@@ -330,7 +331,7 @@ class Composer:
             dn = table.blend(source, part)
             places = look.places[strip.start - look.part[0].start :][: len(dn)]
             look.dark[band] += dark_pixels(dn, supplied[part], look.scene.offset)
-            _put(stack, part, harmonise(dn, look.scene.offset, missing=MISSING), places)
+            stack.put(part, harmonise(dn, look.scene.offset, missing=MISSING), places)
 
 
 def _strips(rows: slice) -> Iterator[slice]:
@@ -339,11 +340,22 @@ def _strips(rows: slice) -> Iterator[slice]:
         yield slice(start, min(start + STRIP, rows.stop))
 
 
-def _put(stack: NDArray[np.uint16], part: Part, values: NDArray[np.uint16], places: NDArray[np.uint16]) -> None:
-    """Writes each value at its place in the stack, which holds every bit there until then."""
-    here = places[places != NOT_HERE]
-    for place in range(int(here.min()), int(here.max()) + 1) if here.size else ():
-        stack[place][part] &= values | every_bit(places != place)
+@dataclass(frozen=True)
+class _Stack:
+    """The observations of one band, filled by several threads."""
+
+    values: NDArray[np.uint16]
+    """(n, y, x) DN, `MISSING`, which is every bit, where nothing was put yet."""
+    lock: Lock
+    """One at a time: choosing by bits writes the pixels of others back too, as they were when it read them."""
+
+    def put(self, part: Part, values: NDArray[np.uint16], places: NDArray[np.uint16]) -> None:
+        """Writes each value at its place, which nothing else is put at."""
+        here = places[places != NOT_HERE]
+        for place in range(int(here.min()), int(here.max()) + 1) if here.size else ():
+            chosen = values | every_bit(places != place)
+            with self.lock:
+                self.values[place][part] &= chosen
 
 
 def _too_dark(scene: Scene, settings: CompositeSettings) -> bool:

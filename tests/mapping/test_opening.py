@@ -14,7 +14,7 @@ from shapely.geometry import box
 
 from spacex.errors import CubeError, RequestError
 from spacex.grid import Grid, Window
-from spacex.mapping.cube import Cube, Status, TileMaps, TileTask, create_cube
+from spacex.mapping.cube import Cube, Status, TileMaps, TileTask, consolidate, create_cube
 from spacex.mapping.layout import CubeSpec
 from spacex.mapping.opening import open_cube, open_tiles
 from spacex.mapping.overviews import make_overviews
@@ -169,6 +169,7 @@ def first_format(tmp_path):
         "multiscales": {"layout": layout},
     }
     root.update_attributes({**about, "request": {"crs": "EPSG:3035"}})
+    consolidate(str(tmp_path / "old.zarr"))
     return str(tmp_path / "old.zarr")
 
 

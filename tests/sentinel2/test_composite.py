@@ -372,3 +372,22 @@ def test_a_grid_of_another_resolution_samples_its_own_pixel_centres(
     coarse = Grid(resolution=20.0).geobox(Window(row, col, 20, 20))
     result = read_composite([product.scene], coarse, BANDS, catalogue)
     same(result, *oracle([product], coarse))
+
+
+def test_threads_that_fill_one_stack_lose_nothing_of_each_other():
+    """Choosing by bits reads and writes whole rows, others' pixels included."""
+    from concurrent.futures import ThreadPoolExecutor
+    from threading import Lock
+
+    from spacex.sentinel2.composite import NOT_HERE, _Stack
+    from spacex.sentinel2.median import MISSING
+
+    owner = np.arange(1024 * 1024, dtype=np.uint16).reshape(1024, 1024) % 8
+    whole = slice(0, 1024), slice(0, 1024)
+    for _ in range(5):
+        stack = _Stack(np.full((1, 1024, 1024), MISSING, np.uint16), Lock())
+        with ThreadPoolExecutor(8) as pool:
+            for number in range(8):
+                places = np.where(owner == number, 0, NOT_HERE).astype(np.uint16)
+                pool.submit(stack.put, whole, np.full(owner.shape, number, np.uint16), places)
+        np.testing.assert_array_equal(stack.values[0], owner)
