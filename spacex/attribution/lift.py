@@ -31,6 +31,8 @@ STRAIGHT = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, nn.AvgPool
 """Linear in eval mode: an ordinary gradient carries differences exactly."""
 CLOSE = 1e-4
 """Input and baseline nearer than this have no chord worth its rounding: the slope itself is taken."""
+TINY = 1e-12
+"""Added to a distance that is divided by."""
 COMPLETE = 0.01
 """Share of the attributed total by which its sum may miss the change of the logit."""
 
@@ -106,10 +108,7 @@ class _Bent(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, curve: nn.Module, start: Tensor, start_out: Tensor) -> Tensor:
         out: Tensor = curve(x)
-        across = x.float().sub_(start) if x.dtype != torch.float32 else x - start
-        slope = (out.float() - start_out).div_(across)
-        near = across.abs_() < CLOSE
-        slope = torch.where(near, _slope(curve, x), slope)
+        slope = _relu_chord(x, start) if isinstance(curve, nn.ReLU) else _chord(curve, x, out, start, start_out)
         ctx.save_for_backward(slope)
         return out
 
@@ -119,13 +118,22 @@ class _Bent(torch.autograd.Function):
         return (outer[0] * slope).to(outer[0].dtype), None, None, None
 
 
-def _slope(curve: nn.Module, x: Tensor) -> Tensor:
-    if isinstance(curve, nn.ReLU):
-        return (x > 0).float()
+def _relu_chord(x: Tensor, start: Tensor) -> Tensor:
+    """1 where both are positive, 0 where neither is, and between them the positive one's share of the way.
+
+    The one quotient max(x, x−) / |x − x−|, kept between 0 and 1, is all of that, and needs no case for equal ones.
+    """
+    across = (x.float() - start).abs_().add_(TINY)
+    return torch.maximum(x, start).float().div_(across).clamp_(0.0, 1.0)
+
+
+def _chord(curve: nn.Module, x: Tensor, out: Tensor, start: Tensor, start_out: Tensor) -> Tensor:
+    across = x.float() - start
+    slope = (out.float() - start_out) / across
     with torch.enable_grad():
         point = x.detach().float().requires_grad_()
-        (slope,) = torch.autograd.grad(curve(point).sum(), point)
-    return slope
+        (tangent,) = torch.autograd.grad(curve(point).sum(), point)
+    return torch.where(across.abs() < CLOSE, tangent, slope)
 
 
 def without_rule(network: nn.Module) -> list[str]:
