@@ -24,6 +24,20 @@ def test_a_short_soak_loses_nothing(lab, cluster, tiny_checkpoint, tmp_path):
     assert found["part_equal"] is True
 
 
+def test_a_short_soak_against_a_hostile_archive(lab, cluster, tiny_checkpoint, tmp_path):
+    """Kills, 429, 503, truncation, slow answers and links that expire, at once."""
+    import ray
+
+    hostile = lab.load("hostile_soak", BENCHMARKS / "hostile_soak.py")
+    for name in ("hostile_soak", "soak", "archive_server"):
+        ray.cloudpickle.register_pickle_by_value(sys.modules[name])
+    found = hostile.hostile_soak(16, 5.0, 0.05, 2, tiny_checkpoint, str(tmp_path))
+    assert hostile.good(found), found
+    assert found["tiles"] >= 16
+    assert found["killed"] >= 1
+    assert {"429", "503", "truncated", "slow"} <= set(found["answers"])
+
+
 def test_the_drivers_cost_per_tile_does_not_grow(lab, cluster, tiny_checkpoint, tmp_path):
     driver = lab.load("driver", BENCHMARKS / "driver.py")
     driver.drive(50, tiny_checkpoint.card, str(tmp_path))
