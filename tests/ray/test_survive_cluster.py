@@ -91,7 +91,7 @@ def test_a_node_lost_and_a_node_gained(lab, cluster, request_of, carry, undistur
     cluster.wait_for_nodes()
     result = []
     runner = partial(run_ray, cpus=2.0)  # one worker fills a node, so two nodes are two workers
-    work = threading.Thread(target=lambda: result.append(carry(request_of(), output, runner, Mishaps(seconds=1.0))))
+    work = threading.Thread(target=lambda: result.append(carry(request_of(), output, runner, Mishaps(seconds=3.0))))
     with lab.watch(output, TILES):
         work.start()
         until = time.monotonic() + 90
