@@ -24,7 +24,7 @@ from spacex.mapping.cube import Status, create_cube
 from spacex.mapping.plan import Plan
 from spacex.mapping.request import MapRequest
 from spacex.mapping.tile import TileReport
-from spacex.mapping.worker import Job, open_pipeline, save_scenes
+from spacex.mapping.worker import CPU_READERS, Job, open_pipeline, save_scenes
 
 
 def operations_per_chip(checkpoint: Checkpoint, request: MapRequest) -> int:
@@ -121,7 +121,7 @@ def _pace(good: list[TileReport], reports: list[TileReport]) -> Pace:
     )
 
 
-def estimate(plan: Plan, pace: Pace, workers: int, readers: int = 2) -> dict[str, Any]:
+def estimate(plan: Plan, pace: Pace, workers: int, readers: int = CPU_READERS) -> dict[str, Any]:
     """Hours of a plan.
 
     Reading, computing and writing run beside each other in a worker, so the slowest of the three sets the pace.
