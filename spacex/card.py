@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from spacex.grid import CHIP
+from spacex.models.applicability import Applies
 from spacex.models.classifier import ClassifierSettings
 from spacex.models.generator import GeneratorSettings
 from spacex.settings import Settings
@@ -98,6 +99,8 @@ class Card(Settings):
     """Pixels at a chip's edge that weigh nothing when chips are blended."""
     stride: int = Field(192, ge=1)
     """Pixels between neighbouring chips' corners when mapping."""
+    applicability: Applies | None = None
+    """Where the classifier applies; None if that was not learned."""
     hashes: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each weights file; filled in by :func:`save_checkpoint`."""
     data: dict[str, Any] = Field(default_factory=dict)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from spacex.card import FORMAT_VERSION, Card, Scaling
 from spacex.errors import CheckpointError
 from spacex.grid import CHIP
+from spacex.models.applicability import Applicability, count_features
 from spacex.models.classifier import Classifier
 from spacex.models.generator import Generator
 from spacex.settings import fingerprint
@@ -50,6 +51,8 @@ class Checkpoint:
     """Standardised chips to chips with a higher score; None in a classifier's checkpoint."""
     minimiser: nn.Module | None = None
     """Standardised chips to chips with a lower score; None in a classifier's checkpoint."""
+    applicability: Applicability | None = None
+    """How unlike the training chips a chip is; None where nothing is known."""
     uri: str = ""
     """Where they were read from or written to."""
 
@@ -61,13 +64,16 @@ class Checkpoint:
         return fingerprint(settings, sorted(self.card.hashes.values()))
 
 
-def save_checkpoint(uri: str | Path, card: Card, modules: dict[str, nn.Module]) -> Checkpoint:
+def save_checkpoint(
+    uri: str | Path, card: Card, modules: dict[str, nn.Module], applicability: Applicability | None = None
+) -> Checkpoint:
     """Write networks and their card; an older checkpoint at `uri` stays whole until the new one is.
 
     Args:
         uri: a folder on any store fsspec knows (`runs/classifier`, `s3://bucket/run`, `memory://x`).
-        card: without hashes; they are computed here.
+        card: without hashes and applicability; they are worked out here.
         modules: "classifier", and for kind "patterns" also "maximiser" and "minimiser".
+        applicability: of the classifier, where it is known.
 
     Returns:
         The checkpoint as it reads back from the store.
@@ -79,9 +85,13 @@ def save_checkpoint(uri: str | Path, card: Card, modules: dict[str, nn.Module]) 
         what = f"these modules do not make a checkpoint of kind {card.kind!r}"
         raise CheckpointError(what, got=sorted(modules), expected=_parts(card))
     fs, folder = _open(uri)
-    files = {name: _serialise(module) for name, module in modules.items()}
+    files = {name: _serialise(module.state_dict()) for name, module in modules.items()}
+    if applicability is not None:
+        files["applicability"] = _serialise(applicability.tensors())
     named = {f"{name}-{_sha256(data)[:8]}.safetensors": data for name, data in files.items()}
-    card = card.model_copy(update={"hashes": {name: _sha256(data) for name, data in named.items()}})
+    hashes = {name: _sha256(data) for name, data in named.items()}
+    known = None if applicability is None else applicability.summary
+    card = card.model_copy(update={"hashes": hashes, "applicability": known})
     fs.makedirs(folder, exist_ok=True)
     for name, data in named.items():
         _put(fs, f"{folder}/{name}", data)
@@ -114,7 +124,11 @@ def load_checkpoint(
     _check_fit(card, bands, uri)
     weights = {part: _read_weights(fs, folder, card, part) for part in _parts(card)}
     modules = {part: _build(card, part, tensors, uri).to(device) for part, tensors in weights.items()}
-    return Checkpoint(card=card, uri=str(uri), **modules)
+    known = None
+    if card.applicability is not None:
+        features = count_features(modules["classifier"], len(card.bands), card.chip_size)
+        known = Applicability.of(_read_weights(fs, folder, card, "applicability"), features).to(torch.device(device))
+    return Checkpoint(card=card, uri=str(uri), applicability=known, **modules)
 
 
 def read_card(uri: str | Path) -> Card:
@@ -218,8 +232,7 @@ def _compare(make: Callable[[], nn.Module], tensors: dict[str, Tensor]) -> None:
         raise RuntimeError(f"{len(wrong)} tensors differ, such as {wrong[0]}")
 
 
-def _serialise(module: nn.Module) -> bytes:
-    state = module.state_dict()
+def _serialise(state: dict[str, Tensor]) -> bytes:
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import sys
@@ -36,11 +37,13 @@ hypothesis_settings.load_profile("spacex")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A complete, tiny, seeded checkpoint on disk; its generators are not silent, so maps are not empty.
 
-    Bands B02, B03, B04; base 4; norm-free delta generators that see 32 pixels, so frame 32 is exact.
+    Bands B02, B03, B04; base 4; norm-free delta generators that see 32 pixels, so frame 32 is exact. It takes chips of
+    white noise for what it was trained on.
     """
     import torch
 
     from spacex.checkpoint import Card, Scaling, save_checkpoint
+    from spacex.models.applicability import LevelStatistics, learn_applicability, spatial_folds
     from spacex.models.classifier import Classifier, ClassifierSettings
     from spacex.models.generator import Generator, GeneratorSettings
 
@@ -63,7 +66,11 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
             modules[name] = Generator(generator)
             for parameter in modules[name].parameters():
                 torch.nn.init.normal_(parameter, 0.0, 0.1)
-    return save_checkpoint(tmp_path_factory.mktemp("checkpoint"), card, modules)
+        watch = LevelStatistics(looking := copy.deepcopy(modules["classifier"]).eval())
+        with torch.no_grad(), watch:
+            looking(torch.randn(12, 3, 256, 256))
+    known = learn_applicability(watch.take(), spatial_folds(range(12)))
+    return save_checkpoint(tmp_path_factory.mktemp("checkpoint"), card, modules, known)
 
 
 @pytest.fixture(scope="session")

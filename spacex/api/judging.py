@@ -38,7 +38,8 @@ def attribute(
         device: where the networks run.
 
     Returns:
-        The maps by name, (n, 256, 256) float32 each, reflectance or logits per pixel; and the score (n,) in [0, 1].
+        The maps by name, (n, 256, 256) float32 each, reflectance or logits per pixel; the score (n,) in [0, 1]; and the
+        dissimilarity (n,), above 1 for chips unlike those the classifier was trained on, if the checkpoint knows.
 
     Raises:
         RequestError: if chips and checkpoint do not fit.
@@ -53,7 +54,9 @@ def attribute(
     patterns = Patterns(networks, maps, device=device)
     parts = [patterns(x[start : start + BATCH]) for start in range(0, len(x), BATCH)]
     found = {name: np.concatenate([part.maps[name] for part in parts]) for name in patterns.maps}
-    return ChipMaps(found, np.concatenate([part.score for part in parts]))
+    unlike = [part.dissimilarity for part in parts if part.dissimilarity is not None]
+    score = np.concatenate([part.score for part in parts])
+    return ChipMaps(found, score, np.concatenate(unlike) if unlike else None)
 
 
 def _checked(x: NDArray[np.float32], networks: Checkpoint) -> NDArray[np.float32]:

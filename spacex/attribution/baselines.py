@@ -8,6 +8,7 @@ and `asos`, and `methods` lists them all.
 
 from __future__ import annotations
 
+import copy
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from spacex.attribution.lift import Lift
 from spacex.attribution.names import PATH_STEPS
 from spacex.attribution.patterns import difference, integrated_gradients
 from spacex.errors import CheckpointError
+from spacex.models.applicability import LevelStatistics
 from spacex.models.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -90,6 +92,17 @@ class Chips:
         """The classifier's logits, ``(n,)``."""
         with torch.no_grad():
             return self.checkpoint.classifier(self.u).float()  # type: ignore[no-any-return]
+
+    @cached_property
+    def dissimilarity(self) -> Tensor | None:
+        """How unlike the training chips each is, ``(n,)``, 1 = the threshold; None if the checkpoint does not know."""
+        if self.checkpoint.applicability is None:
+            return None
+        network = copy.deepcopy(self.checkpoint.classifier)
+        watch = LevelStatistics(network)
+        with torch.no_grad(), watch:
+            network(self.u)
+        return self.checkpoint.applicability.dissimilarity(watch.take())
 
     @property
     def u_plus(self) -> Tensor:

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from spacex.errors import RequestError
 from spacex.models.classifier import RandomPixelOcclusion
@@ -53,16 +55,25 @@ class Lift:
         check_rules(classifier)
         self._network = copy.deepcopy(classifier)
         self._chords = list(_put_chords(self._network))
+        _put_doublings(self._network)
         found, change, _ = self(chip, chip * 0.9 - 0.1)
         if not torch.allclose(found.sum(), change.sum(), rtol=0.0, atol=COMPLETE * float(found.abs().sum()) + 1e-6):
             _refuse("a non-linearity outside its modules")
 
-    def __call__(self, u: Tensor, baseline: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @property
+    def network(self) -> nn.Module:
+        """The copy of the classifier that is called: first with the baseline, then with the chips."""
+        return self._network
+
+    def __call__(
+        self, u: Tensor, baseline: Tensor, watch: AbstractContextManager[object] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Attribute the change of the logit from `baseline` to `u`.
 
         Args:
             u: chips in the classifier's units, (n, bands, h, w) float32.
             baseline: x− in the same units, same shape.
+            watch: entered while the network looks at the chips themselves.
 
         Returns:
             (n, bands, h, w) float32, signed, in logits per pixel; summed per chip it is logit(u) - logit(baseline)
@@ -76,7 +87,8 @@ class Lift:
                 chord.remember = False
         point = u.detach().requires_grad_()
         with torch.enable_grad():
-            logit = self._network(point).float()
+            with watch or nullcontext():
+                logit = self._network(point).float()
             (slope,) = torch.autograd.grad(logit.sum(), point)
         logit = logit.detach()
         return (u - baseline) * slope.float(), logit - before, logit
@@ -118,6 +130,35 @@ class _Bent(torch.autograd.Function):
         return (outer[0] * slope).to(outer[0].dtype), None, None, None
 
 
+class _Doubling(nn.Module):
+    """Bilinear upsampling by two with a cheap backward pass: PyTorch's took 18 of the 129 ms of a chip's lift."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, h, w) to (n, channels, 2 h, 2 w), as `nn.Upsample` does it."""
+        doubled: Tensor = _Doubled.apply(x)  # type: ignore[no-untyped-call]
+        return doubled
+
+
+class _Doubled(torch.autograd.Function):
+    """Interpolation forward; backward its adjoint, a convolution of every channel by itself with stride 2.
+
+    Pixel i of the small picture gives 1/4, 3/4, 3/4, 1/4 to pixels 2 i - 1 to 2 i + 2 of the large one, in either
+    direction, and at the edges what would fall outside to the outermost pixel.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> Any:
+        (gradient,) = outer
+        channels = gradient.shape[1]
+        side = torch.tensor([0.25, 0.75, 0.75, 0.25], dtype=gradient.dtype, device=gradient.device)
+        kernel = (side[:, None] * side).expand(channels, 1, 4, 4)
+        return F.conv2d(F.pad(gradient, (1, 1, 1, 1), mode="replicate"), kernel, stride=2, groups=channels)
+
+
 def _relu_chord(x: Tensor, start: Tensor) -> Tensor:
     """1 where both are positive, 0 where neither is, and between them the positive one's share of the way.
 
@@ -155,6 +196,14 @@ def _put_chords(network: nn.Module) -> Iterator[_Chord]:
                 chord = _Chord(layer)
                 setattr(parent, name, chord)
                 yield chord
+
+
+def _put_doublings(network: nn.Module) -> None:
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            how = (layer.mode, layer.scale_factor, bool(layer.align_corners)) if isinstance(layer, nn.Upsample) else ()
+            if how == ("bilinear", 2, False):
+                setattr(parent, name, _Doubling())
 
 
 def _refuse(got: str) -> None:

@@ -18,6 +18,7 @@ chips. Both give their answer when it is called for, so that a GPU can work on t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from spacex.attribution.courier import Courier
 from spacex.attribution.lift import Lift
 from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES, PATH_STEPS, Precision
 from spacex.errors import CheckpointError, RequestError
+from spacex.models.applicability import LevelStatistics
 from spacex.models.generator import context, window_margin
 
 if TYPE_CHECKING:
@@ -48,6 +50,9 @@ class ChipMaps:
     """By name, those asked for: (n, height, width) float32; reflectance or logits per pixel."""
     score: Array
     """(n,) float32 in [0, 1]: the classifier's naturalness of each whole chip."""
+    dissimilarity: Array | None = None
+    """(n,) float32: how unlike the training chips each is, 1 = the threshold (`spacex.models.applicability`); None if
+    the checkpoint does not know."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,9 @@ class Patterns:
         self.scaling = checkpoint.card.scaling
         self.classifier = ready_classifier(checkpoint.classifier, precision, self.device)
         self._lift = Lift(self.classifier, self._any_chip()) if "lift" in self.maps else None
+        self._known = None if checkpoint.applicability is None else checkpoint.applicability.to(self.device)
+        judge = self.classifier if self._lift is None else self._lift.network
+        self._watch = None if self._known is None else LevelStatistics(judge)
 
     @property
     def needs_lowering(self) -> bool:
@@ -189,17 +197,22 @@ class Patterns:
     def _judged(self, u: Tensor, lowering: Tensor | None, maps: dict[str, Tensor]) -> Callable[[], ChipMaps]:
         logit = None
         if self._lift is not None and lowering is not None:
-            signed, _, logit = self._lift(u, u + lowering)
+            signed, _, logit = self._lift(u, u + lowering, self._watch)
             maps["lift"] = signed.abs().mean(dim=1)
         if "path_attribution" in self.maps and lowering is not None:
             signed = integrated_gradients(self.classifier, u, u + lowering, self.steps)
             maps["path_attribution"] = signed.abs().mean(dim=1)
-        score = torch.sigmoid(self.classifier(u).float() if logit is None else logit)
-        fetched = self._courier.fetch({**maps, "score": score})
+        if logit is None:
+            with self._watch or nullcontext():
+                logit = self.classifier(u).float()
+        found = {**maps, "score": torch.sigmoid(logit)}
+        if self._known is not None and self._watch is not None:
+            found["dissimilarity"] = self._known.dissimilarity(self._watch.take())
+        fetched = self._courier.fetch(found)
 
         def wait() -> ChipMaps:
-            found = dict(fetched())
-            return ChipMaps(found, found.pop("score"))
+            given = dict(fetched())
+            return ChipMaps(score=given.pop("score"), dissimilarity=given.pop("dissimilarity", None), maps=given)
 
         return wait
 

@@ -91,6 +91,7 @@ def show_outcome(outcome: Outcome, output: str, quicklook: str | None) -> None:
         quicklook: the picture that was drawn, if one was.
     """
     from spacex.mapping.run import run_folder
+    from spacex.mapping.trust import trust_line
 
     for task, reason in outcome.quarantined.items():
         say(f"given up: tile {task}: {reason}")
@@ -99,6 +100,8 @@ def show_outcome(outcome: Outcome, output: str, quicklook: str | None) -> None:
     if quicklook:
         say(f"picture: {_full(quicklook)}")
     say(f"report: {_full(f'{run_folder(output)}/report.html')}")
+    if line := trust_line(outcome.cube):
+        say(line)
     if not outcome.complete:
         say(f"{len(outcome.quarantined)} tiles were given up. To try them again:\n  {again()}")
         return

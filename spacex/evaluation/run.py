@@ -6,6 +6,7 @@ judged and dropped, so 2,400 chips need no more memory than four.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -203,12 +204,14 @@ class Evaluation:
     def _facts(self, chips: Chips, samples: Samples, areas: list[rows.Region]) -> dict[str, Sequence[object]]:
         hard, auroc = rows.is_hard(brightness(chips).cpu().numpy(), areas[0])
         score = torch.sigmoid(chips.logit).cpu().numpy()
+        unlike = chips.dissimilarity
         return {
             "file": list(samples.files),
             "place": list(samples.places),
             "score": list(score),
             "hard": list(hard),
             "brightness_auroc": list(auroc),
+            "dissimilarity": [math.nan] * len(samples) if unlike is None else unlike.tolist(),
         }
 
     def _side_questions(self, chips: Chips, samples: Samples, first: int) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from spacex.evaluation.bootstrap import Interval
 from spacex.evaluation.run import Outcome
-from spacex.evaluation.table import REPETITIONS, Table, summarise
+from spacex.evaluation.table import REPETITIONS, TRUST, Table, summarise
 
 Section = tuple[str, str, list[str], list[list[str]]]
 """Title, text, head of a table, and its rows."""
@@ -36,6 +36,7 @@ def main(table: Table, outcome: Outcome, chips: str) -> tuple[str, str, list[str
 def all_sections(table: Table, outcome: Outcome) -> list[Section]:
     """Every further section that this run has something to say in."""
     makers: list[Callable[[Table, Outcome], Section | None]] = [
+        _applicability,
         _thresholds,
         _variants,
         _perturbation,
@@ -46,6 +47,23 @@ def all_sections(table: Table, outcome: Outcome) -> list[Section]:
     ]
     made = (make(table, outcome) for make in makers)
     return [section for section in made if section is not None]
+
+
+def _applicability(table: Table, outcome: Outcome) -> Section | None:
+    if "outside" not in table.chips:
+        return None
+    metrics = ("iou", "auroc")
+    body = [
+        [name, *(_interval(table.cells[name, metric, chips]) for chips in TRUST for metric in metrics)]
+        for name, _ in table.methods
+    ]
+    text = (
+        f"{table.chips['inside']} chips lie inside the classifier's area of applicability, {table.chips['outside']} "
+        "outside: their dissimilarity index (Meyer & Pebesma 2021, from the encoder's level statistics) is above the "
+        "threshold that its training chips set."
+    )
+    head = ["Method", *(f"{metric}, {chips}" for chips in TRUST for metric in ("IoU", "AUROC"))]
+    return "Inside and outside the area of applicability", text, head, body
 
 
 def _thresholds(table: Table, outcome: Outcome) -> Section:

@@ -14,13 +14,16 @@ from spacex.evaluation.bootstrap import Comparison, Draws, Interval, compare, dr
 SETS = ("all", "hard")
 """Chips as they come, and those on which brightness says little (AUROC < 0.85)."""
 
+TRUST = ("inside", "outside")
+"""Chips inside the classifier's area of applicability and outside of it, where the checkpoint knows."""
+
 COMPARED = ("iou", "auroc")
 """Metrics in which methods are compared chip by chip."""
 
 REPETITIONS = 2000
 """Of the bootstrap."""
 
-_FACTS = {"method", "family", "file", "place", "score", "hard", "brightness_auroc"}
+_FACTS = {"method", "family", "file", "place", "score", "hard", "brightness_auroc", "dissimilarity"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def make_table(rows: pd.DataFrame, ours: str = "lift", repetitions: int = REPETI
     cells: dict[tuple[str, str, str], Interval] = {}
     against: dict[tuple[str, str, str], Comparison] = {}
     counts = {}
-    for chips in SETS:
+    for chips in (*SETS, *(TRUST if _known(rows) else ())):
         files = _files(wide[ours], chips)
         counts[chips] = int(wide[ours].loc[files, "iou"].notna().sum())
         draws = draw(wide[ours].loc[files, "place"].tolist() or ["none"], repetitions, seed)
@@ -94,7 +97,13 @@ def make_table(rows: pd.DataFrame, ours: str = "lift", repetitions: int = REPETI
     return Table(methods, metrics, cells, against, ours, counts)
 
 
+def _known(rows: pd.DataFrame) -> bool:
+    return "dissimilarity" in rows and bool(rows["dissimilarity"].notna().any())
+
+
 def _files(part: pd.DataFrame, chips: str) -> list[str]:
+    if chips in TRUST:
+        return list(part.index[(part["dissimilarity"] > 1) == (chips == "outside")])
     return list(part.index[part["hard"]] if chips == "hard" else part.index)
 
 

@@ -238,7 +238,10 @@ class Bench:
 
     def _keep_chip(self, item: _Item[ChipResult], found: ChipMaps, index: int) -> None:
         maps = {name: values[index].copy() for name, values in found.maps.items()}
-        result = ChipResult(maps, float(found.score[index]))
+        scores = {"naturalness": float(found.score[index])}
+        if found.dissimilarity is not None and self._settings.dissimilar:
+            scores["dissimilarity"] = float(found.dissimilarity[index])
+        result = ChipResult(maps, scores)
         self._chips.keep(item, result, sum(values.nbytes for values in maps.values()))
         for tile in item.tiles:
             tile.results[item.key[1]] = result

@@ -29,8 +29,8 @@ TILES = "tiles"
 """Group of the arrays with one value per tile."""
 
 
-QUANTITIES = {"attribution": "reflectance"}
-"""What an attribution map counts; those not named here count the classifier's logits per pixel."""
+QUANTITIES = {"attribution": "reflectance", "dissimilarity": "dissimilarity index over its threshold"}
+"""What a map counts; those not named here count the classifier's logits per pixel."""
 
 
 class CubeSpec(Settings):
@@ -45,6 +45,8 @@ class CubeSpec(Settings):
     """First and last day of every time step, ISO 8601."""
     maps: dict[str, str]
     """Attribution variables and the sentence that says how each was made."""
+    dissimilarity: str = ""
+    """How the map of that name was made; empty where the checkpoint does not know."""
     display: tuple[str, ...]
     """Bands of the composite kept in the overviews, in the order red, green, blue where they exist."""
 
@@ -59,6 +61,11 @@ class CubeSpec(Settings):
         return Tiling(Window(*self.extent), self.tile_size)
 
     @property
+    def scores(self) -> tuple[str, ...]:
+        """Names of the maps that say something of whole chips."""
+        return ("naturalness", "dissimilarity") if self.dissimilarity else ("naturalness",)
+
+    @property
     def levels(self) -> int:
         """Number of levels, full resolution included: at least 2, the last in one chunk."""
         return 1 + max(1, math.ceil(math.log2(max(self.extent[2:]) / CHUNK)))
@@ -69,7 +76,10 @@ def variables(spec: CubeSpec) -> tuple[Variable, ...]:
     maps = (
         encoding.float_map(name, made, QUANTITIES.get(name, "logits per pixel")) for name, made in spec.maps.items()
     )
-    return (*maps, encoding.naturalness(), encoding.observations(), encoding.composite(spec.display))
+    scores = [encoding.naturalness()]
+    if spec.dissimilarity:
+        scores.append(encoding.float_map("dissimilarity", spec.dissimilarity, QUANTITIES["dissimilarity"]))
+    return (*maps, *scores, encoding.observations(), encoding.composite(spec.display))
 
 
 def holds(variable: Variable, level: int) -> bool:

@@ -8,7 +8,7 @@ levels only once they are there, and no longer when a resumed run is about to ad
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -33,10 +33,14 @@ def withdraw(cube: Cube) -> None:
         cube.name_levels(levels_of_tiles(cube.spec), {STAMP: ""})
 
 
-def make_overviews(cube: Cube) -> None:
+def make_overviews(cube: Cube, told: Callable[[str], None] = lambda stage: None) -> None:
     """Make every level that tiles do not write, and a copy of the statuses in one chunk; then name them all.
 
     Does nothing if they are up to date.
+
+    Args:
+        cube: whose tiles are written.
+        told: called now and then with how far it is; a country takes minutes.
     """
     statuses = cube.statuses()
     stamp = _digest(statuses)
@@ -47,7 +51,9 @@ def make_overviews(cube: Cube) -> None:
     try:
         for level in range(1, cube.spec.levels):
             # a level needs the whole one below, so the pool is emptied in between
-            list(pool.map(partial(_make, cube, level), _pieces(cube, level, done)))
+            pieces = list(_pieces(cube, level, done))
+            for made, _ in enumerate(pool.map(partial(_make, cube, level), pieces)):
+                told(f"overview {level} of {cube.spec.levels - 1}: {made} of {len(pieces)} chunks")
     finally:
         pool.shutdown(cancel_futures=True)
     cube.array(f"{TILES}/status_at_end")[...] = statuses

@@ -49,6 +49,7 @@ class ProgressLog:
         self._chips = self._retries = 0
         self._seconds: Counter[str] = Counter()
         self._workers = 0
+        self._stage = ""
         self._bar = self._task = self._shown = None
         notebook = self.stream is sys.stderr and Console().is_jupyter
         if notebook or self.stream.isatty():
@@ -96,6 +97,11 @@ class ProgressLog:
         if now - self._written >= FILE_SECONDS:
             self.write("running")
 
+    def finishing(self, stage: str) -> None:
+        """Say how far the work after the last tile is."""
+        self._stage = stage
+        self.tick()
+
     def say(self, line: str) -> None:
         """One line for the reader of the log."""
         if self._bar is not None:
@@ -116,6 +122,8 @@ class ProgressLog:
         return self._finished / max(1e-9, time.monotonic() - self._begun)
 
     def _note(self) -> str:
+        if self._stage:
+            return self._stage
         left, rate = self._total - self._finished, self.rate()
         if not self._finished:
             return self._first_steps()

@@ -8,6 +8,7 @@ from typing import Any
 import fsspec
 import numpy as np
 from affine import Affine
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -40,15 +41,22 @@ TITLES = {
     "lift": ("lift, x⁻ to x", "logit per pixel"),
     "path_attribution": ("path attribution, x⁻ to x", "logit per pixel"),
     "naturalness": ("naturalness", "classifier's score"),
+    "dissimilarity": ("dissimilarity", "index over its threshold"),
 }
 MEANINGS = {
     "attribution": "bright: what is changed to look more or less natural",
     "lift": "bright: what lifts the classifier's logit above x⁻",
     "path_attribution": "bright: what lifts the classifier's logit above x⁻",
     "naturalness": "yellow: natural to this classifier, blue: not",
+    "dissimilarity": "above 1, hatched: unlike the training chips",
 }
 """What light and dark mean, in words."""
-COLOURS = {"attribution": "inferno", "lift": "inferno", "path_attribution": "inferno", "naturalness": "cividis"}
+COLOURS = {"naturalness": "cividis", "dissimilarity": "viridis"}
+"""Colour scales other than inferno."""
+TOPS = {"naturalness": 1.0, "dissimilarity": 2.0}
+"""Where a scale ends, for maps whose range is known."""
+HATCH = "////"
+"""Over what lies outside the classifier's area of applicability."""
 
 Image = NDArray[np.float32]
 Extent = tuple[float, float, float, float]
@@ -70,7 +78,7 @@ def draw(uri: str, picture: str, time: int | None = None) -> None:
         raise RequestError("the quicklook's name", got=picture, expected="a path or URI ending in .png")
     cube = Cube(uri)
     steps = range(len(cube.spec.intervals)) if time is None else [time]
-    names = [*cube.spec.maps, "naturalness"]
+    names = [*cube.spec.maps, *cube.spec.scores]
     ratio = cube.extent.height / cube.extent.width
     figure = Figure(
         figsize=(PANEL * (1 + len(names)), len(steps) * (PANEL * ratio + 1.6)), dpi=110, layout="constrained"
@@ -81,6 +89,9 @@ def draw(uri: str, picture: str, time: int | None = None) -> None:
         _draw_step(figure, axes[2 * index], axes[2 * index + 1], cube, names, step)
     figure.suptitle(_heading(cube), fontsize=10)
     patches = [Patch(facecolor=colour, edgecolor="black", label=label) for label, colour in GAPS.items()]
+    if cube.spec.dissimilarity:
+        label = "unlike the training chips: not to be trusted"
+        patches.append(Patch(facecolor="white", edgecolor="black", hatch=HATCH, label=label))
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=9, frameon=False)
     with fsspec.open(picture, "wb") as file:
         figure.savefig(file, format="png")
@@ -104,8 +115,10 @@ def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str]
     _north(row[0], cube)
     for axis, bar, name in zip(row[1:], bars[1:], names, strict=True):
         values = data[name].values
-        top = 1.0 if name == "naturalness" else _round_up(_percentile(values, 99))
-        image = _panel(axis, values, gaps, extent, cmap=COLOURS[name], vmin=0, vmax=top)
+        top = TOPS.get(name) or _round_up(_percentile(values, 99))
+        image = _panel(axis, values, gaps, extent, cmap=COLOURS.get(name, "inferno"), vmin=0, vmax=top)
+        if "dissimilarity" in data:
+            _hatch(axis, data["dissimilarity"].values, extent)
         title, unit = TITLES[name]
         axis.set_title(title, fontsize=10)
         extend = "neither" if name == "naturalness" else "max"
@@ -124,6 +137,20 @@ def _panel(axis: Axes, values: Image, gaps: NDArray[np.uint8], extent: Extent, *
     axis.set_xlabel("km", fontsize=8)
     axis.tick_params(labelsize=8)
     return image
+
+
+def _hatch(axis: Axes, dissimilarity: Image, extent: Extent) -> None:
+    """Hatch what lies outside the area of applicability."""
+    outside = np.nan_to_num(dissimilarity) > 1
+    if outside.any():
+        left, right, bottom, top = extent
+        height, width = outside.shape
+        x = left + (np.arange(width) + 0.5) * (right - left) / width
+        y = top + (np.arange(height) + 0.5) * (bottom - top) / height
+        with rc_context({"hatch.color": "white", "hatch.linewidth": 0.6}):
+            axis.contourf(x, y, outside, levels=[0.5, 1.5], colors="none", hatches=[HATCH])
+        axis.set_xlim(left, right)
+        axis.set_ylim(bottom, top)
 
 
 def _gaps(cube: Cube, step: int, height: int, width: int, factor: int) -> NDArray[np.uint8]:

@@ -94,14 +94,15 @@ class FakeNetworks:
         mean = x.mean(axis=1)
         lift = mean * (mean if lowering is None else -lowering.mean(axis=1))
         score = 1.0 / (1.0 + np.exp(-40.0 * (mean.mean(axis=(1, 2)) - 0.12)))
-        return lambda: ChipMaps({"lift": lift}, score.astype(np.float32))
+        unlike = mean.std(axis=(1, 2)) / 0.05
+        return lambda: ChipMaps({"lift": lift}, score.astype(np.float32), unlike.astype(np.float32))
 
     def attribute(self, x: Array) -> Callable[[], ChipMaps]:
         """All of it on chips alone."""
         change = self.change(x)()
         found = self.judge(x, change.lowering)()
         plain = {} if change.attribution is None else {"attribution": change.attribution}
-        return lambda: ChipMaps({**found.maps, **plain}, found.score)
+        return lambda: ChipMaps({**found.maps, **plain}, found.score, found.dissimilarity)
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,14 @@ from spacex.mapping.cube import Cube, Status
 from spacex.mapping.ledger import Ledger
 from spacex.mapping.plan import Plan
 from spacex.mapping.tile import TileReport
+from spacex.mapping.trust import tiles_outside, trust_line
 
 SLOWEST = 15
 """Tiles listed as the slowest."""
 BORDERS = 64
 """Tile borders looked at for the seam score."""
+TILE = 8
+"""Pixels a side of a tile in the picture."""
 COLOURS = {
     Status.NOT_YET: "#ffffff",
     Status.DONE: "#2a9d4a",
@@ -138,7 +141,12 @@ def render(
         elapsed=_duration(time.time() - notes.began),
         fingerprint=cube.fingerprint,
         key=[(_name(s), colour, int((statuses == s).sum())) for s, colour in COLOURS.items()],
-        maps=[(" to ".join(days), _picture(step)) for days, step in zip(cube.spec.intervals, statuses, strict=True)],
+        maps=[
+            (" to ".join(days), _picture(states, tiles_outside(cube, step)))
+            for step, (days, states) in enumerate(zip(cube.spec.intervals, statuses, strict=True))
+        ],
+        trust=trust_line(cube).removesuffix("."),
+        hatched=bool(cube.spec.dissimilarity),
         compared=_compared(plan, ledger, notes, estimate),
         activities=_activities(notes),
         seam=seen.score if seen else None,
@@ -180,11 +188,17 @@ def _slow(report: TileReport) -> tuple[str, ...]:
     return (str(report.task), f"{sum(seconds.values()):.1f}", *parts, str(report.scenes), report.worker)
 
 
-def _picture(statuses: NDArray[np.uint8]) -> str:
-    """A PNG with one pixel per tile, in base 64."""
+def _picture(statuses: NDArray[np.uint8], outside: NDArray[np.bool_]) -> str:
+    """A PNG with `TILE` pixels a side per tile, hatched where `outside`, in base 64."""
     palette = np.array([tuple(bytes.fromhex(COLOURS[s][1:])) for s in sorted(COLOURS)], np.uint8)
+    colours, hatched = (
+        np.kron(part, np.ones((TILE, TILE), np.uint8)) for part in (statuses, outside & (statuses == Status.DONE))
+    )
+    shown = palette[colours]
+    rows, cols = np.indices(colours.shape)
+    shown[(hatched > 0) & ((rows + cols) % TILE < TILE // 4)] = 0
     file = io.BytesIO()
-    Image.fromarray(palette[statuses]).save(file, "PNG", optimize=True)
+    Image.fromarray(shown).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
 
 

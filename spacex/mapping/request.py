@@ -53,6 +53,13 @@ HOW_MADE = {
 }
 
 
+HOW_UNLIKE = (
+    "how unlike the classifier's training chips the chips around a pixel are, blended; above 1 outside the area of "
+    "applicability. Dissimilarity index of Meyer & Pebesma 2021 on mean and standard deviation of the channels of the "
+    "classifier's encoder, divided by its threshold from spatial folds ({0.threshold}, {0.chips} training chips)"
+)
+
+
 class MapRequest(Settings):
     """Everything that decides a cube's pixels. Stored in the cube; its fingerprint guards resuming."""
 
@@ -113,6 +120,7 @@ class MapRequest(Settings):
             extent=(extent.row, extent.col, extent.height, extent.width),
             tile_size=self.tile_size,
             intervals=self.intervals,
+            dissimilarity=HOW_UNLIKE.format(card.applicability) if self.chips.dissimilar else "",
             maps={name: HOW_MADE[name].format(steps=self.path_steps) for name in self.chips.maps},
             display=display_bands(card.bands),
         )
@@ -149,7 +157,8 @@ def chip_settings(
         window = {"window": WINDOW, "margin": window_margin(generator, card.frame)}
     else:
         window = {"frame": card.frame}
-    settings = ChipSettings(maps=maps, stride=stride or card.stride, **window, **others)
+    known = card.applicability is not None
+    settings = ChipSettings(maps=maps, dissimilar=known, stride=stride or card.stride, **window, **others)
     check_stride(settings.stride, settings.frame, card.chip_size)
     return settings
 

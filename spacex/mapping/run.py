@@ -186,7 +186,7 @@ def _work(
         withdraw(cube)
     try:
         runner(job, ledger, on_report=on_report, on_quarantine=on_quarantine, on_tick=on_tick)
-        make_overviews(cube)
+        make_overviews(cube, log.finishing)
         state = "incomplete" if ledger.quarantined else "complete"
     except KeyboardInterrupt:
         state = "interrupted"

@@ -35,6 +35,8 @@ class ChipSettings(Settings):
 
     maps: tuple[str, ...]
     """Attribution maps the networks give, by name; the score always comes along."""
+    dissimilar: bool = False
+    """Whether the networks also tell how unlike their training chips a chip is."""
     stride: int
     """Pixels between chips on the global lattice."""
     frame: int = 0
@@ -45,6 +47,11 @@ class ChipSettings(Settings):
     """Pixels redrawn around each window and thrown away."""
     min_valid: float = 0.5
     """Share of a chip that must have data; the network would otherwise explain its own filling."""
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """What the networks say of a chip as a whole, by name."""
+        return ("naturalness", "dissimilarity") if self.dissimilar else ("naturalness",)
 
     @property
     def follows(self) -> bool:
@@ -144,7 +151,8 @@ class ChipResult:
 
     maps: dict[str, Array]
     """(256, 256) float32 by name."""
-    score: float
+    scores: dict[str, float]
+    """What belongs to the chip as a whole: `naturalness` and, where the checkpoint knows, `dissimilarity`."""
 
 
 def blend_tile(
@@ -167,11 +175,12 @@ def blend_tile(
     valid = np.isfinite(reflectance).all(axis=0) & inside
     blended = [name for name in settings.maps if name != LOCAL or not settings.window]
     blends = {name: Blend(read.core, settings.frame if name == LOCAL else 0) for name in blended}
-    blends["naturalness"] = Blend(read.core, 0)
+    blends |= {name: Blend(read.core, 0) for name in settings.scores}
     for chip in sorted(results):
         for name, values in results[chip].maps.items():
             blends[name].add(chip, values)
-        blends["naturalness"].add(chip, results[chip].score)
+        for name, score in results[chip].scores.items():
+            blends[name].add(chip, score)
     maps = {name: blend.mean() for name, blend in blends.items()}
     if LOCAL in settings.maps and settings.window:
         local = {place: change.attribution for place, change in changes.items() if change.attribution is not None}

@@ -87,10 +87,13 @@ def search(
                                                  page_size, retries, catalogue.keys(wanted))}  # fmt: skip
     clear = [item for item in found.values() if _cloud_ok(item, max_cloud_cover)]
     if not clear:
+        middle = area.centroid
         raise CatalogueError(
             f"{catalogue.name} has no scenes for this area and interval",
-            got=f"{interval}, {len(found)} found", expected=f"items with at most {max_cloud_cover:g} % cloud",
-            do="Widen the interval or the cloud limit.",
+            got=f"{interval}, {len(found)} found around longitude {middle.x:.2f}, latitude {middle.y:.2f}",
+            expected=f"items with at most {max_cloud_cover:g} % cloud",
+            do="Widen the interval or the cloud limit." if found
+            else "Widen the interval. Is that the place you meant? Longitudes come before latitudes.",
         )  # fmt: skip
     return newest_processing(_scenes(catalogue, clear, wanted, needed))
 

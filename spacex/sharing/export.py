@@ -122,7 +122,7 @@ def export(
 
 
 def _names(uri: str, cube: Cube, wanted: Sequence[str] | None) -> list[str]:
-    known = [*cube.spec.maps, "naturalness", "observations", "composite"]
+    known = [*cube.spec.maps, *cube.spec.scores, "observations", "composite"]
     if unknown := [name for name in wanted or () if name not in known]:
         raise RequestError(f"{uri} has no such variable", got=", ".join(unknown), expected=", ".join(known))
     return list(wanted or known)

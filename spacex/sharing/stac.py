@@ -212,6 +212,8 @@ def _variables(cube: Cube) -> dict[str, Any]:
         "naturalness": "the classifier's score of the chips around a pixel, blended; 1 = natural",
         "observations": "clear observations behind the composite",
     }
+    if cube.spec.dissimilarity:
+        made["dissimilarity"] = cube.spec.dissimilarity
     plain = {"type": "data", "dimensions": ["time", "y", "x"]}
     return {name: {**plain, "description": text} for name, text in made.items()}
 
@@ -220,7 +222,8 @@ def _renders(cube: Cube) -> dict[str, Any]:
     one: dict[str, Any] = {"assets": ["cube"], "colormap_name": "inferno"}
     maps = {name: {**one, "title": name.replace("_", " ")} for name in cube.spec.maps}
     score = {**one, "title": "naturalness", "colormap_name": "cividis", "rescale": [[0.0, 1.0]]}
-    return {**maps, "naturalness": score}
+    unlike = {**one, "title": "dissimilarity", "colormap_name": "viridis", "rescale": [[0.0, 2.0]]}
+    return {**maps, "naturalness": score, **({"dissimilarity": unlike} if cube.spec.dissimilarity else {})}
 
 
 def _moments(cube: Cube, step: int) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import torch
 from spacex.card import Card, Scaling
 from spacex.checkpoint import save_checkpoint
 from spacex.models.classifier import Classifier, ClassifierSettings
+from spacex.training.applicability import learn_where
 from spacex.training.batches import EpochOrder, Feed, portions
 from spacex.training.classifier import ClassifierLearner
 from spacex.training.data import SPLITS, Split, SplitName, band_statistics, open_split
@@ -102,6 +103,7 @@ def _finish(
     metrics: dict[Any, dict[str, Any]],
     seconds: float,
 ) -> None:
+    known = learn_where(learner.result(), scaling, splits["train"], run.recipe.batch, learner.team)
     if not learner.team.leads:
         return
     card = Card(
@@ -115,7 +117,7 @@ def _finish(
         intended_use=INTENDED,
         limits=LIMITS + (SYNTHETIC if run.source.root == "demo" else ""),
     )
-    save_checkpoint(run.output, card, {"classifier": learner.result()})
+    save_checkpoint(run.output, card, {"classifier": learner.result()}, known)
 
 
 def described(run: Run, splits: dict[Any, Split]) -> dict[str, Any]:

@@ -49,6 +49,8 @@ class Split:
     """Gives (chip (bands, 256, 256) float32 reflectance, label float32)."""
     labels: Tensor
     """(n,) bool, True for natural."""
+    places: tuple[str, ...]
+    """(n,) the place of each: a block of neighbouring chips."""
     digest: str
     """Names which file is in which split."""
     problems: tuple[str, ...] = ()
@@ -85,7 +87,8 @@ def open_split(source: Source, split: SplitName) -> Split:
     if source.preload:
         dataset.preload()
     labels = torch.tensor(dataset.infos["label"].to_numpy(dtype="float64") > 0.5)
-    return Split(dataset, labels, dataset.split_hash, tuple(map(str, dataset.problems)))
+    places = tuple(map(str, dataset.infos["group"]))
+    return Split(dataset, labels, places, dataset.split_hash, tuple(map(str, dataset.problems)))
 
 
 def _root(name: str) -> Path:

@@ -212,4 +212,5 @@ def _finish(
         limits=" ".join(filter(None, (preset.note, LIMITS))) + (SYNTHETIC if run.source.root == "demo" else ""),
     )
     modules: dict[str, nn.Module] = {"classifier": judge.classifier}
-    save_checkpoint(run.output, card, modules | {side: learner.result(side) for side, _ in SIDES})
+    generators = {side: learner.result(side) for side, _ in SIDES}
+    save_checkpoint(run.output, card, modules | generators, judge.applicability)

@@ -26,7 +26,7 @@ def sure_checkpoint(tiny_checkpoint, tmp_path_factory):
     with torch.no_grad():
         bias += 3.0
     card = tiny_checkpoint.card.model_copy(update={"hashes": {}})
-    saved = save_checkpoint(tmp_path_factory.mktemp("sure"), card, modules)
+    saved = save_checkpoint(tmp_path_factory.mktemp("sure"), card, modules, tiny_checkpoint.applicability)
     with torch.no_grad():
         bias.copy_(before)
     return saved

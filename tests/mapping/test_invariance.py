@@ -6,7 +6,7 @@ import xarray as xr
 
 from spacex.runners.local import run_local
 
-MAPS = ("attribution", "lift", "naturalness", "observations")
+MAPS = ("attribution", "lift", "naturalness", "dissimilarity", "observations")
 
 
 def open_cube(path, level=0):

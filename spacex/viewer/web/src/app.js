@@ -77,6 +77,7 @@ async function start() {
   async function reset() {
     const name = shown.layer.get('name');
     if (name === 'naturalness') return range(0, 1);
+    if (name === 'dissimilarity') return range(0, 2); // 1 is the threshold
     const [high] = await cube.percentiles(name, shown.time, [0.99]);
     return range(0, high > 0 ? Number(high.toPrecision(2)) : 1);
   }
@@ -95,7 +96,7 @@ async function start() {
     shown.layer.setOpacity(Number($('opacity').value));
     $('comment').textContent = about.comment ?? '';
     $('quantity').textContent = about.quantity ?? '';
-    $('clear').checked = asked.get('clear') ? asked.get('clear') === '1' : name !== 'naturalness';
+    $('clear').checked = asked.get('clear') ? asked.get('clear') === '1' : !['naturalness', 'dissimilarity'].includes(name);
     legend(scaleOf(name));
     await (asked.has('high') ? range(Number(asked.get('low')), Number(asked.get('high'))) : reset());
     return map.addLayer(shown.layer);

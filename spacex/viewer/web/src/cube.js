@@ -27,9 +27,9 @@ export class Cube {
     this.store = root({get: (key, options) => metadata.get(key) ?? remote.get(key, options)});
   }
 
-  /** Names of what can be shown: every map of full resolution, in the cube's order, the score last. */
+  /** Names of what can be shown: every map of full resolution, in the cube's order, the scores of whole chips last. */
   get maps() {
-    return [...Object.keys(this.spec.maps), 'naturalness'];
+    return [...Object.keys(this.spec.maps), 'naturalness', ...(this.spec.dissimilarity ? ['dissimilarity'] : [])];
   }
 
   /** The levels that hold a variable, finest first. While a run goes on the composite may be in an unnamed one. */

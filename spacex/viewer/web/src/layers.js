@@ -9,10 +9,11 @@ import VectorLayer from 'ol/layer/Vector.js';
 import VectorSource from 'ol/source/Vector.js';
 import {fromExtent} from 'ol/geom/Polygon.js';
 
-/** matplotlib's inferno and cividis at 0, 0.2, … 1. */
+/** matplotlib's inferno, cividis and viridis at 0, 0.2, … 1. */
 const HEAT = ['#000004', '#420a68', '#932667', '#dd513a', '#fca50a', '#fcffa4'];
 const SCORE = ['#00224e', '#35456c', '#666970', '#948e77', '#c8b866', '#fee838'];
-export const scaleOf = (name) => (name === 'naturalness' ? SCORE : HEAT);
+const UNLIKE = ['#440154', '#414487', '#2a788e', '#22a884', '#7ad151', '#fde725'];
+export const scaleOf = (name) => ({naturalness: SCORE, dissimilarity: UNLIKE}[name] ?? HEAT);
 
 export const STATE_COLOURS = ['#ffffff', '#2a9d4a', '#9ecae1', '#e8e8e8', '#d62728'];
 

@@ -1,0 +1,48 @@
+"""Where a classifier applies: what is learned about that from its training chips when its training ends."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from spacex.card import Scaling
+from spacex.models.applicability import Applicability, LevelStatistics, learn_applicability, spatial_folds
+from spacex.training.batches import portions
+from spacex.training.data import Split, spaced
+from spacex.training.team import ALONE, Team
+
+CHIPS = 1000
+"""Training chips, evenly spaced over the split, that stand for all."""
+
+
+@torch.no_grad()
+def learn_where(
+    classifier: nn.Module, scaling: Scaling, train: Split, batch: int = 16, team: Team = ALONE
+) -> Applicability | None:
+    """The area of applicability of a classifier, from its training chips.
+
+    Args:
+        classifier: trained, in eval mode.
+        scaling: reflectance to its units.
+        train: the training split.
+        batch: chips looked at at once.
+        team: shares the looking.
+
+    Returns:
+        What `spacex.models.applicability` needs; None if the training chips are of one place only, so that nothing
+        can be said about another.
+    """
+    chosen = spaced(train.all, CHIPS)
+    places = [train.places[i] for rank in range(team.size) for i in chosen[rank :: team.size]]
+    folds = spatial_folds(places)
+    if len(set(folds.tolist())) < 2:
+        return None
+    network = copy.deepcopy(classifier)
+    watch, found = LevelStatistics(network), []
+    for x, _ in portions(train.dataset, chosen, batch, team):
+        with watch:
+            network(scaling.standardise(x))
+        found.append(watch.take().cpu())
+    return learn_applicability(team.gather(torch.cat(found)), folds)
