@@ -141,7 +141,7 @@ def differences(output: str, peace: str, given_up: set[TileTask]) -> list[str]:
     """Arrays in which a tile that is not listed differs."""
     ours, theirs = (zarr.open_group(uri, mode="r") for uri in (output, peace))
     found = []
-    for name in ("0/attribution", "0/lift", "0/naturalness", "0/observations", "1/composite"):
+    for name in ("0/attribution", "0/lift", "0/naturalness", "0/dissimilarity", "0/observations", "1/composite"):
         size = 512 >> int(name[0])
         for time_step in range(theirs[name].shape[0]):
             for row in range(theirs[name].shape[-2] // size):

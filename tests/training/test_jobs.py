@@ -1,6 +1,7 @@
 from importlib import import_module
 
 import pytest
+import torch
 
 from spacex import load_checkpoint
 from spacex.commands.door import carry_out
@@ -28,8 +29,13 @@ def test_both_jobs_end_to_end(job, tiny_data, tmp_path):
     second = ("--data", tiny_data, "--classifier", tmp_path / "classifier", "--output", tmp_path / "gan")
     code, out, err = job("train_gan", *second, "--epochs", 1, "--limit", 4, "--set", "batch=2", *small)
     assert (code, out) == (0, f"checkpoint: {tmp_path / 'gan'}\n")
-    card = load_checkpoint(tmp_path / "gan").card
+    learned, made = load_checkpoint(tmp_path / "classifier"), load_checkpoint(tmp_path / "gan")
+    card = made.card
     assert card.preset == "delta"
+    # where the classifier applies is learned with it, and goes on to the patterns
+    assert card.applicability == learned.card.applicability
+    assert card.applicability.chips >= 4
+    assert torch.equal(made.applicability.points, learned.applicability.points)
     assert card.generator.base == 4
     assert str(tmp_path) not in card.model_dump_json()  # no machine's folders in what is passed on
 
