@@ -116,6 +116,8 @@ class Patterns:
         RequestError: if a map is unknown, or the classifier has no rescale rule and `lift` is asked for.
     """
 
+    whole_batches = True
+
     def __init__(
         self,
         checkpoint: Checkpoint,

@@ -127,7 +127,7 @@ def map_region(
             min_sun_elevation=min_sun,
         ),
     )
-    described = _described(work, calibrate, workers, threads)
+    described = _described(work, calibrate, workers, threads, counted=plan)
     if tiles:
         _write_tiles(tiles, work.plan)
     if plan:
@@ -177,13 +177,16 @@ def _show_json_logs() -> None:
     json_logs()
 
 
-def _described(work: PlannedMap, calibrate: int, workers: int | None, threads: int | None) -> dict[str, Any]:
-    """The plan as plain numbers: how much there is to do and, if asked, how many hours it takes."""
+def _described(
+    work: PlannedMap, calibrate: int, workers: int | None, threads: int | None, counted: bool
+) -> dict[str, Any]:
+    """The plan as plain numbers: how much there is to do and, if asked, how many operations and hours it takes."""
     from spacex.mapping.estimate import calibrate as calibrated
     from spacex.mapping.estimate import estimate, operations_per_chip
 
     described, networks = work.describe(), work.checkpoint
-    described["operations"] = described["chips"] * operations_per_chip(networks, work.plan.request)
+    if counted:  # which takes three seconds, that a map need not wait for
+        described["operations"] = described["chips"] * operations_per_chip(networks, work.plan.request)
     if calibrate:
         telling.say(f"calibrating on {calibrate} tiles")
         described["estimate"] = estimate(work.plan, calibrated(work.plan, networks, calibrate, threads), workers or 1)

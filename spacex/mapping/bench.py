@@ -97,8 +97,7 @@ class Bench:
     Args:
         networks: what computes.
         settings: how tiles are cut.
-        batch: windows or chips per call of the networks. A smaller last batch is padded: where a processor's
-            kernels depend on the batch's size, every call must have the same.
+        batch: windows or chips per call of the networks.
     """
 
     def __init__(self, networks: Networks, settings: ChipSettings, batch: int = 1) -> None:
@@ -188,7 +187,8 @@ class Bench:
         return [shelf.waiting.popleft() for _ in range(min(self._batch, len(shelf.waiting)))]
 
     def _stack(self, pixels: list[Array]) -> Array:
-        stacked: Array = np.stack(pixels + pixels[-1:] * (self._batch - len(pixels)))
+        more = self._batch - len(pixels) if self._networks.whole_batches else 0
+        stacked: Array = np.stack(pixels + pixels[-1:] * more)
         return stacked
 
     def _run(

@@ -83,6 +83,8 @@ def ground(window: Window, bands: int, step: int = 0) -> Array:
 class FakeNetworks:
     """Cheap maps and a score, which depend on a window's or chip's pixels and on nothing else."""
 
+    whole_batches = False
+
     def change(self, x: Array) -> Callable[[], Changes]:
         """A local map; every pixel lowered by its mean over the bands."""
         mean = x.mean(axis=1)

@@ -135,6 +135,9 @@ class TileSink(Protocol):
 class Networks(Protocol):
     """What computes: `spacex.attribution.patterns.Patterns`. Answers are called for, so that a GPU can work ahead."""
 
+    whole_batches: bool
+    """Whether a smaller last batch must be filled up: where kernels depend on a batch's size, all need the same."""
+
     def change(self, x: Array) -> Callable[[], Changes]:
         """(n, bands, height, width) float32 reflectance of windows to what the generators do to them."""
 

@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import fsspec
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from spacex.attribution.crew import Crew
 from spacex.attribution.patterns import Patterns
 from spacex.checkpoint import load_checkpoint
 from spacex.grid import Window
@@ -56,12 +58,12 @@ class Job(Settings):
     time_limit: float = 900.0
     """Seconds a tile's read may take."""
     threads: int | None = None
-    """Threads of the network; None leaves them as they are."""
+    """Windows or chips in the networks at the same time, a processor's thread for each; None: as many as PyTorch takes
+    threads."""
     device: str = "cpu"
     """Where the networks run."""
     batch: int | None = Field(None, ge=1)
-    """Windows or chips per call of the networks; None: 1 on a CPU, which is as fast as more and the same to the bit
-    whatever else waits, and `GPU_BATCH` on a GPU."""
+    """Windows or chips per call of the networks; None: as many as there are threads, on a GPU `GPU_BATCH`."""
 
     @property
     def reading(self) -> int:
@@ -124,16 +126,16 @@ def open_pipeline(job: Job) -> Pipeline:
     """Load networks, scene list and cube: everything slow that happens once per worker."""
     import torch
 
-    if job.threads:
-        torch.set_num_threads(job.threads)
-    checkpoint = load_checkpoint(job.checkpoint)
+    checkpoint, threads = load_checkpoint(job.checkpoint), job.threads or torch.get_num_threads()
     card, chips = checkpoint.card, job.request.chips
+    on_gpu = job.device.startswith("cuda")
+    make = partial(Patterns, checkpoint, chips.maps, job.request.path_steps, job.device, job.request.precision)
     return Pipeline(
         SceneSource(job.request, card.bands, load_scenes(job.scenes)),
-        Patterns(checkpoint, chips.maps, job.request.path_steps, job.device, job.request.precision),
+        make() if on_gpu else Crew(make, threads),
         CubeSink(Cube(job.output), job.request),
         chips,
-        batch=job.batch or (GPU_BATCH if job.device.startswith("cuda") else 1),
+        batch=job.batch or (GPU_BATCH if on_gpu else threads),
         display=[card.bands.index(band) for band in display_bands(card.bands)],
         readers=job.reading,
         time_limit=job.time_limit,

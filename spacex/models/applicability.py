@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from spacex.errors import CheckpointError
+from spacex.models.classifier import Classifier
 from spacex.models.features import feature_modules
 from spacex.settings import Settings
 
@@ -177,6 +178,8 @@ def learn_applicability(statistics: Tensor, folds: Tensor) -> Applicability:
 
 def count_features(classifier: nn.Module, bands: int, side: int, names: Sequence[str] | None = None) -> int:
     """How many numbers `LevelStatistics` gives for a chip (bands, side, side); nothing is computed."""
+    if isinstance(classifier, Classifier):
+        return 2 * sum(level[0].out_channels for level in classifier.unet.encoders)
     shape = copy.deepcopy(classifier).to("meta")
     watch = LevelStatistics(shape, names)
     with torch.no_grad(), watch:

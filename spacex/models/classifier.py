@@ -172,7 +172,8 @@ def _head(settings: ClassifierSettings) -> nn.Sequential:
 def _initialise(head: nn.Sequential) -> None:
     """He's initialisation (He et al. 2015): with PyTorch's own the head's few ReLUs die in every other run."""
     for layer in head:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        # where shapes alone are wanted, drawing numbers would load PyTorch's compiler: two seconds
+        if isinstance(layer, nn.Conv2d | nn.Linear) and not layer.weight.is_meta:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

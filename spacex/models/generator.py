@@ -95,7 +95,8 @@ class Generator(nn.Module):
         return limit * torch.tanh(drawn / limit)
 
     def _initialise(self) -> None:
-        convolutions = [layer for layer in self.modules() if isinstance(layer, nn.Conv2d)]
+        # where shapes alone are wanted, drawing numbers would load PyTorch's compiler: two seconds
+        convolutions = [part for part in self.modules() if isinstance(part, nn.Conv2d) and not part.weight.is_meta]
         for layer in convolutions:
             if self.settings.norm == "instance":
                 nn.init.normal_(layer.weight, 0.0, 0.02)  # CycleGAN's; any gain would be divided out

@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
@@ -89,6 +88,8 @@ def read_records(root: str | Path) -> dict[str, ChipRecord]:
     table = Path(root) / "truth" / "chips.csv"
     if not table.is_file():
         raise DataError("this data set has no exact truth", got=root, expected=f"{table}")
+    import pandas as pd  # half a second, which serving the archive need not wait for
+
     return {row["file"]: ChipRecord(**row) for row in pd.read_csv(table).to_dict("records")}
 
 

@@ -51,6 +51,7 @@ def networks_once(threads: int, stride: int, device: str = "cpu") -> dict[str, f
     except ImportError:
         return _chips_alone(Patterns(checkpoint), chips, core.pad(255), bands)
     from spacex.attribution.arithmetic import choose_precision
+    from spacex.attribution.crew import Crew
     from spacex.attribution.names import DEFAULT_MAPS
     from spacex.mapping.cube import TileTask
     from spacex.mapping.tile import TileInput
@@ -60,10 +61,11 @@ def networks_once(threads: int, stride: int, device: str = "cpu") -> dict[str, f
     around = settings.around(core)
     pixels = ground(bands, *around.shape)
     read = TileInput(core, around, pixels, np.ones(around.shape, np.uint16))
-    networks = Patterns(checkpoint, DEFAULT_MAPS, device=device, precision=choose_precision("auto", device))
+    make = partial(Patterns, checkpoint, DEFAULT_MAPS, device=device, precision=choose_precision("auto", device))
+    networks = Crew(make, threads) if device == "cpu" else make()
 
     def attribute() -> None:
-        bench = Bench(networks, settings, 1 if device == "cpu" else GPU_BATCH)
+        bench = Bench(networks, settings, threads if device == "cpu" else GPU_BATCH)
         bench.put(TileTask(0, 0, 0), read, chips, 0.0)
         while bench.compute(flush=True):
             pass

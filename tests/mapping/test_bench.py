@@ -122,3 +122,13 @@ def test_a_tile_without_data_is_complete_at_once():
     bench.put(TileTask(0, 0, 0), read, chip_windows(core, 128), 1.0)
     assert len(bench.complete()) == 1
     assert not bench.compute(flush=True)
+
+
+def test_a_short_batch_costs_no_more_than_it_holds():
+    networks = Counting()
+    bench = Bench(networks, CHIPS, batch=8)
+    core = Window(0, 0, 256, 256)
+    chips = chip_windows(core, 128)[:3]
+    bench.put(TileTask(0, 0, 0), tile(core, CHIPS), chips, 1.0)
+    work_off(bench)
+    assert sum(networks.seen.values()) == len(set(networks.seen))
