@@ -179,7 +179,8 @@ def learn_applicability(statistics: Tensor, folds: Tensor) -> Applicability:
 def count_features(classifier: nn.Module, bands: int, side: int, names: Sequence[str] | None = None) -> int:
     """How many numbers `LevelStatistics` gives for a chip (bands, side, side); nothing is computed."""
     if isinstance(classifier, Classifier):
-        return 2 * sum(level[0].out_channels for level in classifier.unet.encoders)
+        levels = classifier.unet.encoders.modules()
+        return 2 * sum(layer.out_channels for layer in levels if isinstance(layer, nn.Conv2d))
     shape = copy.deepcopy(classifier).to("meta")
     watch = LevelStatistics(shape, names)
     with torch.no_grad(), watch:
