@@ -14,8 +14,9 @@ map: $(STAMP)
 	$(RUN) jobs/map_region.py --catalogue demo --local --stride 128 --output out/map.zarr --quicklook out/map.png
 	@echo "The cube is out/map.zarr, its picture out/map.png"
 
+# two processes: one for the tests that start clusters and wait, one for the rest
 test: $(TESTED) check
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: $(TESTED)
 	$(VENV)/bin/ruff check .

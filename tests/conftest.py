@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from spacex.checkpoint import Checkpoint
 
+# beside each other each process has its own core
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ray reads these when it is first imported: no cluster of the tests is ever open, and none writes a token at home
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
@@ -31,6 +34,14 @@ pytest_plugins = ["small_archive", "small_dataset"]
 # wall-clock deadlines fail on a busy machine, not on a wrong program
 hypothesis_settings.register_profile("spacex", deadline=None, max_examples=40)
 hypothesis_settings.load_profile("spacex")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On two processes: clusters come first and stay on one, so do services; other files stay whole."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    for item in items:
+        shared = [name for name in ("ray", "services") if item.get_closest_marker(name)]
+        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")
