@@ -70,7 +70,11 @@ class Plan:
             alone = [(task.time, task.row + down, task.col + right) not in planned for down, right in beside]
             read = read_of(core, request.chips.around(core), (alone[0], alone[1], alone[2], alone[3]))
             expected = forecasts[task.time].of(read)
-            total.chips += len(chip_windows(core, request.chips.stride))
+            # a chip that reaches into the tile above or to the left is that tile's
+            total.chips += sum(
+                (chip.row >= core.row or alone[0]) and (chip.col >= core.col or alone[2])
+                for chip in chip_windows(core, request.chips.stride)
+            )
             total.scene_reads += expected.scenes
             total.pixels_read += expected.pixels
             total.pixels_classified += expected.classified
@@ -113,7 +117,7 @@ class Work:
     """Amounts of work in a plan."""
 
     chips: int = 0
-    """Chips to attribute; chips shared by two tiles of one worker are computed once, so this is an upper bound."""
+    """Chips to attribute, those that tiles share counted once; several workers do those between them twice."""
     scene_reads: float = 0.0
     """Scenes whose bands are expected to be read, tile by tile."""
     pixels_read: float = 0.0
