@@ -4,9 +4,9 @@
 >>> spacex.plan(catalogue="demo").describe()["cube"]
 '1 x 1900 x 1900 pixels of 10 m in EPSG:3035'
 
-`plan` and `map_region` make a cube, `open_cube` reads it, `export` and `describe_cube` share it; `attribute` looks at
-chips; `train_classifier`, `train_gan`, `load_checkpoint` and `evaluate` are about the networks. Importing this package
-is cheap: whatever a function needs is loaded when it is first asked for.
+`plan` and `map_region` make a cube, `open_cube` reads it, `export` and `describe_cube` share it; `make_dataset` makes
+labelled chips, `attribute` looks at chips; `train_classifier`, `train_gan`, `load_checkpoint` and `evaluate` are about
+the networks. Importing this package is cheap: whatever a function needs is loaded when it is first asked for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from spacex.api.dataset import make_dataset
     from spacex.api.judging import attribute, evaluate
     from spacex.api.mapping import map_region, plan
     from spacex.api.training import train_classifier, train_gan
@@ -31,6 +32,7 @@ __all__ = [
     "evaluate",
     "export",
     "load_checkpoint",
+    "make_dataset",
     "map_region",
     "open_cube",
     "plan",
@@ -44,6 +46,7 @@ _HOMES = {
     "evaluate": "spacex.api.judging",
     "export": "spacex.sharing.export",
     "load_checkpoint": "spacex.checkpoint",
+    "make_dataset": "spacex.api.dataset",
     "map_region": "spacex.api.mapping",
     "open_cube": "spacex.mapping.opening",
     "plan": "spacex.api.mapping",

@@ -9,12 +9,12 @@ ROOT = Path(__file__).parents[1] / "spacex"
 FILES = sorted(ROOT.rglob("*.py"))
 
 LEVELS = [
-    {"errors", "grid", "metres", "rasters", "settings"},
+    {"errors", "grid", "metres", "rasters", "settings", "vectors"},
     {"card", "sentinel2", "models", "datasets", "world",
      "mapping.chips", "mapping.cube", "mapping.encoding", "mapping.overviews", "mapping.layout",
      "mapping.geometadata", "mapping.areas", "mapping.days", "mapping.region"},
     {"checkpoint", "checkpoint_import", "attribution", "training"},
-    {"mapping", "evaluation", "viewer", "sharing"},
+    {"mapping", "chipset", "evaluation", "viewer", "sharing"},
     {"runners"},
     {"api"},
     {"commands"},

@@ -25,17 +25,26 @@ from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
 Box = tuple[float, float, float, float]
 
 
-class MapSettings(TypedDict, total=False):
-    """What else `plan` and `map_region` may be told; each has the default of the command `spacex map`."""
+class ReadSettings(TypedDict, total=False):
+    """Which scenes are read, and how; each has the default of the command `spacex map`."""
 
     stac_url: str | None
     """Another endpoint that speaks like the catalogue."""
     collection: str | None
     """Another collection of that endpoint."""
     crs: str
-    """CRS of the cube, projected in metres; EPSG:3035."""
+    """CRS of the global grid, projected in metres; EPSG:3035."""
     resolution: float
     """Metres per pixel; 10, which networks are trained at."""
+    max_cloud_cover: float
+    """Percent; cloudier scenes are not used; 60."""
+    composite: CompositeSettings
+    """Masking, merging and resampling of observations."""
+
+
+class MapSettings(ReadSettings, total=False):
+    """What else `plan` and `map_region` may be told; each has the default of the command `spacex map`."""
+
     tile_size: int
     """Pixels a side of the unit of work, a multiple of 512; 1024."""
     maps: Sequence[str]
@@ -47,10 +56,6 @@ class MapSettings(TypedDict, total=False):
     """Points on the path of the path attribution."""
     precision: str
     """Of the networks' inner layers: ``float32``, ``bfloat16``, or ``auto`` for what the machine is fast at."""
-    max_cloud_cover: float
-    """Percent; cloudier scenes are not used; 60."""
-    composite: CompositeSettings
-    """Masking, merging and resampling of observations."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from spacex.commands.door import add, run
 
 COMMANDS = {
     "map": "map_region",
+    "make-dataset": "make_dataset",
     "train-classifier": "train_classifier",
     "train-gan": "train_gan",
     "evaluate": "evaluate",

@@ -18,9 +18,6 @@ wrong, nothing was written; 3 some tiles were given up (listed, with reasons); 1
 from __future__ import annotations
 
 import json
-import logging
-import signal
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -31,6 +28,7 @@ from spacex.commands import telling
 from spacex.commands.checks import check_checkpoint, check_file, check_folder, parse_names
 from spacex.commands.door import make_app
 from spacex.commands.options import Checkpoint, Gpu
+from spacex.commands.running import INCOMPLETE, check_ways, in_order, runner_of, show_json_logs
 from spacex.commands.training import check_gpu
 from spacex.errors import RequestError
 from spacex.mapping.days import parse_intervals
@@ -42,11 +40,6 @@ if TYPE_CHECKING:
     from spacex.api.mapping import PlannedMap
     from spacex.mapping.plan import Plan
     from spacex.mapping.run import Outcome, Runner
-
-INCOMPLETE = 3
-"""Exit code when tiles were given up."""
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit codes after Ctrl-C and after SIGTERM."""
 
 
 def map_region(
@@ -94,10 +87,10 @@ def map_region(
     snap_metres(resolution)
     check_checkpoint(checkpoint)
     _check_places(output, tiles, quicklook)
-    _check_ways(local, plan, workers, calibrate, as_json)
+    check_ways(local and not calibrate, workers, plan, as_json)
     check_gpu(gpu)
     if json_logs:
-        _show_json_logs()
+        show_json_logs()
 
     from spacex.api.mapping import plan as planned
     from spacex.sentinel2.composite import CompositeSettings
@@ -133,7 +126,7 @@ def map_region(
     if plan:
         print(json.dumps(described, indent=1)) if as_json else telling.show_plan(described, output)
         return
-    runner = _runner(local, workers, gpu, threads)
+    runner = runner_of(local, workers, gpu, threads)
     how = {"time_limit": time_limit, "threads": threads, "quicklook": quicklook}
     how |= {"license": license, "verify": verify}
     outcome = _carry_out(work, described, runner, **how)
@@ -164,19 +157,6 @@ def _check_places(output: str, tiles: str | None, quicklook: str | None) -> None
             check_file(option, file)
 
 
-def _check_ways(local: bool, plan: bool, workers: int | None, calibrate: int, as_json: bool) -> None:
-    if local and workers is not None and not calibrate:
-        raise RequestError("--local works in this process", got=f"--workers {workers}", do="Leave one of them out.")
-    if as_json and not plan:
-        raise RequestError("--json prints a plan", do="Give --plan too.")
-
-
-def _show_json_logs() -> None:
-    from spacex.mapping.logs import json_logs
-
-    json_logs()
-
-
 def _described(
     work: PlannedMap, calibrate: int, workers: int | None, threads: int | None, counted: bool
 ) -> dict[str, Any]:
@@ -200,57 +180,26 @@ def _write_tiles(uri: str, work: Plan) -> None:
     write_text(uri, json.dumps(tiles_geojson(work.request, work.statuses)))
 
 
-def _runner(local: bool, workers: int | None, gpu: bool, threads: int | None) -> Runner:
-    """Who does the work; refuses workers that no machine can hold."""
-    if local:
-        from spacex.runners.local import run_local
-
-        return run_local
-    from spacex.runners.ray_map import check_room, connect, run_ray
-
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    cpus, gpus = float(threads or 1), 1.0 if gpu else 0.0
-    connect()
-    check_room(workers, cpus, gpus)
-    return partial(run_ray, workers=workers, cpus=cpus, gpus=gpus)
-
-
 def _carry_out(
     work: PlannedMap,
     described: dict[str, Any],
     runner: Runner,
     **how: Any,
 ) -> Outcome:
-    """Run, and end in order when asked to stop; `how` is for `PlannedMap.run`."""
+    """Run; `how` is for `PlannedMap.run`."""
     from spacex.mapping.progress import write_text
     from spacex.mapping.run import run_folder
 
     tiles, plan_file = described["tiles"], f"{run_folder(work.output)}/plan.json"
     telling.say(f"{tiles['new']} new, {tiles['redo']} to redo, {tiles['done']} done tiles -> {work.output}")
-    try:
-        with _stopped_by_sigterm():
-            return work.run(
-                runner,
-                on_start=lambda log: write_text(plan_file, json.dumps(described, indent=1)),
-                estimate=described.get("estimate"),
-                **how,
-            )
-    except KeyboardInterrupt as stop:
-        telling.say(f"stopped; finished tiles are safe. The same command resumes:\n  {telling.again()}")
-        raise typer.Exit(TERMINATED if stop.args == (signal.SIGTERM,) else INTERRUPTED) from stop
-
-
-class _stopped_by_sigterm:
-    """SIGTERM (of `ray job stop`, Slurm, Kubernetes) ends the run like Ctrl-C. Entered after Ray has started."""
-
-    def __enter__(self) -> None:
-        def stop(*_: object) -> None:
-            raise KeyboardInterrupt(signal.SIGTERM)
-
-        self._before = signal.signal(signal.SIGTERM, stop)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+    return in_order(
+        lambda: work.run(
+            runner,
+            on_start=lambda log: write_text(plan_file, json.dumps(described, indent=1)),
+            estimate=described.get("estimate"),
+            **how,
+        )
+    )
 
 
 app = make_app(map_region, __doc__)

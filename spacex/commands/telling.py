@@ -1,4 +1,4 @@
-"""What `spacex map` says to people: the plan as a table, the way a run ended, and what to do next."""
+"""What runs say to people: the plan as a table, the way a run ended, and what to do next."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spacex.chipset.folder import SetFolder
+    from spacex.chipset.run import MadeSet
     from spacex.mapping.run import Outcome
 
 
@@ -37,15 +40,60 @@ def show_plan(described: dict[str, Any], output: str) -> None:
         described: `Plan.describe`, with ``operations`` and perhaps ``estimate``.
         output: URI of the cube.
     """
+    show_rows(_rows(described, output))
+
+
+def show_rows(rows: Sequence[tuple[str, str]]) -> None:
+    """Print names and values side by side."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in _rows(described, output):
+    for name, value in rows:
         table.add_row(name, value)
     Console(highlight=False).print(table)
+
+
+def show_set_plan(described: dict[str, Any], output: str) -> None:
+    """Print the plan of a set of chips as a table.
+
+    Args:
+        described: `SetPlan.describe`.
+        output: path of the set.
+    """
+    tiles = described["tiles"]
+    chips = {part: " + ".join(f"{number:,} {name}" for name, number in found.items())
+             for part, found in described["chips"].items()}  # fmt: skip
+    show_rows([
+        ("output", output),
+        *chips.items(),
+        ("to make", f"{described['chips_to_make']:,} chips"),
+        ("tiles", f"{tiles['new'] + tiles['redo']:,} to do ({tiles['redo']:,} of them again), {tiles['done']:,} done"),
+        ("scenes", f"{described['scenes']:,}"),
+        ("to read", amount(described["bytes_to_read"])),
+        ("to store", amount(described["bytes_to_store"])),
+    ])  # fmt: skip
+
+
+def show_set(made: MadeSet, folder: SetFolder) -> None:
+    """Say what a set of chips came to, where everything is, and what to do next."""
+    for task, reason in made.quarantined.items():
+        say(f"given up: tile {task}: {reason}")
+    if made.left_out:
+        name, reason = next(iter(made.left_out.items()))
+        say(f"{len(made.left_out)} chips were left out for want of data, e.g. {name}: {reason}")
+    for part, found in made.counts.items():
+        say(f"{part}: " + ", ".join(f"{number:,} {name}" for name, number in found.items()))
+    say(f"{len(made.chips):,} chips in {made.seconds:.1f} s")
+    say(f"contact sheets: {folder.run / 'natural.png'}, {folder.run / 'anthropogenic.png'}")
+    say(f"report: {folder.run / 'report.html'}")
+    if not made.complete:
+        say(f"{len(made.quarantined)} tiles were given up. To try them again:\n  {again()}")
+        return
+    say(f"next: {spacex()} train-classifier --data {shlex.quote(str(folder.root))}")
+    print(f"data: {folder.root}")
 
 
 def _rows(described: dict[str, Any], output: str) -> list[tuple[str, str]]:

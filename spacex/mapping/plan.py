@@ -17,7 +17,7 @@ from spacex.mapping.demand import Forecast, read_of
 from spacex.mapping.growth import carried, fits
 from spacex.mapping.order import in_strips
 from spacex.mapping.request import MapRequest, core_window
-from spacex.mapping.worker import Scenes
+from spacex.mapping.scene_list import Scenes
 from spacex.sentinel2.catalogue import get_catalogue, search
 
 READ_BYTES = 1.2
@@ -104,12 +104,9 @@ class Plan:
             "bytes_to_store": round(work.pixels_written * STORED_BYTES),
         }
 
-
     def bytes_to_read(self, bands: int) -> int:
         """Bytes to fetch from the scenes, expected; `spacex.mapping.demand` says how."""
-        finest = (10 / self.request.resolution) ** -2
-        bytes_per_pixel = READ_BYTES * bands * self.work.pixels_read + SCL_BYTES * self.work.pixels_classified
-        return round(bytes_per_pixel * finest)
+        return bytes_to_fetch(self.work, bands, self.request.resolution)
 
 
 @dataclass
@@ -126,6 +123,18 @@ class Work:
     """The same of classifications."""
     pixels_written: int = 0
     """Pixels of the tiles to do."""
+
+
+def bytes_to_fetch(work: Work, bands: int, resolution: float) -> int:
+    """Bytes to fetch for an amount of work.
+
+    Args:
+        work: pixels expected to be read, at `resolution`.
+        bands: bands that are read.
+        resolution: metres per pixel.
+    """
+    finest = (10 / resolution) ** -2
+    return round((READ_BYTES * bands * work.pixels_read + SCL_BYTES * work.pixels_classified) * finest)
 
 
 def make_plan(

@@ -33,12 +33,14 @@ class ProgressLog:
         uri: where progress.json goes (any fsspec URI).
         ledger: the book of the run.
         already: tiles of the cube that earlier runs finished, by status.
+        doing: what the bar says is being done.
         stream: where lines and the bar go; the bar only if it is a terminal or a notebook's.
     """
 
     uri: str
     ledger: Ledger
     already: Counter[Status] = field(default_factory=Counter)
+    doing: str = "mapping"
     stream: TextIO = field(default_factory=lambda: sys.stderr)
 
     def __post_init__(self) -> None:
@@ -54,13 +56,13 @@ class ProgressLog:
         notebook = self.stream is sys.stderr and Console().is_jupyter
         if notebook or self.stream.isatty():
             columns = (
-                TextColumn("mapping"),
+                TextColumn(self.doing),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[note]}"),
             )
             self._bar = Progress(*columns, TimeElapsedColumn(), console=Console(file=self.stream))
-            self._task = self._bar.add_task("tiles", total=self._total, note="loading the networks")
+            self._task = self._bar.add_task("tiles", total=self._total, note="opening")
             if notebook:
                 self._shown = _display(self._bar)
             else:

@@ -11,17 +11,18 @@ import heapq
 import io
 import time
 from collections import Counter
+from collections.abc import Sized
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader, select_autoescape
 from numpy.typing import NDArray
 from PIL import Image
 
 from spacex.mapping.cube import Cube, Status
 from spacex.mapping.ledger import Ledger
-from spacex.mapping.plan import Plan
+from spacex.mapping.plan import Plan, Work
 from spacex.mapping.tile import TileReport
 from spacex.mapping.trust import tiles_outside, trust_line
 
@@ -132,40 +133,62 @@ def render(
     """
     statuses = cube.statuses()
     seen = seam(cube)
-    environment = Environment(loader=PackageLoader("spacex.mapping", "."), autoescape=select_autoescape(("jinja",)))
-    return environment.get_template("report.html.jinja").render(
+    return fill(
+        "report.html.jinja",
+        **common(ledger, notes, state),
         output=cube.uri,
-        state=state,
-        began=_clock(notes.began),
-        ended=_clock(time.time()),
-        elapsed=_duration(time.time() - notes.began),
         fingerprint=cube.fingerprint,
-        key=[(_name(s), colour, int((statuses == s).sum())) for s, colour in COLOURS.items()],
+        key=key_of(statuses),
         maps=[
-            (" to ".join(days), _picture(states, tiles_outside(cube, step)))
+            (" to ".join(days), picture(states, tiles_outside(cube, step)))
             for step, (days, states) in enumerate(zip(cube.spec.intervals, statuses, strict=True))
         ],
         trust=trust_line(cube).removesuffix("."),
         hatched=bool(cube.spec.dissimilarity),
-        compared=_compared(plan, ledger, notes, estimate),
-        activities=_activities(notes),
+        compared=compared(plan.todo, plan.work, plan.bytes_to_read(notes.bands), ledger, notes, estimate),
         seam=seen.score if seen else None,
         borders=seen.borders if seen else 0,
-        quarantined=[(str(t), ledger.faults[t], reason) for t, reason in sorted(ledger.quarantined.items())],
-        retries=notes.retries,
-        losses=ledger.losses.total(),
-        troubled=_troubled(ledger),
-        slowest=[_slow(report) for report in notes.slowest],
     )
 
 
-def _compared(plan: Plan, ledger: Ledger, notes: Notes, estimate: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+def fill(template: str, package: str = "spacex.mapping", **values: Any) -> str:
+    """A report from a template beside the modules of a package; those of mapping can be extended."""
+    places = [PackageLoader(name, ".") for name in dict.fromkeys((package, "spacex.mapping"))]
+    environment = Environment(loader=ChoiceLoader(places), autoescape=select_autoescape(("jinja",)))
+    return environment.get_template(template).render(**values)
+
+
+def common(ledger: Ledger, notes: Notes, state: str) -> dict[str, Any]:
+    """What `run.html.jinja` says of any run, but for its output, tiles and plan."""
+    return {
+        "state": state,
+        "began": _clock(notes.began),
+        "ended": _clock(time.time()),
+        "elapsed": _duration(time.time() - notes.began),
+        "activities": _activities(notes),
+        "quarantined": [(str(t), ledger.faults[t], reason) for t, reason in sorted(ledger.quarantined.items())],
+        "retries": notes.retries,
+        "losses": ledger.losses.total(),
+        "troubled": _troubled(ledger),
+        "slowest": [_slow(report) for report in notes.slowest],
+    }
+
+
+def key_of(statuses: NDArray[np.uint8]) -> list[tuple[str, str, int]]:
+    """Name, colour and number of tiles of every state."""
+    return [(_name(s), colour, int((statuses == s).sum())) for s, colour in COLOURS.items()]
+
+
+def compared(
+    todo: Sized, work: Work, bytes_to_read: int, ledger: Ledger, notes: Notes, estimate: dict[str, Any] | None = None
+) -> list[tuple[str, str, str]]:
+    """Plan and actual, row by row."""
     settled = ledger.settled.total()
     rows = [
-        ("tiles", f"{len(plan.todo):,}", f"{settled:,}"),
-        ("chips", f"{plan.work.chips:,}", f"{notes.chips:,}"),
-        ("scene reads", f"{plan.work.scene_reads:,.0f}", f"{notes.scenes:,}"),
-        ("megabytes read", f"{plan.bytes_to_read(notes.bands) / 1e6:,.0f}", f"{notes.fetched / 1e6:,.0f}"),
+        ("tiles", f"{len(todo):,}", f"{settled:,}"),
+        ("chips", f"{work.chips:,}", f"{notes.chips:,}"),
+        ("scene reads", f"{work.scene_reads:,.0f}", f"{notes.scenes:,}"),
+        ("megabytes read", f"{bytes_to_read / 1e6:,.0f}", f"{notes.fetched / 1e6:,.0f}"),
     ]
     if estimate is not None:
         rows.append(("hours", f"{estimate['hours']:.2f}", f"{(time.time() - notes.began) / 3600:.2f}"))
@@ -188,7 +211,7 @@ def _slow(report: TileReport) -> tuple[str, ...]:
     return (str(report.task), f"{sum(seconds.values()):.1f}", *parts, str(report.scenes), report.worker)
 
 
-def _picture(statuses: NDArray[np.uint8], outside: NDArray[np.bool_]) -> str:
+def picture(statuses: NDArray[np.uint8], outside: NDArray[np.bool_] | bool = False) -> str:
     """A PNG with `TILE` pixels a side per tile, hatched where `outside`, in base 64."""
     palette = np.array([tuple(bytes.fromhex(COLOURS[s][1:])) for s in sorted(COLOURS)], np.uint8)
     colours, hatched = (

@@ -60,13 +60,9 @@ HOW_UNLIKE = (
 )
 
 
-class MapRequest(Settings):
-    """Everything that decides a cube's pixels. Stored in the cube; its fingerprint guards resuming."""
+class SceneRequest(Settings):
+    """Which scenes, and what is read of them: what maps and sets of chips have in common."""
 
-    area: dict[str, Any]
-    """GeoJSON polygon or multipolygon in EPSG:4326."""
-    intervals: tuple[tuple[str, str], ...] = Field(min_length=1)
-    """First and last day of each time step, ISO 8601."""
     catalogue: str = "earth-search"
     """Name of the catalogue's style."""
     stac_url: str | None = None
@@ -76,12 +72,26 @@ class MapRequest(Settings):
     crs: str = "EPSG:3035"
     resolution: float = 10.0
     """Metres per pixel."""
-    tile_size: int = 1024
-    """Side of a tile in pixels, a multiple of 512."""
     max_cloud_cover: float = Field(60.0, ge=0, le=100)
     """Percent of a scene that may be cloudy; clouds in the rest are masked pixel by pixel."""
     composite: CompositeSettings = CompositeSettings()
     """Masking, merging and resampling."""
+
+    @property
+    def elsewhere(self) -> set[str]:
+        """Fields that are other every time and decide nothing: the embedded catalogue is served on another port."""
+        return {"stac_url"} if self.catalogue == "demo" else set()
+
+
+class MapRequest(SceneRequest):
+    """Everything that decides a cube's pixels. Stored in the cube; its fingerprint guards resuming."""
+
+    area: dict[str, Any]
+    """GeoJSON polygon or multipolygon in EPSG:4326."""
+    intervals: tuple[tuple[str, str], ...] = Field(min_length=1)
+    """First and last day of each time step, ISO 8601."""
+    tile_size: int = 1024
+    """Side of a tile in pixels, a multiple of 512."""
     chips: ChipSettings
     """Cutting and blending."""
     path_steps: int = Field(PATH_STEPS, ge=1)
@@ -106,9 +116,7 @@ class MapRequest(Settings):
 
         Where two cubes with equal fingerprints have the same pixel, it has the same value.
         """
-        apart = {"area", "intervals"}
-        if self.catalogue == "demo":
-            apart.add("stac_url")  # served on another port every time
+        apart = {"area", "intervals"} | self.elsewhere
         return fingerprint(self.model_dump(mode="json", exclude=apart), checkpoint.digest, code_digest())
 
     def spec(self, card: Card) -> CubeSpec:
@@ -168,11 +176,15 @@ def display_bands(bands: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(band for band in RGB if band in bands) or bands[:1]
 
 
-def code_digest() -> str:
-    """Version and a digest of the sources in `PIXEL_CODE`: changed code makes another cube."""
+def code_digest(*more: str) -> str:
+    """Version and a digest of the sources in `PIXEL_CODE`: changed code makes another cube.
+
+    Args:
+        more: further files or folders, for what is made by more than those.
+    """
     root = Path(spacex.__file__).parent
     found = hashlib.sha256()
-    for name in PIXEL_CODE:
+    for name in (*PIXEL_CODE, *more):
         place = root / name
         for file in [place] if place.is_file() else sorted(place.rglob("*.py")):
             found.update(file.relative_to(root).as_posix().encode() + file.read_bytes())

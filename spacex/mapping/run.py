@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -15,49 +15,29 @@ import numpy as np
 from spacex.attribution.lift import check_rules
 from spacex.card import Card
 from spacex.checkpoint import SHIPPED, Checkpoint
-from spacex.errors import RequestError, SpacexError
+from spacex.errors import RequestError
 from spacex.mapping.claim import Claim, claimed
+from spacex.mapping.conduct import Conduct
 from spacex.mapping.cube import Cube, Status, TileTask, check_format, create_cube, read_attributes
 from spacex.mapping.estimate import tiles_geojson
 from spacex.mapping.growth import check_not_replaced, fits, make_room, reconcile
+from spacex.mapping.jobs import Runner
 from spacex.mapping.ledger import Ledger
-from spacex.mapping.logs import log_tile
 from spacex.mapping.overviews import make_overviews, withdraw
 from spacex.mapping.plan import Plan, make_plan, renewed
 from spacex.mapping.progress import ProgressLog, write_text
 from spacex.mapping.report import Notes, render
 from spacex.mapping.request import MapRequest, code_digest
-from spacex.mapping.tile import TileReport
+from spacex.mapping.scene_list import known_scenes, save_scenes
 from spacex.mapping.verify import mark_damaged
-from spacex.mapping.worker import Job, Scenes, load_scenes, save_scenes
+from spacex.mapping.worker import Job
+
+__all__ = ["LICENSE", "Outcome", "Runner", "carry_out", "describe", "prepare", "run_folder"]
 
 logger = logging.getLogger(__name__)
 
 LICENSE = "CC-BY-4.0"
 """Of the maps, unless told otherwise."""
-
-
-class Runner(Protocol):
-    """Works through a ledger: `spacex.runners.local.run_local` or `spacex.runners.ray_map.run_ray`."""
-
-    def __call__(
-        self,
-        job: Job,
-        ledger: Ledger,
-        *,
-        on_report: Callable[[TileReport, bool], None],
-        on_quarantine: Callable[[TileTask, str], None],
-        on_tick: Callable[[int], None],
-    ) -> None:
-        """Run until the ledger is finished.
-
-        Args:
-            job: what to do.
-            ledger: the tiles to do; filled in as they are settled.
-            on_report: called with every report, and whether its tile is settled.
-            on_quarantine: called when a tile is given up, with the reason.
-            on_tick: called a few times a second with the number of workers alive.
-        """
 
 
 @dataclass(frozen=True)
@@ -108,8 +88,8 @@ def prepare(
         request = reconcile(output, found, request, checkpoint, grow)
     else:
         check_not_replaced(output)
-    plan = make_plan(request, output, fingerprint, checkpoint.card.bands, _known_scenes(output))
-    return plan, fingerprint
+    known = known_scenes(f"{run_folder(output)}/scenes.gz")
+    return make_plan(request, output, fingerprint, checkpoint.card.bands, known), fingerprint
 
 
 def carry_out(
@@ -165,38 +145,20 @@ def _work(
     # the shipped weights lie elsewhere on every node; each finds its own
     weights = None if checkpoint.uri == str(SHIPPED) else checkpoint.uri
     job = Job(request=plan.request, output=output, scenes=f"{folder}/scenes.gz", checkpoint=weights, **worker)
-    ledger, notes = Ledger.of(plan.todo), Notes(len(checkpoint.card.bands))
-    log = ProgressLog(f"{folder}/progress.json", ledger, plan.counts)
-    on_start(log)
 
-    def on_report(report: TileReport, finished: bool) -> None:
-        log.report(report, finished)
-        notes.add(report, finished)
-        log_tile(report, ledger.faults[report.task] + (report.status is not Status.FAILED), finished)
+    def on_quarantine(task: TileTask, reason: str, tries: int) -> None:
+        cube.finish(task, Status.FAILED, {"reason": reason, "tries": tries})
 
-    def on_quarantine(task: TileTask, reason: str) -> None:
-        cube.finish(task, Status.FAILED, {"reason": reason, "tries": ledger.faults[task]})
+    def write_papers(ledger: Ledger, notes: Notes, state: str) -> None:
+        _write_papers(folder, plan, cube, ledger, notes, state, estimate)
 
-    def on_tick(workers: int) -> None:
-        claim.check()
-        log.tick(workers)
-
-    state = "failed"
     if plan.todo:
         withdraw(cube)
-    try:
-        runner(job, ledger, on_report=on_report, on_quarantine=on_quarantine, on_tick=on_tick)
-        make_overviews(cube, log.finishing)
-        state = "incomplete" if ledger.quarantined else "complete"
-    except KeyboardInterrupt:
-        state = "interrupted"
-        raise
-    except RequestError as error:
-        # a worker's: by now something has been written, so this is no refusal any more
-        raise SpacexError("the run cannot go on", got=error, do="Finished tiles are safe.") from error
-    finally:
-        log.close(state)
-        _write_papers(folder, plan, cube, ledger, notes, state, estimate)
+    conduct = Conduct(
+        folder, claim, on_quarantine, lambda log: make_overviews(cube, log.finishing), write_papers, on_start,
+        bands=len(checkpoint.card.bands),
+    )  # fmt: skip
+    ledger, notes = conduct.run(job, plan.todo, plan.counts, runner)
     return Outcome(cube, ledger.quarantined, time.monotonic() - begun, notes.chips)
 
 
@@ -241,16 +203,3 @@ def describe(request: MapRequest, card: Card, license: str = LICENSE) -> dict[st
         "request": request.model_dump(mode="json"),
         "checkpoint": card.model_dump(mode="json", exclude={"metrics", "training"}),
     }
-
-
-def _known_scenes(output: str) -> Scenes | None:
-    uri = f"{run_folder(output)}/scenes.gz"
-    fs, path = fsspec.core.url_to_fs(uri)
-    try:
-        return load_scenes(uri) if fs.exists(path) else None
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise RequestError(
-            f"the scene list of an earlier run is damaged: {uri}",
-            got=f"{type(error).__name__}: {error}",
-            do="Remove it; the catalogue will be asked again.",
-        ) from error

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -19,31 +15,23 @@ from spacex.attribution.patterns import Patterns
 from spacex.checkpoint import load_checkpoint
 from spacex.grid import Window
 from spacex.mapping.cube import Cube, Status, TileMaps, TileTask
+from spacex.mapping.jobs import CPU_READERS, AnyJob
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.request import MapRequest, core_window, display_bands
+from spacex.mapping.scene_list import Scenes, load_scenes, save_scenes
 from spacex.mapping.tile import TileInput
 from spacex.sentinel2.catalogue import get_catalogue
 from spacex.sentinel2.composite import Composer
 from spacex.sentinel2.files import Files
 from spacex.sentinel2.pieces import Pieces
-from spacex.sentinel2.scenes import Scene
-from spacex.settings import Settings
+
+__all__ = ["CPU_READERS", "CubeSink", "Job", "SceneSource", "Scenes", "load_scenes", "open_pipeline", "save_scenes"]
 
 GPU_BATCH = 16
 """Chips that keep a GPU busy for one call."""
 
-CPU_READERS = 2
-"""Tiles to read at once where the networks run on a CPU: a tile of 105 km2 takes a reader some 2 s and the networks
-several times that, so one would keep up; the second covers a slow host."""
-GPU_READERS = 6
-"""The same beside a GPU, which is done with a tile sooner than its files' hosts have answered. Each holds a window
-of at most 1,536 pixels a side in the making, some 100 MiB."""
 
-Scenes = Sequence[Sequence[Scene]]
-"""The scenes of every time step."""
-
-
-class Job(Settings):
+class Job(AnyJob):
     """A mapping job as it travels to the workers: names and settings, no pixels and no weights."""
 
     request: MapRequest
@@ -53,27 +41,12 @@ class Job(Settings):
     """URI of the scene list (`save_scenes`)."""
     checkpoint: str | None = None
     """Folder or URI; None for the weights that ship."""
-    readers: int | None = Field(None, ge=1)
-    """Tiles read ahead at the same time; None: `CPU_READERS`, on a GPU `GPU_READERS`."""
-    time_limit: float = 900.0
-    """Seconds a tile's read may take."""
-    threads: int | None = None
-    """Windows or chips in the networks at the same time, a processor's thread for each; None: as many as PyTorch takes
-    threads."""
-    device: str = "cpu"
-    """Where the networks run."""
     batch: int | None = Field(None, ge=1)
     """Windows or chips per call of the networks; None: as many as there are threads, on a GPU `GPU_BATCH`."""
 
-    @property
-    def reading(self) -> int:
-        """Tiles read ahead at the same time."""
-        return self.readers or (CPU_READERS if self.device == "cpu" else GPU_READERS)
-
-    @property
-    def in_hand(self) -> int:
-        """Tiles a worker holds: those being read, one computed, one written."""
-        return self.reading + 2
+    def open(self) -> Pipeline:
+        """Load networks, scene list and cube."""
+        return open_pipeline(self)
 
 
 @dataclass
@@ -140,22 +113,3 @@ def open_pipeline(job: Job) -> Pipeline:
         readers=job.reading,
         time_limit=job.time_limit,
     )
-
-
-def save_scenes(uri: str, scenes: Scenes) -> None:
-    """Keep the scene list beside the cube, so that a resumed run composites the very same scenes."""
-    lines = (json.dumps([step, scene.to_json()]) for step, found in enumerate(scenes) for scene in found)
-    text = "\n".join([json.dumps({"steps": len(scenes)}), *lines])
-    with fsspec.open(uri, "wb") as file:
-        file.write(gzip.compress(text.encode(), mtime=0))
-
-
-def load_scenes(uri: str) -> list[list[Scene]]:
-    """Read what `save_scenes` wrote."""
-    with fsspec.open(uri, "rb") as file:
-        head, *lines = gzip.decompress(file.read()).decode().splitlines()
-    scenes: list[list[Scene]] = [[] for _ in range(json.loads(head)["steps"])]
-    for line in lines:
-        step, record = json.loads(line)
-        scenes[step].append(Scene.from_json(record))
-    return scenes

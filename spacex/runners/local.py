@@ -1,34 +1,34 @@
-"""Mapping in this process: the very tile code of the cluster, without Ray."""
+"""Working in this process: the very tile code of the cluster, without Ray."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from spacex.mapping.cube import TileTask
+from spacex.mapping.jobs import TileWorker, opened
 from spacex.mapping.ledger import Ledger
-from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.tile import TileReport
-from spacex.mapping.worker import Job, open_pipeline
 
 
 def run_local(
-    job: Job,
+    job: Any,
     ledger: Ledger,
     *,
     on_report: Callable[[TileReport, bool], None],
     on_quarantine: Callable[[TileTask, str], None],
     on_tick: Callable[[int], None],
-    open_pipeline: Callable[[Job], Pipeline] = open_pipeline,
+    open_pipeline: Callable[[Any], TileWorker] = opened,
 ) -> None:
     """Work through the ledger's tiles.
 
     Args:
-        job: what to do.
+        job: what to do, an `AnyJob`.
         ledger: the tiles to do; filled in as they are finished.
         on_report: called with every report, and whether the tile is settled.
         on_quarantine: called when a tile is given up, with the reason.
         on_tick: called about once a second.
-        open_pipeline: makes the pipeline; tests pass one with a fake source or network.
+        open_pipeline: makes the worker; tests pass one with a fake source or network.
     """
     pipeline = open_pipeline(job)
     try:

@@ -1,4 +1,4 @@
-"""Mapping on a Ray cluster: long-lived actors that each hold a whole pipeline.
+"""Working on a Ray cluster: long-lived actors that each hold a whole pipeline.
 
 Only tile names go out and small reports come back. The driver keeps every actor a few tiles ahead; the actor's
 own threads read and write while its one Ray thread runs the network. All retries are the driver's: a Ray task
@@ -23,10 +23,9 @@ from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError
 
 from spacex.errors import RequestError, SpacexError
 from spacex.mapping.cube import TileTask
+from spacex.mapping.jobs import AnyJob, TileWorker, opened
 from spacex.mapping.ledger import Ledger
-from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.tile import TileReport
-from spacex.mapping.worker import Job, open_pipeline
 from spacex.runners.ray_metrics import RunMetrics, WorkerMetrics
 
 log = logging.getLogger(__name__)
@@ -46,10 +45,10 @@ MAX_BREAKS = 3
 class Worker:
     """The actor: a pipeline behind two methods. Serial, so that nothing in it needs a lock."""
 
-    def __init__(self, job: Job, make: Callable[[Job], Pipeline]) -> None:
+    def __init__(self, job: AnyJob, make: Callable[[Any], TileWorker]) -> None:
         # opened by the first ping: Ray never restarts an actor whose constructor raised
         self._job, self._make = job, make
-        self._pipeline: Pipeline | None = None
+        self._pipeline: TileWorker | None = None
         self._metrics = WorkerMetrics()
 
     def ping(self) -> str:
@@ -66,7 +65,7 @@ class Worker:
         self._metrics.update()
         return reports
 
-    def _opened(self) -> Pipeline:
+    def _opened(self) -> TileWorker:
         if self._pipeline is None:
             self._pipeline = self._make(self._job)
         return self._pipeline
@@ -91,7 +90,7 @@ class _Hand:
 
 
 def run_ray(
-    job: Job,
+    job: Any,
     ledger: Ledger,
     *,
     on_report: Callable[[TileReport, bool], None],
@@ -100,12 +99,12 @@ def run_ray(
     workers: int | None = None,
     cpus: float = 1.0,
     gpus: float = 0.0,
-    open_pipeline: Callable[[Job], Pipeline] = open_pipeline,
+    open_pipeline: Callable[[Any], TileWorker] = opened,
 ) -> None:
     """Work through the ledger's tiles on the connected cluster.
 
     Args:
-        job: what to do; travels to the workers.
+        job: what to do, an `AnyJob`; travels to the workers.
         ledger: the tiles to do; filled in as they are settled.
         on_report: called with every report, and whether its tile is settled.
         on_quarantine: called when a tile is given up, with the reason.
@@ -142,7 +141,7 @@ class _Crew:
     def __init__(
         self,
         ledger: Ledger,
-        job: Job,
+        job: AnyJob,
         make: Callable[[], Any],
         on_report: Callable[[TileReport, bool], None],
         on_quarantine: Callable[[TileTask, str], None],

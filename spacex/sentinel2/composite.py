@@ -180,6 +180,9 @@ class Composite:
     """Every scene that could touch the grid, in their order."""
     fetched: int = 0
     """Bytes of the files' blocks that had to be fetched for it, as they are stored."""
+    classes: NDArray[np.uint8] | None = None
+    """(y, x) scene classification (SCL) of the first clear observation of each pixel, 0 where there is none; None
+    unless the composer was told to keep it."""
 
     @property
     def uses(self) -> list[dict[str, Any]]:
@@ -257,6 +260,8 @@ class Composer:
     """Remembers what calls share."""
     threads: int = 4
     """Files read at the same time; shared by all composers of this process with the same number."""
+    keep_classes: bool = False
+    """Whether composites come with `classes`."""
 
     def compose(self, scenes: Iterable[Scene], geobox: GeoBox) -> Composite:
         """The composite of scenes that can touch a grid; see `read_composite`."""
@@ -264,7 +269,8 @@ class Composer:
         looks = [_Look(scene) for scene in in_rank(scenes)]
         tables = _Tables(geobox, self.settings)
         shape = (geobox.shape[0], geobox.shape[1])
-        observations = self._share_out(looks, tables, shape)
+        classes = np.zeros(shape, np.uint8) if self.keep_classes else None
+        observations = self._share_out(looks, tables, shape, classes)
         depth, supplying = int(observations.max(initial=0)), [look for look in looks if look.places is not None]
         reflectance = np.empty((len(keys), *shape), np.float32)
         for plane, (band, key) in zip(reflectance, keys.items(), strict=True):
@@ -275,10 +281,15 @@ class Composer:
             observations = np.minimum(observations, count)
         reflectance[:, observations < self.settings.min_observations] = np.nan
         uses = tuple(_use(look, observations.size, self.settings) for look in looks)
-        return Composite(reflectance, observations, uses, sum(look.fetched for look in looks))
+        return Composite(reflectance, observations, uses, sum(look.fetched for look in looks), classes)
 
-    def _share_out(self, looks: list[_Look], tables: _Tables, shape: tuple[int, int]) -> NDArray[np.uint16]:
-        """Reads classifications until every pixel has enough, and counts the observations each pixel takes."""
+    def _share_out(
+        self, looks: list[_Look], tables: _Tables, shape: tuple[int, int], first: NDArray[np.uint8] | None
+    ) -> NDArray[np.uint16]:
+        """Reads classifications until every pixel has enough, and counts the observations each pixel takes.
+
+        Where it is wanted, `first` (y, x) gets the class of each pixel's first observation.
+        """
         waiting = deque(look for look in looks if not _too_dark(look.scene, self.settings))
         several = Counter(look.scene.overpass for look in waiting)
         answered = {name: np.zeros(shape, bool) for name, members in several.items() if members > 1}
@@ -288,14 +299,19 @@ class Composer:
             wave = [waiting.popleft() for _ in range(min(short, len(waiting), TOGETHER))]
             lacking = count < enough
             classes = _each(self.threads, lambda look: self._classes(look, lacking, tables), wave)  # noqa: B023
-            for look, (clear, says) in zip(wave, classes, strict=True):
+            for look, (clear, says, scl) in zip(wave, classes, strict=True):
                 _give(look, clear, says, count, enough, answered.get(look.scene.overpass))
+                if first is not None and scl is not None and look.places is not None and look.part is not None:
+                    first[look.part] = np.where(look.places == 0, scl[look.part], first[look.part])
         return count
 
     def _classes(
         self, look: _Look, lacking: NDArray[np.bool_], tables: _Tables
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """(y, x) where the scene is clear, and where it says anything at all; what no pixel lacks is not read."""
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.uint8] | None]:
+        """(y, x) where the scene is clear, and where it says anything at all; what no pixel lacks is not read.
+
+        With its classes themselves if they are to be kept.
+        """
         with self.files.open(look.scene, self.catalogue.scl, self.catalogue) as file:
             table = tables.scl(file.header.lattice)
             scl = file.read(table, lacking)
@@ -306,7 +322,7 @@ class Composer:
                 expected="0 to 11",
             )  # fmt: skip
         clear, says = table.take(self.settings.clear(scl)), table.take(~np.isin(scl, NO_ANSWER))
-        return np.asarray(clear), np.asarray(says)
+        return np.asarray(clear), np.asarray(says), np.asarray(table.take(scl)) if self.keep_classes else None
 
     def _read_band(self, look: _Look, stack: _Stack, band: str, key: str, tables: _Tables) -> None:
         """Puts the scene's harmonised DN where it supplies them; pixels and places are no other scene's."""

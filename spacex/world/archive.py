@@ -104,7 +104,7 @@ def _build_zone(root: Path, bbox: tuple[float, ...], seed: int, zone: int) -> li
         product = Product(overpass.date, f"sentinel-2{satellite}", baseline, applied, sun)
         dn, classes = expose(place, overpass, product.offset)
         scene = item(product, tile, geobox, classes)
-        _write_scene(root / scene["id"], geobox, dn, classes)
+        write_scene(root / scene["id"], geobox, dn, classes)
         for asset in scene["assets"].values():
             asset["href"] = f"{scene['id']}/{asset['href']}"
         items.append(scene)
@@ -119,7 +119,8 @@ def _grid(epsg: int, west: float, south: float, east: float, north: float) -> Ge
     return GeoBox.from_bbox((left, bottom, right, top), epsg, resolution=10)
 
 
-def _write_scene(folder: Path, geobox: GeoBox, dn: NDArray[np.uint16], classes: NDArray[np.uint8]) -> None:
+def write_scene(folder: Path, geobox: GeoBox, dn: NDArray[np.uint16], classes: NDArray[np.uint8]) -> None:
+    """Write a scene's bands and classification, from `spacex.world.scene.expose`, as COGs."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, band in enumerate(SENTINEL2_BANDS):
         step = 2 if number in COARSE else 1

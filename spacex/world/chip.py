@@ -8,10 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 
+from spacex.datasets.writing import write_tile
 from spacex.errors import DataError
 from spacex.grid import CHIP, Grid, Window
 from spacex.world.landscape import Ground, Landscape, pixel_centres
@@ -127,7 +126,7 @@ def write_chip(root: Path, record: ChipRecord, ground: Ground) -> None:
         truth.astype(np.uint8)[None],
     )
     for folder, array in zip(FOLDERS, arrays, strict=True):
-        _write(root / folder / record.file, array, record.window)
+        write_tile(root / folder / record.file, array, _GRID, record.window)
 
 
 def _haze(record: ChipRecord) -> Floats:
@@ -164,17 +163,3 @@ def land_cover_maps(corine: NDArray[np.uint16], window: Window) -> NDArray[np.ui
 @lru_cache(maxsize=4)
 def _landscape(seed: int) -> Landscape:
     return Landscape(seed)
-
-
-_CRS = CRS.from_epsg(3035)
-
-
-def _write(path: Path, array: Tile, window: Window) -> None:
-    bands, height, width = array.shape
-    # planes apart, so that a reader of three bands does not pay for ten
-    with rasterio.open(
-        path, "w", driver="GTiff", width=width, height=height, count=bands, dtype=array.dtype, crs=_CRS,
-        transform=_GRID.transform(window), nodata=0, compress="zstd", zstd_level=1, predictor=2, interleave="band",
-        blockysize=height,
-    ) as file:  # fmt: skip
-        file.write(array)

@@ -1,0 +1,57 @@
+"""Writing chips in AnthroProtect's layout, so that what is made here is read like what is published."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from spacex.grid import Grid, Window
+
+FOLDERS = ("tiles/s2", "tiles/lcs", "tiles/s2_scl")
+"""Where a chip's three files lie, all of one name: bands, land-cover maps, scene classification."""
+
+COLUMNS = ("file", "lon", "lat", "category", "label", "dataset")
+"""Of `infos.csv`."""
+
+
+def write_tile(path: Path, array: NDArray[Any], grid: Grid, window: Window) -> None:
+    """Write one tile so that its name stands for the whole of it or for nothing.
+
+    Args:
+        path: of the GeoTIFF; its folder must be there. What is there already is replaced in one step.
+        array: (bands, height, width) of the file's dtype, 0 = no data.
+        grid: the global grid, for the CRS.
+        window: where the tile lies on it.
+    """
+    bands, height, width = array.shape
+    part = path.with_name(f".{path.stem}-{uuid4().hex}.part")
+    try:
+        # planes apart, so that a reader of three bands does not pay for ten
+        with rasterio.open(
+            part, "w", driver="GTiff", width=width, height=height, count=bands, dtype=array.dtype,
+            crs=_crs(grid.crs), transform=grid.transform(window), nodata=0, compress="zstd", zstd_level=1,
+            predictor=2, interleave="band", blockysize=height,
+        ) as file:  # fmt: skip
+            file.write(array)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def digital_numbers(reflectance: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Reflectance as AnthroProtect stores it: uint16, times 10000, rounded; 0 for NaN and never for a valid pixel."""
+    numbers = np.clip(np.rint(np.nan_to_num(reflectance, nan=0.0) * np.float32(10000)), 1, 65535)
+    return np.where(np.isfinite(reflectance), numbers, 0).astype(np.uint16)
+
+
+@lru_cache(maxsize=4)
+def _crs(name: str) -> CRS:
+    return CRS.from_user_input(name)

@@ -1,0 +1,51 @@
+"""The scenes of a run, kept in its folder: a resumed run composites the very same ones."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+
+import fsspec
+
+from spacex.errors import RequestError
+from spacex.sentinel2.scenes import Scene
+
+Scenes = Sequence[Sequence[Scene]]
+"""The scenes of every time step."""
+
+
+def save_scenes(uri: str, scenes: Scenes) -> None:
+    """Keep the scene list beside the cube, so that a resumed run composites the very same scenes."""
+    lines = (json.dumps([step, scene.to_json()]) for step, found in enumerate(scenes) for scene in found)
+    text = "\n".join([json.dumps({"steps": len(scenes)}), *lines])
+    with fsspec.open(uri, "wb") as file:
+        file.write(gzip.compress(text.encode(), mtime=0))
+
+
+def load_scenes(uri: str) -> list[list[Scene]]:
+    """Read what `save_scenes` wrote."""
+    with fsspec.open(uri, "rb") as file:
+        head, *lines = gzip.decompress(file.read()).decode().splitlines()
+    scenes: list[list[Scene]] = [[] for _ in range(json.loads(head)["steps"])]
+    for line in lines:
+        step, record = json.loads(line)
+        scenes[step].append(Scene.from_json(record))
+    return scenes
+
+
+def known_scenes(uri: str) -> Scenes | None:
+    """The scene list of an earlier run; None if there is none.
+
+    Raises:
+        RequestError: if it is damaged.
+    """
+    fs, path = fsspec.core.url_to_fs(uri)
+    try:
+        return load_scenes(uri) if fs.exists(path) else None
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise RequestError(
+            f"the scene list of an earlier run is damaged: {uri}",
+            got=f"{type(error).__name__}: {error}",
+            do="Remove it; the catalogue will be asked again.",
+        ) from error
