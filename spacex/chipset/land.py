@@ -32,6 +32,8 @@ LATTICE = 128
 """Pixels between places a chip may have, half a chip: small parks hold chips that no coarser lattice finds."""
 SQUARE = 512
 """Cells along a square of land looked at in one go: 41 km."""
+MOST_SQUARES = 200_000
+"""Squares that are looked through: at 10 m, the land of the Earth has 90,000."""
 ESTATE = 2048
 """Pixels along the squares that count as polygons where land cover states the class: 20 km."""
 _STEP, _SIDE = LATTICE // CELL, CHIP // CELL
@@ -106,7 +108,11 @@ class Land:
         box = self._cells.window(*reach.bounds)
         rows = range(box.row // SQUARE, -(-box.stop_row // SQUARE))
         cols = range(box.col // SQUARE, -(-box.stop_col // SQUARE))
-        all_ = [Window(row * SQUARE, col * SQUARE, SQUARE, SQUARE) for row in rows for col in cols]
+        if len(rows) * len(cols) > MOST_SQUARES:
+            got = f"{len(rows) * len(cols):,} squares of {SQUARE * self._cells.resolution / 1000:g} km"
+            raise DataError("the statements reach too far", got=got, expected=f"at most {MOST_SQUARES:,}",
+                            do="Give --bbox or --area.")  # fmt: skip
+        all_ = (Window(row * SQUARE, col * SQUARE, SQUARE, SQUARE) for row in rows for col in cols)
         return [square for square in all_ if self._states(square) and self.box(square).intersects(reach)]
 
     def box(self, square: Window) -> BaseGeometry:

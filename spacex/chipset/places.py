@@ -129,7 +129,14 @@ def split(
         members = np.flatnonzero(label == kind)
         few = max(round(SHARES[1] * len(members)), 1) if len(members) > 2 else 0
         goal[members[:few]], goal[members[few : 2 * few]] = "val", "test"
-    return assign(block % BUNDLES, [str(kind) for kind in label.tolist()], goal.tolist())
+    bundle = block % BUNDLES
+    found = assign(bundle, [str(kind) for kind in label.tolist()], goal.tolist())
+    for part in ("val", "test"):
+        left = np.unique(bundle[found == "train"])
+        # a small set would rather have no validation than a large one; training needs some
+        if not (found == part).any() and len(left) > 1:
+            found[bundle == min(left, key=lambda number: int((bundle == number).sum()))] = part
+    return found
 
 
 def save_places(file: Path, places: tuple[Place, ...]) -> None:

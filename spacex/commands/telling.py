@@ -86,6 +86,8 @@ def show_set(made: MadeSet, folder: SetFolder) -> None:
         say(f"{len(made.left_out)} chips were left out for want of data, e.g. {name}: {reason}")
     for part, found in made.counts.items():
         say(f"{part}: " + ", ".join(f"{number:,} {name}" for name, number in found.items()))
+    if made.chips and (short := [part for part, found in made.counts.items() if not all(found.values())]):
+        say(f"{' and '.join(short)} lack a class: training needs both; widen the area or draw more")
     say(f"{len(made.chips):,} chips in {made.seconds:.1f} s")
     say(f"contact sheets: {folder.run / 'natural.png'}, {folder.run / 'anthropogenic.png'}")
     say(f"report: {folder.run / 'report.html'}")

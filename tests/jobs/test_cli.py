@@ -69,7 +69,8 @@ def test_exit_codes_of_a_command_are_its_own() -> None:
     assert end(lambda: None) == 0
 
 
-HEAVY = {"torch", "ray", "rasterio", "zarr", "xarray", "matplotlib", "captum", "pandas", "scipy", "numpy", "pydantic"}
+HEAVY = {"torch", "ray", "rasterio", "zarr", "xarray", "matplotlib", "captum", "pandas", "geopandas", "scipy",
+         "numpy", "pydantic"}  # fmt: skip
 
 
 @pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
@@ -104,6 +105,14 @@ REFUSED = [
     "map --output x.zarr --area finland --datetime 2020 --maps gradcam",
     "map --output x.zarr --area finland --datetime 2020 --tiles no/folder/tiles.geojson",
     "map --output x.zarr --area finland --datetime 2020 --checkpoint /nowhere",
+    "make-dataset --output x",
+    "make-dataset --output x --datetime 2020",
+    "make-dataset --output x --datetime 2020 --natural nowhere.gpkg",
+    "make-dataset --output x --datetime 2020 --natural s3://bucket/parks.gpkg",
+    "make-dataset --output s3://bucket/x --catalogue demo",
+    "make-dataset --output x --catalogue demo --bands B99",
+    "make-dataset --output x --catalogue demo --share 2",
+    "make-dataset --output x --catalogue demo --datetime summer",
     "train-classifier --data /nowhere",
     "train-classifier --data . --bands B99",
     "train-gan --data . --classifier /nowhere",

@@ -51,6 +51,19 @@ MORE = {
     "map --quicklook": ("x.png", "no/folder/x.png", "/proc/x.png", "x.jpg", ".png"),
     "map --area": ("atlantis", "finland", ".", "/etc/passwd"),
     "map --max-cloud-cover": ("100", "140"),
+    "make-dataset --output": ("/proc/x", "/dev/null/x", "s3://bucket/x", "x.zarr", "a/b", ".", "file:///proc/x"),
+    "make-dataset --datetime": ("2020", "2020-07", "2020-13", "2020/2019", "0000", "/"),
+    "make-dataset --natural": (".", "/etc/passwd", "/vsimem/x.gpkg", "PG:dbname=x"),
+    "make-dataset --natural-where": ("IUCN_CAT = 'II'", "IUCN_CAT = 'Ia'", "1 = 1", "';--", "nothing = 1"),
+    "make-dataset --land-cover": (".", "/etc/passwd", "/vsicurl/http://127.0.0.1:9/x.tif"),
+    "make-dataset --anthropogenic-classes": ("1,2", "24", "9", "1,,2", "312"),
+    "make-dataset --bands": ("all", "B02", "B02,B02", "B99", "B02,B12"),
+    "make-dataset --crs": ("EPSG:99999", "EPSG:4326", "EPSG:32634", "EPSG:4978"),
+    "make-dataset --resolution": ("7.3", "10", "20", "0.001", "1000", "1001"),
+    "make-dataset --distance": ("0", "1e6", "1000001"),
+    "make-dataset --area": ("atlantis", "finland", ".", "/etc/passwd"),
+    "make-dataset --clear-classes": ("4", "4,cloudy", "4,4"),
+    "make-dataset --max-cloud-cover": ("100", "140"),
     "train-classifier --bands": ("all", "B02", "B02,B02", "B99", "B02,"),
     "train-classifier --set": ("recipe.batch=0", "recipe.batch=x", "recipe=1", "=", "recipe.bogus=1",
                                "network.levels=9", "source.root=/x", "recipe.rate=NaN", "output=/proc/x", "a.b.c.d=1",
@@ -122,6 +135,8 @@ TWICE = [
     Case("map", "--workers", "2", more=("--local",)),
     Case("map", more=("--bbox", "24,67,25")),
     Case("map", more=("--json",)),
+    Case("make-dataset", "--workers", "2", more=("--local",)),
+    Case("make-dataset", "--bbox", "23.8,67.9,24.2,68.05", more=("--area", "finland")),
     *(Case(command, more=(word,)) for command in COMMANDS for word in ("--no-such-option", "stray", "--")),
 ]
 
@@ -155,7 +170,9 @@ def stopped():
 
 
 @pytest.fixture
-def base(tmp_path, archive_api, tiny_checkpoint, tiny_data, judged_data, asos_file, make_request, monkeypatch):
+def base(
+    tmp_path, archive_api, statements, tiny_checkpoint, tiny_data, judged_data, asos_file, make_request, monkeypatch
+):
     """A request of each command that is carried out."""
     monkeypatch.chdir(tmp_path)
     threads, handlers = torch.get_num_threads(), list(logging.getLogger("spacex").handlers)
@@ -165,6 +182,11 @@ def base(tmp_path, archive_api, tiny_checkpoint, tiny_data, judged_data, asos_fi
         "map": {"--bbox": "23.93,67.95,24.07,68.00", "--datetime": "2020-07-01/2020-08-30", "--catalogue": "demo",
                 "--stac-url": archive_api, "--checkpoint": checkpoint, "--tile-size": "512", "--output": "out.zarr",
                 "--plan": None},
+        "make-dataset": {"--natural": str(statements / "natural.gpkg"),
+                         "--anthropogenic": str(statements / "human.geojson"),
+                         "--land-cover": str(statements / "corine.tif"), "--datetime": "2020-07-01/2020-08-30",
+                         "--catalogue": "demo", "--stac-url": archive_api, "--bands": "B02,B03,B04", "--count": "8",
+                         "--output": "out", "--plan": None},
         "train-classifier": {"--data": data, "--output": "out", "--base": "2", "--set": "network.levels=2"},
         "train-gan": {"--data": data, "--classifier": checkpoint, "--output": "out"},
         "evaluate": {"--data": str(judged_data), "--checkpoint": checkpoint, "--output": "out", "--methods": "chance"},

@@ -17,6 +17,8 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
 from spacex.sentinel2 import Catalogue, Composite, get_catalogue, read_composite, search
+from spacex.sentinel2.composite import Composer, CompositeSettings, in_rank
+from spacex.sentinel2.files import Files
 
 pytestmark = pytest.mark.real
 
@@ -84,6 +86,26 @@ def test_every_style_gives_what_plain_rasterio_reads(composites: dict[str, Compo
         np.testing.assert_array_equal(made.observations, seen)
     assert (made.observations == 0).sum() == 40 * 40
     assert not [use for use in made.uses if "warning" in use]
+
+
+def test_classes_are_those_of_the_first_clear_observation(styles: dict[str, Catalogue]) -> None:
+    """Oracle: plain rasterio, scene by scene in the order in which pixels take their observations."""
+    style = styles["earth-search-c1"]
+    scenes = [scene for scene in search(style, AREA, JULY, bands=BANDS[:1]) if scene.tile == "31UFS"]
+    composer = Composer(BANDS[:1], style, CompositeSettings(enough=1), Files(), keep_classes=True)
+    made = composer.compose(scenes, own_grid())
+    expected = np.zeros(own_grid().shape, np.uint8)
+    for scene in in_rank(scenes):
+        with rasterio.open(ARCHIVE / "pixels" / "boa" / scene.datetime[:10] / "SCL.tif") as source:
+            classes = source.read(1).repeat(2, 0).repeat(2, 1)
+        taken = (expected == 0) & np.isin(classes, (2, 4, 5, 6, 7))
+        expected[taken] = classes[taken]
+    assert made.classes is not None
+    assert len(np.unique(expected)) > 2
+    np.testing.assert_array_equal(made.classes, expected)
+    whole = Composer(BANDS[:1], style, CompositeSettings(), Files(), keep_classes=True).compose(scenes, own_grid())
+    np.testing.assert_array_equal(whole.classes, expected)  # however many more observations a pixel takes
+    assert Composer(BANDS[:1], style, CompositeSettings(), Files()).compose(scenes, own_grid()).classes is None
 
 
 def test_offsets_are_decided_by_each_catalogues_own_rule(composites: dict[str, Composite]) -> None:
