@@ -3,13 +3,13 @@
 GDAL knows some eighty vector formats, goes by a file's content, and follows what some of them name: other files, web
 addresses, databases. So a file must be what its first bytes say and GDAL must agree before anything else is read.
 GeoParquet is read by geopandas and pyarrow, since GDAL as pip brings it lacks the format; its attribute filter still
-is GDAL's, over a GeoPackage in memory.
+is GDAL's, over a GeoPackage made for it.
 """
 
 from __future__ import annotations
 
-import io
 import json
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,8 @@ def format_of(file: str, what: str = "the vector file") -> str:
     if not path.is_file():
         do = "Give a file of this machine: web addresses, archives and databases are not opened."
         raise DataError(f"{what}: there is no file {file}", do=do)
-    head = path.open("rb").read(HEAD)
+    with path.open("rb") as content:
+        head = content.read(HEAD)
     claimed = _claimed(head)
     if claimed is None or (claimed != "Parquet" and _driver(path) != claimed):
         expected = "a GeoPackage, Shapefile (.shp), GeoJSON or GeoParquet file"
@@ -141,9 +142,10 @@ def _filtered(frame: Any, where: str) -> Any:
     """What an expression lets through of a table, by way of a GeoPackage, whose SQL it is."""
     shapes = frame.geometry.name
     plain = [name for name in frame.columns if name == shapes or pd.api.types.is_scalar(_first(frame[name]))]
-    memory = io.BytesIO()
-    frame[plain].set_crs(ANY_CRS, allow_override=True).to_file(memory, driver="GPKG", engine="pyogrio")
-    found = geopandas.read_file(memory, engine="pyogrio", where=where)
+    with tempfile.TemporaryDirectory(prefix="spacex-") as folder:
+        passing = Path(folder) / "features.gpkg"
+        frame[plain].set_crs(ANY_CRS, allow_override=True).to_file(passing, engine="pyogrio")
+        found = geopandas.read_file(passing, engine="pyogrio", where=where)
     return found.set_crs(frame.crs, allow_override=True)
 
 

@@ -104,10 +104,10 @@ class Land:
         return shapely.box(*shapely.total_bounds(np.concatenate([*self._shapes.values()])))
 
     def squares(self, reach: BaseGeometry) -> list[Window]:
-        """Squares of cells, on the global grid, that touch `reach` and any statement."""
+        """Squares of cells, on the global grid, in which chips begin that touch `reach` and any statement."""
         box = self._cells.window(*reach.bounds)
-        rows = range(box.row // SQUARE, -(-box.stop_row // SQUARE))
-        cols = range(box.col // SQUARE, -(-box.stop_col // SQUARE))
+        rows = range((box.row - _SIDE) // SQUARE, -(-box.stop_row // SQUARE))
+        cols = range((box.col - _SIDE) // SQUARE, -(-box.stop_col // SQUARE))
         if len(rows) * len(cols) > MOST_SQUARES:
             got = f"{len(rows) * len(cols):,} squares of {SQUARE * self._cells.resolution / 1000:g} km"
             raise DataError("the statements reach too far", got=got, expected=f"at most {MOST_SQUARES:,}",
@@ -116,8 +116,8 @@ class Land:
         return [square for square in all_ if self._states(square) and self.box(square).intersects(reach)]
 
     def box(self, square: Window) -> BaseGeometry:
-        """A window of cells as a rectangle in the grid's CRS."""
-        return shapely.box(*self._cells.geobox(square).boundingbox)
+        """The ground of all chips that begin in a square of cells, a rectangle in the grid's CRS."""
+        return shapely.box(*self._cells.geobox(_reaching(square)).boundingbox)
 
     def _states(self, square: Window) -> bool:
         found = any(len(tree.query(self.box(square))) for tree in self._trees.values())
@@ -130,7 +130,7 @@ class Land:
             square: one of `squares`.
             share: of a chip that must lie in its class. An anthropogenic one must lie outside all natural polygons.
         """
-        wide = Window(square.row, square.col, SQUARE + _SIDE - _STEP, SQUARE + _SIDE - _STEP)
+        wide = _reaching(square)
         natural, human = self._paint(NATURAL, wide), self._paint(HUMAN, wide)
         touched = self._paint(NATURAL, wide, all_touched=True) > 0
         if self._cover is not None:
@@ -153,7 +153,7 @@ class Land:
 
     def _paint(self, label: int, window: Window, all_touched: bool = False) -> Codes:
         """(height, width) index of the polygon each cell lies in, from 1; 0 where it lies in none."""
-        box = self.box(window)
+        box = shapely.box(*self._cells.geobox(window).boundingbox)
         hits = self._trees[label].query(box, predicate="intersects")
         parts = shapely.clip_by_rect(self._shapes[label][hits], *box.bounds)
         areas = shapely.area(parts)
@@ -168,6 +168,11 @@ class Land:
     def _covered(self, window: Window) -> Bools:
         assert self._cover is not None
         return np.isin(read_cover(self._cover.file, self._cells, window), codes_of(self._cover.human))
+
+
+def _reaching(square: Window) -> Window:
+    """The cells of all chips that begin in a square."""
+    return Window(square.row, square.col, square.height + _SIDE - _STEP, square.width + _SIDE - _STEP)
 
 
 def estate_of(row: NDArray[np.int64], col: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -94,16 +94,25 @@ def test_anthropogenic_chips_lie_outside_all_natural_polygons():
     apart = ~shapely.intersects(everywhere.boxes(GRID), reserve.buffer(160))
     near = shapely.intersects(found.boxes(GRID), reserve)
     assert not near.any()
-    assert len(found) >= apart.sum() > 100
+    assert len(found) >= apart.sum() > 30
     assert land.best[NATURAL] < 0.01
 
 
-def test_squares_are_those_a_statement_touches():
-    land = Land(GRID, shapes(place(0, 0, 1000, 1000)), shapes(place(200_000, 0, 1000, 1000)))
+def test_squares_are_those_in_which_chips_begin_that_touch_a_statement():
+    land = Land(GRID, shapes(place(3000, 3000, 1000, 1000)), shapes(place(200_000, 3000, 1000, 1000)))
     squares = land.squares(land.extent)
     assert len(squares) == 2
     assert SQUARE_OF_CELLS in squares
-    assert land.squares(place(-5000, -5000, 1000, 1000)) == []
+    assert land.squares(place(90_000, 3000, 1000, 1000)) == []
+
+
+def test_no_chip_is_lost_at_the_edge_of_a_square():
+    """A park that begins where a square begins: with a share of .5, chips count that begin in the square before."""
+    land = Land(GRID, shapes(place(0, 0, 2560, 2560)), NONE)
+    found = [land.look(square, 0.5) for square in land.squares(land.extent)]
+    starts = {(int(r), int(c)) for part in found for r, c in zip(part.row, part.col, strict=True)}
+    row, col = SQUARE_OF_CELLS.row * CELL, SQUARE_OF_CELLS.col * CELL
+    assert starts == {(row, col), (row - 128, col), (row + 128, col), (row, col - 128), (row, col + 128)}
 
 
 def write_cover(path, codes, dtype, nodata, crs=3035, driver="GTiff"):
