@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +44,7 @@ from spacex.world.dataset import SIZES
 from spacex.world.items import Product, collection, item
 from spacex.world.landscape import Landscape, pixel_centres
 from spacex.world.noise import Bools, key_of
-from spacex.world.places import Place, find_places
+from spacex.world.places import SIDE, Place, find_places
 from spacex.world.region import DEMO_INTERVAL, DEMO_SEED
 from spacex.world.scene import Overpass, expose, lay_out
 from spacex.world.sensor import Sky, draw_sky
@@ -61,10 +62,11 @@ _SOURCES = (
 )  # fmt: skip
 _STEP = 16  # pixels between the samples by which land is judged, as in `places.survey`
 _PER_CHIP = CHIP // _STEP
+_AROUND = 2  # samples around a chip that must not spoil it
 _CELL = 10  # pixels of 10 m along a cell of CORINE's raster
 _GRID = Grid()
 _EDGE = 256.0  # metres of scene around the land that may hold chips
-_FEW = 3  # chips' worth of either kind of land that a place must have
+_FEW = 8  # chips' worth of either kind of land that a whole place must have
 
 
 @dataclass(frozen=True)
@@ -170,40 +172,50 @@ def build_country(folder: str | Path, places: int, side: int, seed: int = DEMO_S
 
 
 def _worthwhile(seed: int, side: int) -> Iterator[Spot]:
-    """Spots with land of both classes, one per MGRS tile, in the order of the data set's places."""
-    taken = set[str]()
+    """Spots with enough land of both classes, one per MGRS tile, in the order of the data set's places.
+
+    Every other one has forestry, the others settled land, which leaves more room for chips.
+    """
+    taken, wanted = set[str](), cycle(("settled", "forestry"))
+    other = next(wanted)
+    enough = _FEW * (side / SIDE) ** 2 * _PER_CHIP**2
     for place in find_places(seed, SIZES["default"])["train"]:
         spot = Spot(place, side, seed)
         if spot.tile in taken:
             continue
         kinds = _kinds(spot)
-        enough = min(_FEW, side) * _PER_CHIP**2
-        if kinds.natural.sum() >= enough and kinds.settled.sum() >= enough:
+        if kinds.natural.sum() >= enough and getattr(kinds, other).sum() >= enough:
             taken.add(spot.tile)
+            other = next(wanted)
             yield spot
 
 
 def _kinds(spot: Spot) -> _Kinds:
-    """Land by the chips that could lie on it: the union of all chips of a kind, judged as `places.survey` does."""
-    window = spot.window
+    """Land by the chips that could lie on it: the union of all chips of a kind, judged much as `places.survey` does.
+
+    What a kind excludes is excluded around a chip as well, since a chip may lie partly outside its polygon.
+    """
+    window = spot.window.pad(_AROUND * _STEP)
     x = (window.col + np.arange(_STEP // 2, window.width, _STEP)) * _GRID.resolution
     y = -(window.row + np.arange(_STEP // 2, window.height, _STEP)) * _GRID.resolution
     outline = Landscape(spot.seed).outline(x, y)
-    pattern, human, water = (_means(mask) for mask in (outline.pattern, outline.human, outline.water))
+    inner = slice(_AROUND, -_AROUND)
+    pattern, human, water = (_means(mask[inner, inner]) for mask in (outline.pattern, outline.human, outline.water))
+    wild, tame = (_means(mask, _PER_CHIP + 2 * _AROUND) == 0 for mask in (outline.human, outline.pattern))
     dry = water <= 0.5
     return _Kinds(
-        _under(dry & (pattern >= 0.05) & (pattern <= 0.55) & (human == 0)),
-        _under(dry & (pattern == 0) & (human > 0.06)),
-        _under(dry & (pattern == 0) & (human == 0)),
+        _under(dry & wild & (pattern >= 0.10) & (pattern <= 0.55)),
+        _under(dry & tame & (human >= 0.08)),
+        _under(dry & tame & wild),
         _under(dry & (pattern > 0.05) & (human > 0.06)),
     )
 
 
-def _means(mask: Bools) -> NDArray[np.float64]:
-    """Share of True in every chip, at steps of one sample."""
+def _means(mask: Bools, side: int = _PER_CHIP) -> NDArray[np.float64]:
+    """Share of True in every square of so many samples, at steps of one."""
     sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1))
     sums[1:, 1:] = mask.cumsum(0).cumsum(1)
-    n = _PER_CHIP
+    n = side
     return np.asarray((sums[n:, n:] - sums[:-n, n:] - sums[n:, :-n] + sums[:-n, :-n]) / n**2)
 
 
