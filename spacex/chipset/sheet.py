@@ -32,7 +32,7 @@ def contact_sheet(root: Path, places: list[Place], bands: tuple[str, ...], top: 
         top: reflectance shown as white, per colour (`stretch`).
     """
     rows, step = math.ceil(len(places) / ACROSS), (THUMB + GAP, THUMB + CAPTION + GAP)
-    sheet = Image.new("RGB", (ACROSS * step[0] + GAP, rows * step[1] + GAP), "white")
+    sheet = Image.new("RGB", (min(ACROSS, len(places)) * step[0] + GAP, rows * step[1] + GAP), "white")
     pen = ImageDraw.Draw(sheet)
     for number, place in enumerate(places):
         x, y = GAP + number % ACROSS * step[0], GAP + number // ACROSS * step[1]

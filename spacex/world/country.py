@@ -18,113 +18,44 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import geopandas
 import numpy as np
 import rasterio
 import shapely
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 from rasterio.features import shapes
 from rasterio.windows import Window as PixelWindow
 
 from spacex.datasets.corine import GRID_CODES
 from spacex.errors import RequestError
-from spacex.grid import CHIP, Grid, Window
+from spacex.grid import Grid, Window
 from spacex.world.archive import write_scene
 from spacex.world.cache import cached_folder, code_digest
-from spacex.world.dataset import SIZES
 from spacex.world.items import Product, collection, item
 from spacex.world.landscape import Landscape, pixel_centres
 from spacex.world.noise import Bools, key_of
-from spacex.world.places import SIDE, Place, find_places
 from spacex.world.region import DEMO_INTERVAL, DEMO_SEED
 from spacex.world.scene import Overpass, expose, lay_out
 from spacex.world.sensor import Sky, draw_sky
+from spacex.world.spots import STEP, Spot, kinds_of, worthwhile
 
 PROTECTED, LAND_USE, LAND_COVER = "protected_areas.gpkg", "land_use.gpkg", "land_cover.tif"
 """Files of the country."""
 STRICT = "IUCN_CAT in ('Ia', 'Ib', 'II')"
 """The protected areas that AnthroProtect calls natural."""
 
-COUNTRIES = {"default": (36, 6), "tiny": (4, 3)}
+COUNTRIES = {"default": (40, 6), "tiny": (4, 3)}
 """Places, and chips along the square of land that is seen of each."""
 _SOURCES = (
     "noise", "spectra", "terrain", "nature", "people", "landscape", "sensor", "region", "chip", "scene", "items",
-    "archive", "places", "country",
+    "archive", "places", "spots", "country",
 )  # fmt: skip
-_STEP = 16  # pixels between the samples by which land is judged, as in `places.survey`
-_PER_CHIP = CHIP // _STEP
-_AROUND = 2  # samples around a chip that must not spoil it
 _CELL = 10  # pixels of 10 m along a cell of CORINE's raster
 _GRID = Grid()
-_EDGE = 256.0  # metres of scene around the land that may hold chips
-_FEW = 8  # chips' worth of either kind of land that a whole place must have
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A place as it is seen: a square of land and the MGRS tile it lies in."""
-
-    place: Place
-    side: int
-    """Chips along the square, in the middle of the place."""
-    seed: int
-
-    @property
-    def window(self) -> Window:
-        """The land, on the global grid."""
-        whole, side = self.place.window, self.side * CHIP
-        return Window(whole.row + (whole.height - side) // 2, whole.col + (whole.width - side) // 2, side, side)
-
-    @property
-    def epsg(self) -> int:
-        """Of its UTM zone."""
-        return 32601 + int((self.place.lon_lat[0] + 180) // 6)
-
-    @property
-    def geobox(self) -> GeoBox:
-        """Its scenes' 10 m grid: a square of the land's side on the zone's grid, on whole multiples of 60 m.
-
-        The zone's north is not the land's, so the land's corners lie outside.
-        """
-        x, y = Transformer.from_crs(4326, self.epsg, always_xy=True).transform(*self.place.lon_lat)
-        half = self.side * CHIP * 5 + _EDGE
-        left, bottom = (int((middle - half) // 60) * 60 for middle in (x, y))
-        size = -int(-2 * half // 60) * 60
-        return GeoBox.from_bbox((left, bottom, left + size, bottom + size), self.epsg, resolution=10)
-
-    @property
-    def tile(self) -> str:
-        """MGRS tile of its middle."""
-        x, y = Transformer.from_crs(4326, self.epsg, always_xy=True).transform(*self.place.lon_lat)
-        return mgrs_tile(self.epsg - 32600, self.place.lon_lat[1], x, y)
-
-
-def mgrs_tile(zone: int, lat: float, easting: float, northing: float) -> str:
-    """The 100 km square of the Military Grid Reference System, northern hemisphere, e.g. "35WNQ" (NGA.STND.0037)."""
-    band = "CDEFGHJKLMNPQRSTUVWX"[min(19, int((lat + 80) // 8))]
-    columns = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ")[(zone - 1) % 3]
-    rows = "ABCDEFGHJKLMNPQRSTUV"
-    row = (int(northing // 100_000) + (5 if zone % 2 == 0 else 0)) % 20
-    return f"{zone:02d}{band}{columns[int(easting // 100_000) - 1]}{rows[row]}"
-
-
-class _Kinds(NamedTuple):
-    """Samples of a spot's land that belong to chips of a kind, (n, n) each."""
-
-    natural: Bools
-    settled: Bools
-    forestry: Bools
-    mixed: Bools
-    """People beside mires or fells."""
 
 
 def demo_country(size: str = "default") -> Path:
@@ -155,7 +86,7 @@ def build_country(folder: str | Path, places: int, side: int, seed: int = DEMO_S
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    chosen = [spot for spot, _ in zip(_worthwhile(seed, side), range(places), strict=False)]
+    chosen = [spot for spot, _ in zip(worthwhile(seed, side), range(places), strict=False)]
     one = partial(_build_scenes, root)
     if workers:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -169,63 +100,6 @@ def build_country(folder: str | Path, places: int, side: int, seed: int = DEMO_S
     (root / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}, indent=1))
     _write_registers(root, chosen)
     _write_land_cover(root / LAND_COVER, chosen)
-
-
-def _worthwhile(seed: int, side: int) -> Iterator[Spot]:
-    """Spots with enough land of both classes, one per MGRS tile, in the order of the data set's places.
-
-    Every other one has forestry, the others settled land, which leaves more room for chips.
-    """
-    taken, wanted = set[str](), cycle(("settled", "forestry"))
-    other = next(wanted)
-    enough = _FEW * (side / SIDE) ** 2 * _PER_CHIP**2
-    for place in find_places(seed, SIZES["default"])["train"]:
-        spot = Spot(place, side, seed)
-        if spot.tile in taken:
-            continue
-        kinds = _kinds(spot)
-        if kinds.natural.sum() >= enough and getattr(kinds, other).sum() >= enough:
-            taken.add(spot.tile)
-            other = next(wanted)
-            yield spot
-
-
-def _kinds(spot: Spot) -> _Kinds:
-    """Land by the chips that could lie on it: the union of all chips of a kind, judged much as `places.survey` does.
-
-    What a kind excludes is excluded around a chip as well, since a chip may lie partly outside its polygon.
-    """
-    window = spot.window.pad(_AROUND * _STEP)
-    x = (window.col + np.arange(_STEP // 2, window.width, _STEP)) * _GRID.resolution
-    y = -(window.row + np.arange(_STEP // 2, window.height, _STEP)) * _GRID.resolution
-    outline = Landscape(spot.seed).outline(x, y)
-    inner = slice(_AROUND, -_AROUND)
-    pattern, human, water = (_means(mask[inner, inner]) for mask in (outline.pattern, outline.human, outline.water))
-    wild, tame = (_means(mask, _PER_CHIP + 2 * _AROUND) == 0 for mask in (outline.human, outline.pattern))
-    dry = water <= 0.5
-    return _Kinds(
-        _under(dry & wild & (pattern >= 0.10) & (pattern <= 0.55)),
-        _under(dry & tame & (human >= 0.08)),
-        _under(dry & tame & wild),
-        _under(dry & (pattern > 0.05) & (human > 0.06)),
-    )
-
-
-def _means(mask: Bools, side: int = _PER_CHIP) -> NDArray[np.float64]:
-    """Share of True in every square of so many samples, at steps of one."""
-    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1))
-    sums[1:, 1:] = mask.cumsum(0).cumsum(1)
-    n = side
-    return np.asarray((sums[n:, n:] - sums[:-n, n:] - sums[n:, :-n] + sums[:-n, :-n]) / n**2)
-
-
-def _under(chips: Bools) -> Bools:
-    """Samples that lie under any of the chips."""
-    side = chips.shape[0] + _PER_CHIP - 1
-    found = np.zeros((side, side), bool)
-    for row, col in np.argwhere(chips):
-        found[row : row + _PER_CHIP, col : col + _PER_CHIP] = True
-    return found
 
 
 def _build_scenes(root: Path, spot: Spot) -> list[dict[str, Any]]:
@@ -259,7 +133,7 @@ def _write_registers(root: Path, spots: list[Spot]) -> None:
     protected: list[dict[str, Any]] = []
     uses: list[dict[str, Any]] = []
     for spot in spots:
-        kinds = _kinds(spot)
+        kinds = kinds_of(spot)
         for shape in _outlines(kinds.natural, spot.window):
             draw = key_of(spot.seed, "site", spot.place.i, spot.place.j, len(protected)) % 1000 / 1000
             # shares of the categories among the published set's 7,003 natural chips
@@ -278,8 +152,8 @@ def _write_registers(root: Path, spots: list[Spot]) -> None:
 
 def _outlines(mask: Bools, window: Window) -> list[Any]:
     """Polygons around what hangs together of a mask of samples, in EPSG:3035."""
-    transform = Grid(_GRID.crs, _GRID.resolution * _STEP).transform(
-        Window(window.row // _STEP, window.col // _STEP, *mask.shape)
+    transform = Grid(_GRID.crs, _GRID.resolution * STEP).transform(
+        Window(window.row // STEP, window.col // STEP, *mask.shape)
     )
     found = shapes(mask.astype(np.uint8), mask=mask, transform=transform)
     return [shapely.geometry.shape(geometry) for geometry, _ in found]

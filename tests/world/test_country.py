@@ -19,6 +19,7 @@ from spacex.world.landscape import Landscape
 from spacex.world.places import find_places
 from spacex.world.region import DEMO_SEED
 from spacex.world.spectra import HUMAN, NATURAL_PATTERN
+from spacex.world.spots import mgrs_tile
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def built():
      (35, 60.17, 386_000, 6_672_000, "35VLG"), (34, 69.65, 421_500, 7_729_000, "34WDC")],
 )  # fmt: skip
 def test_tiles_have_their_real_names(zone, lat, easting, northing, tile):
-    assert country.mgrs_tile(zone, lat, easting, northing) == tile
+    assert mgrs_tile(zone, lat, easting, northing) == tile
 
 
 def test_every_place_is_seen_twice_on_the_grid_of_its_zone(built):
