@@ -105,7 +105,7 @@ class Claim:
             CubeError: naming the other.
         """
         if self.lost is not None:
-            raise CubeError("another run has taken over this cube", got=self.lost, do="Let it finish.")
+            raise CubeError("another run has taken over this output", got=self.lost, do="Let it finish.")
 
     def release(self) -> None:
         """Give the cube free."""
@@ -164,10 +164,10 @@ def _take(place: Place) -> Claim:
             continue  # just released
         holder = _parse(found[0])
         if holder is not None and _lives(holder, place):
-            raise CubeError("another run holds this cube", got=holder, do="Wait for it to end, or stop it.")
+            raise CubeError("another run holds this output", got=holder, do="Wait for it to end, or stop it.")
         place.replace(me.to_json(), found[1])
         if _held_by(place, me):
-            log.warning("took over the cube from %s, which is gone", holder or "a run that left half a claim")
+            log.warning("took over the output from %s, which is gone", holder or "a run that left half a claim")
             return Claim(place, me)
 
 
@@ -176,7 +176,7 @@ def _lives(holder: Holder, place: Place) -> bool:
         return _born(holder.pid) == holder.born
     if time.time() - holder.beat < SILENCE:
         return True
-    log.warning("%s holds this cube and is silent; waiting %.0f s for a sign of life", holder, WATCH)
+    log.warning("%s holds this output and is silent; waiting %.0f s for a sign of life", holder, WATCH)
     until = time.monotonic() + WATCH
     while time.monotonic() < until:
         time.sleep(min(1.0, WATCH))

@@ -136,7 +136,7 @@ def test_a_holder_elsewhere_that_has_fallen_silent_is_succeeded(folder, monkeypa
     monkeypatch.setattr(claim, "WATCH", 0.2)
     leave(folder, machine="elsewhere", host="node7", beat=0.0)
     take(folder).release()
-    assert "took over the cube from" in caplog.text
+    assert "took over the output from" in caplog.text
     assert "node7" in caplog.text
 
 
@@ -191,7 +191,7 @@ def test_a_run_claims_before_it_writes(map_offline, make_request, tmp_path):
     output, seen = tmp_path / "small.zarr", []
 
     def runner(job, ledger, **hooks):
-        with pytest.raises(CubeError, match="another run holds this cube"):
+        with pytest.raises(CubeError, match="another run holds this output"):
             map_offline(make_request(), output, runner=None)
         seen.append(sorted(p.name for p in (tmp_path / "small.run").iterdir()))
         ledger.todo.clear()
