@@ -51,7 +51,7 @@ def words(folder: Path, url: str, output: Path, **changes: object) -> list[str]:
     """The command line of a set from the small archive; keywords replace or (None) drop options."""
     options = {
         "natural": folder / "natural.gpkg", "anthropogenic": folder / "human.geojson",
-        "datetime": "2020-07-01/2020-08-30", "catalogue": "demo", "stac-url": url, "bands": "B02,B03,B04",
+        "datetime": "2020-07-01/2020-08-30", "catalogue": "demo", "stac-url": url, "bands": "B02,B03,B04", "share": 0.8,
         "output": output, **{name.replace("_", "-"): value for name, value in changes.items()},
     }  # fmt: skip
     found = ["--local"]

@@ -48,7 +48,7 @@ PROTECTED, LAND_USE, LAND_COVER = "protected_areas.gpkg", "land_use.gpkg", "land
 STRICT = "IUCN_CAT in ('Ia', 'Ib', 'II')"
 """The protected areas that AnthroProtect calls natural."""
 
-COUNTRIES = {"default": (40, 6), "tiny": (4, 3)}
+COUNTRIES = {"default": (20, 6), "tiny": (4, 3)}
 """Places, and chips along the square of land that is seen of each."""
 _SOURCES = (
     "noise", "spectra", "terrain", "nature", "people", "landscape", "sensor", "region", "chip", "scene", "items",
