@@ -12,12 +12,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import rasterio
 import shapely
 from numpy.typing import NDArray
+from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.features import rasterize
-from rasterio.warp import Resampling, reproject
+from rasterio.vrt import WarpedVRT
 from shapely.geometry.base import BaseGeometry
 
 from spacex.chipset.request import LandCover, codes_of
@@ -210,16 +210,17 @@ def read_cover(file: str, grid: Grid, window: Window) -> NDArray[np.uint16]:
     Raises:
         DataError: if it cannot be read, or holds other classes than CORINE's.
     """
-    found = np.zeros(window.shape, np.int32)
     try:
-        with open_raster(file) as source:
-            reproject(
-                rasterio.band(source, 1), found, dst_transform=grid.transform(window), dst_crs=grid.crs,
-                src_nodata=0 if source.nodata is None else source.nodata, dst_nodata=0, resampling=Resampling.nearest,
-            )  # fmt: skip
+        with (
+            open_raster(file) as source,
+            WarpedVRT(
+                source, crs=grid.crs, transform=grid.transform(window), width=window.width, height=window.height,
+                src_nodata=0 if source.nodata is None else source.nodata, nodata=0, resampling=Resampling.nearest,
+            ) as warped,
+        ):  # fmt: skip
+            return corine_codes(warped.read(1))
     except RasterioError as error:
         raise DataError(f"--land-cover cannot be read: {file}", got=error) from error
-    return corine_codes(found)
 
 
 def check_cover(file: str) -> None:

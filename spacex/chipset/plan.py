@@ -156,6 +156,9 @@ def find_places(request: SetRequest) -> tuple[list[Scene], tuple[Place, ...]]:
             raise DataError(f"no polygon of {option} lies in reach of a scene", got=f"{len(scenes)} scenes",
                             do="Look at --datetime, at --catalogue, and at the files' CRS.")  # fmt: skip
     drawn = seen.take(draw(seen, request.draw, request.resolution))
+    if not len(drawn):
+        raise DataError("no chip of one class can be drawn beside one of the other", got=f"{request.draw.distance:g} m",
+                        do="Lower --distance, or widen the area.")  # fmt: skip
     return scenes, name_places(drawn, grid, natural, tame)
 
 

@@ -37,7 +37,7 @@ def contact_sheet(root: Path, places: list[Place], bands: tuple[str, ...], top: 
     for number, place in enumerate(places):
         x, y = GAP + number % ACROSS * step[0], GAP + number // ACROSS * step[1]
         sheet.paste(Image.fromarray(_picture(root, place, bands, top)).resize((THUMB, THUMB)), (x, y))
-        pen.text((x, y + THUMB), place.file.removesuffix(".tif")[:25], fill="black", font_size=9)
+        pen.text((x, y + THUMB), place.file.removesuffix(".tif")[:32], fill="black", font_size=8)
     file = io.BytesIO()
     sheet.save(file, "PNG", optimize=True)
     return file.getvalue()
