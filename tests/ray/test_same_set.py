@@ -20,7 +20,8 @@ def test_workers_do_not_change_the_set(cluster, statements, archive_api, tmp_pat
     for name, runner in (("local", None), ("ray", partial(run_ray, workers=2, cpus=0.5))):
         work = plan_dataset(
             str(statements / "natural.gpkg"), str(statements / "human.geojson"), output=str(tmp_path / name),
-            datetime="2020-07-01/2020-08-30", catalogue="demo", stac_url=archive_api, bands=("B02", "B03", "B04"), share=0.8,
+            datetime="2020-07-01/2020-08-30", catalogue="demo", stac_url=archive_api, bands=("B02", "B03", "B04"),
+            share=0.8,
         )  # fmt: skip
         made = work.run(runner)
         assert made.complete
