@@ -133,7 +133,7 @@ def _write_registers(root: Path, spots: list[Spot]) -> None:
     protected: list[dict[str, Any]] = []
     uses: list[dict[str, Any]] = []
     for spot in spots:
-        kinds = kinds_of(spot)
+        kinds = kinds_of(spot, clear=True)
         for shape in _outlines(kinds.natural, spot.window):
             draw = key_of(spot.seed, "site", spot.place.i, spot.place.j, len(protected)) % 1000 / 1000
             # shares of the categories among the published set's 7,003 natural chips

@@ -104,11 +104,17 @@ def worthwhile(seed: int, side: int) -> Iterator[Spot]:
             yield spot
 
 
-def kinds_of(spot: Spot) -> Kinds:
+def kinds_of(spot: Spot, clear: bool = False) -> Kinds:
     """Land by the chips that could lie on it: the union of all chips of a kind, judged much as `places.survey` does.
 
     What a kind excludes is excluded around a chip as well, since a chip may lie partly outside its polygon.
+
+    Args:
+        spot: where.
+        clear: only chips that hold plenty of what their kind is about. Land that is made of these has it at its edges
+            too, where the chips that are drawn from it may lie.
     """
+    least, most, tilled = (0.20, 0.50, 0.10) if clear else (0.10, 0.55, 0.08)
     window = spot.window.pad(_AROUND * STEP)
     x = (window.col + np.arange(STEP // 2, window.width, STEP)) * _GRID.resolution
     y = -(window.row + np.arange(STEP // 2, window.height, STEP)) * _GRID.resolution
@@ -118,8 +124,8 @@ def kinds_of(spot: Spot) -> Kinds:
     wild, tame = (_means(mask, _PER_CHIP + 2 * _AROUND) == 0 for mask in (outline.human, outline.pattern))
     dry = water <= 0.5
     return Kinds(
-        _under(dry & wild & (pattern >= 0.10) & (pattern <= 0.55)),
-        _under(dry & tame & (human >= 0.08)),
+        _under(dry & wild & (pattern >= least) & (pattern <= most)),
+        _under(dry & tame & (human >= tilled)),
         _under(dry & tame & wild),
         _under(dry & (pattern > 0.05) & (human > 0.06)),
     )
