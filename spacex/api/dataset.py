@@ -162,9 +162,9 @@ def make_dataset(
         RequestError: if the request cannot be carried out; nothing was written.
 
     >>> import spacex
-    >>> made = spacex.make_dataset(catalogue="demo", count=8, bands=["B02", "B03", "B04"], output="chips")
+    >>> made = spacex.make_dataset(catalogue="demo", count=4, bands=["B02", "B03", "B04"], output="chips")
     >>> made.complete, len(made.chips)
-    (True, 8)
+    (True, 4)
     """
     work = plan_dataset(
         natural, anthropogenic, output=output, natural_where=natural_where, anthropogenic_where=anthropogenic_where,
