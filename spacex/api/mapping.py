@@ -49,6 +49,8 @@ class MapSettings(TypedDict, total=False):
     """Of the networks' inner layers: ``float32``, ``bfloat16``, or ``auto`` for what the machine is fast at."""
     max_cloud_cover: float
     """Percent; cloudier scenes are not used; 60."""
+    trust: Sequence[str]
+    """Modules whose networks a checkpoint may build; their code runs on every worker."""
     composite: CompositeSettings
     """Masking, merging and resampling of observations."""
 
@@ -136,7 +138,8 @@ def plan(
     >>> work.describe()["tiles"]["new"]
     1
     """
-    networks = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
+    trust = settings.pop("trust", ())
+    networks = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint, trust=trust)
     demo = catalogue == "demo" and settings.get("stac_url") is None
     if demo and bbox is None and area is None:
         bbox = DEMO_BBOX

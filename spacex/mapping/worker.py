@@ -53,6 +53,8 @@ class Job(Settings):
     """URI of the scene list (`save_scenes`)."""
     checkpoint: str | None = None
     """Folder or URI; None for the weights that ship."""
+    trust: tuple[str, ...] = ()
+    """Modules whose networks a worker may import and build."""
     readers: int | None = Field(None, ge=1)
     """Tiles read ahead at the same time; None: `CPU_READERS`, on a GPU `GPU_READERS`."""
     time_limit: float = 900.0
@@ -126,7 +128,7 @@ def open_pipeline(job: Job) -> Pipeline:
     """Load networks, scene list and cube: everything slow that happens once per worker."""
     import torch
 
-    checkpoint, threads = load_checkpoint(job.checkpoint), job.threads or torch.get_num_threads()
+    checkpoint, threads = load_checkpoint(job.checkpoint, trust=job.trust), job.threads or torch.get_num_threads()
     card, chips = checkpoint.card, job.request.chips
     on_gpu = job.device.startswith("cuda")
     make = partial(Patterns, checkpoint, chips.maps, job.request.path_steps, job.device, job.request.precision)
