@@ -31,6 +31,14 @@ class Hidden(Stages):
         return self.last(self.pool(self.middle(inner + inner)).flatten(1))
 
 
+class Gated(Stages):
+    """The same with channels that weigh each other (squeeze and excitation): a product, which has no rescale rule."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.stem(x)
+        return self.last(self.pool(self.middle(inner * inner.mean((2, 3), keepdim=True))).flatten(1))
+
+
 class Blobs(nn.Module):
     """Brightness above a level, smoothed, in one band: nothing to learn but where the level lies."""
 

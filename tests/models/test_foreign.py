@@ -205,8 +205,9 @@ def test_it_is_made_ready_without_being_rearranged(tmp_path):
 
 def test_lift_follows_what_it_can_and_refuses_what_is_hidden(tmp_path):
     check_lift(saved(tmp_path / "a").classifier, 3, 64)
-    with pytest.raises(RequestError, match=r"outside its modules.*--maps attribution,path_attribution"):
-        check_lift(saved(tmp_path / "b", "strangers:Hidden").classifier, 3, 64)
+    for name in ("Hidden", "Gated"):
+        with pytest.raises(RequestError, match=r"outside its modules.*--maps attribution,path_attribution"):
+            check_lift(saved(tmp_path / name, f"strangers:{name}").classifier, 3, 64)
     with pytest.raises(RequestError, match="got Blobs"):
         check_lift(saved(tmp_path / "c", "strangers:Blobs").classifier, 3, 64)
 
