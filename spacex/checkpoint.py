@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,9 @@ from torch import Tensor, nn
 from spacex.card import FORMAT_VERSION, Card, Scaling
 from spacex.errors import CheckpointError
 from spacex.models.applicability import Applicability, count_features
-from spacex.models.classes import Judge, bare, check_columns, columns
-from spacex.models.classifier import ClassifierSettings
-from spacex.models.features import find_features
-from spacex.models.foreign import ForeignSettings, make_network
-from spacex.models.generator import Generator
+from spacex.models.building import build, maker
+from spacex.models.classes import bare
+from spacex.models.foreign import ForeignSettings
 from spacex.settings import fingerprint
 
 __all__ = ["Card", "Checkpoint", "Scaling", "load_checkpoint", "read_card", "save_checkpoint"]
@@ -134,9 +132,9 @@ def load_checkpoint(
     fs, folder = _open(uri)
     card = _read_card(fs, folder, uri)
     _check_fit(card, bands, uri)
-    makers = {part: _maker(card, part, trust) for part in _parts(card)}
+    makers = {part: maker(card, part, trust) for part in _parts(card)}
     weights = {part: _read_weights(fs, folder, card, part) for part in makers}
-    modules = {part: _build(card, part, make, weights[part], uri).to(device) for part, make in makers.items()}
+    modules = {part: build(card, part, make, weights[part], uri).to(device) for part, make in makers.items()}
     known = None
     if card.applicability is not None:
         features = count_features(modules["classifier"], len(card.bands), card.chip_size)
@@ -215,70 +213,6 @@ def _read_weights(fs: Any, folder: str, card: Card, part: str) -> dict[str, Tens
         what, do = f"{folder}/{named[0]} is damaged", "Copy the checkpoint again."
         raise CheckpointError(what, got="another SHA-256 than the card's", do=do)
     return load(data)
-
-
-def _maker(card: Card, part: str, trust: Collection[str]) -> Callable[[], nn.Module]:
-    if part == "classifier":
-        return make_network(card.classifier, trust)
-    assert card.generator is not None
-    settings = card.generator
-    return lambda: Generator(settings)
-
-
-def _build(
-    card: Card, part: str, make: Callable[[], nn.Module], tensors: dict[str, Tensor], uri: str | Path
-) -> nn.Module:
-    try:
-        blocks = card.generator.blocks if part != "classifier" and card.generator else 0
-        if blocks > len(tensors):
-            raise RuntimeError(f"{len(tensors)} tensors for {blocks} blocks")
-        _compare(make, tensors)
-        module = make()
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        what = f"the {part} of {uri} does not have the shape its card tells"
-        raise CheckpointError(what, got=error) from error
-    module = module.eval().requires_grad_(False)
-    return judge(module, card) if part == "classifier" else module
-
-
-def judge(network: nn.Module, card: Card) -> nn.Module:
-    """A bare network as a classifier of one logit, checked against its card on one chip if it is not our own.
-
-    Args:
-        network: in eval mode.
-        card: what it was made for.
-
-    Raises:
-        CheckpointError: if it cannot judge the card's chips, gives other logits than its classes need, or lacks the
-            features that the card names.
-    """
-    shape, bands, side = card.classifier, len(card.bands), card.chip_size
-    own = isinstance(shape, ClassifierSettings)
-    count = shape.outputs if isinstance(shape, ClassifierSettings) else columns(network, bands, side)
-    check_columns(count, len(card.classes), "the card's classifier")
-    if own and count == 1:
-        return network
-    features = () if own else find_features(network, torch.zeros(1, bands, side, side), card.features)
-    return Judge(network, card.classes.index(card.target) if count > 1 else None, features).eval()
-
-
-def _compare(make: Callable[[], nn.Module], tensors: dict[str, Tensor]) -> None:
-    """Shapes alone, before anything is built: a card may tell of networks that no memory holds."""
-    told = _shapes(make)
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    wrong = sorted(name for name in {*told, *found} if told.get(name) != found.get(name))
-    if wrong:
-        raise RuntimeError(f"{len(wrong)} tensors differ, such as {wrong[0]}")
-
-
-def _shapes(make: Callable[[], nn.Module]) -> dict[str, torch.Size]:
-    try:
-        with torch.device("meta"):
-            network = make()
-    except CheckpointError:  # some foreign networks compute numbers while they are built
-        network = make()
-    return {name: tensor.shape for name, tensor in network.state_dict().items()}
 
 
 def _serialise(state: dict[str, Tensor]) -> bytes:
