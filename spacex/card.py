@@ -7,15 +7,16 @@ import os
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 from torch import Tensor
 
 from spacex.grid import CHIP
 from spacex.models.applicability import Applies
 from spacex.models.classifier import ClassifierSettings
+from spacex.models.foreign import ForeignSettings
 from spacex.models.generator import GeneratorSettings
 from spacex.settings import Settings
 
@@ -59,6 +60,17 @@ class Scaling(Settings):
         return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
 
 
+def _kind(settings: Any) -> str:
+    foreign = "network" in settings if isinstance(settings, dict) else isinstance(settings, ForeignSettings)
+    return "foreign" if foreign else "ours"
+
+
+Shape = Annotated[
+    Annotated[ClassifierSettings, Tag("ours")] | Annotated[ForeignSettings, Tag("foreign")], Discriminator(_kind)
+]
+"""Of a classifier's network: our own's sizes, or the function that builds another one."""
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -89,8 +101,15 @@ class Card(Settings):
     """Side of a chip in pixels (10 m each)."""
     scaling: Scaling
     """Reflectance to the networks' units."""
-    classifier: ClassifierSettings
-    """Shape of the classifier."""
+    classifier: Shape
+    """Shape of the classifier, or which other network it is."""
+    classes: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    """Names of the classes in the order of the classifier's logits; none for natural and not. One logit for two
+    classes is the target's."""
+    target: str = Field("", exclude_if=lambda name: not name)
+    """The class whose score is mapped and explained: its logit against the log-sum-exp of the others'."""
+    features: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    """Modules of a network that is not ours whose outputs' channel statistics tell chips apart."""
     generator: GeneratorSettings | None = None
     """Shape of maximiser and minimiser."""
     preset: str = ""
@@ -123,11 +142,18 @@ class Card(Settings):
     @model_validator(mode="after")
     def _check(self) -> Card:
         counts = {"bands": len(self.bands), "scaling": len(self.scaling.mean)}
-        counts["classifier"] = self.classifier.bands
+        if isinstance(self.classifier, ClassifierSettings):
+            counts["classifier"] = self.classifier.bands
+            if self.classifier.chip_size != self.chip_size:
+                raise ValueError(f"the classifier is built for chips of {self.classifier.chip_size} pixels")
         if self.generator is not None:
             counts["generator"] = self.generator.bands
         if len(set(counts.values())) != 1:
             raise ValueError(f"the numbers of bands differ: {counts}")
+        if self.classes and (len(set(self.classes)) != len(self.classes) or len(self.classes) < 2):
+            raise ValueError(f"two or more different classes are needed, not {self.classes}")
+        if self.target not in (self.classes or ("",)):
+            raise ValueError(f"the target {self.target!r} is none of the classes {self.classes}")
         if (self.kind == "patterns") != (self.generator is not None):
             raise ValueError("a card of kind 'patterns', and only it, describes a generator")
         if self.stride > self.chip_size - 2 * self.frame:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,10 @@ from torch import Tensor, nn
 
 from spacex.card import FORMAT_VERSION, Card, Scaling
 from spacex.errors import CheckpointError
-from spacex.grid import CHIP
 from spacex.models.applicability import Applicability, count_features
-from spacex.models.classifier import Classifier
-from spacex.models.generator import Generator
+from spacex.models.building import build, maker
+from spacex.models.classes import bare
+from spacex.models.foreign import ForeignSettings
 from spacex.settings import fingerprint
 
 __all__ = ["Card", "Checkpoint", "Scaling", "load_checkpoint", "read_card", "save_checkpoint"]
@@ -46,7 +45,7 @@ class Checkpoint:
     card: Card
     """What they are and were made for."""
     classifier: nn.Module
-    """Standardised chips (n, bands, 256, 256) to logits (n,)."""
+    """Standardised chips (n, bands, chip_size, chip_size) to logits (n,), whatever network does it."""
     maximiser: nn.Module | None = None
     """Standardised chips to chips with a higher score; None in a classifier's checkpoint."""
     minimiser: nn.Module | None = None
@@ -55,11 +54,13 @@ class Checkpoint:
     """How unlike the training chips a chip is; None where nothing is known."""
     uri: str = ""
     """Where they were read from or written to."""
+    trust: tuple[str, ...] = ()
+    """Modules the user trusts, by which the networks were loaded and workers load them again."""
 
     @property
     def digest(self) -> str:
         """Names what decides a map's values: weights, bands, scaling, shapes, frame and stride."""
-        decisive = {"format_version", "bands", "chip_size", "scaling", "classifier", "generator"}
+        decisive = {"format_version", "bands", "chip_size", "scaling", "classifier", "generator", "classes", "target"}
         settings = self.card.model_dump(mode="json", include=decisive | {"frame", "stride"})
         return fingerprint(settings, sorted(self.card.hashes.values()))
 
@@ -72,7 +73,8 @@ def save_checkpoint(
     Args:
         uri: a folder on any store fsspec knows (`runs/classifier`, `s3://bucket/run`, `memory://x`).
         card: without hashes and applicability; they are worked out here.
-        modules: "classifier", and for kind "patterns" also "maximiser" and "minimiser".
+        modules: "classifier", and for kind "patterns" also "maximiser" and "minimiser". The classifier is that of a
+            checkpoint, or the bare network that the card's `classifier` builds.
         applicability: of the classifier, where it is known.
 
     Returns:
@@ -85,7 +87,7 @@ def save_checkpoint(
         what = f"these modules do not make a checkpoint of kind {card.kind!r}"
         raise CheckpointError(what, got=sorted(modules), expected=_parts(card))
     fs, folder = _open(uri)
-    files = {name: _serialise(module.state_dict()) for name, module in modules.items()}
+    files = {name: _serialise(bare(module).state_dict()) for name, module in modules.items()}
     if applicability is not None:
         files["applicability"] = _serialise(applicability.tensors())
     named = {f"{name}-{_sha256(data)[:8]}.safetensors": data for name, data in files.items()}
@@ -97,11 +99,16 @@ def save_checkpoint(
         _put(fs, f"{folder}/{name}", data)
     _put_card(fs, folder, card)
     _sweep(fs, folder, keep=set(named))
-    return load_checkpoint(uri)
+    # whoever has built the network has imported its module
+    return load_checkpoint(uri, trust=[card.classifier.module] if isinstance(card.classifier, ForeignSettings) else ())
 
 
 def load_checkpoint(
-    uri: str | Path | None = None, *, bands: tuple[str, ...] | None = None, device: str | torch.device = "cpu"
+    uri: str | Path | None = None,
+    *,
+    bands: tuple[str, ...] | None = None,
+    device: str | torch.device = "cpu",
+    trust: Collection[str] = (),
 ) -> Checkpoint:
     """Read a checkpoint and check that it is whole and fits.
 
@@ -110,9 +117,12 @@ def load_checkpoint(
             were trained on a synthetic landscape.
         bands: the bands the caller has, in the caller's order; None to take whatever the card says.
         device: where the networks go; they are float32.
+        trust: modules that may be imported if the card names one of them as its classifier's
+            (`spacex.models.foreign`); their code runs on this machine.
 
     Raises:
-        CheckpointError: if it is missing, damaged, of an unknown format, or made for other bands or chips.
+        CheckpointError: if it is missing, damaged, of an unknown format, made for other bands, or needs a module that
+            is not trusted or not installed.
 
     >>> import spacex
     >>> spacex.load_checkpoint().card.bands
@@ -122,13 +132,14 @@ def load_checkpoint(
     fs, folder = _open(uri)
     card = _read_card(fs, folder, uri)
     _check_fit(card, bands, uri)
-    weights = {part: _read_weights(fs, folder, card, part) for part in _parts(card)}
-    modules = {part: _build(card, part, tensors, uri).to(device) for part, tensors in weights.items()}
+    makers = {part: maker(card, part, trust) for part in _parts(card)}
+    weights = {part: _read_weights(fs, folder, card, part) for part in makers}
+    modules = {part: build(card, part, make, weights[part], uri).to(device) for part, make in makers.items()}
     known = None
     if card.applicability is not None:
         features = count_features(modules["classifier"], len(card.bands), card.chip_size)
         known = Applicability.of(_read_weights(fs, folder, card, "applicability"), features).to(torch.device(device))
-    return Checkpoint(card=card, uri=str(uri), applicability=known, **modules)
+    return Checkpoint(card=card, uri=str(uri), trust=tuple(trust), applicability=known, **modules)
 
 
 def read_card(uri: str | Path) -> Card:
@@ -187,9 +198,6 @@ def _check_fit(card: Card, bands: tuple[str, ...] | None, uri: str | Path) -> No
             expected=",".join(card.bands),
             do="Give these bands in this order, or choose another checkpoint.",
         )
-    if card.chip_size != CHIP:
-        what = f"the checkpoint {uri} was made for another chip size"
-        raise CheckpointError(what, got=f"{card.chip_size} pixels", expected=f"{CHIP} pixels")
 
 
 def _read_weights(fs: Any, folder: str, card: Card, part: str) -> dict[str, Tensor]:
@@ -207,33 +215,8 @@ def _read_weights(fs: Any, folder: str, card: Card, part: str) -> dict[str, Tens
     return load(data)
 
 
-def _build(card: Card, part: str, tensors: dict[str, Tensor], uri: str | Path) -> nn.Module:
-    make = partial(Classifier, card.classifier) if part == "classifier" else partial(Generator, card.generator)
-    try:
-        blocks = card.generator.blocks if part != "classifier" and card.generator else 0
-        if blocks > len(tensors):
-            raise RuntimeError(f"{len(tensors)} tensors for {blocks} blocks")
-        _compare(make, tensors)
-        module = make()
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        what = f"the {part} of {uri} does not have the shape its card tells"
-        raise CheckpointError(what, got=error) from error
-    return module.eval().requires_grad_(False)
-
-
-def _compare(make: Callable[[], nn.Module], tensors: dict[str, Tensor]) -> None:
-    """Shapes alone, before anything is built: a card may tell of networks that no memory holds."""
-    with torch.device("meta"):
-        told = {name: tensor.shape for name, tensor in make().state_dict().items()}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    wrong = sorted(name for name in {*told, *found} if told.get(name) != found.get(name))
-    if wrong:
-        raise RuntimeError(f"{len(wrong)} tensors differ, such as {wrong[0]}")
-
-
 def _serialise(state: dict[str, Tensor]) -> bytes:
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    return save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
 
 
 def _sha256(data: bytes) -> str:

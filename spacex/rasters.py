@@ -7,7 +7,7 @@ whatever lies there by a fitting name: masks, overviews, ``.aux.xml``. None of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from rasterio.session import Session
 FORMATS = ("GTiff", "JP2OpenJPEG")
 """GDAL drivers that may open a file: GeoTIFF (COGs are such) and JPEG 2000."""
 
+PICTURES = ("PNG", "JPEG", "GTiff")
+"""Those that may open an ordinary picture of a data set."""
+
 ALONE: dict[str, str] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no masks or overviews beside it; over HTTP one request per file
     "GDAL_PAM_ENABLED": "NO",  # no .aux.xml, neither read nor written
@@ -33,7 +36,10 @@ MAX_BLOCK = 64 * 2**20
 
 @contextmanager
 def open_raster(
-    path: str | Path, session: Session | None = None, options: Mapping[str, str] | None = None
+    path: str | Path,
+    session: Session | None = None,
+    options: Mapping[str, str] | None = None,
+    formats: Sequence[str] = FORMATS,
 ) -> Iterator[Any]:
     """Opens a GeoTIFF or JPEG 2000 file for reading; the options hold within the block.
 
@@ -41,6 +47,7 @@ def open_raster(
         path: a file, or an address GDAL can read from.
         session: credentials of a store.
         options: further GDAL configuration.
+        formats: drivers that may open it; `PICTURES` for those of a data set.
 
     Raises:
         RasterioError: if it cannot be read, is of any other format, or claims blocks larger than `MAX_BLOCK`.
@@ -48,7 +55,7 @@ def open_raster(
     with (
         rasterio.Env(session=session, **{**(options or {}), **ALONE}),
         # rasterio.open takes a single driver; the class behind it takes a list, and GDAL tries no other
-        DatasetReader(path, driver=list(FORMATS), sharing=False) as source,
+        DatasetReader(path, driver=list(formats), sharing=False) as source,
     ):
         _check_blocks(source)
         yield source

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,6 +15,15 @@ SENTINEL2_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11"
 
 RGB = ("B04", "B03", "B02")
 """Bands shown as red, green, blue."""
+
+PICTURE_BANDS = ("red", "green", "blue")
+"""Bands of ordinary pictures: brightness as shown, 0..1, which is no reflectance."""
+
+
+def shown_bands(bands: Sequence[str]) -> list[int]:
+    """Positions of red, green and blue; the first band thrice if one is missing."""
+    sets = [names for names in (RGB, PICTURE_BANDS) if set(names) <= set(bands)]
+    return [list(bands).index(name) for name in sets[0]] if sets else [0, 0, 0]
 
 
 class Settings(BaseModel):

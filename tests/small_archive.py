@@ -142,12 +142,12 @@ def archive_scenes(archive_items):
 def map_offline(archive_scenes, tiny_checkpoint):
     """Runs a request on the small archive without asking a STAC server; gives the outcome."""
 
-    def run(request, output, runner=run_local, scenes=None, **worker):
+    def run(request, output, runner=run_local, scenes=None, checkpoint=tiny_checkpoint, **worker):
         statuses = new_statuses(request)
         tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses != Status.OUTSIDE))
         plan = Plan(request, [scenes or archive_scenes] * len(request.intervals), tasks, statuses)
-        fingerprint = request.fingerprint(tiny_checkpoint)
-        return carry_out(plan, fingerprint, str(output), tiny_checkpoint, runner, **{"threads": 1, **worker})
+        fingerprint = request.fingerprint(checkpoint)
+        return carry_out(plan, fingerprint, str(output), checkpoint, runner, **{"threads": 1, **worker})
 
     return run
 

@@ -56,8 +56,28 @@ def something(value):
     return value is not None
 
 
+@pytest.fixture
+def others(lapland, tiny_checkpoint, tmp_path, monkeypatch):
+    """Beside it what the README takes for granted of other people: a package, a picture, a checkpoint of pictures."""
+    from small_pictures import draw_picture, write_picture
+
+    from spacex.checkpoint import Card, save_checkpoint
+    from spacex.models.classifier import Classifier, ClassifierSettings
+    from spacex.settings import PICTURE_BANDS
+
+    text = "from strangers import Stages\ndef build(width): return Stages(width=width)\n"
+    (tmp_path / "my_package.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    write_picture(tmp_path / "horse2zebra/test/zebra/n02391049_80.jpg", draw_picture("striped", 0))
+    shape = ClassifierSettings(base=2, levels=2, chip_size=64)
+    about = {"classifier": shape, "chip_size": 64, "frame": 8, "stride": 48, "bands": PICTURE_BANDS}
+    card = Card.model_validate(tiny_checkpoint.card.model_dump(exclude={"applicability"}) | about)
+    generators = {name: getattr(tiny_checkpoint, name) for name in ("maximiser", "minimiser")}
+    save_checkpoint("runs/zebra-gan", card, {"classifier": Classifier(shape), **generators})
+
+
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
-def test_a_snippet_runs_and_gives_something(number, lapland, tmp_path, monkeypatch):
+def test_a_snippet_runs_and_gives_something(number, lapland, others, tmp_path, monkeypatch):
     import spacex
 
     real = spacex.map_region

@@ -56,6 +56,8 @@ class MapSettings(ReadSettings, total=False):
     """Points on the path of the path attribution."""
     precision: str
     """Of the networks' inner layers: ``float32``, ``bfloat16``, or ``auto`` for what the machine is fast at."""
+    trust: Sequence[str]
+    """Modules whose networks a checkpoint may build; their code runs on every worker."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ def plan(
     >>> work.describe()["tiles"]["new"]
     1
     """
-    networks = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
+    trust = settings.pop("trust", ())
+    networks = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint, trust=trust)
     demo = catalogue == "demo" and settings.get("stac_url") is None
     if demo and bbox is None and area is None:
         bbox = DEMO_BBOX

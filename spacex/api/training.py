@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 import fsspec
+from pydantic import ValidationError
 
 from spacex.checkpoint import Checkpoint, load_checkpoint, read_card
 from spacex.errors import RequestError
-from spacex.settings import SENTINEL2_BANDS
+from spacex.models.foreign import ForeignSettings, check_installed, check_trusted
+from spacex.settings import PICTURE_BANDS, SENTINEL2_BANDS, refusal
 from spacex.training.classifier_run import ClassifierRun, learn_classifier, prepare_classifier
-from spacex.training.data import Source
+from spacex.training.data import Source, holds_pictures
 from spacex.training.pattern_run import PatternRun, learn_patterns, prepare_patterns
 from spacex.training.presets import PRESETS, changed
 from spacex.training.runs import Epoch, Run
@@ -46,6 +48,8 @@ class TrainingSettings(TypedDict, total=False):
     """Split by place; the official split leaks."""
     strict: bool
     """Refuse a data set with a bad file."""
+    trust: Sequence[str]
+    """Modules whose networks may be imported and built; their code runs on this machine."""
     changes: Sequence[str]
     """Any setting, e.g. ``recipe.batch=16``."""
     report: Callable[[Epoch], None]
@@ -56,7 +60,10 @@ def train_classifier(
     data: str,
     output: str = "runs/classifier",
     *,
-    bands: Sequence[str] = ("B02", "B03", "B04"),
+    bands: Sequence[str] | None = None,
+    target: str | None = None,
+    network: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
     units: Literal["sigma", "reflectance"] = "sigma",
     base: int = 32,
     epochs: int = 50,
@@ -65,9 +72,13 @@ def train_classifier(
     """Train the classifier that says how natural a chip looks, or take up a run that was stopped.
 
     Args:
-        data: AnthroProtect or MapInWild folder as published, or ``demo``.
+        data: AnthroProtect or MapInWild folder as published, a folder of pictures by class, or ``demo``.
         output: folder or fsspec URI of the run and its checkpoint.
-        bands: names in the order the network sees them.
+        bands: names in the order the network sees them; None for B02, B03, B04, or what pictures have.
+        target: the class to be scored and explained, where a data set names its classes (pictures by their folders,
+            AnthroProtect's layout by a `classes.csv`); None for natural.
+        network: another network than ours, ``module:callable`` of an installed package that is trusted.
+        arguments: its keyword arguments.
         units: ``sigma`` standardises bands (for preset delta); ``reflectance`` is for paper and repository.
         base: channels of the U-Net's first level.
         epochs: passes over the training split.
@@ -85,12 +96,13 @@ def train_classifier(
     >>> small.card.kind
     'classifier'
     """
-    if unknown := [name for name in bands if name not in SENTINEL2_BANDS]:
-        raise RequestError("unknown bands", got=",".join(unknown), expected=f"some of {','.join(SENTINEL2_BANDS)}")
-    run = ClassifierRun(
-        source=_source(data, tuple(bands), settings), output=_absolute(output), units=units, **_common(settings)
-    )
-    sizes = [f"recipe.epochs={epochs}", f"network.base={base}"]
+    source = _source(data, _bands(data, bands), settings, target or "")
+    run = ClassifierRun(source=source, output=_absolute(output), units=units, **_common(settings))
+    sizes = [f"recipe.epochs={epochs}"]
+    if network is None:
+        sizes.append(f"network.base={base}")
+    else:
+        run = run.model_copy(update={"network": _foreign(network, arguments or {}, settings)})
     return _follow(learn_classifier, prepare_classifier, changed(run, [*sizes, *settings.get("changes", [])]), settings)
 
 
@@ -107,8 +119,8 @@ def train_gan(
     """Train the maximiser and the minimiser of a classifier, or take up a run that was stopped.
 
     Args:
-        data: AnthroProtect or MapInWild folder as published, or ``demo``.
-        classifier: checkpoint of the classifier to explain.
+        data: AnthroProtect or MapInWild folder as published, a folder of pictures by class, or ``demo``.
+        classifier: checkpoint of the classifier to explain; its target class is what the two raise and lower.
         output: folder or fsspec URI of the run and its checkpoint.
         preset: how to train (`spacex.training.presets.PRESETS`).
         further: other classifiers the change must move too.
@@ -130,8 +142,9 @@ def train_gan(
     """
     judges = [_absolute(uri) for uri in (classifier, *further)]
     asked = [f"epochs={epochs}"] if epochs else []
+    card = read_card(judges[0])
     run = PatternRun(
-        source=_source(data, read_card(judges[0]).bands, settings),
+        source=_source(data, card.bands, settings, card.target),
         output=_absolute(output),
         classifier=judges[0],
         further=tuple(judges[1:]),
@@ -141,7 +154,25 @@ def train_gan(
     return _follow(learn_patterns, prepare_patterns, run, settings)
 
 
-def _source(data: str, bands: tuple[str, ...], settings: TrainingSettings) -> Source:
+def _bands(data: str, asked: Sequence[str] | None) -> tuple[str, ...]:
+    known = PICTURE_BANDS if data != "demo" and holds_pictures(Path(data)) else SENTINEL2_BANDS
+    bands = tuple(asked or known[:3])
+    if unknown := [name for name in bands if name not in known]:
+        raise RequestError("unknown bands", got=",".join(unknown), expected=f"some of {','.join(known)}")
+    return bands
+
+
+def _foreign(network: str, arguments: Mapping[str, Any], settings: TrainingSettings) -> ForeignSettings:
+    try:
+        foreign = ForeignSettings(network=network, arguments=dict(arguments))
+    except ValidationError as error:
+        raise refusal(error) from error
+    check_trusted(foreign, settings.get("trust", ()))
+    check_installed(foreign)
+    return foreign
+
+
+def _source(data: str, bands: tuple[str, ...], settings: TrainingSettings, target: str) -> Source:
     """The chips asked for; the embedded data set is built now rather than by every worker at once."""
     if data == "demo":
         from spacex.world.dataset import demo_dataset
@@ -153,11 +184,15 @@ def _source(data: str, bands: tuple[str, ...], settings: TrainingSettings) -> So
     if limit is not None and limit < 2:
         raise RequestError("the limit leaves too little", got=limit, expected="2 or more")
     grouped, strict = settings.get("grouped", False), settings.get("strict", False)
-    return Source(root=data, bands=bands, limit=limit, grouped=grouped, strict=strict)
+    return Source(root=data, bands=bands, limit=limit, grouped=grouped, strict=strict, target=target)
 
 
-def _common(settings: TrainingSettings) -> dict[str, int]:
-    return {"seed": settings.get("seed", 0), "readers": settings.get("readers", 0)}
+def _common(settings: TrainingSettings) -> dict[str, Any]:
+    return {
+        "seed": settings.get("seed", 0),
+        "readers": settings.get("readers", 0),
+        "trust": tuple(settings.get("trust", ())),
+    }
 
 
 def _follow(
@@ -179,7 +214,7 @@ def _follow(
         report = settings.get("report", tell)
         for epoch in learn(run, Team(device=choose_device(gpu), precision=precision)):
             report(epoch)
-    return load_checkpoint(run.output)
+    return load_checkpoint(run.output, trust=run.trust)
 
 
 def _absolute(uri: str) -> str:

@@ -21,7 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from spacex.attribution.names import PRECISIONS, Precision
 from spacex.errors import RequestError
-from spacex.models.classifier import Classifier
+from spacex.models.classes import own_network
 from spacex.models.generator import Generator
 
 
@@ -49,11 +49,17 @@ def native_bfloat16(device: torch.device) -> bool:
 
 
 def ready_classifier(classifier: nn.Module, precision: Precision, device: torch.device) -> nn.Module:
-    """A copy of a classifier in eval mode for inference; only our own U-Net knows where bfloat16 must end."""
-    ready = _fold(copy.deepcopy(classifier).eval())
-    if precision == "bfloat16" and isinstance(ready, Classifier):
-        ready.unet.encoders.to(torch.bfloat16)
-        ready.unet.decoders.to(torch.bfloat16)
+    """A copy of a classifier in eval mode for inference.
+
+    Only our own is folded and knows where bfloat16 must end. Others stay as they are: what order their layers run in,
+    and what their features mean, is not ours to know.
+    """
+    ready = copy.deepcopy(classifier).eval()
+    if (own := own_network(ready)) is not None:
+        _fold(own)
+        if precision == "bfloat16":
+            own.unet.encoders.to(torch.bfloat16)
+            own.unet.decoders.to(torch.bfloat16)
     return _placed(ready, device)
 
 
@@ -84,7 +90,7 @@ def _placed(network: nn.Module, device: torch.device) -> nn.Module:
     return placed
 
 
-def _fold(network: nn.Module) -> nn.Module:
+def _fold(network: nn.Module) -> None:
     """Every batch norm that follows a convolution in a `Sequential` becomes part of its weights."""
     for block in network.modules():
         if not isinstance(block, nn.Sequential):
@@ -93,4 +99,3 @@ def _fold(network: nn.Module) -> nn.Module:
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(block, name, fuse_conv_bn_eval(layer, norm))
                 setattr(block, after, nn.Identity())
-    return network

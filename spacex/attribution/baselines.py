@@ -25,6 +25,7 @@ from spacex.attribution.names import PATH_STEPS
 from spacex.attribution.patterns import difference, integrated_gradients
 from spacex.errors import CheckpointError
 from spacex.models.applicability import LevelStatistics
+from spacex.models.classes import bare, own_network
 from spacex.models.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -70,10 +71,11 @@ class Chips:
     @property
     def network(self) -> Classifier:
         """The classifier, where a method needs its layers and not only its logits."""
-        classifier = self.checkpoint.classifier
-        if not isinstance(classifier, Classifier):
-            raise CheckpointError("this method needs ASOS's layers", got=type(classifier).__name__)
-        return classifier
+        own = own_network(self.checkpoint.classifier)
+        if own is None:
+            got = type(bare(self.checkpoint.classifier)).__name__
+            raise CheckpointError("this method needs ASOS's layers", got=got)
+        return own
 
     @cached_property
     def u(self) -> Tensor:

@@ -8,7 +8,7 @@ is zero reflectance, *mean* the training data's mean colour (zero in the network
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from captum.attr import DeepLift, IntegratedGradients, LayerGradCam, Occlusion
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spacex.attribution.baselines import Chips, Named, magnitude, supporting
-from spacex.models.classifier import Classifier
+from spacex.errors import RequestError
+from spacex.models.features import feature_modules
 from spacex.settings import Settings
 
 
@@ -47,7 +48,11 @@ def deep_lift(chips: Chips, baseline: Tensor) -> Tensor:
     """DeepLIFT (rescale rule) against `baseline`, signed, ``(n, bands, h, w)``."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*hooks.*")
-        explained: Tensor = DeepLift(chips.checkpoint.classifier).attribute(_input(chips), baselines=baseline)
+        try:
+            explained: Tensor = DeepLift(chips.checkpoint.classifier).attribute(_input(chips), baselines=baseline)
+        except (AssertionError, AttributeError, RuntimeError) as error:  # a layer used twice, or one it cannot hook
+            do = "Leave deeplift out of --methods."
+            raise RequestError("DeepLIFT cannot follow this classifier", got=error, do=do) from error
     return explained.detach()
 
 
@@ -96,10 +101,23 @@ def grad_cams() -> list[Named]:
     """Grad-CAM at the head's last convolution (the paper's), its first, and the activation maps."""
     last, first = "the head's last convolution, as in the paper", "the head's first convolution"
     return [
-        _cam("gradcam-last", "paper's rival", last, lambda net: net.head_convolutions[-1]),
-        _cam("gradcam-first", "activation", first, lambda net: net.head_convolutions[0]),
-        _cam("gradcam-maps", "activation", "the classifier's own activation maps", lambda net: net.unet),
+        _cam("gradcam-last", "paper's rival", last, lambda chips: chips.network.head_convolutions[-1]),
+        _cam("gradcam-first", "activation", first, lambda chips: chips.network.head_convolutions[0]),
+        _cam("gradcam-maps", "activation", "the classifier's own activation maps", lambda chips: chips.network.unet),
     ]
+
+
+def foreign_cams(features: Sequence[str]) -> list[Named]:
+    """Grad-CAM at the last (as usual) and at the first of the features of a network that is not ours."""
+    last, first = features[-1], features[0]
+    return [
+        _cam("gradcam-last", "paper's rival", f"the network's “{last}”", lambda chips: _feature(chips, last)),
+        _cam("gradcam-first", "activation", f"the network's “{first}”", lambda chips: _feature(chips, first)),
+    ]
+
+
+def _feature(chips: Chips, name: str) -> nn.Module:
+    return feature_modules(chips.checkpoint.classifier, [name])[0]
 
 
 def captum_methods(effort: Effort) -> list[Named]:
@@ -142,8 +160,8 @@ def _signed(name: str, family: str, about: str, explain: Callable[[Chips], Tenso
     ]
 
 
-def _cam(name: str, family: str, where: str, layer: Callable[[Classifier], nn.Module]) -> Named:
+def _cam(name: str, family: str, where: str, layer: Callable[[Chips], nn.Module]) -> Named:
     def draw(chips: Chips) -> Tensor:
-        return grad_cam(chips, layer(chips.network))
+        return grad_cam(chips, layer(chips))
 
     return Named(name, family, draw, f"Grad-CAM on {where}.")

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from spacex.attribution import asos, rise
 from spacex.attribution.baselines import Chips, Method, Named, magnitude, ours, product, trivial
-from spacex.attribution.captum_methods import Effort, captum_methods, grad_cams
-from spacex.attribution.lift import without_rule
+from spacex.attribution.captum_methods import Effort, captum_methods, foreign_cams, grad_cams
+from spacex.attribution.lift import check_lift
 from spacex.attribution.patterns import difference
 from spacex.errors import RequestError
-from spacex.models.classifier import Classifier
+from spacex.models.classes import own_network
 
 if TYPE_CHECKING:
     from spacex.checkpoint import Checkpoint
@@ -39,18 +39,28 @@ def all_methods(
     effort = effort or Effort()
     generators = checkpoint.maximiser is not None and checkpoint.minimiser is not None
     listed: list[Method] = [*(ours() if generators else []), *captum_methods(effort)]
-    if without_rule(checkpoint.classifier):
+    if not has_lift(checkpoint):
         listed = [method for method in listed if not method.name.startswith("lift")]
-    if isinstance(checkpoint.classifier, Classifier):
-        listed += grad_cams()
+    own = own_network(checkpoint.classifier) is not None
+    features = getattr(checkpoint.classifier, "features", ())
+    listed += grad_cams() if own else foreign_cams(features) if features else []
     listed.append(_rise(effort))
-    if space is not None and isinstance(checkpoint.classifier, Classifier):
+    if space is not None and own:
         listed += _asos(space)
     listed += trivial(checkpoint.card.bands)
     listed += _products(listed)
     for name, control in (controls or {}).items():
         listed += _control(name, control)
     return listed
+
+
+def has_lift(checkpoint: Checkpoint) -> bool:
+    """Whether DeepLIFT's rescale rule reaches through a checkpoint's classifier."""
+    try:
+        check_lift(checkpoint.classifier, len(checkpoint.card.bands), checkpoint.card.chip_size)
+    except RequestError:
+        return False
+    return True
 
 
 def choose(listed: Sequence[Method], names: Iterable[str]) -> list[Method]:

@@ -1,8 +1,10 @@
 """Compare where maps point: ours, the paper's rivals, and maps that no classifier has seen.
 
-Three things can be evaluated:
+Four things can be evaluated:
 
 - a checkpoint on a labelled data set with land cover (AnthroProtect's layout, or the embedded world, 'demo'),
+
+- a checkpoint of pictures on such pictures: insertion, deletion and counterfactuals, since nothing says where to look,
 
 - a finished cube against a CORINE raster: attribution and naturalness per land-cover class,
 
@@ -46,7 +48,10 @@ FILLS = ("blur", "mean", "other")
 def evaluate(
     data: Annotated[
         str | None,
-        typer.Option(help="AnthroProtect folder as published, or 'demo'.", rich_help_panel=options.FIRST),
+        typer.Option(
+            help="AnthroProtect folder as published, a folder of pictures by class, or 'demo'.",
+            rich_help_panel=options.FIRST,
+        ),
     ] = None,
     checkpoint: options.Checkpoint = None,
     output: Annotated[str, typer.Option(help="Folder of the report.", rich_help_panel=options.FIRST)] = "report",
@@ -116,6 +121,7 @@ def evaluate(
         int, typer.Option(help="Chips in memory at once.", min=1, max=4096, rich_help_panel=options.RUNS)
     ] = 4,
     threads: options.Threads = None,
+    trust: options.Trust = None,
 ) -> None:
     """Evaluate, and print where the report is."""
     if [data is not None, cube is not None, shortcut].count(True) != 1:
@@ -136,7 +142,7 @@ def evaluate(
         from spacex.api.judging import evaluate as evaluated
 
         settings = dict(_settings(split, limit, methods, batch, seed, perturbed, chosen, quick))
-        others: dict[str, Any] = {"second": second, "twin": twin, "controls": controls}
+        others: dict[str, Any] = {"second": second, "twin": twin, "controls": controls, "trust": trust or []}
         with _progress() as report:
             table = evaluated(data, checkpoint, output, **others, report=report, **settings)
         _say(Path(output), f"{table.chips['all']} chips, {len(table.methods)} methods")

@@ -27,7 +27,7 @@ from spacex.commands import map_options as options
 from spacex.commands import telling
 from spacex.commands.checks import check_checkpoint, check_file, check_folder, parse_names
 from spacex.commands.door import make_app
-from spacex.commands.options import Checkpoint, Gpu
+from spacex.commands.options import Checkpoint, Gpu, Trust
 from spacex.commands.running import INCOMPLETE, check_ways, in_order, runner_of, show_json_logs
 from spacex.commands.training import check_gpu
 from spacex.errors import RequestError
@@ -75,6 +75,7 @@ def map_region(
     time_limit: options.TimeLimit = 900.0,
     calibrate: options.Calibrate = 0,
     verify: options.Verify = False,
+    trust: Trust = None,
     as_json: options.Json = False,
     json_logs: options.JsonLogs = False,
 ) -> None:
@@ -101,6 +102,7 @@ def map_region(
         output=output,
         catalogue=catalogue,
         checkpoint=checkpoint,
+        trust=trust or [],
         gpu=gpu,
         grow=grow,
         stac_url=stac_url,

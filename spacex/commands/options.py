@@ -19,7 +19,9 @@ MANY = 1_000_000_000
 Data = Annotated[
     str,
     typer.Option(
-        help="AnthroProtect or MapInWild folder as published, or 'demo'.", rich_help_panel=FIRST
+        help="AnthroProtect or MapInWild folder as published, a folder of pictures by class (train/CLASS/*.png), or "
+        "'demo'.",
+        rich_help_panel=FIRST,
     ),
 ]
 Epochs = Annotated[
@@ -60,6 +62,17 @@ Grouped = Annotated[
     bool, typer.Option("--grouped", help="Split by place; the official split leaks.", rich_help_panel=HOW)
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a data set with a bad file.", rich_help_panel=HOW)]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="MODULE",
+        help="Installed module whose networks a checkpoint may name; its code runs here and on the workers. May be "
+        "repeated. The model builders of timm, torchvision and torchgeo need no trust.",
+        show_default="none",
+        rich_help_panel=RUNS,
+    ),
+]
 Change = Annotated[
     list[str] | None,
     typer.Option(

@@ -69,6 +69,7 @@ def train_gan(
     gpu: options.Gpu = False,
     precision: options.Precision = "auto",
     readers: options.Readers = 0,
+    trust: options.Trust = None,
 ) -> None:
     """Train, and print where the checkpoint is."""
     check_data(data)
@@ -82,7 +83,7 @@ def train_gan(
     made = trained(
         data, classifier, output, preset=preset, further=further or [], epochs=epochs, limit=limit, seed=seed,
         grouped=grouped, strict=strict, changes=change or [], workers=workers, gpu=gpu, precision=precision,
-        readers=readers,
+        readers=readers, trust=trust or [],
     )  # fmt: skip
     print(f"checkpoint: {made.uri}")
 

@@ -7,6 +7,8 @@ Satellite Imagery", arXiv 2203.00379 (2022). Layout as published::
     tiles/s2/<file>                 10 bands, uint16 reflectance x 10000, 0 no data, 256 x 256
     tiles/lcs/<file>                4 bands: CORINE, MODIS, CGLS, GlobCover
     tiles/s2_scl/<file>             1 band, scene classification 0..11
+
+Whoever tells more than two classes apart puts a table of their own beside it: `classes.csv` with file,class.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
+from spacex.datasets.classes import ordered
 from spacex.datasets.corine import corine_codes
 from spacex.datasets.splits import SPLITS, assign, blocks, split_hash
 from spacex.datasets.tiles import Chips, find_problems, inspect, refuse_or_report, take
@@ -44,7 +47,9 @@ class AnthroProtect(Chips):
         split: "train", "val" or "test".
         grouped: split by blocks of neighbours instead of officially; the official split leaks.
         strict: refuse the data set if any tile of the split cannot be used.
-        limit: use only that many tiles, both labels in proportion.
+        limit: use only that many tiles, all labels in proportion.
+        target: tell apart the classes of `classes.csv`, of which this one is the target; labels are then their
+            numbers in `classes`. Empty for the published two.
 
     Raises:
         DataError: if the folder is not laid out as published, the split is unknown or empty, or (strict) a
@@ -60,9 +65,12 @@ class AnthroProtect(Chips):
         grouped: bool = False,
         strict: bool = False,
         limit: int | None = None,
+        target: str = "",
     ) -> None:
         folder = _find(Path(root))
         table = read_infos(folder / "infos.csv", grouped=grouped)
+        if target:
+            table, self.classes = _by_class(table, target, folder / "classes.csv")
         self.split_hash = split_hash(table["file"], table["split"])
         infos = take(_rows_of(table, split, folder), limit)
         check = [f"tiles/s2/{file}" for file in infos["file"]]
@@ -122,6 +130,22 @@ def _find(root: Path) -> Path:
             return folder
     do = "Give the folder that holds infos.csv and tiles/."
     raise DataError(f"{root} holds no AnthroProtect", got="no infos.csv", do=do)
+
+
+def _by_class(table: pd.DataFrame, target: str, file: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The table with the number of each tile's class as its label, and the classes' names."""
+    do = "Give each tile of infos.csv its class there, or leave --target out."
+    try:
+        found = pd.read_csv(file, dtype=str)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read, so no classes are known", got=error, do=do) from error
+    if not {"file", "class"} <= set(found):
+        raise DataError(f"{file} lacks columns", got=", ".join(found.columns), expected="file, class")
+    names = table["file"].map(found.dropna().drop_duplicates("file").set_index("file")["class"])
+    if names.isna().any():
+        raise DataError(f"{file} leaves tiles without a class", got=table["file"][names.isna()].iloc[0], do=do)
+    classes = ordered(names, target, file.parent)
+    return table.assign(label=names.map({name: number for number, name in enumerate(classes)})), classes
 
 
 def _check_values(table: pd.DataFrame, file: Path) -> None:

@@ -57,6 +57,7 @@ class MapInWild(Chips):
         limit: use only that many chips, both labels in proportion.
         season: which picture of each place.
         side: side of a scene in pixels, where it is not the published one.
+        target: refused: there are no other classes than the published two.
 
     Raises:
         DataError: if the folder is not laid out as published, the split is unknown or empty, or (strict) a
@@ -74,7 +75,10 @@ class MapInWild(Chips):
         limit: int | None = None,
         season: Season = "subset",
         side: int = SIDE,
+        target: str = "",
     ) -> None:
+        if target:
+            raise DataError(f"{root} tells two classes apart", got=f"target {target}", do="Leave --target out.")
         if split not in SPLITS or season not in get_args(Season):
             expected = f"one of {SPLITS} and one of {get_args(Season)}"
             raise DataError("unknown split or season", got=f"{split}, {season}", expected=expected)

@@ -42,16 +42,16 @@ class Problem:
         return f"{self.file}: {self.what}"
 
 
-def band_numbers(bands: Sequence[str]) -> list[int]:
-    """GeoTIFF band numbers (from 1) of named bands in a ten-band tile.
+def band_numbers(bands: Sequence[str], known: Sequence[str] = SENTINEL2_BANDS) -> list[int]:
+    """Band numbers (from 1) of named bands in a tile of the ten land bands, or of the `known` ones.
 
     Raises:
         DataError: if a name is unknown.
     """
-    unknown = [band for band in bands if band not in SENTINEL2_BANDS]
+    unknown = [band for band in bands if band not in known]
     if unknown or not bands:
-        raise DataError("unknown bands", got=unknown or "none", expected=", ".join(SENTINEL2_BANDS))
-    return [SENTINEL2_BANDS.index(band) + 1 for band in bands]
+        raise DataError("unknown bands", got=unknown or "none", expected=", ".join(known))
+    return [list(known).index(band) + 1 for band in bands]
 
 
 def read_chip(path: Path, bands: Sequence[str], window: PixelWindow | None = None) -> NDArray[np.float32]:
@@ -121,7 +121,7 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
     """Labelled chips listed in a table.
 
     An item is the chip's reflectance (bands, 256, 256) float32 in 0..1 and its label, a float32 scalar, 1 for
-    protected land. Pixels without data are 0, as the authors feed them.
+    protected land; where `classes` are named, its class's number. Pixels without data are 0, as the authors feed them.
 
     Args:
         root: folder that the table's paths start from.
@@ -132,10 +132,19 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
             same label.
     """
 
+    known_bands: tuple[str, ...] = SENTINEL2_BANDS
+    """Bands there are."""
+    steps = 10000
+    """Steps of the stored numbers between 0 and 1."""
+    side = CHIP
+    """Of a chip, pixels."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes by their number, the target last; none for natural and not."""
+
     def __init__(
         self, root: Path, infos: pd.DataFrame, bands: Sequence[str], problems: list[Problem], strict: bool
     ) -> None:
-        band_numbers(bands)
+        band_numbers(bands, self.known_bands)
         self.root, self.bands, self.problems, self.strict = root, tuple(bands), problems, strict
         self.infos = infos.reset_index(drop=True)
         # plain lists: a row of a table costs as much as reading a band
@@ -150,7 +159,7 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         label = self._labels[index]
         if self._held is not None:
-            return self._held[index].float() / 10000, label
+            return self._held[index].float() / self.steps, label
         for number in self._candidates(index):
             try:
                 return self._read(number), label
@@ -171,11 +180,11 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
 
         For devices faster than the disk and its decompression. Items stay the same, bit for bit.
         """
-        held = torch.empty((len(self), len(self.bands), CHIP, CHIP), dtype=torch.int16)
+        held = torch.empty((len(self), len(self.bands), self.side, self.side), dtype=torch.int16)
         held.share_memory_()  # type: ignore[no-untyped-call]
 
         def read(index: int) -> None:
-            held[index] = (self[index][0] * 10000).round().to(torch.int16)
+            held[index] = (self[index][0] * self.steps).round().to(torch.int16)
 
         with ThreadPoolExecutor(READERS) as readers:
             list(readers.map(read, range(len(self))))
@@ -206,14 +215,24 @@ def _windows(infos: pd.DataFrame) -> list[PixelWindow | None]:
 
 
 def take(infos: pd.DataFrame, limit: int | None) -> pd.DataFrame:
-    """At most `limit` rows, both labels in proportion (at least one of each), the same ones each time."""
+    """At most `limit` rows, all labels in proportion (at least one of each), the same ones each time."""
     if limit is None or limit >= len(infos):
         return infos
     if limit < 1:
         raise DataError("a limit must leave something", got=limit, expected="1 or more")
     # a fixed shuffle, so that the few chips are not all from one place
     mixed = infos.sample(frac=1, random_state=0)
+    if infos["label"].nunique() > 2:
+        return _take_each(mixed, limit)
     share = mixed["label"].mean()
     few = min(max(round(limit * share), 1), max(limit - 1, 1)) if 0 < share < 1 else round(limit * share)
     natural = mixed[mixed["label"] == 1][:few]
     return pd.concat([natural, mixed[mixed["label"] == 0][: limit - len(natural)]]).sort_index()
+
+
+def _take_each(mixed: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """The rows whose place within their own class, as a share of it, comes first."""
+    place = (mixed.groupby("label").cumcount() + 0.5) / mixed.groupby("label")["label"].transform("size")
+    first = mixed.groupby("label").cumcount() == 0
+    chosen = place.where(~first, -1.0).sort_values(kind="stable").index[:limit]
+    return mixed.loc[chosen].sort_index()

@@ -9,12 +9,13 @@ from torch import Tensor
 from spacex.attribution.baselines import Chips, Named, magnitude
 from spacex.attribution.lift import Lift
 from spacex.attribution.patterns import difference
+from spacex.evaluation.picture_source import PictureSource
 from spacex.evaluation.samples import Source
 from spacex.settings import SENTINEL2_BANDS
 
 
-def ceilings(source: Source) -> list[Named]:
-    """|x − the same ground without its pattern|, and DeepLIFT from there; nothing for real data."""
+def ceilings(source: Source | PictureSource, with_lift: bool = True) -> list[Named]:
+    """|x − the same ground without its pattern|, and DeepLIFT from there where it works; nothing for real data."""
     if not (source.data.root / "truth" / "chips.csv").exists():
         return []
 
@@ -26,13 +27,14 @@ def ceilings(source: Source) -> list[Named]:
         return magnitude(Lift(chips.checkpoint.classifier, chips.u[:1])(chips.u, baseline)[0])
 
     about = "Ceiling: uses the exact counterfactual, which no method can know."
-    return [
+    found = [
         Named("exact change", "ceiling", lambda c: difference(c.x, without(c)), f"|x − exact|. {about}"),
         Named("exact lift", "ceiling", lift, f"|DeepLIFT| from the exact counterfactual. {about}"),
     ]
+    return found if with_lift else found[:1]
 
 
-def exact_counterfactuals(source: Source, chips: Chips) -> Tensor:
+def exact_counterfactuals(source: Source | PictureSource, chips: Chips) -> Tensor:
     """The chips with mire and fell replaced by what lies beneath, same sky and noise, like `chips.x`."""
     from spacex.world.chip import counterfactual
 

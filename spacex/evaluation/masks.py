@@ -32,7 +32,7 @@ class Definition(Settings):
 
     name: str
     source: str = "corine"
-    """`corine`: three-digit land-cover codes; `truth`: the embedded world's exact masks."""
+    """`corine`: three-digit land-cover codes; `truth`: the embedded world's exact masks; `none`: nothing is known."""
     codes: tuple[int, ...] = WETLANDS + BARE
     """Values that make up the region."""
     band: int = 10
@@ -52,6 +52,9 @@ CORINE_WB_V1 = Definition(name="corine-wb-v1")
 
 TRUTH = Definition(name="truth-v1", source="truth", codes=(1,), band=0)
 """The embedded world's own pattern, strictly: no ignore band, because its edges are exact."""
+
+NO_REGION = Definition(name="none", source="none", codes=(), band=0, frame=0, smallest=0.0, largest=1.0)
+"""Ordinary pictures: every pixel counts, and none is known to matter."""
 
 CORINE_VARIANTS = (
     Definition(name="corine-wb-v1+335", codes=WETLANDS + BARE + (335,)),

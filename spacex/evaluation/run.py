@@ -24,7 +24,7 @@ from torch import Tensor
 from spacex.attribution import asos
 from spacex.attribution.baselines import Chips, Method, brightness
 from spacex.attribution.captum_methods import Effort
-from spacex.attribution.methods import all_methods, choose
+from spacex.attribution.methods import all_methods, choose, has_lift
 from spacex.attribution.names import PATH_STEPS
 from spacex.checkpoint import Checkpoint
 from spacex.errors import DataError
@@ -32,8 +32,9 @@ from spacex.evaluation import counterfactual, perturbation, rows, sanity
 from spacex.evaluation.ceilings import ceilings
 from spacex.evaluation.gallery import Gallery
 from spacex.evaluation.perturbation import Fill
+from spacex.evaluation.picture_source import PictureSource
 from spacex.evaluation.samples import Samples, Source
-from spacex.models.classifier import Classifier
+from spacex.models.classes import own_head
 from spacex.settings import Settings
 
 SANITY = (
@@ -126,7 +127,7 @@ class Evaluation:
 
     def __init__(
         self,
-        source: Source,
+        source: Source | PictureSource,
         checkpoint: Checkpoint,
         settings: EvaluationSettings,
         company: Company | None = None,
@@ -134,7 +135,7 @@ class Evaluation:
         self.source, self.checkpoint, self.settings = source, checkpoint, settings
         self.company = company or Company()
         listed = all_methods(checkpoint, settings.effort, self._activation_space(), self.company.controls)
-        listed += ceilings(source)
+        listed += ceilings(source, has_lift(checkpoint))
         self.methods = choose(listed, settings.methods) if settings.methods else listed
         self.definitions = source.definitions
         self.outcome = Outcome(settings, dict.fromkeys((method.name for method in self.methods), 0.0))
@@ -264,15 +265,15 @@ class Evaluation:
         self.outcome.left_out[reason] = self.outcome.left_out.get(reason, 0) + int(flags.sum())
 
     def _activation_space(self) -> asos.Space | None:
-        network = self.checkpoint.classifier
+        head = own_head(self.checkpoint.classifier)
         wanted = not self.settings.methods or any(name.startswith("asos") for name in self.settings.methods)
-        if not (wanted and self.settings.asos_chips and isinstance(network, Classifier)):
+        if head is None or not (wanted and self.settings.asos_chips):
             return None
-        train = Source(self.source.data.root, self.source.bands, "train", self.settings.asos_chips, self.settings.seed)
-        right = (self._right(network, samples) for samples in train.batches(self.settings.batch))
-        return asos.fit(right, network.head, self.settings.effort.asos_edge, batch=self.settings.effort.batch)
+        train = self.source.beside("train", self.settings.asos_chips)
+        right = (self._right(samples) for samples in train.batches(self.settings.batch))
+        return asos.fit(right, head, self.settings.effort.asos_edge, batch=self.settings.effort.batch)
 
-    def _right(self, network: torch.nn.Module, samples: Samples) -> Tensor:
+    def _right(self, samples: Samples) -> Tensor:
         chips = self._chips(samples)
         with torch.no_grad():
             return chips.network.activation_map(chips.u[chips.logit > 0])

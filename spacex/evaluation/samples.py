@@ -60,6 +60,7 @@ class Source:
         split: "test" unless a selection is being made.
         limit: use that many natural chips, drawn with `seed`; None for all.
         seed: of that draw.
+        target: class of `classes.csv` that is meant by natural; empty for label 1.
 
     Raises:
         DataError: if the data set has no land cover and no truth, no natural chips, or is not laid out as
@@ -67,12 +68,18 @@ class Source:
     """
 
     def __init__(
-        self, root: str | Path, bands: Sequence[str], split: str, limit: int | None = None, seed: int = 0
+        self,
+        root: str | Path,
+        bands: Sequence[str],
+        split: str,
+        limit: int | None = None,
+        seed: int = 0,
+        target: str = "",
     ) -> None:
-        self.data, self.bands = AnthroProtect(root, bands, split), tuple(bands)
+        self.data, self.bands = AnthroProtect(root, bands, split, target=target), tuple(bands)
+        self._seed, self._target = seed, target
         infos = self.data.infos
-        self.natural = _draw(infos[infos["label"] == 1], limit, seed)
-        self.other = _draw(infos[infos["label"] == 0], None, seed)
+        self.natural, self.other = draw_target(infos, self.data.classes, limit, seed)
         if self.natural.empty:
             raise DataError(f"the split {split!r} has no natural chips", got=f"{len(infos)} chips of label 0")
         self.sources = [name for name, folder in _FOLDERS.items() if self._has(folder)]
@@ -82,6 +89,10 @@ class Source:
                 expected="a land-cover tile per chip in tiles/lcs",
                 do="Unpack the lcs archive of AnthroProtect as well.",
             )
+
+    def beside(self, split: str, limit: int) -> Source:
+        """A few chips of another split of the same data set."""
+        return Source(self.data.root, self.bands, split, limit, self._seed, self._target)
 
     @property
     def definitions(self) -> list[Definition]:
@@ -115,6 +126,14 @@ class Source:
 
 
 _FOLDERS = {"truth": "truth", "corine": "tiles/lcs"}
+
+
+def draw_target(
+    infos: pd.DataFrame, classes: Sequence[str], limit: int | None, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The natural chips, or those of the target class, `limit` of them, and all others, both in random order."""
+    target = infos["label"] == max(len(classes) - 1, 1)
+    return _draw(infos[target], limit, seed), _draw(infos[~target], None, seed)
 
 
 def _draw(rows: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from spacex.evaluation.bootstrap import Interval
+from spacex.evaluation.masks import NO_REGION
 from spacex.evaluation.run import Outcome
 from spacex.evaluation.table import REPETITIONS, TRUST, Table, summarise
 
@@ -66,7 +67,9 @@ def _applicability(table: Table, outcome: Outcome) -> Section | None:
     return "Inside and outside the area of applicability", text, head, body
 
 
-def _thresholds(table: Table, outcome: Outcome) -> Section:
+def _thresholds(table: Table, outcome: Outcome) -> Section | None:
+    if outcome.definitions[0] == NO_REGION.name:
+        return None
     names = ["share", "iou_otsu", "share_otsu", "iou_top10", "share_top10", "iou_minmax", "share_minmax"]
     head = ["Method", "share, area-matched", "IoU, Otsu", "share, Otsu", "IoU, top 10 %", "share, top 10 %",
             "IoU, min-max 0.5", "share, min-max 0.5"]  # fmt: skip

@@ -86,7 +86,8 @@ def make_table(rows: pd.DataFrame, ours: str = "lift", repetitions: int = REPETI
     counts = {}
     for chips in (*SETS, *(TRUST if _known(rows) else ())):
         files = _files(wide[ours], chips)
-        counts[chips] = int(wide[ours].loc[files, "iou"].notna().sum())
+        # ordinary pictures have no region and no IoU: then all count
+        counts[chips] = int(wide[ours].loc[files, "iou"].notna().sum()) or len(files)
         draws = draw(wide[ours].loc[files, "place"].tolist() or ["none"], repetitions, seed)
         for name in names:
             part = wide[name].loc[files]

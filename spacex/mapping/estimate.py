@@ -99,7 +99,8 @@ def calibrate(plan: Plan, checkpoint: Checkpoint, tiles: int, threads: int | Non
         output, scenes = f"{folder}/cube.zarr", f"{folder}/scenes.gz"
         save_scenes(scenes, plan.scenes)
         create_cube(output, plan.request.spec(checkpoint.card), "calibration", {})
-        job = Job(request=plan.request, output=output, scenes=scenes, checkpoint=checkpoint.uri, threads=threads)
+        networks = {"checkpoint": checkpoint.uri, "trust": checkpoint.trust, "threads": threads}
+        job = Job(request=plan.request, output=output, scenes=scenes, **networks)
         pipeline = open_pipeline(job)
         for task in chosen:
             pipeline.add(task)

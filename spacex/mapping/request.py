@@ -16,8 +16,8 @@ import spacex
 from spacex.attribution.names import PATH_STEPS, Precision
 from spacex.card import Card
 from spacex.checkpoint import Checkpoint
-from spacex.errors import RequestError
-from spacex.grid import Grid, Window
+from spacex.errors import CheckpointError, RequestError
+from spacex.grid import CHIP, Grid, Window
 from spacex.mapping.chips import check_stride
 from spacex.mapping.layout import CHUNK, CubeSpec
 from spacex.mapping.region import Region
@@ -160,6 +160,7 @@ def chip_settings(
     """
     if unknown := [name for name in maps if name not in HOW_MADE]:
         raise RequestError("unknown map", got=", ".join(unknown), expected=", ".join(HOW_MADE))
+    check_chips(card)
     generator = card.generator
     if generator is not None and generator.norm == "none":
         window = {"window": WINDOW, "margin": window_margin(generator, card.frame)}
@@ -169,6 +170,18 @@ def chip_settings(
     settings = ChipSettings(maps=maps, dissimilar=known, stride=stride or card.stride, **window, **others)
     check_stride(settings.stride, settings.frame, card.chip_size)
     return settings
+
+
+def check_chips(card: Card) -> None:
+    """Refuse a checkpoint for chips of another size than the map's.
+
+    Raises:
+        CheckpointError: naming both sizes.
+    """
+    if card.chip_size != CHIP:
+        what, got = "the checkpoint was made for another chip size", f"{card.chip_size} pixels"
+        do = "Map with a checkpoint trained on Sentinel-2 chips."
+        raise CheckpointError(what, got=got, expected=f"{CHIP} pixels", do=do)
 
 
 def display_bands(bands: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 import numpy as np
 
-from spacex.attribution.lift import check_rules
+from spacex.attribution.lift import check_lift
 from spacex.card import Card
 from spacex.checkpoint import SHIPPED, Checkpoint
 from spacex.errors import RequestError
@@ -80,7 +80,7 @@ def prepare(
     if not output.rstrip("/").endswith(".zarr"):
         raise RequestError("the output's name", got=output, expected="a path or URI ending in .zarr")
     if "lift" in request.chips.maps:
-        check_rules(checkpoint.classifier)
+        check_lift(checkpoint.classifier, len(checkpoint.card.bands), checkpoint.card.chip_size)
     fingerprint = request.fingerprint(checkpoint)
     found = read_attributes(output)
     if found is not None and "spacex_spec" in found:
@@ -144,7 +144,10 @@ def _work(
         cube = make_room(cube, plan.request, checkpoint.card, plan.statuses)
     # the shipped weights lie elsewhere on every node; each finds its own
     weights = None if checkpoint.uri == str(SHIPPED) else checkpoint.uri
-    job = Job(request=plan.request, output=output, scenes=f"{folder}/scenes.gz", checkpoint=weights, **worker)
+    job = Job(
+        request=plan.request, output=output, scenes=f"{folder}/scenes.gz", checkpoint=weights, trust=checkpoint.trust,
+        **worker,
+    )  # fmt: skip
 
     def on_quarantine(task: TileTask, reason: str, tries: int) -> None:
         cube.finish(task, Status.FAILED, {"reason": reason, "tries": tries})
@@ -192,7 +195,9 @@ def describe(request: MapRequest, card: Card, license: str = LICENSE) -> dict[st
     source = f"Sentinel-2 Level-2A through STAC ({request.catalogue}); contains modified Copernicus Sentinel data"
     if request.catalogue == "demo":
         source = "synthetic scenes of the landscape that ships with SpacEX, through STAC; no observation of the Earth"
+    about = {"target": f"{card.target}: the class that naturalness scores and the maps explain"} if card.target else {}
     return {
+        **about,
         "title": "What makes land look natural: attribution from maximised and minimised Sentinel-2 chips",
         "institution": "made with SpacEX",
         "source": source,

@@ -41,6 +41,8 @@ class Job(AnyJob):
     """URI of the scene list (`save_scenes`)."""
     checkpoint: str | None = None
     """Folder or URI; None for the weights that ship."""
+    trust: tuple[str, ...] = ()
+    """Modules whose networks a worker may import and build."""
     batch: int | None = Field(None, ge=1)
     """Windows or chips per call of the networks; None: as many as there are threads, on a GPU `GPU_BATCH`."""
 
@@ -99,7 +101,7 @@ def open_pipeline(job: Job) -> Pipeline:
     """Load networks, scene list and cube: everything slow that happens once per worker."""
     import torch
 
-    checkpoint, threads = load_checkpoint(job.checkpoint), job.threads or torch.get_num_threads()
+    checkpoint, threads = load_checkpoint(job.checkpoint, trust=job.trust), job.threads or torch.get_num_threads()
     card, chips = checkpoint.card, job.request.chips
     on_gpu = job.device.startswith("cuda")
     make = partial(Patterns, checkpoint, chips.maps, job.request.path_steps, job.device, job.request.precision)

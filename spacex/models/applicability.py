@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from spacex.errors import CheckpointError
-from spacex.models.classifier import Classifier
+from spacex.models.classes import own_network
 from spacex.models.features import feature_modules
 from spacex.settings import Settings
 
@@ -177,14 +177,14 @@ def learn_applicability(statistics: Tensor, folds: Tensor) -> Applicability:
 
 
 def count_features(classifier: nn.Module, bands: int, side: int, names: Sequence[str] | None = None) -> int:
-    """How many numbers `LevelStatistics` gives for a chip (bands, side, side); nothing is computed."""
-    if isinstance(classifier, Classifier):
-        levels = classifier.unet.encoders.modules()
+    """How many numbers `LevelStatistics` gives for a chip (bands, side, side)."""
+    if (own := own_network(classifier)) is not None:
+        levels = own.unet.encoders.modules()
         return 2 * sum(layer.out_channels for layer in levels if isinstance(layer, nn.Conv2d))
-    shape = copy.deepcopy(classifier).to("meta")
-    watch = LevelStatistics(shape, names)
-    with torch.no_grad(), watch:
-        shape(torch.empty(1, bands, side, side, device="meta"))
+    network = copy.deepcopy(classifier)
+    watch = LevelStatistics(network, names)
+    with torch.no_grad(), watch:  # on a blank chip: not every network that is not ours knows the meta device
+        network(torch.zeros(1, bands, side, side, device=next(network.parameters()).device))
     return watch.take().shape[1]
 
 

@@ -47,12 +47,15 @@ class ClassifierSettings(Settings):
     """Share of map pixels set to 0 in every second training chip."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout after each of the head's hidden layers; 0 leaves the layers out."""
+    outputs: int = Field(default=1, ge=1, exclude_if=lambda outputs: outputs == 1)
+    """Logits per chip: 1 for two classes, else one per class. Unsaid in a card where it is 1, so that cards written
+    before there was a choice keep their digest."""
 
 
 class Classifier(nn.Module):
     """Chips to logits: U-Net with a tanh at its end, random occlusion in training, convolutional head.
 
-    `unet` turns (n, bands, h, w) into (n, maps, h, w) in -1..1; `head` turns that into one logit.
+    `unet` turns (n, bands, h, w) into (n, maps, h, w) in -1..1; `head` turns that into one logit, or one per class.
     """
 
     def __init__(self, settings: ClassifierSettings | None = None) -> None:
@@ -63,7 +66,10 @@ class Classifier(nn.Module):
         self.head = _head(self.settings)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Logits (n,) of standardised chips (n, bands, chip_size, chip_size); sigmoid gives the score."""
+        """Logits (n,) of standardised chips (n, bands, chip_size, chip_size); sigmoid gives the score.
+
+        With several outputs (n, outputs): `spacex.models.classes.Judge` makes one logit of them.
+        """
         logits: Tensor = self.head(self.occlude(self.unet(u))).squeeze(1)
         return logits
 
@@ -164,7 +170,7 @@ def _head(settings: ClassifierSettings) -> nn.Sequential:
         layers += [nn.Conv2d(a, b, 5, stride=3), nn.ReLU(), *_dropout(settings)]
         side = (side - 5) // 3 + 1
     layers += [nn.Flatten(), nn.Linear(widths[-1] * side * side, 128), nn.ReLU(), *_dropout(settings)]
-    head = nn.Sequential(*layers, nn.Linear(128, 1))
+    head = nn.Sequential(*layers, nn.Linear(128, settings.outputs))
     _initialise(head)
     return head
 

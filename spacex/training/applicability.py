@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from spacex.card import Scaling
 from spacex.models.applicability import Applicability, LevelStatistics, learn_applicability, spatial_folds
+from spacex.models.classes import own_network
 from spacex.training.batches import portions
 from spacex.training.data import Split, spaced
 from spacex.training.team import ALONE, Team
@@ -19,7 +21,12 @@ CHIPS = 1000
 
 @torch.no_grad()
 def learn_where(
-    classifier: nn.Module, scaling: Scaling, train: Split, batch: int = 16, team: Team = ALONE
+    classifier: nn.Module,
+    scaling: Scaling,
+    train: Split,
+    batch: int = 16,
+    team: Team = ALONE,
+    features: Sequence[str] = (),
 ) -> Applicability | None:
     """The area of applicability of a classifier, from its training chips.
 
@@ -29,18 +36,21 @@ def learn_where(
         train: the training split.
         batch: chips looked at at once.
         team: shares the looking.
+        features: modules whose channels are looked at, of a network that is not ours.
 
     Returns:
         What `spacex.models.applicability` needs; None if the training chips are of one place only, so that nothing
-        can be said about another.
+        can be said about another, or if the network is not ours and has no such modules.
     """
+    if own_network(classifier) is None and not features:
+        return None
     chosen = spaced(train.all, CHIPS)
     places = [train.places[i] for rank in range(team.size) for i in chosen[rank :: team.size]]
     folds = spatial_folds(places)
     if len(set(folds.tolist())) < 2:
         return None
     network = copy.deepcopy(classifier)
-    watch, found = LevelStatistics(network), []
+    watch, found = LevelStatistics(network, features), []
     for x, _ in portions(train.dataset, chosen, batch, team):
         with watch:
             network(scaling.standardise(x))

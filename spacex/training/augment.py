@@ -61,14 +61,14 @@ def draw_strips(n: int, chance: float, largest: float, generator: torch.Generato
 
 
 def other_label(label: Tensor, generator: torch.Generator) -> Tensor:
-    """For every chip the index of a random chip of the other label; itself where the batch has none.
+    """For every chip the index of a random chip of another label; itself where the batch has none.
 
     Args:
-        label: (n,) 0 or 1.
+        label: (n,) 0 or 1, or numbers of classes.
         generator: source of the draw.
     """
     partners = torch.arange(len(label))
-    for value in (0, 1):
+    for value in sorted(set(label.tolist())):
         mine, theirs = (label == value).nonzero()[:, 0], (label != value).nonzero()[:, 0]
         if len(mine) and len(theirs):
             partners[mine] = theirs[torch.randint(len(theirs), (len(mine),), generator=generator)]

@@ -25,11 +25,12 @@ class ClassifierLearner:
 
     Args:
         recipe: how it is trained.
-        network: any module that turns (n, bands, 256, 256) into n logits.
+        network: any module that turns (n, bands, side, side) into n logits, (n,) or (n, 1), or (n, classes).
         scaling: reflectance to the network's units.
         steps: length of the run, for the one-cycle schedule.
         seed: names all draws.
         team: who trains together.
+        classes: logits per chip; 1 for two classes. More are trained with cross-entropy, the target's is the last.
     """
 
     def __init__(
@@ -40,8 +41,9 @@ class ClassifierLearner:
         steps: int,
         seed: int = 0,
         team: Team = ALONE,
+        classes: int = 1,
     ) -> None:
-        self.recipe, self.scaling, self.team, self.seed = recipe, scaling, team, seed
+        self.recipe, self.scaling, self.team, self.seed, self.classes = recipe, scaling, team, seed, classes
         self.step_number = 0
         self.network = team.share(network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
@@ -51,18 +53,19 @@ class ClassifierLearner:
         """Learn from one batch.
 
         Args:
-            x: this worker's share, (n, bands, 256, 256) float32 reflectance.
-            label: (n,) float32, 1 natural.
+            x: this worker's share, (n, bands, side, side) float32 reflectance.
+            label: (n,) float32, 1 natural; of several classes the class's number.
 
         Returns:
             Scalars on the device: ``loss``, ``grad``, ``score/natural``, ``score/unnatural``, ``rate``.
         """
         self.network.train()
-        mixed, target = self._augmented(x, label)
+        mixed, target = self._augmented(x, self._shares(label))
         u = self.scaling.standardise(mixed).contiguous(memory_format=torch.channels_last)
         with self.team.autocast():
             logit = self.network(u)
-        loss = self._loss(logit.float(), target)
+        logit = logit.float().view(target.shape)
+        loss = self._loss(logit, target)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = clipped(self.network, self.recipe.clip)
@@ -71,6 +74,10 @@ class ClassifierLearner:
         self.schedule.step()
         self.step_number += 1
         return {"loss": loss.detach(), "grad": norm, "rate": rate, **_by_class(logit.detach(), target)}
+
+    def _shares(self, label: Tensor) -> Tensor:
+        """What each chip holds of natural, (n,), or of every class, (n, classes)."""
+        return F.one_hot(label.long(), self.classes).float() if self.classes > 1 else label
 
     def result(self) -> nn.Module:
         """The network in eval mode."""
@@ -93,6 +100,8 @@ class ClassifierLearner:
         self.schedule.load_state_dict(state["schedule"])
 
     def _loss(self, logit: Tensor, target: Tensor) -> Tensor:
+        if self.classes > 1:
+            return F.cross_entropy(logit, target)
         if self.recipe.loss == "bce":
             return F.binary_cross_entropy_with_logits(logit, target)
         return F.mse_loss(logit.sigmoid(), target)
@@ -108,7 +117,8 @@ class ClassifierLearner:
             return x, label
         edges, shares = draw_strips(n, self.recipe.cutmix, self.recipe.strip, generator)
         everyone, labels = self.team.whole(x), self.team.whole(label)
-        partner = other_label(labels.cpu(), generator)
+        known = labels.argmax(dim=1) if self.classes > 1 else labels
+        partner = other_label(known.cpu(), generator)
         chips, targets = [], []
         for i in range(mine.start, mine.stop):
             mate = int(partner[i])
@@ -119,7 +129,8 @@ class ClassifierLearner:
 
 
 def _by_class(logit: Tensor, target: Tensor) -> dict[str, Tensor]:
-    score, weight = logit.float().sigmoid(), target
+    several = logit.ndim > 1
+    score, weight = (logit.softmax(dim=1)[:, -1], target[:, -1]) if several else (logit.sigmoid(), target)
     return {
         "score/natural": (score * weight).sum() / weight.sum().clamp_min(1e-6),
         "score/unnatural": (score * (1 - weight)).sum() / (1 - weight).sum().clamp_min(1e-6),

@@ -8,9 +8,13 @@ from typing import Any, Literal
 
 import torch
 
-from spacex.card import Card, Scaling
+from spacex.card import Card, Scaling, Shape
 from spacex.checkpoint import save_checkpoint
-from spacex.models.classifier import Classifier, ClassifierSettings
+from spacex.errors import DataError, RequestError
+from spacex.models.classes import check_columns, columns
+from spacex.models.classifier import ClassifierSettings
+from spacex.models.features import find_features
+from spacex.models.foreign import make_network
 from spacex.training.applicability import learn_where
 from spacex.training.batches import EpochOrder, Feed, portions
 from spacex.training.classifier import ClassifierLearner
@@ -33,7 +37,8 @@ class ClassifierRun(Run):
     """What a classifier's run is told."""
 
     recipe: ClassifierRecipe = ClassifierRecipe()
-    network: ClassifierSettings = ClassifierSettings()
+    network: Shape = ClassifierSettings()
+    """Our own network's sizes, or the function that builds another one."""
     units: Literal["sigma", "reflectance"] = "sigma"
     """Whether chips are standardised per band; the `paper` and `repository` presets need ``reflectance``."""
 
@@ -49,6 +54,8 @@ def prepare_classifier(run: ClassifierRun, team: Team = ALONE) -> tuple[dict[Spl
         RequestError: as `learn_classifier`.
     """
     splits = {name: open_split(run.source, name) for name in SPLITS}
+    check_side(splits)
+    network_for(run, splits["train"])
     order = EpochOrder(splits["train"].all, run.recipe.batch, run.seed, team)
     RunStore(run.output).check(run, FREE)
     return splits, order
@@ -62,14 +69,16 @@ def learn_classifier(run: ClassifierRun, team: Team = ALONE) -> Iterator[Epoch]:
     """
     splits, order = prepare_classifier(run, team)
     train, bands = splits["train"], len(run.source.bands)
+    shape, outputs, features = network_for(run, train)
     scaling = band_statistics(train, team) if run.units == "sigma" else Scaling.identity(bands)
     feed = Feed(train.dataset, order, run.readers, team.device)
     torch.manual_seed(run.seed)
-    network = Classifier(run.network.model_copy(update={"bands": bands}))
-    learner = ClassifierLearner(run.recipe, network, scaling, run.recipe.epochs * len(feed), run.seed, team)
+    network, steps = make_network(shape, run.trust)(), run.recipe.epochs * len(feed)
+    learner = ClassifierLearner(run.recipe, network, scaling, steps, run.seed, team, outputs)
     torch.manual_seed(run.seed * 1000 + team.rank)
     RunStore(run.output, team).claim(run, FREE)
     measure = partial(_measured, learner, run.recipe.batch, team)
+    about = _card(shape, features, scaling, train)
     yield from Course(
         run=run,
         team=team,
@@ -78,13 +87,52 @@ def learn_classifier(run: ClassifierRun, team: Team = ALONE) -> Iterator[Epoch]:
         epochs=run.recipe.epochs,
         step=lambda epoch, x, label: learner.step(x, label),
         validate=lambda: _flat(measure(splits["val"])),
-        finish=lambda seconds: _finish(run, learner, scaling, splits, _each(measure, splits), seconds),
+        finish=lambda seconds: _finish(run, learner, about, splits, _each(measure, splits), seconds),
     ).follow()
+
+
+def network_for(run: ClassifierRun, train: Split) -> tuple[Shape, int, tuple[str, ...]]:
+    """The network a run will train: its settings for these chips, its logits per chip, and its features if not ours.
+
+    Raises:
+        RequestError: if it cannot judge such chips, or tells another number of classes.
+    """
+    bands, count = len(run.source.bands), len(train.classes)
+    if isinstance(run.network, ClassifierSettings):
+        outputs = count if count > 2 else 1
+        _check_halving(train.side, run.network.levels)
+        fitted = {"bands": bands, "chip_size": train.side, "outputs": outputs}
+        return run.network.model_copy(update=fitted), outputs, ()
+    network = make_network(run.network, run.trust)().eval()
+    outputs = columns(network, bands, train.side)
+    check_columns(outputs, count, run.network.network)
+    return run.network, outputs, find_features(network, torch.zeros(1, bands, train.side, train.side))
+
+
+def check_side(splits: dict[SplitName, Split], side: int | None = None) -> None:
+    """Refuse splits of different chip sizes, or of another than `side`.
+
+    Raises:
+        DataError: naming the sizes.
+    """
+    for name, split in splits.items():
+        wanted = side or splits["train"].side
+        if split.side != wanted:
+            what = f"the split {name!r} holds chips of another size"
+            raise DataError(what, got=f"{split.side} pixels", expected=f"{wanted} pixels")
+
+
+def _check_halving(side: int, levels: int) -> None:
+    step, least = 2**levels, 64
+    if side % step or side < least:
+        what, got = "the chips do not fit the classifier", f"{side} x {side} pixels"
+        expected = f"a multiple of {step}, at least {least}"
+        raise RequestError(what, got=got, expected=expected, do="Cut or scale the pictures, or --set network.levels=N.")
 
 
 def _measured(learner: ClassifierLearner, batch: int, team: Team, chips: Split) -> dict[str, Any]:
     read = portions(chips.dataset, chips.all, batch, team)
-    return measure_classifier(learner.result(), learner.scaling, read, team)
+    return measure_classifier(learner.result(), learner.scaling, read, team, chips.classes)
 
 
 def _each(measure: Callable[[Split], dict[str, Any]], splits: dict[Any, Split]) -> dict[Any, dict[str, Any]]:
@@ -98,19 +146,19 @@ def _flat(measured: dict[str, Any]) -> dict[str, float]:
 def _finish(
     run: ClassifierRun,
     learner: ClassifierLearner,
-    scaling: Scaling,
+    about: dict[str, Any],
     splits: dict[Any, Split],
     metrics: dict[Any, dict[str, Any]],
     seconds: float,
 ) -> None:
-    known = learn_where(learner.result(), scaling, splits["train"], run.recipe.batch, learner.team)
+    train, team, features = splits["train"], learner.team, about["features"]
+    known = learn_where(learner.result(), learner.scaling, train, run.recipe.batch, team, features)
     if not learner.team.leads:
         return
     card = Card(
         kind="classifier",
         bands=run.source.bands,
-        scaling=scaling,
-        classifier=run.network.model_copy(update={"bands": len(run.source.bands)}),
+        **about,
         data=described(run, splits),
         metrics=metrics,
         training=told(run, seconds),
@@ -118,6 +166,21 @@ def _finish(
         limits=LIMITS + (SYNTHETIC if run.source.root == "demo" else ""),
     )
     save_checkpoint(run.output, card, {"classifier": learner.result()}, known)
+
+
+def _card(shape: Shape, features: tuple[str, ...], scaling: Scaling, train: Split) -> dict[str, Any]:
+    """What the card says of the network and its chips; of small chips an eighth on each side is frame."""
+    frame = train.side // 8
+    return {
+        "scaling": scaling,
+        "classifier": shape,
+        "classes": train.classes,
+        "target": train.classes[-1] if train.classes else "",
+        "features": features,
+        "chip_size": train.side,
+        "frame": frame,
+        "stride": train.side - 2 * frame,
+    }
 
 
 def described(run: Run, splits: dict[Any, Split]) -> dict[str, Any]:

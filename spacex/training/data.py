@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from spacex.card import Scaling
 from spacex.errors import DataError
+from spacex.grid import CHIP
 from spacex.settings import Settings
 from spacex.training.batches import portions
 from spacex.training.team import ALONE, Team
@@ -28,9 +30,12 @@ class Source(Settings):
     """Which chips to learn from."""
 
     root: str
-    """Folder of an AnthroProtect or MapInWild data set as published, or ``demo`` for the embedded world's."""
+    """Folder of an AnthroProtect or MapInWild data set as published, or of pictures by class, or ``demo`` for the
+    embedded world's."""
     bands: tuple[str, ...]
-    """Sentinel-2 bands in the order the networks see them."""
+    """Sentinel-2 bands in the order the networks see them; red, green, blue of pictures."""
+    target: str = Field("", exclude_if=lambda name: not name)
+    """The class to be scored and explained, where classes are told apart by name; empty: natural."""
     limit: int | None = None
     """Use only this many chips of each split."""
     grouped: bool = False
@@ -46,15 +51,19 @@ class Split:
     """One split."""
 
     dataset: Dataset[Any]
-    """Gives (chip (bands, 256, 256) float32 reflectance, label float32)."""
+    """Gives (chip (bands, side, side) float32 reflectance, label float32: 1 natural, or the class's number)."""
     labels: Tensor
-    """(n,) bool, True for natural."""
+    """(n,) bool, True for natural, or for the target class."""
     places: tuple[str, ...]
     """(n,) the place of each: a block of neighbouring chips."""
     digest: str
     """Names which file is in which split."""
     problems: tuple[str, ...] = ()
     """Files that were left out, and why."""
+    side: int = CHIP
+    """Of a chip, pixels."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes by number, the target last; none for natural and not."""
 
     @property
     def natural(self) -> list[int]:
@@ -81,14 +90,14 @@ def open_split(source: Source, split: SplitName) -> Split:
         DataError: if the folder holds no known data set, or, with ``strict``, a bad file.
     """
     root = _root(source.root)
-    dataset: Any = _opener(root)(
-        root, source.bands, split, grouped=source.grouped, strict=source.strict, limit=source.limit
-    )
+    settings = {"grouped": source.grouped, "strict": source.strict, "limit": source.limit, "target": source.target}
+    dataset: Any = _opener(root)(root, source.bands, split, **settings)
     if source.preload:
         dataset.preload()
-    labels = torch.tensor(dataset.infos["label"].to_numpy(dtype="float64") > 0.5)
-    places = tuple(map(str, dataset.infos["group"]))
-    return Split(dataset, labels, places, dataset.split_hash, tuple(map(str, dataset.problems)))
+    last = max(len(dataset.classes) - 1, 1)
+    labels = torch.tensor(dataset.infos["label"].to_numpy(dtype="float64") > last - 0.5)
+    places, problems = tuple(map(str, dataset.infos["group"])), tuple(map(str, dataset.problems))
+    return Split(dataset, labels, places, dataset.split_hash, problems, dataset.side, dataset.classes)
 
 
 def _root(name: str) -> Path:
@@ -99,7 +108,24 @@ def _root(name: str) -> Path:
     return Path(demo_dataset())
 
 
+def holds_pictures(root: Path) -> bool:
+    """Whether a data set is a folder of ordinary pictures, whose bands are `PICTURE_BANDS`."""
+    from spacex.datasets.pictures import Pictures
+
+    return root.is_dir() and _found(root) is Pictures
+
+
 def _opener(root: Path) -> Any:
+    if (found := _found(root)) is not None:
+        return found
+    raise DataError(
+        f"no data set in {root}",
+        expected="infos.csv (AnthroProtect), split_IDs.csv or tile_infos/ (MapInWild), or pictures in train/CLASS/",
+        do="Give the folder that holds it, or 'demo'.",
+    )
+
+
+def _found(root: Path) -> Any:
     if any((folder / "infos.csv").exists() for folder in (root, root / "anthroprotect")):
         from spacex.datasets.anthroprotect import AnthroProtect
 
@@ -108,11 +134,9 @@ def _opener(root: Path) -> Any:
         from spacex.datasets.mapinwild import MapInWild
 
         return MapInWild
-    raise DataError(
-        f"no data set in {root}",
-        expected="infos.csv (AnthroProtect), split_IDs.csv or tile_infos/ (MapInWild)",
-        do="Give the folder that holds it, or 'demo'.",
-    )
+    from spacex.datasets.pictures import Pictures, has_pictures
+
+    return Pictures if has_pictures(root) else None
 
 
 def band_statistics(chips: Split, team: Team = ALONE) -> Scaling:
@@ -143,7 +167,7 @@ def spaced(indices: list[int], count: int = SAMPLE) -> list[int]:
 
 
 def first_chips(chips: Split, indices: Iterable[int], count: int) -> Tensor:
-    """The first few of the given chips, (count, bands, 256, 256) float32 reflectance."""
+    """The first few of the given chips, (count, bands, side, side) float32 reflectance."""
     return torch.stack([torch.as_tensor(chips.dataset[i][0]) for i in islice(indices, count)])
 
 

@@ -5,11 +5,13 @@ Accuracy, AUROC, calibration and the confusion table are torchmetrics' own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from math import nan
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchmetrics.functional import classification as tm
 
 from spacex.card import Scaling
@@ -47,17 +49,63 @@ def classification(score: Tensor, label: Tensor) -> dict[str, Any]:
     }
 
 
+def classes_told(logits: Tensor, label: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    """How well several classes are told apart, and how well the last, the target, is from the rest.
+
+    Args:
+        logits: (n, classes).
+        label: (n,) numbers of classes.
+        classes: their names, the target last.
+
+    Returns:
+        ``accuracy``; ``by_class``, the share of each class's chips that is called so (NaN where it has no chip);
+        ``confusion``: counts by true and predicted class; ``auroc`` and ``ece`` of the target's softmax probability.
+    """
+    truth, said = label.round().long(), logits.argmax(dim=1)
+    table = tm.multiclass_confusion_matrix(said, truth, num_classes=len(classes)).tolist()
+    target = classification(logits.softmax(dim=1)[:, -1].contiguous(), (truth == len(classes) - 1).float())
+    counts = {name: dict(zip(classes, row, strict=True)) for name, row in zip(classes, table, strict=True)}
+    return {
+        "chips": len(truth),
+        "accuracy": float((said == truth).float().mean()),
+        "by_class": {name: row[name] / (sum(row.values()) or nan) for name, row in counts.items()},
+        "auroc": target["auroc"],
+        "ece": target["ece"],
+        "confusion": counts,
+    }
+
+
 @torch.no_grad()
 def measure_classifier(
-    classifier: nn.Module, scaling: Scaling, chips: Iterable[tuple[Tensor, Tensor]], team: Team = ALONE
+    classifier: nn.Module,
+    scaling: Scaling,
+    chips: Iterable[tuple[Tensor, Tensor]],
+    team: Team = ALONE,
+    classes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`classification` of a classifier in eval mode over this worker's part, gathered over the team."""
+    """How good a classifier in eval mode is over this worker's part, gathered over the team.
+
+    Args:
+        classifier: gives (n,), (n, 1) or (n, classes).
+        scaling: reflectance to its units.
+        chips: chips and labels.
+        team: whose parts are gathered.
+        classes: names, the target last; none for natural and not.
+
+    Returns:
+        `classes_told` if there are names, else `classification`.
+    """
     logits, labels = [torch.zeros(0)], [torch.zeros(0)]
     for x, label in chips:
         with team.autocast():
             logits.append(classifier(scaling.standardise(x)).float().cpu())
         labels.append(label.cpu())
-    return classification(team.gather(torch.cat(logits)).sigmoid(), team.gather(torch.cat(labels)))
+    found, truth = team.gather(torch.cat(logits)), team.gather(torch.cat(labels))
+    if not classes:
+        return classification(found.flatten().sigmoid(), truth)
+    one = found.ndim == 1 or found.shape[1] == 1
+    # one logit is that of the second of two classes against the first
+    return classes_told(F.pad(found.reshape(-1, 1), (1, 0)) if one else found, truth, classes)
 
 
 @torch.no_grad()

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from spacex.card import Card
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.errors import RequestError
-from spacex.grid import CHIP
-from spacex.models.generator import Generator
+from spacex.models.generator import Generator, alignment
 from spacex.training.batches import EpochOrder, Feed, portions
-from spacex.training.classifier_run import SYNTHETIC, described, told
+from spacex.training.classifier_run import SYNTHETIC, check_side, described, told
 from spacex.training.data import (
     SPLITS,
     Split,
@@ -68,6 +67,8 @@ def prepare_patterns(
     """
     judges = _classifiers(run)
     splits = {name: open_split(run.source, name) for name in SPLITS}
+    check_side(splits, judges[0].card.chip_size)
+    _check_pooling(judges[0].card.chip_size, run.preset)
     order = _order(run, splits["train"], team)
     RunStore(run.output).check(run, FREE)
     return judges, splits, order
@@ -124,7 +125,8 @@ class _Measures:
 
     def frame(self) -> int:
         u = self.learner.task.scaling.standardise(self.shown)
-        return frame_needed([cast(Generator, self.learner.result(side)) for side, _ in SIDES], u)
+        generators = [cast(Generator, self.learner.result(side)) for side, _ in SIDES]
+        return frame_needed(generators, u, least=u.shape[-1] // 8)
 
     @torch.no_grad()
     def look(self, book: Logbook, step: int) -> None:
@@ -142,7 +144,7 @@ class _Measures:
 
 
 def _classifiers(run: PatternRun) -> list[Checkpoint]:
-    found = [load_checkpoint(uri, bands=run.source.bands) for uri in (run.classifier, *run.further)]
+    found = [load_checkpoint(uri, bands=run.source.bands, trust=run.trust) for uri in (run.classifier, *run.further)]
     wanted = run.preset.units
     for one in found:
         units = "reflectance" if set(one.card.scaling.std) == {1.0} else "sigma"
@@ -153,9 +155,20 @@ def _classifiers(run: PatternRun) -> list[Checkpoint]:
                 expected=wanted,
                 do=f"Train one with jobs/train_classifier.py --units {wanted}, or choose another preset.",
             )
+        if one.card.target != run.source.target or one.card.chip_size != found[0].card.chip_size:
+            got = f"target {one.card.target or 'natural'}, chips of {one.card.chip_size} pixels"
+            expected = f"target {run.source.target or 'natural'}, chips of {found[0].card.chip_size} pixels"
+            raise RequestError(f"classifier {one.uri} judges something else", got=got, expected=expected)
         if one.card.scaling != found[0].card.scaling:
             raise RequestError(f"classifier {one.uri} has another scaling than {found[0].uri}")
     return found
+
+
+def _check_pooling(side: int, preset: Preset) -> None:
+    step = 2 * alignment(preset.generator)  # the frame is measured on chips of half the size
+    if side % step:
+        what, do = "the chips do not fit the generators", "Choose fewer halvings, e.g. --set generator.downs=1."
+        raise RequestError(what, got=f"{side} x {side} pixels", expected=f"a multiple of {step}", do=do)
 
 
 def _task(run: PatternRun, judges: list[Checkpoint], train: Split, team: Team) -> Task:
@@ -193,15 +206,20 @@ def _finish(
         return
     frame = measures.frame()
     preset, shape = run.preset, run.preset.generator.model_copy(update={"bands": len(run.source.bands)})
+    side = judge.card.chip_size
     card = Card(
         kind="patterns",
         bands=run.source.bands,
         scaling=judge.card.scaling,
+        chip_size=side,
         classifier=judge.card.classifier,
+        classes=judge.card.classes,
+        target=judge.card.target,
+        features=judge.card.features,
         generator=shape,
         preset=preset.name,
         frame=frame,
-        stride=128 if shape.norm == "instance" else CHIP - 2 * frame,
+        stride=side // 2 if shape.norm == "instance" else side - 2 * frame,
         data=described(run, splits),
         metrics={"classifier": judge.card.metrics, "patterns": metrics},
         training={

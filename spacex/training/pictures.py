@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spacex.settings import RGB
+from spacex.settings import shown_bands
 
 Array = NDArray[np.float32]
 GAP = 4
@@ -36,8 +36,7 @@ def sheet(x: Tensor, plus: Tensor, minus: Tensor, bands: tuple[str, ...]) -> NDA
 
 
 def _colours(values: Array, bands: tuple[str, ...]) -> Array:
-    chosen = [bands.index(b) for b in RGB] if set(RGB) <= set(bands) else [0, 0, 0]
-    return values[:, chosen].transpose(0, 2, 3, 1)
+    return values[:, shown_bands(bands)].transpose(0, 2, 3, 1)
 
 
 def _heat(change: Array) -> Array:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import fsspec
+from pydantic import Field
 from torch import Tensor
 
 from spacex.errors import SpacexError
@@ -24,7 +25,7 @@ from spacex.training.logbook import Logbook
 from spacex.training.state import RunStore
 from spacex.training.team import Team
 
-FREE = frozenset({"readers"})
+FREE = frozenset({"readers", "trust"})
 """Settings that may differ when a run is resumed: they do not change what is learnt."""
 
 
@@ -39,6 +40,8 @@ class Run(Settings):
     """Processes per worker that read ahead; 0 reads between the steps."""
     pictures_every: int = 200
     """Steps between two pictures."""
+    trust: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    """Modules whose networks may be imported and built (`spacex.models.foreign`)."""
 
 
 @dataclass(frozen=True)

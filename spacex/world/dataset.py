@@ -3,6 +3,7 @@
 ::
 
     infos.csv           file,lon,lat,category,label,dataset
+    classes.csv         file,class: natural, anthropogenic, or forest (which neither pattern nor people touch)
     tiles/s2/*.tif      10 bands, uint16, reflectance * 10000, 0 = no data
     tiles/lcs/*.tif     4 bands, uint16: CORINE (3-digit codes, 100 m cells), MODIS, CGLS, GlobCover
     tiles/s2_scl/*.tif  scene classification, uint8
@@ -48,6 +49,8 @@ SIZES: dict[str, dict[str, int]] = {
 _SOURCES = (
     "noise", "spectra", "terrain", "nature", "people", "landscape", "sensor", "region", "chip", "places", "dataset",
 )  # fmt: skip
+CLASSES = {"natural": "natural", "human": "anthropogenic", "plain": "forest"}
+"""Names in `classes.csv` of the kinds of chips."""
 _PER_PLACE = 5  # chips of one kind that one place may give
 
 
@@ -119,6 +122,7 @@ def build_dataset(
             rows += _build_split(root, split, number, places[split], seed, planted, spread)
     table = pd.DataFrame(rows).sort_values("file")
     table[["file", "lon", "lat", "category", "label", "dataset"]].to_csv(root / "infos.csv", index=False)
+    table[["file", "class"]].to_csv(root / "classes.csv", index=False)
     table[list(ChipRecord.__dataclass_fields__)].to_csv(root / "truth" / "chips.csv", index=False)
     return root
 
@@ -237,7 +241,7 @@ def _make(root: Path, task: _Task) -> dict[str, object] | None:
     lon, lat = lon_lat(record.window)
     return vars(record) | {
         "lon": lon, "lat": lat, "category": task.group.split("_")[0], "label": int(task.sort.kind == "natural"),
-        "dataset": task.split, "sort": task.sort,
+        "dataset": task.split, "class": CLASSES[task.sort.kind], "sort": task.sort,
     }  # fmt: skip
 
 

@@ -33,7 +33,9 @@ def checkpoint(bands=("B02", "B03", "B04"), generators=True):
     card = Card(
         kind="patterns" if generators else "classifier",
         bands=bands,
-        chip_size=256,
+        chip_size=SIZE,
+        frame=8,
+        stride=48,
         scaling=Scaling(mean=(0.1,) * len(bands), std=(0.05,) * len(bands)),
         classifier=settings,
         generator=GeneratorSettings(bands=len(bands)) if generators else None,

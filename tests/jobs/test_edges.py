@@ -68,6 +68,12 @@ MORE = {
     "train-classifier --set": ("recipe.batch=0", "recipe.batch=x", "recipe=1", "=", "recipe.bogus=1",
                                "network.levels=9", "source.root=/x", "recipe.rate=NaN", "output=/proc/x", "a.b.c.d=1",
                                "recipe.rate.x=1"),
+    "train-classifier --network": ("strangers:Stages", "strangers:no_network", "nowhere_at_all:x", "os:system", ":x",
+                                   "x:", "a b:c", "../x:y", "torch:load"),
+    "train-classifier --network-args": ("{}", "[]", "null", "{", '{"classes": 2}', "[" * 9999),
+    "train-classifier --target": ("natural",),
+    "train-classifier --trust": ("strangers", "os", "strangers,os"),
+    "map --trust": ("strangers", "os"),
     "train-gan --set": ("generator.base=0", "generator=1", "batch=-1", "weights.cycle=-1",
                         "weights.cycle=NaN", "name=x"),
     "evaluate --methods": ("brightness", "brightness,brightness", "bogus", "brightness x chance"),
@@ -138,6 +144,9 @@ TWICE = [
     Case("make-dataset", "--workers", "2", more=("--local",)),
     Case("make-dataset", "--bbox", "23.8,67.9,24.2,68.05", more=("--area", "finland")),
     *(Case(command, more=(word,)) for command in COMMANDS for word in ("--no-such-option", "stray", "--")),
+    *(Case("train-classifier", "--set", "recipe.batch=4",
+           ("--network=strangers:Stages", "--trust=strangers", f"--network-args={arguments}"))
+      for arguments in ("{}", '{"classes": 7}', '{"bands": 5}', '{"nothing": 1}', '{"width": "x"}')),
 ]
 
 
@@ -162,7 +171,7 @@ def stopped():
         patch.setattr("spacex.evaluation.evaluate.write_report", lambda *_: table)
         patch.setattr("spacex.evaluation.shortcut.run_shortcut", nothing)
         patch.setattr("spacex.runners.ray_train.train", nothing)
-        patch.setattr("spacex.api.training.load_checkpoint", lambda uri: SimpleNamespace(uri=uri))
+        patch.setattr("spacex.api.training.load_checkpoint", lambda uri, **_: SimpleNamespace(uri=uri))
         patch.setattr("socketserver.BaseServer.serve_forever", nothing)
         patch.setattr("webbrowser.open", nothing)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")

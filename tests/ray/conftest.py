@@ -185,8 +185,11 @@ def cluster():
     pytest.importorskip("ray")
     # AF_UNIX paths hold 107 bytes: pytest's own folders are too long
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-    before = os.environ.get("RAY_TMPDIR")
-    os.environ["RAY_TMPDIR"] = folder
+    # workers find the tests' own package of networks as if it were installed
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    wanted = {"RAY_TMPDIR": folder, "PYTHONPATH": os.pathsep.join(paths)}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     import ray
     from ray.cluster_utils import Cluster
 
@@ -201,7 +204,8 @@ def cluster():
     ray.shutdown()
     made.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
-    os.environ.pop("RAY_TMPDIR") if before is None else os.environ.update(RAY_TMPDIR=before)
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def gone(pids, within=15.0):

@@ -81,6 +81,18 @@ def test_negatives_are_fields_and_villages_and_a_quarter_of_them_plain(tiny, inf
     assert max(human) > 0.3
 
 
+def test_three_classes_are_named_beside_it(tiny, infos):
+    """Half natural; of the others a quarter without people, called forest."""
+    classes = pd.read_csv(tiny / "classes.csv").merge(infos, on="file")
+    assert len(classes) == len(infos)
+    assert ((classes["class"] == "natural") == (classes.label == 1)).all()
+    assert classes.groupby(["dataset", "class"]).size().loc["train"].to_dict() == {
+        "anthropogenic": 9, "forest": 3, "natural": 12,
+    }  # fmt: skip
+    for file in classes.file[classes["class"] == "forest"]:
+        assert not np.isin(read(tiny, "tiles/lcs", file)[0], (112, 122, 211, 231)).any()
+
+
 def test_both_classes_hold_forest_water_and_bright_clear_cuts(tiny, infos):
     for label in (0, 1):
         files = infos[infos.label == label].file
@@ -159,7 +171,7 @@ def test_workers_change_nothing(tmp_path):
     alone = build_dataset(tmp_path / "alone", chips, seed=5, workers=0)
     shared = build_dataset(tmp_path / "shared", chips, seed=5, workers=2)
     assert digest(alone) == digest(shared)
-    assert len(digest(alone)) == 5 * 4 + 2
+    assert len(digest(alone)) == 5 * 4 + 3
 
 
 @pytest.mark.parametrize(("planted", "agree"), [("label", 1.0), ("random", 0.5)])

@@ -1,0 +1,29 @@
+"""Classes by name: which there are in a data set, and in which order a classifier tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from spacex.errors import DataError
+
+
+def ordered(names: Iterable[str], target: str, root: Path) -> tuple[str, ...]:
+    """The different classes in alphabetical order, the target last: of two classes it is then label 1, as natural is.
+
+    Args:
+        names: of classes, repeated or not.
+        target: the one whose score is wanted.
+        root: of the data set, for the message.
+
+    Raises:
+        DataError: if there are fewer than two classes, or the target is none of them.
+    """
+    found = sorted(set(names))
+    if len(found) < 2:
+        raise DataError(f"{root} holds too few classes", got=", ".join(found) or "none", expected="two or more")
+    if target not in found:
+        do = "Name the class to be scored and explained with --target."
+        what, expected = f"the target is no class of {root}", f"one of {', '.join(found)}"
+        raise DataError(what, got=target or "none", expected=expected, do=do)
+    return (*(name for name in found if name != target), target)

@@ -1,0 +1,150 @@
+"""Classifiers that are not ours: built by a function of an installed package that a checkpoint's card names.
+
+A card is a stranger's word. Importing a module runs it, and a function called with a stranger's arguments may do
+anything it was written for, so two doors stand before it: what a user trusts by name (`--trust module`), and
+`BUILDERS`, a few functions known to do nothing but build a network as long as their arguments are plain. Nothing else
+is imported, and nothing is ever unpickled: weights are safetensors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from pydantic import Field, JsonValue
+from torch import nn
+
+from spacex.errors import CheckpointError
+from spacex.models.classifier import Classifier, ClassifierSettings
+from spacex.settings import Settings
+
+BUILDERS = ("timm:create_model", "torchvision.models:get_model", "torchgeo.models:get_model")
+"""Functions that need no trust. Not whole packages: they also hold functions that download, write or unpickle."""
+
+FETCHING = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "weights", "weights_backbone",
+            "cache_dir")  # fmt: skip
+"""Arguments of those by which they would fetch or open other weights than the checkpoint's."""
+
+
+class ForeignSettings(Settings):
+    """How to build a network that is not ours; stands in a card where ours has its shape."""
+
+    network: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """A function or class of an installed package, `module:callable`; called, it gives a `torch.nn.Module`."""
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    """Keyword arguments of that call."""
+
+    @property
+    def module(self) -> str:
+        """The module alone."""
+        return self.network.partition(":")[0]
+
+
+def make_network(
+    settings: ClassifierSettings | ForeignSettings, trust: Collection[str] = ()
+) -> Callable[[], nn.Module]:
+    """What builds a classifier's network, untrained: ours, or a foreign one from a module that is trusted.
+
+    Args:
+        settings: its shape, or whose it is.
+        trust: modules that may be imported, with all that lies in them.
+
+    Raises:
+        CheckpointError: if the module is not trusted, not installed, or has no such function.
+    """
+    if isinstance(settings, ClassifierSettings):
+        return lambda: Classifier(settings)
+    check_trusted(settings, trust)
+    function = _imported(settings)
+    return lambda: _built(function, settings)
+
+
+def check_trusted(settings: ForeignSettings, trust: Collection[str]) -> None:
+    """Refuse a network whose module the user does not trust; imports nothing.
+
+    Raises:
+        CheckpointError: if it is neither trusted nor one of `BUILDERS` with plain arguments.
+    """
+    if any(settings.module == name or settings.module.startswith(f"{name}.") for name in trust):
+        return
+    package = settings.module.partition(".")[0]
+    if settings.network not in BUILDERS:
+        raise CheckpointError(
+            f"the module {settings.module} is not trusted",
+            got=f"a classifier built by {settings.network}",
+            expected=f"one of {', '.join(BUILDERS)}, or a module you trust",
+            do=f"If you trust all code of {package}, add --trust {package}.",
+        )
+    if strange := sorted(name for name, value in settings.arguments.items() if not _plain(name, value)):
+        raise CheckpointError(
+            f"{settings.network} is not trusted with these arguments",
+            got=", ".join(strange),
+            expected="numbers, names and lists of them, and no weights from elsewhere",
+            do=f"Leave them out, or add --trust {package}.",
+        )
+
+
+def check_installed(settings: ForeignSettings) -> None:
+    """Refuse a module that is not installed.
+
+    Raises:
+        CheckpointError: if its package cannot be found. Only the package is looked for; it is not imported.
+    """
+    package = settings.module.partition(".")[0]
+    try:
+        found = find_spec(package) is not None
+    except (ValueError, ImportError):
+        found = False
+    if not found:
+        do = f"Install the package {package} where the networks run."
+        raise CheckpointError(f"the module {settings.module} is not installed", got=settings.network, do=do)
+
+
+def _plain(name: str, value: JsonValue) -> bool:
+    if name in FETCHING and value:
+        return False
+    if isinstance(value, list):
+        return all(_plain("", one) for one in value)
+    # neither paths nor addresses: timm takes "hf-hub:..." and "local-dir:..." for names of models
+    return value is None or isinstance(value, int | float) or (isinstance(value, str) and bool(_NAME.match(value)))
+
+
+_NAME = re.compile(r"[\w.\-]*\Z")
+
+
+def _imported(settings: ForeignSettings) -> Callable[..., Any]:
+    check_installed(settings)
+    module, _, name = settings.network.partition(":")
+    try:
+        function = getattr(import_module(module), name, None)
+    except Exception as error:  # whatever a stranger's module does when it is imported
+        got = f"{type(error).__name__}: {error}"
+        raise CheckpointError(f"the module {module} cannot be imported", got=got) from error
+    home = str(getattr(function, "__module__", ""))
+    package = module.partition(".")[0]
+    # what a module merely uses (os.system, torch.load) is not what was trusted
+    if not callable(function) or home.partition(".")[0] != package:
+        raise CheckpointError(f"the module {module} has no function or class {name} of its own", got=settings.network)
+    return function  # type: ignore[no-any-return]
+
+
+def _built(function: Callable[..., Any], settings: ForeignSettings) -> nn.Module:
+    try:
+        network = function(**settings.arguments)
+    except Exception as error:
+        got = f"{type(error).__name__}: {error}"
+        raise CheckpointError(f"{settings.network} cannot build the network", got=got) from error
+    if not isinstance(network, nn.Module):
+        raise CheckpointError(f"{settings.network} builds no network", got=type(network).__name__)
+    return not_in_place(network)
+
+
+def not_in_place(network: nn.Module) -> nn.Module:
+    """Layers that write over their input (timm's ReLUs) hide it from attribution, which compares the two."""
+    for layer in network.modules():
+        if getattr(layer, "inplace", False) is True:
+            layer.inplace = False  # type: ignore[assignment]
+    return network

@@ -1,0 +1,97 @@
+"""Several classes look like two: a target against the rest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from spacex.attribution.lift import Lift, check_lift
+from spacex.attribution.patterns import integrated_gradients
+from spacex.checkpoint import Card, Scaling, save_checkpoint
+from spacex.errors import CheckpointError
+from spacex.models.classes import AgainstRest, Judge, check_columns, own_head, own_network
+from spacex.models.classifier import Classifier, ClassifierSettings
+
+THREE = ClassifierSettings(base=2, levels=2, chip_size=64, outputs=3)
+CLASSES = ("forest", "fields", "mire")
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """A checkpoint of our own classifier with three classes."""
+    torch.manual_seed(3)
+    card = Card(
+        kind="classifier", bands=("B02", "B03", "B04"), scaling=Scaling.identity(3), classifier=THREE, chip_size=64,
+        frame=8, stride=48, classes=CLASSES, target="fields",
+    )  # fmt: skip
+    return save_checkpoint(tmp_path_factory.mktemp("three"), card, {"classifier": Classifier(THREE)})
+
+
+def test_its_sigmoid_is_the_softmax_probability():
+    logits = torch.randn(50, 4, dtype=torch.float64) * 5
+    for target in range(4):
+        assert torch.allclose(AgainstRest(target)(logits).sigmoid(), logits.softmax(dim=1)[:, target])
+
+
+def test_of_two_classes_it_is_the_difference():
+    logits = torch.tensor([[1.0, 4.0], [2.5, -1.0]])
+    assert AgainstRest(1)(logits).tolist() == [3.0, -3.5]
+
+
+def test_huge_logits_do_not_overflow():
+    assert AgainstRest(0)(torch.tensor([[1000.0, -1000.0, 500.0]])).tolist() == [500.0]
+
+
+def test_a_checkpoint_of_three_classes_gives_one_logit(three):
+    chips = torch.randn(2, 3, 64, 64)
+    logits = own_network(three.classifier)(chips)
+    assert logits.shape == (2, 3)
+    assert torch.allclose(three.classifier(chips).sigmoid(), logits.softmax(dim=1)[:, 1], atol=1e-6)
+    own = own_network(three.classifier)
+    assert torch.equal(own_head(three.classifier)(own.activation_map(chips)), three.classifier(chips))
+
+
+def test_the_target_is_part_of_what_names_a_checkpoint(three, tmp_path):
+    other = three.card.model_copy(update={"target": "mire"})
+    assert save_checkpoint(tmp_path, other, {"classifier": three.classifier}).digest != three.digest
+
+
+def test_lift_carries_the_whole_change_of_the_target_against_the_rest(three):
+    """Completeness, also where the rest's log-sum-exp bends sharply on the way."""
+    check_lift(three.classifier, 3, 64)
+    network = Judge(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 5)), 2).eval().requires_grad_(False)
+    torch.manual_seed(0)
+    network.network[1].weight.normal_(0, 0.2)
+    chips, baseline = torch.randn(2, 4, 3, 64, 64).unbind()
+    for judge in (three.classifier, network):
+        signed, change, logit = Lift(judge, chips[:1])(chips, baseline)
+        assert torch.allclose(logit, judge(chips), atol=1e-5)
+        assert torch.allclose(change, judge(chips) - judge(baseline), atol=1e-4)
+        assert torch.allclose(signed.sum((1, 2, 3)), change, atol=1e-3 * float(change.abs().max()))
+
+
+def test_of_a_linear_network_lift_is_integrated_gradients():
+    """Both take the mean gradient of the log-sum-exp along the same line."""
+    torch.manual_seed(1)
+    network = Judge(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4)), 3).eval().requires_grad_(False)
+    chips, baseline = torch.randn(2, 2, 3, 16, 16).unbind()
+    expected = integrated_gradients(network, chips, baseline, steps=64)
+    assert torch.allclose(Lift(network, chips[:1])(chips, baseline)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "classes"), [(1, 0), (1, 2), (2, 2), (3, 3), (9, 9)])
+def test_logits_that_fit(count, classes):
+    check_columns(count, classes)
+
+
+@pytest.mark.parametrize(("count", "classes"), [(2, 0), (1000, 0), (3, 2), (1, 3), (2, 3), (0, 0)])
+def test_logits_that_do_not(count, classes):
+    with pytest.raises(CheckpointError, match=f"another number of logits: got {count}"):
+        check_columns(count, classes)
+
+
+def test_a_judge_of_one_logit_takes_both_shapes():
+    for flat in (nn.Identity(), nn.Unflatten(0, (3, 1))):
+        assert np.array_equal(Judge(flat)(torch.arange(3.0)), [0, 1, 2])
