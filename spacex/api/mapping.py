@@ -19,7 +19,7 @@ from spacex.mapping.days import parse_intervals
 from spacex.mapping.plan import Plan
 from spacex.mapping.request import MapRequest, chip_settings, parse_request
 from spacex.mapping.run import Outcome, Runner, carry_out, prepare
-from spacex.sentinel2.composite import CompositeSettings
+from spacex.sentinel2.observation import CompositeSettings
 from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
 
 Box = tuple[float, float, float, float]

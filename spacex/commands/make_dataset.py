@@ -86,7 +86,7 @@ def make_dataset(
         show_json_logs()
 
     from spacex.api.dataset import plan_dataset
-    from spacex.sentinel2.composite import CompositeSettings
+    from spacex.sentinel2.observation import CompositeSettings
 
     work = plan_dataset(
         natural,

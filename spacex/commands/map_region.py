@@ -94,7 +94,7 @@ def map_region(
         show_json_logs()
 
     from spacex.api.mapping import plan as planned
-    from spacex.sentinel2.composite import CompositeSettings
+    from spacex.sentinel2.observation import CompositeSettings
 
     work = planned(
         area=place,

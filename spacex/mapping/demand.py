@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from spacex.grid import Grid, Window
-from spacex.sentinel2.composite import in_rank
+from spacex.sentinel2.observation import in_rank
 from spacex.sentinel2.scenes import FOOTPRINT_SLACK, Scene, footprint_in
 
 PLACES = 16

@@ -23,7 +23,7 @@ from spacex.mapping.layout import CHUNK, CubeSpec
 from spacex.mapping.region import Region
 from spacex.mapping.tile import ChipSettings
 from spacex.models.generator import window_margin
-from spacex.sentinel2.composite import CompositeSettings
+from spacex.sentinel2.observation import CompositeSettings
 from spacex.settings import RGB, Settings, fingerprint, refusal
 
 PIXEL_CODE = (

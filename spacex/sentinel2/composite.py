@@ -15,18 +15,6 @@ other days in the median, and `observations` would promise independence that is 
 one platform and solar day form one observation: each pixel takes it from the first item that has data there, and
 where that item says cloud the others, cut from the same acquisition, are not asked. (Asking them would read every
 overlap twice for the few pixels at clouds' edges in which two runs of the same algorithm differ.)
-
-**What is clear** at 60–71° N, argued and not measured:
-
-- 2 (dark area) stays in: at the sun heights of a northern summer, spruce forest, bog pools and dark lakes are
-  often classed so. Without them there would be holes exactly where nature is dark.
-- 7 (unclassified) stays in: lichen heath and bare fell often end there; thin haze too, which the median
-  discards when most observations are clear.
-- 11 (snow) is out unless asked for: the classifier learned from July and August, and SCL mixes it with cloud.
-- 3, 8, 9, 10 (cloud shadow, cloud, cirrus), 1 (defective) and 0 (no data) are out.
-- No buffer around clouds by default: the median bears their thin edges, and SCL mistakes bright mires for
-  cloud, so that a buffer eats mires.
-- Sun lower than 20°: out. Sen2Cor's atmospheric correction is not specified beyond 70° of zenith distance.
 """
 
 from __future__ import annotations
@@ -34,7 +22,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 from typing import Any, TypeVar
@@ -42,25 +30,19 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pydantic import Field, ValidationInfo, field_validator
-from scipy.ndimage import binary_dilation
 
 from spacex.errors import TileError
 from spacex.sentinel2.files import Files
-from spacex.sentinel2.median import MISSING, every_bit, median
-from spacex.sentinel2.reflectance import DarkPixels, contradiction, dark_pixels, harmonise
-from spacex.sentinel2.sampling import Lattice, Part, Resampling, Sampling, sampling
+from spacex.sentinel2.look import NOT_HERE, Look, Stack
+from spacex.sentinel2.median import MISSING, median
+from spacex.sentinel2.observation import SNOW, CompositeSettings, Use, in_rank
+from spacex.sentinel2.reflectance import DarkPixels, dark_pixels, harmonise
+from spacex.sentinel2.sampling import Lattice, Resampling, Sampling, sampling
 from spacex.sentinel2.scenes import Scene, touching
 from spacex.sentinel2.styles import Catalogue
-from spacex.settings import Settings
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-CLOUDY = (3, 8, 9, 10)
-"""SCL classes that a cloud buffer grows: shadow, medium and high cloud probability, cirrus."""
-
-SNOW = 11
 
 NO_ANSWER = (0, 1)
 """SCL classes that say nothing about the ground: no data, defective."""
@@ -73,99 +55,6 @@ TOGETHER = 8
 
 STRIP = 64
 """Rows of a picture worked on at a time."""
-
-NOT_HERE = 65_535
-"""In `_Look.places`: the scene supplies nothing to this pixel."""
-
-
-class CompositeSettings(Settings):
-    """What counts as a clear observation, and how pixels are brought to the cube's grid."""
-
-    clear_classes: tuple[int, ...] = (2, 4, 5, 6, 7)
-    """SCL classes that are clear: dark area, vegetation, bare, water, unclassified."""
-    snow_is_clear: bool = False
-    """Whether snow and ice (11) count as clear too."""
-    min_sun_elevation: float = Field(default=20.0, ge=0.0, le=90.0)
-    """Degrees; scenes with a lower sun are not used. Scenes that do not say are."""
-    cloud_buffer: int = Field(default=0, ge=0, le=50)
-    """Pixels of 20 m by which clouds and their shadows are grown."""
-    min_observations: int = Field(default=1, ge=1)
-    """Pixels with fewer clear observations are no data."""
-    enough: int = Field(default=8, ge=0, le=1000)
-    """Clear observations a pixel takes, those of the least cloudy scenes; 0 = all there are.
-
-    Eight, because more cost reading and gain nothing: over a painted summer of 22 usable overpasses the mean error
-    against the cloud-free truth was .84 of that of all 17 observations (4: .89, 6: .92, 10: .99, 12: .89), since the
-    cloudier scenes bring thin cloud and haze that no mask sees; below four it rises (2: 1.13, 1: 1.77).
-    ``tests/benchmarks/reading.py enough``."""
-    resampling: Resampling = "nearest"
-    """How reflectance is brought to the cube's grid; SCL is always nearest."""
-
-    @field_validator("clear_classes")
-    @classmethod
-    def _known(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or not set(value) <= set(range(1, 12)):
-            raise ValueError(f"clear classes must be some of SCL 1 to 11, got {value}")
-        return tuple(sorted(set(value)))
-
-    @field_validator("enough")
-    @classmethod
-    def _not_below_the_minimum(cls, value: int, info: ValidationInfo) -> int:
-        if 0 < value < (least := info.data.get("min_observations", 1)):
-            raise ValueError(f"0 or at least the minimum of observations, {least}")
-        return value
-
-    def clear(self, scl: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Where an SCL window is clear, clouds grown by the buffer (True = clear, same shape)."""
-        classes = [*self.clear_classes, *([SNOW] if self.snow_is_clear else [])]
-        clear = np.isin(scl, classes)
-        if self.cloud_buffer:
-            reach = np.arange(-self.cloud_buffer, self.cloud_buffer + 1)
-            disc = reach[:, None] ** 2 + reach**2 <= self.cloud_buffer**2
-            clear &= ~binary_dilation(np.isin(scl, CLOUDY), structure=disc)
-        return np.asarray(clear)
-
-
-@dataclass(frozen=True)
-class Use:
-    """What one scene was and gave, counted in pixels, so that the uses of several windows add up."""
-
-    scene: Scene
-    pixels: int = 0
-    """Pixels of the windows it could touch."""
-    looked: int = 0
-    """Those that still lacked observations when its turn came."""
-    clear: int = 0
-    """Those of them that it saw clear."""
-    used: int = 0
-    """Those that took their observation from it."""
-    dark: dict[str, DarkPixels] = field(default_factory=dict)
-    """Evidence about the offset, by band."""
-    left_out: str = ""
-    """Why it was not looked at, if not because all had enough."""
-
-    def __add__(self, other: Use) -> Use:
-        dark = {band: self.dark.get(band, DarkPixels()) + other.dark.get(band, DarkPixels())
-                for band in {**self.dark, **other.dark}}  # fmt: skip
-        return Use(
-            self.scene, self.pixels + other.pixels, self.looked + other.looked, self.clear + other.clear,
-            self.used + other.used, dark, self.left_out,
-        )  # fmt: skip
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values, for the tile's provenance."""
-        scene = self.scene
-        record: dict[str, Any] = {
-            "id": scene.id, "datetime": scene.datetime, "offset_dn": scene.offset.dn,
-            "offset_reason": scene.offset.reason, "sun_elevation": scene.sun_elevation,
-            "clear_share": round(self.clear / max(1, self.looked), 6),
-            "used_share": round(self.used / max(1, self.pixels), 6),
-        }  # fmt: skip
-        if left_out := self.left_out or ("" if self.looked else "every pixel has enough"):
-            record["left_out"] = left_out
-        if self.dark and (warning := contradiction(self.dark, scene.offset)):
-            record["warning"] = warning
-        return record
 
 
 @dataclass(frozen=True)
@@ -188,29 +77,6 @@ class Composite:
     def uses(self) -> list[dict[str, Any]]:
         """Per scene, what it was and gave: JSON values, for the tile's provenance."""
         return [use.to_json() for use in self.looks]
-
-
-@dataclass
-class _Look:
-    """One scene while it is being read."""
-
-    scene: Scene
-    part: Part | None = None
-    """Rows and columns of the grid within which it supplies pixels; None if it supplies none."""
-    places: NDArray[np.uint16] | None = None
-    """Which observation of its pixel it supplies, over `part`: 0 for the first; `NOT_HERE`."""
-    bounds: tuple[float, ...] = ()
-    looked: int = 0
-    clear: int = 0
-    used: int = 0
-    dark: dict[str, DarkPixels] = field(default_factory=dict)
-    fetched: int = 0
-
-
-def in_rank(scenes: Iterable[Scene]) -> list[Scene]:
-    """Scenes in the order in which pixels take their observations; those that do not state their clouds come last."""
-    newest = sorted(sorted(scenes, key=lambda s: s.id), key=lambda s: s.processed, reverse=True)
-    return sorted(newest, key=lambda s: (100.0 if s.cloud_cover is None else s.cloud_cover, s.datetime))
 
 
 def read_composite(
@@ -266,7 +132,7 @@ class Composer:
     def compose(self, scenes: Iterable[Scene], geobox: GeoBox) -> Composite:
         """The composite of scenes that can touch a grid; see `read_composite`."""
         keys = dict(zip(self.bands, self.catalogue.keys(self.bands), strict=True))
-        looks = [_Look(scene) for scene in in_rank(scenes)]
+        looks = [Look(scene) for scene in in_rank(scenes)]
         tables = _Tables(geobox, self.settings)
         shape = (geobox.shape[0], geobox.shape[1])
         classes = np.zeros(shape, np.uint8) if self.keep_classes else None
@@ -275,22 +141,22 @@ class Composer:
         reflectance = np.empty((len(keys), *shape), np.float32)
         for plane, (band, key) in zip(reflectance, keys.items(), strict=True):
             stack = np.full((depth, *shape), MISSING, dtype=np.uint16)
-            into = _Stack(stack, Lock())
+            into = Stack(stack, Lock())
             _each(self.threads, lambda look: self._read_band(look, into, band, key, tables), supplying)  # noqa: B023
             plane[:], count = median(stack)
             observations = np.minimum(observations, count)
         reflectance[:, observations < self.settings.min_observations] = np.nan
-        uses = tuple(_use(look, observations.size, self.settings) for look in looks)
+        uses = tuple(look.use(observations.size, self.settings) for look in looks)
         return Composite(reflectance, observations, uses, sum(look.fetched for look in looks), classes)
 
     def _share_out(
-        self, looks: list[_Look], tables: _Tables, shape: tuple[int, int], first: NDArray[np.uint8] | None
+        self, looks: list[Look], tables: _Tables, shape: tuple[int, int], first: NDArray[np.uint8] | None
     ) -> NDArray[np.uint16]:
         """Reads classifications until every pixel has enough, and counts the observations each pixel takes.
 
         Where it is wanted, `first` (y, x) gets the class of each pixel's first observation.
         """
-        waiting = deque(look for look in looks if not _too_dark(look.scene, self.settings))
+        waiting = deque(look for look in looks if not self.settings.too_dark(look.scene))
         several = Counter(look.scene.overpass for look in waiting)
         answered = {name: np.zeros(shape, bool) for name, members in several.items() if members > 1}
         enough = self.settings.enough or len(waiting)
@@ -300,13 +166,13 @@ class Composer:
             lacking = count < enough
             classes = _each(self.threads, lambda look: self._classes(look, lacking, tables), wave)  # noqa: B023
             for look, (clear, says, scl) in zip(wave, classes, strict=True):
-                _give(look, clear, says, count, enough, answered.get(look.scene.overpass))
+                look.take(clear, says, count, enough, answered.get(look.scene.overpass))
                 if first is not None and scl is not None and look.places is not None and look.part is not None:
                     first[look.part] = np.where(look.places == 0, scl[look.part], first[look.part])
         return count
 
     def _classes(
-        self, look: _Look, lacking: NDArray[np.bool_], tables: _Tables
+        self, look: Look, lacking: NDArray[np.bool_], tables: _Tables
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.uint8] | None]:
         """(y, x) where the scene is clear, and where it says anything at all; what no pixel lacks is not read.
 
@@ -324,7 +190,7 @@ class Composer:
         clear, says = table.take(self.settings.clear(scl)), table.take(~np.isin(scl, NO_ANSWER))
         return np.asarray(clear), np.asarray(says), np.asarray(table.take(scl)) if self.keep_classes else None
 
-    def _read_band(self, look: _Look, stack: _Stack, band: str, key: str, tables: _Tables) -> None:
+    def _read_band(self, look: Look, stack: Stack, band: str, key: str, tables: _Tables) -> None:
         """Puts the scene's harmonised DN where it supplies them; pixels and places are no other scene's."""
         assert look.part is not None
         assert look.places is not None
@@ -354,63 +220,6 @@ def _strips(rows: slice) -> Iterator[slice]:
     """A few rows at a time: arrays so small stay in the processor's cache."""
     for start in range(rows.start, rows.stop, STRIP):
         yield slice(start, min(start + STRIP, rows.stop))
-
-
-@dataclass(frozen=True)
-class _Stack:
-    """The observations of one band, filled by several threads."""
-
-    values: NDArray[np.uint16]
-    """(n, y, x) DN, `MISSING`, which is every bit, where nothing was put yet."""
-    lock: Lock
-    """One at a time: choosing by bits writes the pixels of others back too, as they were when it read them."""
-
-    def put(self, part: Part, values: NDArray[np.uint16], places: NDArray[np.uint16]) -> None:
-        """Writes each value at its place, which nothing else is put at."""
-        here = places[places != NOT_HERE]
-        for place in range(int(here.min()), int(here.max()) + 1) if here.size else ():
-            chosen = values | every_bit(places != place)
-            with self.lock:
-                self.values[place][part] &= chosen
-
-
-def _too_dark(scene: Scene, settings: CompositeSettings) -> bool:
-    return scene.sun_elevation is not None and scene.sun_elevation < settings.min_sun_elevation
-
-
-def _give(
-    look: _Look,
-    clear: NDArray[np.bool_],
-    says: NDArray[np.bool_],
-    count: NDArray[np.uint16],
-    enough: int,
-    answered: NDArray[np.bool_] | None,
-) -> None:
-    """Lets a scene supply the pixels that it sees clear, that lack something, and that its overpass has not seen."""
-    lacking = count < enough
-    mine = clear & lacking
-    look.looked, look.clear = int(np.count_nonzero(lacking)), int(np.count_nonzero(mine))
-    if answered is not None:
-        mine &= ~answered
-        answered |= says
-    if not mine.any():
-        return
-    look.part = part = _part(mine)
-    look.used = int(np.count_nonzero(mine))
-    look.places = count[part] | every_bit(~mine[part])
-    count[part] += mine[part]
-
-
-def _part(mask: NDArray[np.bool_]) -> Part:
-    """The smallest part of the grid that holds all True."""
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
-
-
-def _use(look: _Look, pixels: int, settings: CompositeSettings) -> Use:
-    dark = _too_dark(look.scene, settings)
-    left_out = f"sun at {look.scene.sun_elevation:.1f}°, below {settings.min_sun_elevation:g}°" if dark else ""
-    return Use(look.scene, pixels, look.looked, look.clear, look.used, look.dark, left_out)
 
 
 class _Tables:

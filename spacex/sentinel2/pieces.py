@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spacex.grid import Grid, Window, rectangles
-from spacex.sentinel2.composite import Composer, Composite, Use
+from spacex.sentinel2.composite import Composer, Composite
+from spacex.sentinel2.observation import Use
 from spacex.sentinel2.scenes import Scene, SceneIndex
 from spacex.sentinel2.store import Store
 

@@ -379,13 +379,13 @@ def test_threads_that_fill_one_stack_lose_nothing_of_each_other():
     from concurrent.futures import ThreadPoolExecutor
     from threading import Lock
 
-    from spacex.sentinel2.composite import NOT_HERE, _Stack
+    from spacex.sentinel2.look import NOT_HERE, Stack
     from spacex.sentinel2.median import MISSING
 
     owner = np.arange(1024 * 1024, dtype=np.uint16).reshape(1024, 1024) % 8
     whole = slice(0, 1024), slice(0, 1024)
     for _ in range(5):
-        stack = _Stack(np.full((1, 1024, 1024), MISSING, np.uint16), Lock())
+        stack = Stack(np.full((1, 1024, 1024), MISSING, np.uint16), Lock())
         with ThreadPoolExecutor(8) as pool:
             for number in range(8):
                 places = np.where(owner == number, 0, NOT_HERE).astype(np.uint16)

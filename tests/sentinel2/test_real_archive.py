@@ -17,8 +17,9 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
 from spacex.sentinel2 import Catalogue, Composite, get_catalogue, read_composite, search
-from spacex.sentinel2.composite import Composer, CompositeSettings, in_rank
+from spacex.sentinel2.composite import Composer
 from spacex.sentinel2.files import Files
+from spacex.sentinel2.observation import CompositeSettings, in_rank
 
 pytestmark = pytest.mark.real
 
