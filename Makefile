@@ -16,7 +16,7 @@ map: $(STAMP)
 
 # two processes: one for the tests that start clusters and wait, one for the rest
 test: $(TESTED) check
-	$(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(RUN) -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 check: $(TESTED)
 	$(VENV)/bin/ruff check .

@@ -37,11 +37,20 @@ hypothesis_settings.load_profile("spacex")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """On two processes: clusters come first and stay on one, so do services; other files stay whole."""
+    """What starts clusters comes first: it waits most, and two processes end together that way."""
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
-    for item in items:
-        shared = [name for name in ("ray", "services") if item.get_closest_marker(name)]
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.nodeid.partition("::")[0]))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """On two processes: clusters stay on one, so do services; other files stay whole for their fixtures."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return next((folder for folder in ("tests/ray/", "tests/services/") if file.startswith(folder)), file)
+
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")
