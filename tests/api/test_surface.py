@@ -62,7 +62,7 @@ def test_all_settings_of_a_request_can_be_given():
     """Those with names of their own are arguments, or made from several."""
     assert set(MapSettings.__annotations__) == set(MapRequest.model_fields) - {
         "area", "intervals", "catalogue", "chips"
-    } | {"maps", "stride"}  # fmt: skip
+    } | {"maps", "stride", "trust"}  # fmt: skip
 
 
 @pytest.mark.parametrize(
