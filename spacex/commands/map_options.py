@@ -23,7 +23,7 @@ Source = Literal["earth-search", "earth-search-c1", "planetary-computer", "cdse"
 
 Output = Annotated[str, typer.Option(help="Where the cube goes: a path or any fsspec URI (s3://, gs://) ending in .zarr.", callback=cube_name, rich_help_panel=FIRST)]
 Bbox = Annotated[Box | None, typer.Option(metavar="W S E N", help="Bounding box in degrees; commas between the numbers are fine. The demo catalogue has a default.", rich_help_panel=FIRST)]
-Area = Annotated[str | None, typer.Option(help="Instead of --bbox: a GeoJSON file of polygons in degrees, or one of: fennoscandia, finland, norway, sweden.", rich_help_panel=FIRST)]
+Area = Annotated[str | None, typer.Option(help="Instead of --bbox: a file of polygons (GeoJSON in degrees; GeoPackage, Shapefile, GeoParquet), or one of: fennoscandia, finland, norway, sweden.", rich_help_panel=FIRST)]
 Days = Annotated[list[str] | None, typer.Option("--datetime", metavar="FIRST/LAST", help="Interval of days, e.g. 2020-07-01/2020-08-30, or a month (2020-07) or a year (2020). Repeat it for further steps of the cube's time axis. The demo catalogue has a default.", rich_help_panel=FIRST)]
 Local = Annotated[bool, typer.Option("--local", help="Work in this process, without Ray.", rich_help_panel=FIRST)]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Say what would be done and write nothing: tiles, scenes, chips, bytes, operations. No pixel is read.", rich_help_panel=FIRST)]

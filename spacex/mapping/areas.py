@@ -1,4 +1,4 @@
-"""What to map: a box, a GeoJSON file or a country by name, as one geometry in EPSG:4326.
+"""What to map: a box, a file of polygons or a country by name, as one geometry in EPSG:4326.
 
 `areas.geojson` beside this file holds the outlines of Norway (without Svalbard and Jan Mayen), Sweden and
 Finland, lakes included: Natural Earth 1:10m, in the public domain, simplified to about a kilometre by
@@ -29,16 +29,20 @@ AREAS = ("fennoscandia", *COUNTRIES)
 
 SPLIT = "If it crosses the 180° meridian, map the two sides separately."
 
+TABLES = (".gpkg", ".shp", ".parquet", ".geoparquet")
+"""Ends of the names of files that a library reads (`spacex.vectors`)."""
+
 _NOT_GEOJSON = (ValueError, TypeError, KeyError, AttributeError, IndexError, shapely.errors.ShapelyError)
 _LONLAT = ("crs84", "epsg::4326", "epsg:4326")
 
 
 def load_area(text: str) -> BaseGeometry:
-    """An area by name or from a GeoJSON file.
+    """An area by name or from a file of polygons.
 
     Args:
-        text: one of `AREAS` (any case), or the path or fsspec URI of a GeoJSON geometry, Feature or
-            FeatureCollection of polygons in longitude and latitude; several polygons are joined.
+        text: one of `AREAS` (any case); or the path or fsspec URI of a GeoJSON geometry, Feature or
+            FeatureCollection of polygons in longitude and latitude; or the path of a GeoPackage, Shapefile or GeoParquet file in any CRS.
+            Several polygons are joined.
 
     Returns:
         A valid polygon or multipolygon in EPSG:4326, two-dimensional.
@@ -50,6 +54,8 @@ def load_area(text: str) -> BaseGeometry:
     if name in AREAS:
         chosen = COUNTRIES if name == "fennoscandia" else (name,)
         return _joined([_outlines()[country] for country in chosen], name)
+    if name.endswith(TABLES):
+        return _joined(_from_table(text), text)
     document = _read_json(text)
     _check_crs(document, text)
     return _joined(_geometries(document, text), text)
@@ -96,12 +102,18 @@ def _outlines() -> dict[str, BaseGeometry]:
     return {f["properties"]["name"]: shape(f["geometry"]) for f in collection["features"]}
 
 
+def _from_table(file: str) -> list[BaseGeometry]:
+    from spacex.vectors import read_polygons  # geopandas takes half a second, which most maps need not wait for
+
+    return [shapely.force_2d(one) for one in read_polygons(file, what="--area").projected("EPSG:4326")]
+
+
 def _read_json(uri: str) -> dict[str, Any]:
     try:
         with fsspec.open(uri, "rt", encoding="utf-8") as file:
             document = json.load(file)
     except FileNotFoundError:
-        known = f"{', '.join(AREAS)}, or the path of a GeoJSON file"
+        known = f"{', '.join(AREAS)}, or the path of a GeoJSON, GeoPackage, Shapefile or GeoParquet file"
         raise RequestError("no such area", got=uri, expected=known) from None
     except (OSError, ValueError, ImportError) as error:
         got = f"{uri} ({error})"

@@ -181,3 +181,25 @@ def test_either_side_of_the_180th_meridian_can_be_mapped(tmp_path):
 def test_a_box_across_the_180th_meridian_is_refused(box):
     with pytest.raises(RequestError, match=r"180"):
         box_area(*box)
+
+
+@pytest.mark.parametrize("name", ["park.gpkg", "park.shp", "park.parquet"])
+def test_other_files_of_polygons_in_any_crs(tmp_path, name):
+    """A square kilometre in Finland's own CRS, in two halves."""
+    import geopandas
+
+    halves = [shapely.box(400_000, 7_500_000, 400_500, 7_501_000), shapely.box(400_500, 7_500_000, 401_000, 7_501_000)]
+    table = geopandas.GeoDataFrame({"name": ["west", "east"]}, geometry=halves, crs="EPSG:3067")
+    table.to_parquet(tmp_path / name) if name.endswith("parquet") else table.to_file(tmp_path / name)
+    area = load_area(str(tmp_path / name))
+    assert area.geom_type == "Polygon"
+    back = geopandas.GeoSeries([area], crs="EPSG:4326").to_crs("EPSG:3067")[0]
+    assert back.symmetric_difference(shapely.box(400_000, 7_500_000, 401_000, 7_501_000)).area < 100.0
+
+
+def test_a_table_without_a_crs_is_refused(tmp_path):
+    import geopandas
+
+    geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)]).to_file(tmp_path / "nowhere.shp")
+    with pytest.raises(RequestError, match="no CRS"):
+        load_area(str(tmp_path / "nowhere.shp"))
