@@ -41,8 +41,8 @@ def load_area(text: str) -> BaseGeometry:
 
     Args:
         text: one of `AREAS` (any case); or the path or fsspec URI of a GeoJSON geometry, Feature or
-            FeatureCollection of polygons in longitude and latitude; or the path of a GeoPackage, Shapefile or GeoParquet file in any CRS.
-            Several polygons are joined.
+            FeatureCollection of polygons in longitude and latitude; or the path of a GeoPackage, Shapefile or
+            GeoParquet file in any CRS. Several polygons are joined.
 
     Returns:
         A valid polygon or multipolygon in EPSG:4326, two-dimensional.

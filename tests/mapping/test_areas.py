@@ -197,6 +197,7 @@ def test_other_files_of_polygons_in_any_crs(tmp_path, name):
     assert back.symmetric_difference(shapely.box(400_000, 7_500_000, 401_000, 7_501_000)).area < 100.0
 
 
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
 def test_a_table_without_a_crs_is_refused(tmp_path):
     import geopandas
 
