@@ -29,7 +29,6 @@ from spacex.commands.running import INCOMPLETE, check_ways, in_order, runner_of,
 from spacex.errors import RequestError
 from spacex.mapping.days import parse_interval
 from spacex.metres import check_crs, snap_metres
-from spacex.settings import SENTINEL2_BANDS
 
 if TYPE_CHECKING:
     from spacex.api.dataset import PlannedSet
@@ -74,6 +73,8 @@ def make_dataset(
     """Check the request, draw places, make the chips, and say where everything is."""
     demo = catalogue == "demo" and stac_url is None
     _check_words(natural, datetime, demo)
+    from spacex.settings import SENTINEL2_BANDS  # with pydantic, which --help need not wait for
+
     wanted = SENTINEL2_BANDS if bands == "all" else parse_names("--bands", bands, SENTINEL2_BANDS)
     classes = parse_names("--clear-classes", clear_classes, options.CLASSES)
     check_crs(crs)

@@ -85,6 +85,7 @@ def test_the_page_is_one_offline_file_with_the_figures_in_it(report):
 
 def test_the_shipped_weights_beat_rivals_on_fresh_chips(fresh_chips, tmp_path):
     """The claim of the README's table, on a small sample of a country made for this test."""
+    from spacex.attribution.captum_methods import QUICK
     from spacex.checkpoint import SHIPPED
 
     if not (SHIPPED / "card.json").exists():
@@ -93,7 +94,7 @@ def test_the_shipped_weights_beat_rivals_on_fresh_chips(fresh_chips, tmp_path):
     rivals = ("deeplift", "gradcam-last", "integrated", "brightness", "sobel", "distance", "noise", "chance")
     request = EvaluationRequest(
         data=str(fresh_chips), output=str(tmp_path),
-        settings=EvaluationSettings(methods=("lift", *rivals), perturbed=0, sanity_chips=0),
+        settings=EvaluationSettings(methods=("lift", *rivals), effort=QUICK, perturbed=0, sanity_chips=0),
     )  # fmt: skip
     made = evaluate(request)
     assert made.chips["all"] >= 9

@@ -17,8 +17,8 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 def test_a_short_soak_loses_nothing(lab, cluster, tiny_checkpoint, tmp_path):
     soak = lab.load("soak", BENCHMARKS / "soak.py")
-    found = soak.soak(60, 3.0, 2, tiny_checkpoint, str(tmp_path))
-    assert found["tiles"] >= 60
+    found = soak.soak(40, 4.0, 2, tiny_checkpoint, str(tmp_path))
+    assert found["tiles"] >= 40
     assert found["killed"] >= 1
     assert found["lost"] == 0
     assert found["quarantined"] == 0
