@@ -24,7 +24,7 @@ from spacex.card import Card
 from spacex.checkpoint import Checkpoint
 from spacex.errors import CubeError
 from spacex.grid import Window
-from spacex.mapping.cube import Cube, Status, TileTask, consolidate, create_cube
+from spacex.mapping.cube import Cube, Status, TileTask, consolidate, create_cube, local_path
 from spacex.mapping.encoding import halve
 from spacex.mapping.layout import CubeSpec, holds, variables, written_by_tiles
 from spacex.mapping.overviews import STAMP
@@ -185,10 +185,10 @@ def _recut(cube: Cube, spec: CubeSpec, request: MapRequest, statuses: NDArray[np
     for time, row, col in np.argwhere(np.isin(statuses, FINISHED)):
         _cut(cube, target, TileTask(int(time), int(row), int(col)), before)
     fs, path = fsspec.core.url_to_fs(cube.uri)
-    replaced = f"{path}{REPLACED}"
-    fs.mv(path, replaced, recursive=True)
-    fs.mv(fsspec.core.url_to_fs(aside)[1], path, recursive=True)
-    fs.rm(replaced, recursive=True)
+    replaced, there = f"{path}{REPLACED}", local_path(cube.uri) is not None
+    _move(fs, path, replaced, at_once=there)
+    _move(fs, fsspec.core.url_to_fs(aside)[1], path, at_once=there)
+    _remove(f"{cube.uri.rstrip('/')}{REPLACED}")
     return Cube(cube.uri)
 
 
@@ -277,7 +277,19 @@ def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def _move(fs: Any, source: str, target: str, *, at_once: bool) -> None:
+    """A folder under another name: at once on a disk, on object stores file by file and the old ones removed last."""
+    if at_once:
+        fs.mv(source, target, recursive=True)
+        return
+    fs.invalidate_cache()  # object stores remember listings from before
+    files = fs.find(source)  # not `mv`: it would copy what it takes for folders too, and fail
+    fs.copy(files, [f"{target}{file.removeprefix(source)}" for file in files], on_error="raise")
+    fs.rm(source, recursive=True)
+
+
 def _remove(uri: str) -> None:
     fs, path = fsspec.core.url_to_fs(uri)
+    fs.invalidate_cache()
     if fs.exists(path):
         fs.rm(path, recursive=True)

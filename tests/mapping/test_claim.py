@@ -26,29 +26,6 @@ time.sleep(60)
 """
 
 
-@pytest.fixture(scope="module")
-def object_store():
-    """An S3 service on this machine."""
-    pytest.importorskip("moto")
-    import boto3
-    import fsspec
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    keys = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
-            "AWS_DEFAULT_REGION": "us-east-1"}  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in keys.items():
-            patch.setenv(name, value)
-        fsspec.filesystem("s3").clear_instance_cache()
-        boto3.client("s3").create_bucket(Bucket="claims")
-        yield "s3://claims"
-        fsspec.filesystem("s3").clear_instance_cache()
-    server.stop()
-
-
 @pytest.fixture(params=["disk", "s3"])
 def folder(request, tmp_path):
     """A run folder, on a disk and in an object store."""
