@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
-from spacex.api.mapping import ReadSettings
+from spacex.api.mapping import ReadSettings, chosen_area
 from spacex.chipset.folder import SetFolder
 from spacex.chipset.plan import SetPlan, make_plan
 from spacex.chipset.request import COUNT, HUMAN, LIMIT, SHARE, DrawSettings, LandCover, SetRequest, Statement
 from spacex.chipset.run import MadeSet, carry_out
 from spacex.errors import RequestError
-from spacex.mapping.areas import box_area, load_area
+from spacex.grid import CHIP
 from spacex.mapping.days import parse_interval
 from spacex.mapping.jobs import Runner
 from spacex.settings import SENTINEL2_BANDS, refusal
@@ -80,7 +80,7 @@ def plan_dataset(
     demo = catalogue == "demo" and settings.get("stac_url") is None
     plain: dict[str, Any] = dict(settings)
     if distance is None:
-        distance = 256.0 * float(plain.get("resolution", 10.0))
+        distance = CHIP * float(plain.get("resolution", 10.0))
 
     def request(stac_url: str | None, files: _Files) -> SetRequest:
         return SetRequest(
@@ -231,11 +231,7 @@ def _cover(files: _Files, classes: Sequence[str] | None) -> LandCover | None:
 def _area(bbox: Sequence[float] | None, area: str | BaseGeometry | None) -> dict[str, Any] | None:
     if bbox is not None and area is not None:
         raise RequestError("which region", got="both", expected="at most one of bbox and area")
-    if bbox is not None:
-        if len(bbox) != 4:
-            raise RequestError("the bounding box", got=bbox, expected="west, south, east, north")
-        return dict(mapping(box_area(*bbox)))
-    return None if area is None else dict(mapping(load_area(area) if isinstance(area, str) else area))
+    return None if bbox is None and area is None else dict(mapping(chosen_area(bbox, area)))
 
 
 def _interval(datetime: str | None, demo: bool) -> tuple[str, str]:

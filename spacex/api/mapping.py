@@ -152,7 +152,7 @@ def plan(
     device = "cuda" if gpu else "cpu"
     with _served(demo, settings.get("stac_url")) as stac_url:
         wanted: MapSettings = {**settings, "stac_url": stac_url}
-        request = _request(_area(bbox, area), days, catalogue, networks, device, wanted)
+        request = _request(chosen_area(bbox, area), days, catalogue, networks, device, wanted)
         found, fingerprint = prepare(request, output, networks, grow=grow)
     return PlannedMap(found, fingerprint, output, networks, device)
 
@@ -215,7 +215,8 @@ def _served(demo: bool, stac_url: str | None) -> Iterator[str | None]:
         yield url
 
 
-def _area(bbox: Sequence[float] | None, area: str | BaseGeometry | None) -> BaseGeometry:
+def chosen_area(bbox: Sequence[float] | None, area: str | BaseGeometry | None) -> BaseGeometry:
+    """The one of both that is given, as a geometry in EPSG:4326; raises RequestError for neither, both, or no box."""
     if (bbox is None) == (area is None):
         raise RequestError("which region", got="both" if bbox else "neither", expected="either bbox or area")
     if bbox is not None:

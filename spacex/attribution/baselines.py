@@ -8,7 +8,6 @@ and `asos`, and `methods` lists them all.
 
 from __future__ import annotations
 
-import copy
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from spacex.attribution.lift import Lift
 from spacex.attribution.names import PATH_STEPS
 from spacex.attribution.patterns import difference, integrated_gradients
 from spacex.errors import CheckpointError
-from spacex.models.applicability import LevelStatistics
+from spacex.models.applicability import reader
 from spacex.models.classes import bare, own_network
 from spacex.models.classifier import Classifier
 
@@ -100,11 +99,7 @@ class Chips:
         """How unlike the training chips each is, ``(n,)``, 1 = the threshold; None if the checkpoint does not know."""
         if self.checkpoint.applicability is None:
             return None
-        network = copy.deepcopy(self.checkpoint.classifier)
-        watch = LevelStatistics(network)
-        with torch.no_grad(), watch:
-            network(self.u)
-        return self.checkpoint.applicability.dissimilarity(watch.take())
+        return self.checkpoint.applicability.dissimilarity(reader(self.checkpoint.classifier)(self.u))
 
     @property
     def u_plus(self) -> Tensor:

@@ -13,7 +13,7 @@ not weighted by their importance, as the paper's are: a network has none to give
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +49,7 @@ class LevelStatistics:
 
     Args:
         classifier: the network that will be called; hooks are put into it for good.
-        names: of the layers; None for the encoder's levels of our own U-Net.
+        names: of the layers, as for `spacex.models.features.feature_modules`.
     """
 
     def __init__(self, classifier: nn.Module, names: Sequence[str] | None = None) -> None:
@@ -176,16 +176,32 @@ def learn_applicability(statistics: Tensor, folds: Tensor) -> Applicability:
     return Applicability(centre, spread, axes, points, mean, _whisker(others.amin(dim=1) / mean))
 
 
-def count_features(classifier: nn.Module, bands: int, side: int, names: Sequence[str] | None = None) -> int:
+def reader(classifier: nn.Module, names: Sequence[str] | None = None) -> Callable[[Tensor], Tensor]:
+    """Gives what turns standardised chips (n, bands, h, w) into their statistics (n, features).
+
+    Args:
+        classifier: in eval mode; copied, not changed.
+        names: as for `LevelStatistics`.
+    """
+    network = copy.deepcopy(classifier)
+    watch = LevelStatistics(network, names)
+
+    def read(u: Tensor) -> Tensor:
+        with torch.no_grad(), watch:
+            network(u)
+        return watch.take()
+
+    return read
+
+
+def count_features(classifier: nn.Module, bands: int, side: int) -> int:
     """How many numbers `LevelStatistics` gives for a chip (bands, side, side)."""
     if (own := own_network(classifier)) is not None:
         levels = own.unet.encoders.modules()
         return 2 * sum(layer.out_channels for layer in levels if isinstance(layer, nn.Conv2d))
-    network = copy.deepcopy(classifier)
-    watch = LevelStatistics(network, names)
-    with torch.no_grad(), watch:  # on a blank chip: not every network that is not ours knows the meta device
-        network(torch.zeros(1, bands, side, side, device=next(network.parameters()).device))
-    return watch.take().shape[1]
+    # on a blank chip: not every network that is not ours knows the meta device
+    device = next(classifier.parameters()).device
+    return reader(classifier)(torch.zeros(1, bands, side, side, device=device)).shape[1]
 
 
 def spatial_folds(places: Sequence[object], folds: int = FOLDS) -> Tensor:

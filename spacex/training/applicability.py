@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from spacex.card import Scaling
-from spacex.models.applicability import Applicability, LevelStatistics, learn_applicability, spatial_folds
+from spacex.models.applicability import Applicability, learn_applicability, reader, spatial_folds
 from spacex.models.classes import own_network
 from spacex.training.batches import portions
 from spacex.training.data import Split, spaced
@@ -49,10 +48,6 @@ def learn_where(
     folds = spatial_folds(places)
     if len(set(folds.tolist())) < 2:
         return None
-    network = copy.deepcopy(classifier)
-    watch, found = LevelStatistics(network, features), []
-    for x, _ in portions(train.dataset, chosen, batch, team):
-        with watch:
-            network(scaling.standardise(x))
-        found.append(watch.take().cpu())
+    read, chips = reader(classifier, features), portions(train.dataset, chosen, batch, team)
+    found = [read(scaling.standardise(x)).cpu() for x, _ in chips]
     return learn_applicability(team.gather(torch.cat(found)), folds)
