@@ -196,10 +196,9 @@ class Cube:
         text = np.asarray(self.array(f"{TILES}/provenance")[task.time, task.row, task.col])
         return dict(json.loads(str(text[()]) or "{}"))
 
-    @property
     def levels_there(self) -> int:
-        """Number of levels that are up to date, as the root said when the cube was opened; less than all in a run."""
-        return len(self.attributes["multiscales"]["layout"])
+        """Number of levels that are up to date, as the root says now; less than all in a run."""
+        return len((read_attributes(self.uri) or {})["multiscales"]["layout"])
 
     def name_levels(self, levels: int, attributes: Mapping[str, str]) -> None:
         """Say in the root's attributes which levels are there, in one write.

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from spacex.mapping.cube import Status, TileTask
-from spacex.mapping.threads import in_daemon_thread, share_arenas
+from spacex.mapping.threads import Tidy, in_daemon_thread, share_arenas
 from spacex.mapping.tile import TileReport
 
 Result = TypeVar("Result")
@@ -77,6 +77,7 @@ class Line(ABC, Generic[Read, MadeT]):
         self._source, self._bench = source, bench
         self._readers, self._time_limit = readers, time_limit
         share_arenas()
+        self._tidy = Tidy()
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._queue: deque[TileTask] = deque()
         self._reading: dict[Future[tuple[Read, float]], tuple[TileTask, float]] = {}
@@ -117,6 +118,7 @@ class Line(ABC, Generic[Read, MadeT]):
             self._to_write.extend(self._bench.complete())
             self._write_next()
             reports += self._take_writes(block=not busy and not self._reading)
+        self._tidy()
         return reports
 
     def close(self) -> None:

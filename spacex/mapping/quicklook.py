@@ -98,7 +98,7 @@ def draw(uri: str, picture: str, time: int | None = None) -> None:
 
 
 def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str], step: int) -> None:
-    level = max(1, min(cube.levels_there - 1, math.ceil(math.log2(max(cube.extent.shape) / WIDEST))))
+    level = max(1, min(cube.levels_there() - 1, math.ceil(math.log2(max(cube.extent.shape) / WIDEST))))
     data = open_cube(cube.uri, level, chunks={})[["composite", *names]].isel(time=step)
     factor = max(1, math.ceil(max(data.sizes["y"], data.sizes["x"]) / WIDEST))
     data = data.coarsen(y=factor, x=factor, boundary="trim").mean().compute()  # type: ignore[attr-defined]

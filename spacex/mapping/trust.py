@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from spacex.mapping.cube import Cube
 
 SIDE = 4096
-"""Pixels a side of what is looked at; larger maps are looked at in an overview."""
+"""Pixels a side of what is looked at, at most: larger maps are looked at in an overview."""
 
 
 UNKNOWN = (
@@ -30,41 +30,42 @@ def share_outside(cube: Cube) -> float | None:
     """Share of the mapped pixels whose dissimilarity lies above 1, over all time steps.
 
     Returns:
-        0 to 1; None if nothing is mapped, or the checkpoint does not know where it applies.
+        0 to 1; None if nothing is mapped, if the checkpoint does not know where it applies, or if the cube is large and
+        its overviews are not up to date.
     """
-    steps = [_outside(cube, step) for step in range(len(cube.spec.intervals))] if cube.spec.dissimilarity else []
+    level = _level(cube)
+    steps = [] if level is None else [_outside(cube, level, step) for step in range(len(cube.spec.intervals))]
     mapped = sum(int(known.sum()) for _, known in steps)
     return sum(int(outside.sum()) for outside, _ in steps) / mapped if mapped else None
 
 
 def tiles_outside(cube: Cube, step: int) -> NDArray[np.bool_]:
-    """(tile rows, tile columns): tiles of a time step more than half of whose mapped pixels lie outside."""
+    """(tile rows, tile columns): tiles of a time step more than half of whose mapped pixels are known to lie outside."""
     rows, cols = cube.tiling.shape
-    if not cube.spec.dissimilarity:
+    if (level := _level(cube)) is None:
         return np.zeros((rows, cols), bool)
-    outside, known = (_by_tile(cube, part, rows, cols) for part in _outside(cube, step))
+    outside, known = (_by_tile(cube, part, rows, cols) for part in _outside(cube, level, step))
     return np.asarray(outside > known / 2)
 
 
-def _outside(cube: Cube, step: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(height, width) of the level looked at: pixels outside, and pixels mapped."""
-    level = _level(cube)
+def _outside(cube: Cube, level: int, step: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(height, width) of a level: pixels outside, and pixels mapped."""
     values = np.asarray(cube.array(f"{level}/dissimilarity")[step])
-    return np.nan_to_num(values) > 1, np.isfinite(values)
+    return values > 1, np.isfinite(values)
 
 
-def _level(cube: Cube) -> int:
-    """The finest level that is up to date, not too large, and not coarser than a tile."""
-    levels = range(cube.levels_there)
-    small = [level for level in levels if max(cube.array(f"{level}/dissimilarity").shape[1:]) <= SIDE]
-    return next(iter(small), levels[-1])
+def _level(cube: Cube) -> int | None:
+    """The finest level that is up to date and not too large; None if there is none."""
+    if not cube.spec.dissimilarity:
+        return None
+    levels = range(cube.levels_there())
+    return next((x for x in levels if max(cube.array(f"{x}/dissimilarity").shape[1:]) <= SIDE), None)
 
 
 def _by_tile(cube: Cube, pixels: NDArray[np.bool_], rows: int, cols: int) -> NDArray[np.int64]:
     """Pixels counted by tile, (rows, cols); a pixel of a level coarser than tiles counts for one of them."""
-    scale = cube.extent.height / pixels.shape[0], cube.extent.width / pixels.shape[1]
-    row, col = np.nonzero(pixels)
-    found = np.zeros((rows, cols), np.int64)
-    tile = (row * scale[0] / cube.spec.tile_size).astype(int), (col * scale[1] / cube.spec.tile_size).astype(int)
-    np.add.at(found, tile, 1)
-    return found
+    height, width = pixels.shape
+    by_row, found = np.zeros((rows, width), np.int64), np.zeros((cols, rows), np.int64)
+    np.add.at(by_row, np.arange(height) * cube.extent.height // (height * cube.spec.tile_size), pixels)
+    np.add.at(found, np.arange(width) * cube.extent.width // (width * cube.spec.tile_size), by_row.T)
+    return found.T

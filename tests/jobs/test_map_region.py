@@ -286,7 +286,9 @@ def finished(output):
 
 
 def went_so_far(process, output, tiles):
-    return process.poll() is not None or finished(output) >= tiles
+    """The process ended, or it is at work itself (an earlier one's tiles lie there from the start)."""
+    started = Path(output).with_suffix(".run").joinpath("progress.json").exists()
+    return process.poll() is not None or (started and finished(output) >= tiles)
 
 
 def wait_for(condition, seconds):
@@ -304,6 +306,7 @@ def test_a_stopped_driver_resumes_to_the_same_cube(job, mapped, arguments, tmp_p
     command = [sys.executable, str(JOB), *arguments(output)]
     stamps = {}
     for round_ in (1, 2):
+        Path(tmp_path, "stopped.run", "progress.json").unlink(missing_ok=True)
         process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
         wait_for(partial(went_so_far, process, output, round_), 120)
         assert process.poll() is None, process.communicate()[1].decode()

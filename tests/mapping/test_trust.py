@@ -99,3 +99,13 @@ def test_a_run_maps_it_and_says_so(make_request, map_offline, tmp_path):
     assert "Meyer & Pebesma 2021" in array.attrs["comment"]
     html = (Path(run_folder(outcome.cube.uri)) / "report.html").read_text()
     assert re.search(r"100 % of the mapped land is unlike", html)
+
+
+def test_of_a_large_cube_without_overviews_nothing_is_claimed(tmp_path, monkeypatch):
+    """Interrupted, a country has its two finest levels only: they are not read whole for a line of text."""
+    cube = make(tmp_path / "a.zarr")
+    cube.name_levels(1, {})
+    monkeypatch.setattr("spacex.mapping.trust.SIDE", 512)
+    assert share_outside(cube) is None
+    assert trust_line(cube) == ""
+    assert not tiles_outside(cube, 0).any()
