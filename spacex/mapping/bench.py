@@ -24,8 +24,8 @@ from spacex.mapping.tile import ChipResult, ChipSettings, Networks, TileInput
 Array = NDArray[np.float32]
 Result = TypeVar("Result")
 
-REMEMBERED = 256 * 2**20
-"""Bytes of results kept for neighbouring tiles: three bands of windows along eight tiles, twice."""
+REMEMBERED = 192 * 2**20
+"""Bytes of results kept for neighbouring tiles: three bands of windows along eight tiles, and half as many again."""
 
 
 @dataclass(eq=False)

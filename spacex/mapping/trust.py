@@ -40,7 +40,7 @@ def share_outside(cube: Cube) -> float | None:
 
 
 def tiles_outside(cube: Cube, step: int) -> NDArray[np.bool_]:
-    """(tile rows, tile columns): tiles of a time step more than half of whose mapped pixels are known to lie outside."""
+    """(tile rows, tile columns): tiles of a time step more than half of whose mapped pixels are known to be outside."""
     rows, cols = cube.tiling.shape
     if (level := _level(cube)) is None:
         return np.zeros((rows, cols), bool)

@@ -15,46 +15,24 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from numcodecs import Blosc
 from numpy.typing import NDArray
 from rasterio.windows import Window as RioWindow
 
 from spacex.grid import Window, bounds, rectangles
 from spacex.sentinel2.assets import METER, Raster, open_asset
+from spacex.sentinel2.packing import Packed, Pixels
 from spacex.sentinel2.sampling import Lattice, Sampling
 from spacex.sentinel2.scenes import Scene
 from spacex.sentinel2.store import Store
 from spacex.sentinel2.styles import Catalogue
 
-REMEMBERED = 512 * 2**20
-"""Bytes of blocks a worker keeps, packed: some twenty blocks of 1,024 pixels of each of 24 files."""
-PACKING = Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
-"""How blocks are remembered: half their size for visible bands, at 3 ms to pack and 2 ms to unpack a megapixel."""
+REMEMBERED = 384 * 2**20
+"""Bytes of blocks a worker keeps, packed: a dozen and more blocks of 1,024 pixels of each of 24 files."""
 SMALLEST = 256
 """Pixels a side below which blocks are read several together: some files have strips of a single row."""
 
-Pixels = NDArray[Any]
 BlockKey = tuple[str, int, int]
 """Link of the file, row and column of the block."""
-
-
-@dataclass(frozen=True)
-class Packed:
-    """A block as it is remembered."""
-
-    data: bytes
-    shape: tuple[int, int]
-    dtype: str
-
-    @classmethod
-    def of(cls, pixels: Pixels) -> Packed:
-        """Packs (height, width) values."""
-        data: bytes = PACKING.encode(np.ascontiguousarray(pixels))
-        return cls(data, (pixels.shape[0], pixels.shape[1]), pixels.dtype.str)
-
-    def pixels(self) -> Pixels:
-        """The values again."""
-        return np.frombuffer(PACKING.decode(self.data), self.dtype).reshape(self.shape)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spacex.grid import Grid, Window, rectangles
 from spacex.sentinel2.composite import Composer, Composite
 from spacex.sentinel2.observation import Use
+from spacex.sentinel2.packing import Packed, PackedMedians
 from spacex.sentinel2.scenes import Scene, SceneIndex
 from spacex.sentinel2.store import Store
 
@@ -23,8 +23,8 @@ SIDE = 256
 """Pixels along a piece."""
 AT_ONCE = 6
 """Pieces along the largest window made in one go: it bounds the memory of the making."""
-REMEMBERED = 192 * 2**20
-"""Bytes of pieces a worker keeps: 14 million pixels of three bands."""
+REMEMBERED = 128 * 2**20
+"""Bytes of pieces a worker keeps, packed: some 25 million pixels of three bands."""
 PATIENCE = 300.0
 """Seconds to wait for a piece that another thread makes, before it is made again."""
 
@@ -36,15 +36,15 @@ PieceKey = tuple[int, int, int]
 class Piece:
     """A square of a composite."""
 
-    reflectance: NDArray[np.float32]
-    observations: NDArray[np.uint16]
+    reflectance: PackedMedians
+    observations: Packed
     looks: tuple[Use, ...]
     """The scenes' part in the window it was made in."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
-        return self.reflectance.nbytes + self.observations.nbytes
+        return len(self.reflectance.packed.data) + len(self.observations.data)
 
 
 class Pieces:
@@ -87,8 +87,8 @@ class Pieces:
             lies = Window(row * SIDE, col * SIDE, SIDE, SIDE)
             shared = lies.intersect(window)
             here, there = shared.slices(window), shared.slices(lies)
-            reflectance[:, *here] = piece.reflectance[:, *there]
-            observations[here] = piece.observations[there]
+            reflectance[:, *here] = piece.reflectance.pixels()[:, *there]
+            observations[here] = piece.observations.pixels()[there]
         return Composite(reflectance, observations, _together(pieces.values()), sum(fetched))
 
     def _make(self, keys: list[PieceKey], fetched: list[int]) -> Mapping[PieceKey, Piece]:
@@ -124,9 +124,8 @@ def _cut(whole: Composite, cells: Window) -> dict[tuple[int, int], Piece]:
     for row in range(cells.height):
         for col in range(cells.width):
             part = slice(row * SIDE, (row + 1) * SIDE), slice(col * SIDE, (col + 1) * SIDE)
-            # copies, or forgetting one piece would free nothing
-            pixels = whole.reflectance[:, *part].copy(), whole.observations[part].copy()
-            pieces[cells.row + row, cells.col + col] = Piece(*pixels, whole.looks)
+            packed = PackedMedians.of(whole.reflectance[:, *part]), Packed.of(whole.observations[part])
+            pieces[cells.row + row, cells.col + col] = Piece(*packed, whole.looks)
     return pieces
 
 
