@@ -120,7 +120,7 @@ class UNet(nn.Module):
         ends = (settings.bands, *widths)
         self.encoders = nn.ModuleList(_block(a, b) for a, b in pairwise(ends))
         self.decoders = nn.ModuleList(
-            _Up(deep, fine, out, settings.up_kernel)
+            Up(deep, fine, out, settings.up_kernel)
             for deep, fine, out in zip((widths[-1], *returns[:-1]), widths[-2::-1], returns, strict=True)
         )
         self.last = nn.Conv2d(returns[-1], settings.maps, 1)
@@ -142,16 +142,19 @@ class UNet(nn.Module):
         return maps
 
 
-class _Up(nn.Module):
+class Up(nn.Module):
     """Doubles the picture, joins the encoder's picture of that size, and convolves."""
 
     def __init__(self, deep: int, fine: int, out: int, kernel: int) -> None:
         super().__init__()
+        self.fine = fine
+        """Channels of the encoder's picture."""
         self.upsample = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.reduce = nn.Conv2d(deep, fine, kernel, padding=kernel // 2) if kernel else nn.Identity()
         self.convolve = _block((fine if kernel else deep) + fine, out)
 
     def forward(self, deep: Tensor, fine: Tensor) -> Tensor:
+        """The picture of the level below and the encoder's of this one, to (n, out, h, w)."""
         joined: Tensor = self.convolve(torch.cat([fine, self.reduce(self.upsample(deep))], dim=1))
         return joined
 

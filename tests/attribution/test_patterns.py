@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from spacex.attribution.arithmetic import choose_precision, ready_classifier
+from spacex.attribution.arithmetic import choose_precision, ready_classifier, ready_generator
 from spacex.attribution.lift import Lift
 from spacex.attribution.patterns import Patterns, difference, integrated_gradients
 from spacex.errors import CheckpointError, RequestError
 from spacex.models.classifier import Classifier, ClassifierSettings
-from spacex.models.generator import context, window_margin
+from spacex.models.generator import Generator, GeneratorSettings, context, window_margin
 
 
 class Square(torch.nn.Module):
@@ -224,3 +224,21 @@ def test_what_cannot_be_asked_for(tiny_checkpoint):
     bare = type(tiny_checkpoint)(tiny_checkpoint.card, tiny_checkpoint.classifier)
     with pytest.raises(CheckpointError, match="train_gan"):
         Patterns(bare)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_generator_for_windows_is_the_generator(precision):
+    """Doubled late, padded with zeros: the same answer wherever the edge is out of sight."""
+    torch.manual_seed(0)
+    settings = GeneratorSettings(base=6, cap=12, downs=2, blocks=1, stem=5)
+    network = Generator(settings).eval().requires_grad_(False)
+    for part in (*(layer.second for layer in network.body if hasattr(layer, "second")), network.last):
+        torch.nn.init.normal_(part.weight, 0, 0.1)
+    ready = ready_generator(network, precision, torch.device("cpu"), edges_matter=False)
+    assert not any(isinstance(layer, nn.Upsample) for layer in ready.modules())
+    x = torch.randn(2, 3, 128, 96)
+    reach = context(settings)
+    inner = (..., slice(reach, -reach), slice(reach, -reach))
+    found, expected = ready.delta(x)[inner], network.delta(x)[inner]
+    assert expected.abs().mean() > 0.1
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 if precision == "float32" else 0.05)
