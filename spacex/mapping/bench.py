@@ -28,6 +28,10 @@ REMEMBERED = 192 * 2**20
 """Bytes of results kept for neighbouring tiles: three bands of windows along eight tiles, and half as many again."""
 
 
+BESIDES = 2048
+"""Bytes a chip's result takes besides its maps, of which there may be none."""
+
+
 @dataclass(eq=False)
 class Tile:
     """A tile on the bench: read, waiting for its windows, then for its chips."""
@@ -242,7 +246,7 @@ class Bench:
         if found.dissimilarity is not None and self._settings.dissimilar:
             scores["dissimilarity"] = float(found.dissimilarity[index])
         result = ChipResult(maps, scores)
-        self._chips.keep(item, result, sum(values.nbytes for values in maps.values()))
+        self._chips.keep(item, result, BESIDES + sum(values.nbytes for values in maps.values()))
         for tile in item.tiles:
             tile.results[item.key[1]] = result
 

@@ -21,7 +21,7 @@ from spacex.sentinel2.store import Store
 
 SIDE = 256
 """Pixels along a piece."""
-AT_ONCE = 6
+AT_ONCE = 4
 """Pieces along the largest window made in one go: it bounds the memory of the making."""
 REMEMBERED = 128 * 2**20
 """Bytes of pieces a worker keeps, packed: some 25 million pixels of three bands."""
