@@ -81,6 +81,37 @@ def interval(values: Values, draws: Draws) -> Interval:
     return Interval(float(values[known].mean()), float(low), float(high), int(known.sum()), int((numbers > 0).sum()))
 
 
+def association(x: Values, y: Values, draws: Draws) -> tuple[Interval, Interval]:
+    """Pearson's correlation of two numbers, and the slope of y over x (least squares), with intervals by place.
+
+    Args:
+        x: one number per item, ``(items,)``, in the order the places were given to :func:`draw`.
+        y: likewise.
+        draws: the shared draws.
+
+    Returns:
+        Correlation and slope; NaN where x does not vary.
+    """
+    count = draws.weights.shape[1]
+    # centred once: sums over places are then all that a draw needs, and lose no digits
+    x, y = x - x.mean(), y - y.mean()
+    parts = [np.bincount(draws.places, weights=part, minlength=count) for part in (x**0, x, y, x * x, x * y, y * y)]
+    weights = np.vstack([np.ones(count), draws.weights])
+    n, sx, sy, sxx, sxy, syy = (weights @ part for part in parts)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        across, spread, other = sxy - sx * sy / n, sxx - sx * sx / n, syy - sy * sy / n
+        found = across / np.sqrt(spread * other), across / spread
+    places = len(np.unique(draws.places))
+    return _around(found[0], len(x), places), _around(found[1], len(x), places)
+
+
+def _around(values: Values, items: int, places: int) -> Interval:
+    """The first value, with the interval of the others."""
+    known = values[1:][np.isfinite(values[1:])]
+    low, high = np.percentile(known, [2.5, 97.5]) if places > 1 and len(known) else (np.nan, np.nan)
+    return Interval(float(values[0]), float(low), float(high), items, places)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A method against a rival on the same chips: method − rival, and Wilcoxon's signed-rank test."""

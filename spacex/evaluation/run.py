@@ -28,7 +28,7 @@ from spacex.attribution.methods import all_methods, choose, has_lift
 from spacex.attribution.names import PATH_STEPS
 from spacex.checkpoint import Checkpoint
 from spacex.errors import DataError
-from spacex.evaluation import counterfactual, perturbation, rows, sanity
+from spacex.evaluation import calibration, counterfactual, perturbation, rows, sanity
 from spacex.evaluation.ceilings import ceilings
 from spacex.evaluation.gallery import Gallery
 from spacex.evaluation.perturbation import Fill
@@ -88,6 +88,8 @@ class Outcome:
     """Chips that were not, by reason."""
     counterfactuals: list[pd.DataFrame] = field(default_factory=list)
     """Per chip, the numbers of :func:`spacex.evaluation.counterfactual.quality`."""
+    promises: list[pd.DataFrame] = field(default_factory=list)
+    """Per square of each chip, the numbers of :func:`spacex.evaluation.calibration.promises`."""
     agreement: list[pd.DataFrame] = field(default_factory=list)
     """Per chip, the rank correlation with the twin's maps."""
     cascade: list[sanity.Step] = field(default_factory=list)
@@ -222,6 +224,9 @@ class Evaluation:
         quality = counterfactual.quality(chips, second)
         table = pd.DataFrame({name: values.cpu().numpy() for name, values in quality.items()})
         self.outcome.counterfactuals.append(table.assign(file=samples.files, place=samples.places))
+        if maps := [method.name for method in self.methods if method.name in calibration.MAPS]:
+            promised = calibration.promises(chips, maps)
+            self.outcome.promises.append(promised.assign(place=np.asarray(samples.places)[promised["chip"]]))
         if self.company.twin is not None:
             self.outcome.agreement.append(self._agreement(chips, samples))
         if first < self.settings.sanity_chips:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from spacex.evaluation.bootstrap import Interval
+from spacex.evaluation.calibration import kept
 from spacex.evaluation.masks import NO_REGION
 from spacex.evaluation.run import Outcome
 from spacex.evaluation.table import REPETITIONS, TRUST, Table, summarise
@@ -42,6 +43,7 @@ def all_sections(table: Table, outcome: Outcome) -> list[Section]:
         _variants,
         _perturbation,
         _counterfactuals,
+        _promises,
         _cascade,
         _agreement,
         _methods,
@@ -145,6 +147,22 @@ QUALITIES = {
         "cycle": "cycle error, reflectance",
     }.items()
 }
+
+
+def _promises(table: Table, outcome: Outcome) -> Section | None:
+    if not outcome.promises:
+        return None
+    found = kept(outcome.promises, REPETITIONS, outcome.settings.seed)
+    body = [
+        [name, f"{side} x {side}", f"{correlation.chips}", _interval(correlation), _interval(slope)]
+        for (name, side), (correlation, slope) in found.items()
+    ]
+    text = (
+        "The sum of a map over a square against the fall of the logit when x− is put into that square alone. With "
+        "correlation and slope 1 a pixel's number means what its unit, logits per pixel, says. “Absolute” is the map "
+        "as it is published (times the number of bands), which counts what speaks against naturalness as well."
+    )
+    return "What a number means", text, ["Map", "Square", "Squares", "Correlation [95 %]", "Slope [95 %]"], body
 
 
 def _cascade(table: Table, outcome: Outcome) -> Section | None:
