@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -106,7 +106,7 @@ def read_composite(
         TileError: if a file is missing, damaged, or not what its item says.
     """
     settings = settings or CompositeSettings()
-    return Composer(bands, catalogue, settings, Files(), threads).compose(touching(scenes, geobox), geobox)
+    return Composer(bands, catalogue, settings, Files(remembered=0), threads).compose(touching(scenes, geobox), geobox)
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class _Tables:
 
     def __init__(self, geobox: GeoBox, settings: CompositeSettings) -> None:
         self.geobox, self.settings = geobox, settings
-        self._made: dict[tuple[Lattice, Resampling, int], Sampling] = {}
+        self._made: dict[tuple[Lattice, Resampling, int], Future[Sampling]] = {}
         self._lock = Lock()
 
     def scl(self, lattice: Lattice) -> Sampling:
@@ -238,11 +238,16 @@ class _Tables:
         return self._get(lattice, self.settings.resampling, 0)
 
     def _get(self, lattice: Lattice, how: Resampling, margin: int) -> Sampling:
+        key = (lattice, how, margin)
         with self._lock:
-            key = (lattice, how, margin)
-            if key not in self._made:
-                self._made[key] = sampling(self.geobox, lattice, how, margin)
-            return self._made[key]
+            mine = key not in self._made
+            table = self._made.setdefault(key, Future())
+        if mine:  # in this thread, while others make other lattices' tables
+            try:
+                table.set_result(sampling(self.geobox, lattice, how, margin))
+            except BaseException as error:
+                table.set_exception(error)
+        return table.result()
 
 
 def _each(threads: int, work: Callable[[T], R], items: Sequence[T]) -> list[R]:

@@ -20,7 +20,7 @@ from rasterio.windows import Window as RioWindow
 
 from spacex.grid import Window, bounds, rectangles
 from spacex.sentinel2.assets import METER, Raster, open_asset
-from spacex.sentinel2.packing import Packed, Pixels
+from spacex.sentinel2.packing import Packed, Pixels, Plain
 from spacex.sentinel2.sampling import Lattice, Sampling
 from spacex.sentinel2.scenes import Scene
 from spacex.sentinel2.store import Store
@@ -53,11 +53,12 @@ class Files:
     """Opens files of scenes and remembers their headers and blocks. Safe to share between threads.
 
     Args:
-        remembered: bytes of packed blocks to keep.
+        remembered: bytes of packed blocks to keep; with 0 none is packed.
     """
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
-        self._blocks: Store[BlockKey, Packed] = Store(remembered, lambda block: len(block.data))
+        self._blocks: Store[BlockKey, Packed | Plain] = Store(remembered, lambda block: block.nbytes)
+        self._kept = Packed.of if remembered else Plain
         self._headers: dict[str, Header] = {}
         self._lock = Lock()
 
@@ -125,16 +126,16 @@ class File:
                 out[shared.slices(table.window)] = block.pixels()[shared.slices(lies)]
         return out
 
-    def _read_blocks(self, keys: list[BlockKey]) -> dict[BlockKey, Packed]:
+    def _read_blocks(self, keys: list[BlockKey]) -> dict[BlockKey, Packed | Plain]:
         source, header = self.raster().source, self.header
-        made: dict[BlockKey, Packed] = {}
+        made: dict[BlockKey, Packed | Plain] = {}
         for cells in rectangles((row, col) for _, row, col in keys):
             corners = product(range(cells.row, cells.stop_row), range(cells.col, cells.stop_col))
             places = {(self.href, *corner): _place(header, *corner) for corner in corners}
             whole = bounds(list(places.values()))
             assert whole is not None
             pixels = source.read(1, window=RioWindow.from_slices(*whole.slices(header.extent)))
-            made |= {key: Packed.of(pixels[place.slices(whole)]) for key, place in places.items()}
+            made |= {key: self._files._kept(pixels[place.slices(whole)]) for key, place in places.items()}
             stored = sum(stored_bytes(source, place, header) for place in places.values())
             self.fetched += stored
             METER.add(pixels.nbytes, stored, len(places))

@@ -19,6 +19,22 @@ Pixels = NDArray[Any]
 
 
 @dataclass(frozen=True)
+class Plain:
+    """An array that is used once and not remembered, in the manner of `Packed`."""
+
+    values: Pixels
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array."""
+        return self.values.nbytes
+
+    def pixels(self) -> Pixels:
+        """The values."""
+        return self.values
+
+
+@dataclass(frozen=True)
 class Packed:
     """An array as it is remembered."""
 
@@ -31,6 +47,11 @@ class Packed:
         """Packs an array of any shape."""
         data: bytes = PACKING.encode(np.ascontiguousarray(pixels))
         return cls(data, pixels.shape, pixels.dtype.str)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it takes packed."""
+        return len(self.data)
 
     def pixels(self) -> Pixels:
         """The values again."""

@@ -44,7 +44,7 @@ class Piece:
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
-        return len(self.reflectance.packed.data) + len(self.observations.data)
+        return self.reflectance.packed.nbytes + self.observations.nbytes
 
 
 class Pieces:
