@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spacex.errors import RequestError
+
+Made = TypeVar("Made")
 
 SENTINEL2_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 """The ten land bands in the order AnthroProtect and MapInWild store them."""
@@ -41,6 +44,18 @@ def fingerprint(*parts: object) -> str:
     plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def checked(make: Callable[[], Made]) -> Made:
+    """Settings made from the caller's words.
+
+    Raises:
+        RequestError: in one line, naming the first value that does not fit.
+    """
+    try:
+        return make()
+    except ValidationError as error:
+        raise refusal(error) from error
 
 
 def refusal(error: ValidationError) -> RequestError:

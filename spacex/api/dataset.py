@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from pydantic import ValidationError
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
@@ -21,7 +20,7 @@ from spacex.errors import RequestError
 from spacex.grid import CHIP
 from spacex.mapping.days import parse_interval
 from spacex.mapping.jobs import Runner
-from spacex.settings import SENTINEL2_BANDS, refusal
+from spacex.settings import SENTINEL2_BANDS, checked
 from spacex.world.region import DEMO_INTERVAL
 from spacex.world.serving import serve
 
@@ -101,7 +100,7 @@ def plan_dataset(
     folder = SetFolder(output)
     files = _Files(natural, natural_where, anthropogenic, land_cover)
     with _served(demo, files) as (url, found):
-        return PlannedSet(make_plan(_checked(lambda: request(url or plain.get("stac_url"), found)), folder), folder)
+        return PlannedSet(make_plan(checked(lambda: request(url or plain.get("stac_url"), found)), folder), folder)
 
 
 def make_dataset(
@@ -204,13 +203,6 @@ def _served(demo: bool, files: _Files) -> Iterator[tuple[str | None, _Files]]:
                        str(folder / country.LAND_COVER))  # fmt: skip
     with serve(folder) as url:
         yield url, files
-
-
-def _checked(make: Callable[[], SetRequest]) -> SetRequest:
-    try:
-        return make()
-    except ValidationError as error:
-        raise refusal(error) from error
 
 
 def _statement(file: str | None, where: str | None) -> Statement | None:

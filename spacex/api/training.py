@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 import fsspec
-from pydantic import ValidationError
 
 from spacex.checkpoint import Checkpoint, load_checkpoint, read_card
 from spacex.errors import RequestError
 from spacex.models.foreign import ForeignSettings, check_installed, check_trusted
-from spacex.settings import PICTURE_BANDS, SENTINEL2_BANDS, refusal
+from spacex.settings import PICTURE_BANDS, SENTINEL2_BANDS, checked
 from spacex.training.classifier_run import ClassifierRun, learn_classifier, prepare_classifier
 from spacex.training.data import Source, holds_pictures
 from spacex.training.pattern_run import PatternRun, learn_patterns, prepare_patterns
@@ -163,10 +162,7 @@ def _bands(data: str, asked: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _foreign(network: str, arguments: Mapping[str, Any], settings: TrainingSettings) -> ForeignSettings:
-    try:
-        foreign = ForeignSettings(network=network, arguments=dict(arguments))
-    except ValidationError as error:
-        raise refusal(error) from error
+    foreign = checked(lambda: ForeignSettings(network=network, arguments=dict(arguments)))
     check_trusted(foreign, settings.get("trust", ()))
     check_installed(foreign)
     return foreign

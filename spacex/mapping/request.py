@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 from shapely.geometry import shape
 
 import spacex
@@ -24,7 +24,7 @@ from spacex.mapping.region import Region
 from spacex.mapping.tile import ChipSettings
 from spacex.models.generator import window_margin
 from spacex.sentinel2.observation import CompositeSettings
-from spacex.settings import RGB, Settings, fingerprint, refusal
+from spacex.settings import RGB, Settings, checked, fingerprint
 
 PIXEL_CODE = (
     "grid.py",
@@ -144,10 +144,7 @@ def parse_request(*, composite: Callable[[], CompositeSettings], **values: Any) 
     Raises:
         RequestError: naming the first value that does not fit.
     """
-    try:
-        return MapRequest(composite=composite(), **values)
-    except ValidationError as error:
-        raise refusal(error) from error
+    return checked(lambda: MapRequest(composite=composite(), **values))
 
 
 def chip_settings(

@@ -11,12 +11,12 @@ import json
 from collections.abc import Iterable
 from typing import Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from spacex.errors import RequestError
 from spacex.models.discriminator import DiscriminatorSettings
 from spacex.models.generator import GeneratorSettings
-from spacex.settings import Settings, refusal
+from spacex.settings import Settings, checked
 from spacex.training.losses import Adversary
 
 S = TypeVar("S", bound=Settings)
@@ -44,10 +44,7 @@ def changed(settings: S, changes: Iterable[str]) -> S:
             names = ", ".join(sorted(place)) or "no setting there"
             raise RequestError(f"no setting {name!r}", got=change, expected=names)
         place[last] = _value(text)
-    try:
-        return type(settings).model_validate(plain)
-    except ValidationError as error:
-        raise refusal(error) from error
+    return checked(lambda: type(settings).model_validate(plain))
 
 
 def _value(text: str) -> object:
