@@ -1,0 +1,189 @@
+"""Does a map follow what its classifier uses? Classifiers that use a second pattern, each more than the one before.
+
+    python tests/benchmarks/faithfulness.py --output runs/faithfulness     # an hour and a half of one core
+    python tests/benchmarks/faithfulness.py --output runs/faithfulness --control   # and the class-difference generators
+
+On land with reddish knolls planted at random, a share of the training chips gets its label from the knolls instead of
+from mire and bare fell. What each classifier makes of that is measured, not assumed: each pattern is taken away from
+the test chips that carry both (exact counterfactuals), and the logit's change noted. A faithful map's share on the
+knolls follows their share of the effect, chip by chip: slope 1. All is kept in `--output`; a stopped run goes on.
+
+Prints a table, and writes `chips.csv`, `faithfulness.csv` and `faithfulness.png`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+
+from spacex.attribution.baselines import Chips
+from spacex.attribution.captum_methods import Effort
+from spacex.attribution.methods import all_methods, choose
+from spacex.checkpoint import Checkpoint, load_checkpoint
+from spacex.evaluation.bootstrap import association, draw, interval
+from spacex.evaluation.samples import Samples, Source
+from spacex.evaluation.shortcut import ShortcutSettings, falls, with_both
+from spacex.settings import SENTINEL2_BANDS
+from spacex.training.classifier_run import ClassifierRun, learn_classifier
+from spacex.training.data import Source as Chosen
+from spacex.training.pattern_run import PatternRun, learn_patterns
+from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset, changed
+from spacex.training.team import Team
+from spacex.world.chip import counterfactual, read_records
+from spacex.world.dataset import build_dataset
+
+BANDS = SENTINEL2_BANDS[:3]
+SHARES = (0.0, 0.05, 0.2, 0.5)
+METHODS = ("lift", "path", "attribution", "lowered", "deeplift", "integrated", "gradcam-first", "brightness")
+CONTROL = ("lift", "attribution")
+CHIPS = {"train": 800, "val": 40, "test": 160}
+
+
+def relabelled(data: Path, folder: Path, share: float) -> Path:
+    """The same chips; of a share of the training chips, drawn once and for all, the knolls are the label."""
+    records = read_records(data)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("tiles", "truth"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to((data / name).resolve(), target_is_directory=True)
+    lot = np.random.default_rng(0)
+    with (data / "infos.csv").open() as file, (folder / "infos.csv").open("w", newline="") as target:
+        rows = csv.DictReader(file)
+        writer = csv.DictWriter(target, list(rows.fieldnames or ()))
+        writer.writeheader()
+        for row in rows:
+            by_knolls = lot.random() < share and row["dataset"] == "train"
+            label = str(int(np.isfinite(records[row["file"]].knolls))) if by_knolls else row["label"]
+            writer.writerow({**row, "label": label})
+    return folder
+
+
+def trained(folder: Path, data: Path, preset: Preset, name: str) -> Checkpoint:
+    """A classifier of these labels, and generators for it."""
+    sizes, chosen = ShortcutSettings(), Chosen(root=str(data), bands=BANDS)
+    team = Team(precision="float32")
+    classifier = changed(
+        ClassifierRun(source=chosen, output=str(folder / "classifier")), sizes.classifier_changes
+    )
+    for epoch in learn_classifier(classifier, team):
+        print(f"{folder.name}, classifier, {epoch}", flush=True)
+    patterns = PatternRun(source=chosen, output=str(folder / name), classifier=classifier.output,
+                          preset=changed(preset, sizes.generator_changes))  # fmt: skip
+    for epoch in learn_patterns(patterns, team):
+        print(f"{folder.name}, {name}, {epoch}", flush=True)
+    return load_checkpoint(patterns.output)
+
+
+def without(data: Path, samples: Samples) -> dict[str, torch.Tensor]:
+    """The chips without mire and fell, and without the knolls: the same land, haze and noise."""
+    wanted = [SENTINEL2_BANDS.index(band) for band in BANDS]
+    ways = {"used": {"without": ("mire", "fell"), "knolls": True}, "ignored": {"without": (), "knolls": False}}
+    return {
+        name: torch.from_numpy(np.stack([counterfactual(data, file, **way)[wanted] for file in samples.files]))
+        for name, way in ways.items()
+    }
+
+
+def effects(checkpoint: Checkpoint, samples: Samples, others: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Per chip, how far the logit moves when mire and fell, or the knolls, are taken away."""
+    plain = _logits(checkpoint, samples.x)
+    return {"logit": plain} | {f"effect_{name}": np.abs(plain - _logits(checkpoint, x)) for name, x in others.items()}
+
+
+def _logits(checkpoint: Checkpoint, x: torch.Tensor) -> np.ndarray:
+    return Chips(checkpoint, x, [""] * len(x)).logit.double().numpy()
+
+
+Batch = tuple[Samples, dict[str, torch.Tensor]]
+
+
+def measured(checkpoint: Checkpoint, names: tuple[str, ...], batches: list[Batch]) -> pd.DataFrame:
+    """A row per chip and method: effects of both patterns, and the map's shares on both."""
+    methods = choose(all_methods(checkpoint, Effort()), names)
+    frames = []
+    for samples, others in batches:
+        chips, effect = Chips(checkpoint, samples.x, samples.files), effects(checkpoint, samples, others)
+        for method in methods:
+            found = falls(method, chips, samples.codes["truth"])
+            numbers = {**effect, **{name: found[name] for name in ("share_used", "share_ignored")}}
+            frames.append(pd.DataFrame({"method": method.name, "place": samples.places, **numbers}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def summary(chips: pd.DataFrame) -> pd.DataFrame:
+    """Per method over all classifiers: slope and correlation of the map's share over the effect's, and both's means."""
+    rows = []
+    for (generators, method), part in chips.groupby(["generators", "method"], sort=False):
+        draws = draw(part["place"].tolist())
+        correlation, slope = association(part["effect"].to_numpy(), part["map"].to_numpy(), draws)
+        ratio = interval((part["map"] / part["effect"].mean()).to_numpy(), draws)
+        row = {"generators": generators, "method": method, "chips": len(part), "slope": str(slope),
+               "correlation": str(correlation), "map / effect": str(ratio),
+               "Spearman": f"{spearmanr(part['effect'], part['map']).statistic:.3f}"}  # fmt: skip
+        for share, one in part.groupby("share"):
+            row |= {f"{what} at {share:g}": f"{one[what].mean():.3f}" for what in ("effect", "map")}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def curve(chips: pd.DataFrame) -> Figure:
+    """The knolls' share of each map over their share of the effect, means of every classifier."""
+    figure = Figure(figsize=(6.5, 5.5), layout="constrained")
+    axes = figure.subplots()
+    means = chips.groupby(["generators", "method", "share"], sort=False)[["effect", "map"]].mean()
+    for (generators, method), line in means.groupby(["generators", "method"], sort=False):
+        dashed = "--" if generators != "delta" else "-"
+        axes.plot(line["effect"], line["map"], dashed, marker="o", ms=4, label=f"{method} ({generators})")
+    top = float(max(means["effect"].max(), means["map"].max())) * 1.05
+    axes.plot([0, top], [0, top], color="black", lw=1, label="faithful")
+    axes.set(xlabel="knolls' share of the change of the logit", ylabel="knolls' share of the map on both patterns")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def classifiers(root: Path, data: Path, control: bool) -> Iterator[tuple[float, str, Checkpoint]]:
+    """Share, name of the generators, checkpoint."""
+    presets = {"delta": DELTA} | ({"class-difference": CLASS_DIFFERENCE} if control else {})
+    for share in SHARES:
+        folder = root / f"share-{share:g}"
+        labels = relabelled(data, folder / "chips", share)
+        for name, preset in presets.items():
+            yield share, name, trained(folder, labels, preset, name)
+
+
+def main() -> None:
+    """Train what is missing, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--control", action="store_true", help="also class-difference generators, which must fail")
+    parser.add_argument("--threads", type=int, default=1)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    data = asked.output / "chips"
+    if not (data / "infos.csv").exists():
+        build_dataset(data, CHIPS, planted="random")
+    batches, frames = [(s, without(data, s)) for s in with_both(Source(data, BANDS, "test"))], []
+    for share, generators, checkpoint in classifiers(asked.output, data, asked.control):
+        names = METHODS if generators == "delta" else CONTROL
+        found = measured(checkpoint, names, batches)
+        frames.append(found.assign(share=share, generators=generators))
+    chips = pd.concat(frames, ignore_index=True)
+    chips["effect"] = chips["effect_ignored"] / (chips["effect_used"] + chips["effect_ignored"])
+    chips["map"] = chips["share_ignored"] / (chips["share_used"] + chips["share_ignored"])
+    chips.to_csv(asked.output / "chips.csv", index=False)
+    table = summary(chips)
+    table.to_csv(asked.output / "faithfulness.csv", index=False)
+    curve(chips).savefig(asked.output / "faithfulness.png", dpi=120)
+    print(table.T.to_string(header=False))
+
+
+if __name__ == "__main__":
+    main()
