@@ -10,7 +10,7 @@ pattern. The control that must fail is a class-conditional adversary, which sees
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def run_shortcut(output: Path, settings: ShortcutSettings, say: Callable[[str], 
     """
     work = output / "work"
     data = _data(work, settings, say)
-    classifier = settings.classifier or _classifier(work, data, settings, say)
+    classifier = settings.classifier or trained_classifier(work, data, settings, say)
     judge = load_checkpoint(classifier, bands=settings.bands)
     both = list(with_both(Source(data, settings.bands, "test")))
     use = usage(data, judge, both)
@@ -115,7 +115,8 @@ def _data(work: Path, settings: ShortcutSettings, say: Callable[[str], None]) ->
     return folder
 
 
-def _classifier(work: Path, data: Path, settings: ShortcutSettings, say: Callable[[str], None]) -> str:
+def trained_classifier(work: Path, data: Path, settings: ShortcutSettings, say: Callable[[str], None]) -> str:
+    """A classifier of a folder of chips, by these settings; gives the checkpoint's folder."""
     run = ClassifierRun(
         source=Chosen(root=str(data), bands=settings.bands), output=str(work / "classifier"), seed=settings.seed
     )
@@ -171,10 +172,10 @@ def _randomised(work: Path, classifier: str, data: Path) -> str:
     trained = load_checkpoint(classifier)
     network: Any = list(cascade(trained.classifier))[-1][1]
     samples = next(Source(data, trained.card.bands, "train").batches(32))
-    logits = _logits(Checkpoint(trained.card, network), samples.x)
-    stretch = 2.0 / max(float(logits.std()), 1e-6)
+    plain = logits(Checkpoint(trained.card, network), samples.x)
+    stretch = 2.0 / max(float(plain.std()), 1e-6)
     network.head[-1].weight.mul_(stretch)
-    network.head[-1].bias.mul_(stretch).add_(2.0 - stretch * float(logits.mean()))
+    network.head[-1].bias.mul_(stretch).add_(2.0 - stretch * float(plain.mean()))
     bare: dict[str, Any] = {"kind": "classifier", "generator": None, "hashes": {}, "metrics": {}}
     return save_checkpoint(work / "random", trained.card.model_copy(update=bare), {"classifier": network}).uri
 
@@ -192,10 +193,10 @@ def usage(data: Path, checkpoint: Checkpoint, batches: list[Samples]) -> dict[st
     """What the classifier uses: mean |change of the logit| and share of flips when a pattern is taken away."""
     shifts: dict[str, list[NDArray[np.float64]]] = {"plain": [], "used": [], "ignored": []}
     for samples in batches:
-        plain = _logits(checkpoint, samples.x)
+        plain = logits(checkpoint, samples.x)
         shifts["plain"].append(plain)
-        for name, options in (("used", {}), ("ignored", {"without": (), "knolls": False})):
-            shifts[name].append(_logits(checkpoint, _without(data, checkpoint, samples, options)))
+        for name, x in without(data, checkpoint.card.bands, samples).items():
+            shifts[name].append(logits(checkpoint, x))
     plain, used, ignored = (np.concatenate(shifts[name]) for name in ("plain", "used", "ignored"))
     natural = plain > 0
     return {
@@ -208,13 +209,22 @@ def usage(data: Path, checkpoint: Checkpoint, batches: list[Samples]) -> dict[st
     }
 
 
-def _without(data: Path, checkpoint: Checkpoint, samples: Samples, options: dict[str, Any]) -> torch.Tensor:
-    wanted = [SENTINEL2_BANDS.index(band) for band in checkpoint.card.bands]
-    chips = [counterfactual(data, file, **options)[wanted] for file in samples.files]
-    return torch.from_numpy(np.stack(chips))
+def without(data: Path, bands: Sequence[str], samples: Samples) -> dict[str, torch.Tensor]:
+    """The chips without mire and fell (`used`), and without the knolls (`ignored`): exact counterfactuals.
+
+    Returns:
+        Reflectance (n, bands, 256, 256) float32 each.
+    """
+    wanted = [SENTINEL2_BANDS.index(band) for band in bands]
+    ways: dict[str, dict[str, Any]] = {"used": {}, "ignored": {"without": (), "knolls": False}}
+    return {
+        name: torch.from_numpy(np.stack([counterfactual(data, file, **way)[wanted] for file in samples.files]))
+        for name, way in ways.items()
+    }
 
 
-def _logits(checkpoint: Checkpoint, x: torch.Tensor) -> NDArray[np.float64]:
+def logits(checkpoint: Checkpoint, x: torch.Tensor) -> NDArray[np.float64]:
+    """(n,) of reflectance (n, bands, 256, 256)."""
     return Chips(checkpoint, x, [""] * len(x)).logit.double().numpy()
 
 

@@ -26,8 +26,6 @@ Result = TypeVar("Result")
 
 REMEMBERED = 192 * 2**20
 """Bytes of results kept for neighbouring tiles: three bands of windows along eight tiles, and half as many again."""
-
-
 BESIDES = 2048
 """Bytes a chip's result takes besides its maps, of which there may be none."""
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -39,6 +39,7 @@ from spacex.sentinel2.observation import SNOW, CompositeSettings, Use, in_rank
 from spacex.sentinel2.reflectance import DarkPixels, dark_pixels, harmonise
 from spacex.sentinel2.sampling import Lattice, Resampling, Sampling, sampling
 from spacex.sentinel2.scenes import Scene, touching
+from spacex.sentinel2.store import Store
 from spacex.sentinel2.styles import Catalogue
 
 T = TypeVar("T")
@@ -227,8 +228,7 @@ class _Tables:
 
     def __init__(self, geobox: GeoBox, settings: CompositeSettings) -> None:
         self.geobox, self.settings = geobox, settings
-        self._made: dict[tuple[Lattice, Resampling, int], Future[Sampling]] = {}
-        self._lock = Lock()
+        self._made: Store[tuple[Lattice, Resampling, int], Sampling] = Store(0, lambda table: 0)  # a few: all are kept
 
     def scl(self, lattice: Lattice) -> Sampling:
         # the margin lets clouds outside the window grow into it, so the buffer cannot depend on the window
@@ -239,15 +239,7 @@ class _Tables:
 
     def _get(self, lattice: Lattice, how: Resampling, margin: int) -> Sampling:
         key = (lattice, how, margin)
-        with self._lock:
-            mine = key not in self._made
-            table = self._made.setdefault(key, Future())
-        if mine:  # in this thread, while others make other lattices' tables
-            try:
-                table.set_result(sampling(self.geobox, lattice, how, margin))
-            except BaseException as error:
-                table.set_exception(error)
-        return table.result()
+        return self._made.get([key], lambda keys: {key: sampling(self.geobox, *key) for key in keys})[key]
 
 
 def _each(threads: int, work: Callable[[T], R], items: Sequence[T]) -> list[R]:

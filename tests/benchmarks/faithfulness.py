@@ -30,17 +30,15 @@ from spacex.attribution.methods import all_methods, choose
 from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.evaluation.bootstrap import association, draw, interval
 from spacex.evaluation.samples import Samples, Source
-from spacex.evaluation.shortcut import ShortcutSettings, falls, with_both
-from spacex.settings import SENTINEL2_BANDS
-from spacex.training.classifier_run import ClassifierRun, learn_classifier
+from spacex.evaluation.shortcut import ShortcutSettings, falls, logits, trained_classifier, with_both, without
 from spacex.training.data import Source as Chosen
 from spacex.training.pattern_run import PatternRun, learn_patterns
 from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset, changed
 from spacex.training.team import Team
-from spacex.world.chip import counterfactual, read_records
+from spacex.world.chip import read_records
 from spacex.world.dataset import build_dataset
 
-BANDS = SENTINEL2_BANDS[:3]
+BANDS = ShortcutSettings().bands
 SHARES = (0.0, 0.05, 0.2, 0.5)
 METHODS = ("lift", "path", "attribution", "lowered", "deeplift", "integrated", "gradcam-first", "brightness")
 CONTROL = ("lift", "attribution")
@@ -68,38 +66,21 @@ def relabelled(data: Path, folder: Path, share: float) -> Path:
 
 def trained(folder: Path, data: Path, preset: Preset, name: str) -> Checkpoint:
     """A classifier of these labels, and generators for it."""
-    sizes, chosen = ShortcutSettings(), Chosen(root=str(data), bands=BANDS)
-    team = Team(precision="float32")
-    classifier = changed(
-        ClassifierRun(source=chosen, output=str(folder / "classifier")), sizes.classifier_changes
-    )
-    for epoch in learn_classifier(classifier, team):
-        print(f"{folder.name}, classifier, {epoch}", flush=True)
-    patterns = PatternRun(source=chosen, output=str(folder / name), classifier=classifier.output,
-                          preset=changed(preset, sizes.generator_changes))  # fmt: skip
+    sizes, team = ShortcutSettings(precision="float32"), Team(precision="float32")
+    classifier = trained_classifier(folder, data, sizes, lambda line: print(f"{folder.name}, {line}", flush=True))
+    patterns = PatternRun(
+        source=Chosen(root=str(data), bands=BANDS), output=str(folder / name), classifier=classifier,
+        preset=changed(preset, sizes.generator_changes),
+    )  # fmt: skip
     for epoch in learn_patterns(patterns, team):
         print(f"{folder.name}, {name}, {epoch}", flush=True)
     return load_checkpoint(patterns.output)
 
 
-def without(data: Path, samples: Samples) -> dict[str, torch.Tensor]:
-    """The chips without mire and fell, and without the knolls: the same land, haze and noise."""
-    wanted = [SENTINEL2_BANDS.index(band) for band in BANDS]
-    ways = {"used": {"without": ("mire", "fell"), "knolls": True}, "ignored": {"without": (), "knolls": False}}
-    return {
-        name: torch.from_numpy(np.stack([counterfactual(data, file, **way)[wanted] for file in samples.files]))
-        for name, way in ways.items()
-    }
-
-
 def effects(checkpoint: Checkpoint, samples: Samples, others: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     """Per chip, how far the logit moves when mire and fell, or the knolls, are taken away."""
-    plain = _logits(checkpoint, samples.x)
-    return {"logit": plain} | {f"effect_{name}": np.abs(plain - _logits(checkpoint, x)) for name, x in others.items()}
-
-
-def _logits(checkpoint: Checkpoint, x: torch.Tensor) -> np.ndarray:
-    return Chips(checkpoint, x, [""] * len(x)).logit.double().numpy()
+    plain = logits(checkpoint, samples.x)
+    return {"logit": plain} | {f"effect_{name}": np.abs(plain - logits(checkpoint, x)) for name, x in others.items()}
 
 
 Batch = tuple[Samples, dict[str, torch.Tensor]]
@@ -170,7 +151,7 @@ def main() -> None:
     data = asked.output / "chips"
     if not (data / "infos.csv").exists():
         build_dataset(data, CHIPS, planted="random")
-    batches, frames = [(s, without(data, s)) for s in with_both(Source(data, BANDS, "test"))], []
+    batches, frames = [(s, without(data, BANDS, s)) for s in with_both(Source(data, BANDS, "test"))], []
     for share, generators, checkpoint in classifiers(asked.output, data, asked.control):
         names = METHODS if generators == "delta" else CONTROL
         found = measured(checkpoint, names, batches)
