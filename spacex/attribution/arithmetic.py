@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from spacex.attribution.lift import put_doublings
 from spacex.attribution.names import PRECISIONS, Precision
 from spacex.errors import RequestError
 from spacex.models.classes import own_network
@@ -52,7 +53,7 @@ def native_bfloat16(device: torch.device) -> bool:
 
 
 def ready_classifier(classifier: nn.Module, precision: Precision, device: torch.device) -> nn.Module:
-    """A copy of a classifier in eval mode for inference.
+    """A copy of a classifier in eval mode whose weights have no gradients, for inference and to train against.
 
     Only our own is folded and knows where bfloat16 must end. Others stay as they are: what order their layers run in,
     and what their features mean, is not ours to know.
@@ -65,6 +66,7 @@ def ready_classifier(classifier: nn.Module, precision: Precision, device: torch.
             own.unet.decoders.to(torch.bfloat16)
         else:  # the two halves of a sum would be rounded one by one
             own.unet.decoders = nn.ModuleList(_Apart(up) for up in own.unet.decoders if isinstance(up, Up))
+    put_doublings(ready)
     return _placed(ready, device)
 
 

@@ -63,7 +63,7 @@ class Lift:
         check_rules(classifier)
         self._network = not_in_place(copy.deepcopy(classifier))
         self._chords = list(_put_chords(self._network))
-        _put_doublings(self._network)
+        put_doublings(self._network)
         self.check(chip, chip * 0.9 - 0.1)
 
     def check(self, chip: Tensor, baseline: Tensor, share: float = COMPLETE) -> None:
@@ -270,7 +270,8 @@ def _put_chords(network: nn.Module) -> Iterator[_Chord]:
                 yield chord
 
 
-def _put_doublings(network: nn.Module) -> None:
+def put_doublings(network: nn.Module) -> None:
+    """Give every bilinear upsampling by two in a network the cheap backward pass."""
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
             how = (layer.mode, layer.scale_factor, bool(layer.align_corners)) if isinstance(layer, nn.Upsample) else ()

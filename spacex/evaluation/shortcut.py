@@ -92,7 +92,9 @@ def run_shortcut(output: Path, settings: ShortcutSettings, say: Callable[[str], 
     """
     work = output / "work"
     data = _data(work, settings, say)
-    classifier = settings.classifier or trained_classifier(work, data, settings, say)
+    classifier = settings.classifier or trained_classifier(
+        work, data, settings, say, Team(precision=settings.precision)
+    )
     judge = load_checkpoint(classifier, bands=settings.bands)
     both = list(with_both(Source(data, settings.bands, "test")))
     use = usage(data, judge, both)
@@ -115,12 +117,14 @@ def _data(work: Path, settings: ShortcutSettings, say: Callable[[str], None]) ->
     return folder
 
 
-def trained_classifier(work: Path, data: Path, settings: ShortcutSettings, say: Callable[[str], None]) -> str:
+def trained_classifier(
+    work: Path, data: Path, settings: ShortcutSettings, say: Callable[[str], None], team: Team
+) -> str:
     """A classifier of a folder of chips, by these settings; gives the checkpoint's folder."""
     run = ClassifierRun(
         source=Chosen(root=str(data), bands=settings.bands), output=str(work / "classifier"), seed=settings.seed
     )
-    for epoch in learn_classifier(changed(run, settings.classifier_changes), Team(precision=settings.precision)):
+    for epoch in learn_classifier(changed(run, settings.classifier_changes), team):
         say(f"classifier, {epoch}")
     return run.output
 

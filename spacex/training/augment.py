@@ -46,6 +46,23 @@ def jitter(x: Tensor, reach: int, generator: torch.Generator) -> Tensor:
     return F.pad(x, (reach,) * 4, mode="reflect")[..., row : row + size, col : col + size]
 
 
+def zoomed(x: Tensor, least: float, generator: torch.Generator) -> Tensor:
+    """Every second time on average a random square of the batch, enlarged to the whole; otherwise `x` itself.
+
+    Args:
+        x: (n, bands, size, size); gradients flow through.
+        least: smallest side of the square as a share of `size`, above 0 and at most 1.
+        generator: source of the draw.
+    """
+    size = x.shape[-1]
+    side = int(torch.randint(round(least * size), size + 1, (1,), generator=generator))
+    row, col = torch.randint(size - side + 1, (2,), generator=generator).tolist()
+    if torch.rand(1, generator=generator) < 0.5:
+        return x
+    window = x[..., row : row + side, col : col + side]
+    return F.interpolate(window, (size, size), mode="bilinear", align_corners=False)
+
+
 def draw_strips(n: int, chance: float, largest: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """For every chip an edge (n,) int64, an index into `EDGES`, and a share (n,), uniform in 0..`largest`.
 

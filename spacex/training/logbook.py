@@ -64,7 +64,9 @@ class Logbook:
 
     def step(self, number: int, values: Mapping[str, Tensor]) -> None:
         """Note the numbers of one step: scalar tensors on any device, fetched later."""
-        stacked = torch.stack([value.detach().float().reshape(()) for value in values.values()])
+        stacked = torch.stack(
+            [value.detach().to(_place(values), torch.float32).reshape(()) for value in values.values()]
+        )
         self.pending.append((number, list(values), stacked))
         if len(self.pending) >= BLOCK:
             self.flush()
@@ -123,3 +125,8 @@ class Logbook:
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= start]
             path.write_text("".join(f"{line}\n" for line in kept))
+
+
+def _place(values: Mapping[str, Tensor]) -> torch.device:
+    """Where most of the values are: on the GPU, if any of them is."""
+    return max((value.device for value in values.values()), key=lambda device: device.type == "cuda")

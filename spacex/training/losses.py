@@ -19,11 +19,24 @@ from torch.nn import functional as F
 
 Adversary = Literal["bce", "least-squares"]
 Direction = Literal["raise", "lower"]
+Size = Literal["l1", "group"]
+_ROUND = 1e-4
+"""Size of a change below which its norm is rounded off, or it would have no gradient at nothing."""
 
 
-def similarity(x: Tensor, changed: Tensor) -> Tensor:
-    """L_sim, Eq. 2: mean |x − w(x)|, the smallest change that does the job."""
-    return F.l1_loss(changed.float(), x.float())
+def similarity(x: Tensor, changed: Tensor, size: Size = "l1") -> Tensor:
+    """L_sim, Eq. 2: the smallest change that does the job.
+
+    Args:
+        x: real chips.
+        changed: w(x).
+        size: how a change is measured. ``l1``, the paper's: mean |x − w(x)|, every band for itself. ``group``: the
+            root mean square over the bands, mean over the pixels (group lasso, Yuan & Lin 2006), so that a
+            pixel is changed in all bands or in none.
+    """
+    if size == "l1":
+        return F.l1_loss(changed.float(), x.float())
+    return _per_pixel(changed.float() - x.float()).mean()
 
 
 def cycle(x: Tensor, restored: Tensor) -> Tensor:
@@ -80,15 +93,21 @@ def activation_margin(logit: Tensor, direction: Direction, margin: float) -> Ten
     return F.relu(margin - sign * logit.float()).mean()
 
 
-def roughness(delta: Tensor) -> Tensor:
+def roughness(delta: Tensor, size: Size = "l1") -> Tensor:
     """Total variation of a change: mean |vertical| plus mean |horizontal| neighbour difference (anisotropic).
 
     Args:
         delta: w(x) − x.
+        size: with ``l1`` every band for itself, with ``group`` the root mean square of a difference over the bands.
     """
     delta = delta.float()
-    down, across = delta.diff(dim=-2).abs().mean(), delta.diff(dim=-1).abs().mean()
-    return down + across
+    measure = Tensor.abs if size == "l1" else _per_pixel
+    return measure(delta.diff(dim=-2)).mean() + measure(delta.diff(dim=-1)).mean()
+
+
+def _per_pixel(delta: Tensor) -> Tensor:
+    """Root mean square over the bands, (n, h, w); 0, and smooth, at 0."""
+    return (delta.square().mean(dim=1) + _ROUND**2).sqrt() - _ROUND
 
 
 def _called(logits: Tensor, value: float, form: Adversary) -> Tensor:

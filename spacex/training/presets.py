@@ -17,6 +17,7 @@ from spacex.errors import RequestError
 from spacex.models.discriminator import DiscriminatorSettings
 from spacex.models.generator import GeneratorSettings
 from spacex.settings import Settings, checked
+from spacex.training import losses
 from spacex.training.losses import Adversary
 
 S = TypeVar("S", bound=Settings)
@@ -83,12 +84,17 @@ class Preset(Settings):
     raised: float | None = Field(default=None, gt=0)
     """Margin for x₊ where it is another; None takes the same."""
     weights: Weights
+    size: losses.Size = "l1"
+    """How the size of a change, and its roughness, are measured."""
     cycle_trains: Literal["both", "own"] = "both"
     """Eq. 6 writes L_max(w₊, w₋): a cycle trains both generators; ``own`` only the one it is named after."""
     inputs: Literal["natural", "all"] = "natural"
     """Which chips the generators learn on."""
     jitter: int = Field(default=0, ge=0)
     """Shift in pixels, with a random quarter turn and flip, of w(x) before the classifier; 0 is off."""
+    zoom: float = Field(default=1.0, gt=0, le=1)
+    """Smallest side, as a share of a chip, of the squares of w(x) that are enlarged before the classifier looks; 1 is
+    off."""
     pool: int = Field(default=0, ge=0)
     """Earlier fakes kept per discriminator (CycleGAN's history buffer)."""
     rate: float = Field(gt=0)
@@ -171,7 +177,9 @@ DELTA = Preset(
     margin=1.5,
     raised=3.0,
     weights=Weights(similarity=1, cycle=0, adversary=0, activation=0.1, smooth=0.3),
+    size="group",
     jitter=6,
+    zoom=0.625,
     rate=1e-3,
     warmup=50,
     decay_from=0.6,

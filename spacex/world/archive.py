@@ -44,7 +44,7 @@ __all__ = ["DEMO_BBOX", "DEMO_INTERVAL", "build_archive", "demo_archive", "serve
 
 _SOURCES = (
     "noise", "spectra", "terrain", "nature", "people", "landscape", "sensor", "region", "chip", "scene", "items",
-    "archive",
+    "archive", "character",
 )  # fmt: skip
 _ZONES = ((32634, "34WFA", None, 24.09), (32635, "35WLR", 23.91, None))
 """EPSG code, MGRS tile, and the western and eastern limit in degrees where it is not the region's."""

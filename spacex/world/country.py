@@ -52,7 +52,7 @@ COUNTRIES = {"default": (20, 6), "tiny": (4, 3)}
 """Places, and chips along the square of land that is seen of each."""
 _SOURCES = (
     "noise", "spectra", "terrain", "nature", "people", "landscape", "sensor", "region", "chip", "scene", "items",
-    "archive", "places", "spots", "country",
+    "archive", "places", "spots", "country", "character",
 )  # fmt: skip
 _CELL = 10  # pixels of 10 m along a cell of CORINE's raster
 _GRID = Grid()

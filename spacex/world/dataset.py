@@ -48,6 +48,7 @@ SIZES: dict[str, dict[str, int]] = {
 """Chips per split of the cached sets."""
 _SOURCES = (
     "noise", "spectra", "terrain", "nature", "people", "landscape", "sensor", "region", "chip", "places", "dataset",
+    "character",
 )  # fmt: skip
 CLASSES = {"natural": "natural", "human": "anthropogenic", "plain": "forest"}
 """Names in `classes.csv` of the kinds of chips."""

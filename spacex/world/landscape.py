@@ -18,6 +18,7 @@ from scipy.ndimage import binary_dilation
 from spacex.errors import RequestError
 from spacex.grid import Grid, Window
 from spacex.world import nature, people
+from spacex.world.character import tints_of
 from spacex.world.noise import Bools, Coords, Floats, is_regular, ramp
 from spacex.world.spectra import CORINE_OF, NATURAL_PATTERN, Cover, spectrum
 from spacex.world.terrain import TAME, Fields, Terrain
@@ -69,7 +70,7 @@ class Landscape:
     """One world. The same seed and coordinates always give the same ground, to the bit.
 
     Args:
-        seed: any integer; another seed is another country.
+        seed: any integer; another seed is another country, and `character.SECOND_COUNTRY` one that looks different.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -161,7 +162,8 @@ class Landscape:
         layers += [(_settled(land), people.land_use)]
         for mask, layer in layers:
             _lay(mask, layer, land, cover, look)
-        return cover, look
+        tints = tints_of(self.seed)
+        return cover, look if tints is None else look * tints[:, cover]
 
     def _plant(self, x: Coords, y: Coords, level: float, cover: NDArray[np.uint8], look: Floats) -> None:
         field = self._knolls(x, y)

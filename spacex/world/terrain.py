@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from spacex.world.character import Character, character_of
 from spacex.world.noise import Bools, Coords, Floats, key_of, ramp, smooth
 
 Octaves = tuple[tuple[float, float], ...]
@@ -23,6 +24,11 @@ class Fields:
     def key(self, name: str) -> int:
         """The key of a named field or mosaic."""
         return key_of(self.seed, name)
+
+    @property
+    def character(self) -> Character:
+        """How much there is of everything."""
+        return character_of(self.seed)
 
     def noise(self, name: str, x: Coords, y: Coords, *octaves: tuple[float, float]) -> Floats:
         """Sum of ``weight * smooth noise`` over (wavelength in metres, weight) pairs; f4."""
@@ -65,7 +71,8 @@ class Terrain:
     @cached_property
     def influence(self) -> Floats:
         """How much people shape the land, in standard deviations; valleys attract them."""
-        return self.noise("influence", (30000, 0.65), (9500, 0.80)) - np.float32(0.25) * self.height
+        influence = self.noise("influence", (30000, 0.65), (9500, 0.80)) - np.float32(0.25) * self.height
+        return np.asarray(influence + np.float32(self.fields.character.people))
 
     @cached_property
     def relief(self) -> Floats:
@@ -81,7 +88,7 @@ class Terrain:
         ice = self.fields.noise("basin", along, across * 1.9, (2600, 0.85))
         shape = self.noise("basin", (5200, 0.35), (900, 0.42), (310, 0.2), (110, 0.08))
         steep = np.float32(0.35) * np.abs(self.height + np.float32(0.3))
-        return np.asarray(ice + shape - steep - np.float32(1.12))
+        return np.asarray(ice + shape - steep - np.float32(self.fields.character.lakes))
 
     @cached_property
     def river(self) -> Floats:
@@ -111,10 +118,10 @@ class Terrain:
         """Open mire: low, flat, wild, and not water."""
         bog = self.noise("mire", (3000, 0.72), (1100, 0.55), (400, 0.34), (140, 0.15), (55, 0.06))
         bog -= np.float32(0.32) * np.abs(self.height + np.float32(0.35))
-        return (bog > np.float32(0.42)) & (self.wild > 0) & ~self.water
+        return (bog > np.float32(self.fields.character.mire)) & (self.wild > 0) & ~self.water
 
     @cached_property
     def fell(self) -> Bools:
         """Bare fell: the tops, with ragged edges and outlying rocky knobs."""
         top = self.height + self.noise("fell", (1500, 0.30), (480, 0.24), (150, 0.14), (60, 0.07))
-        return (top > np.float32(0.98)) & (self.wild > 0) & ~self.water & ~self.mire
+        return (top > np.float32(self.fields.character.fell)) & (self.wild > 0) & ~self.water & ~self.mire

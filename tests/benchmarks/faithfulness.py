@@ -1,12 +1,13 @@
 """Does a map follow what its classifier uses? Classifiers that use a second pattern, each more than the one before.
 
-    python tests/benchmarks/faithfulness.py --output runs/faithfulness     # an hour and a half of one core
-    python tests/benchmarks/faithfulness.py --output runs/faithfulness --control   # and the class-difference generators
+    python tests/benchmarks/faithfulness.py --output runs/faithfulness --control            # some hours of one core
+    python tests/benchmarks/faithfulness.py --output runs/faithfulness --control --gpu --workers 8  # on a CUDA device
 
 On land with reddish knolls planted at random, a share of the training chips gets its label from the knolls instead of
 from mire and bare fell. What each classifier makes of that is measured, not assumed: each pattern is taken away from
 the test chips that carry both (exact counterfactuals), and the logit's change noted. A faithful map's share on the
-knolls follows their share of the effect, chip by chip: slope 1. All is kept in `--output`; a stopped run goes on.
+knolls follows their share of the effect, chip by chip: slope 1. With `--control` the class-difference generators are
+trained as well, which show what differs between the classes and must fail. All is kept; a stopped run goes on.
 
 Prints a table, and writes `chips.csv`, `faithfulness.csv` and `faithfulness.png`.
 """
@@ -15,7 +16,10 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterator
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -64,16 +68,16 @@ def relabelled(data: Path, folder: Path, share: float) -> Path:
     return folder
 
 
-def trained(folder: Path, data: Path, preset: Preset, name: str) -> Checkpoint:
-    """A classifier of these labels, and generators for it."""
-    sizes, team = ShortcutSettings(precision="float32"), Team(precision="float32")
-    classifier = trained_classifier(folder, data, sizes, lambda line: print(f"{folder.name}, {line}", flush=True))
+def learn(folder: Path, data: Path, preset: Preset, sizes: ShortcutSettings, gpu: bool) -> Checkpoint:
+    """A classifier of these labels, in the folder's `classifier`, and generators for it, by their preset's name."""
+    team = Team(device=torch.device("cuda" if gpu else "cpu"), precision="float32", compile=False)
+    say = partial(print, f"{folder.parent.name}, {folder.name}, {preset.name},", flush=True)
     patterns = PatternRun(
-        source=Chosen(root=str(data), bands=BANDS), output=str(folder / name), classifier=classifier,
-        preset=changed(preset, sizes.generator_changes),
+        source=Chosen(root=str(data), bands=BANDS), output=str(folder / preset.name), seed=sizes.seed,
+        classifier=trained_classifier(folder, data, sizes, say, team), preset=changed(preset, sizes.generator_changes),
     )  # fmt: skip
     for epoch in learn_patterns(patterns, team):
-        print(f"{folder.name}, {name}, {epoch}", flush=True)
+        say(epoch)
     return load_checkpoint(patterns.output)
 
 
@@ -130,14 +134,22 @@ def curve(chips: pd.DataFrame) -> Figure:
     return figure
 
 
-def classifiers(root: Path, data: Path, control: bool) -> Iterator[tuple[float, str, Checkpoint]]:
-    """Share, name of the generators, checkpoint."""
-    presets = {"delta": DELTA} | ({"class-difference": CLASS_DIFFERENCE} if control else {})
-    for share in SHARES:
-        folder = root / f"share-{share:g}"
-        labels = relabelled(data, folder / "chips", share)
-        for name, preset in presets.items():
-            yield share, name, trained(folder, labels, preset, name)
+Cell = tuple[float, Preset]
+
+
+def trained(root: Path, gpu: bool, cell: Cell) -> None:
+    """Train a share's classifier, if it is not there, and the generators of one preset."""
+    folder = root / f"share-{cell[0]:g}"
+    learn(folder, relabelled(root / "chips", folder / "chips", cell[0]), cell[1], ShortcutSettings(), gpu)
+
+
+def rows(root: Path, cell: Cell) -> pd.DataFrame:
+    """The measurements of one classifier with the generators of one preset."""
+    share, preset = cell
+    batches = [(s, without(root / "chips", BANDS, s)) for s in with_both(Source(root / "chips", BANDS, "test"))]
+    names = METHODS if preset.name == DELTA.name else CONTROL
+    found = measured(load_checkpoint(str(root / f"share-{share:g}" / preset.name)), names, batches)
+    return found.assign(share=share, generators=preset.name)
 
 
 def main() -> None:
@@ -145,18 +157,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--control", action="store_true", help="also class-difference generators, which must fail")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--gpu", action="store_true", help="train on a CUDA device")
+    parser.add_argument("--workers", type=int, default=1, help="classifiers trained, and measured, at once")
     asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers
     data = asked.output / "chips"
     if not (data / "infos.csv").exists():
-        build_dataset(data, CHIPS, planted="random")
-    batches, frames = [(s, without(data, BANDS, s)) for s in with_both(Source(data, BANDS, "test"))], []
-    for share, generators, checkpoint in classifiers(asked.output, data, asked.control):
-        names = METHODS if generators == "delta" else CONTROL
-        found = measured(checkpoint, names, batches)
-        frames.append(found.assign(share=share, generators=generators))
-    chips = pd.concat(frames, ignore_index=True)
+        build_dataset(data, CHIPS, planted="random", workers=asked.workers)
+    ours = [(share, DELTA) for share in SHARES]
+    controls = [(share, CLASS_DIFFERENCE) for share in SHARES] if asked.control else []
+    with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
+        for cells in (ours, controls):  # the second time the classifiers are there
+            list(pool.map(partial(trained, asked.output, asked.gpu), cells))
+        chips = pd.concat(pool.map(partial(rows, asked.output), [*ours, *controls]), ignore_index=True)
     chips["effect"] = chips["effect_ignored"] / (chips["effect_used"] + chips["effect_ignored"])
     chips["map"] = chips["share_ignored"] / (chips["share_used"] + chips["share_ignored"])
     chips.to_csv(asked.output / "chips.csv", index=False)

@@ -70,7 +70,7 @@ def published(shape: GeneratorSettings, classifier: nn.Module, device: torch.dev
 def ours(shape: GeneratorSettings, classifier: nn.Module, team: Team) -> Step:
     """A step of the `delta` preset."""
     preset = DELTA.model_copy(update={"generator": shape})
-    task = Task([classifier], Scaling.identity(3), (1.0,) * 3, margin=2.0)
+    task = Task([classifier], Scaling.identity(3), (1.0,) * 3, {"raise": 2.0, "lower": 2.0})
     return PatternLearner(preset, task, 1000, 0, team).step
 
 

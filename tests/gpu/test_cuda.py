@@ -6,6 +6,13 @@ import torch
 
 from spacex.attribution.courier import Courier
 from spacex.attribution.patterns import Patterns
+from spacex.checkpoint import load_checkpoint
+from spacex.training.classifier_run import ClassifierRun, learn_classifier
+from spacex.training.data import Source
+from spacex.training.pattern_run import PatternRun, learn_patterns
+from spacex.training.presets import DELTA, changed
+from spacex.training.team import Team
+from spacex.world.dataset import demo_dataset
 
 pytestmark = [
     pytest.mark.gpu,
@@ -44,3 +51,18 @@ def test_what_is_sent_comes_back_unharmed_from_several_streams():
     answers = [courier.fetch({"x": courier.send(picture) * 2}) for picture in pictures]
     for picture, answer in zip(pictures, answers, strict=True):
         np.testing.assert_array_equal(answer()["x"], picture * 2)
+
+
+def test_a_classifier_and_its_generators_are_trained_on_the_gpu(tmp_path):
+    data = str(demo_dataset("tiny"))
+    team, source = Team(device=torch.device("cuda"), compile=False), Source(root=data, bands=("B02", "B03", "B04"))
+    run = ClassifierRun(source=source, output=str(tmp_path / "classifier"))
+    small = ("network.base=4", "recipe.batch=4", "recipe.epochs=1")
+    (epoch,) = learn_classifier(changed(run, small), team)
+    assert np.isfinite(list(epoch.metrics.values())).all()
+    shape = ("generator.base=4", "generator.cap=8", "generator.blocks=1", "batch=4", "epochs=1")
+    patterns = PatternRun(
+        source=source, output=str(tmp_path / "patterns"), classifier=run.output, preset=changed(DELTA, shape)
+    )
+    assert len(list(learn_patterns(patterns, team))) == 1
+    assert load_checkpoint(patterns.output).minimiser is not None

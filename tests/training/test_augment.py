@@ -10,6 +10,7 @@ from spacex.training.augment import (
     jitter,
     other_label,
     quarter_turns,
+    zoomed,
 )
 from spacex.training.batches import seeded
 
@@ -69,3 +70,24 @@ def test_jitter_lets_gradients_through():
     x = torch.rand(1, 1, 16, 16, requires_grad=True)
     jitter(x, 3, seeded(0)).sum().backward()
     assert x.grad.sum().item() == pytest.approx(256)
+
+
+@given(st.floats(0.3, 1.0), st.integers(0, 50))
+def test_zooming_shows_a_square_of_the_picture_enlarged_or_the_picture_itself(least, seed):
+    side = 32
+    columns = torch.arange(side, dtype=torch.float32).expand(1, 1, side, side)
+    seen = zoomed(columns, least, seeded(seed))
+    assert seen.shape == columns.shape
+    assert seen.min() >= 0
+    assert seen.max() <= side - 1
+    steps = seen.diff(dim=-1)[0, 0, :, 4:-4]
+    # a square of s pixels enlarged to 32: neighbours differ by s / 32, everywhere the same
+    assert steps.std() < 1e-4
+    assert least * side - 1 <= steps.mean() * side <= side + 1e-3
+
+
+def test_zooming_lets_gradients_through():
+    x = torch.rand(2, 3, 32, 32, requires_grad=True)
+    for seed in range(6):
+        zoomed(x, 0.5, seeded(seed)).sum().backward()
+    assert (x.grad > 0).any()

@@ -49,6 +49,28 @@ def test_roughness_by_hand():
     assert losses.roughness(torch.ones(1, 2, 5, 5)).item() == 0
 
 
+def test_a_group_charges_a_pixel_once_for_all_its_bands():
+    x, one, all_bands = torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)
+    one[0, 0, 0, 0], all_bands[0, :, 0, 0] = 2.0, 1.0
+    for changed in (one, all_bands):  # four bands by 1 cost as much as one by 2: both have a root mean square of 1
+        assert losses.similarity(x, changed, "group").item() == pytest.approx(1 / 4, rel=1e-3)
+
+
+def test_no_change_costs_nothing_and_has_a_gradient():
+    x = torch.zeros(1, 3, 4, 4)
+    changed = torch.zeros(1, 3, 4, 4, requires_grad=True)
+    total = losses.similarity(x, changed, "group") + losses.roughness(changed - x, "group")
+    total.backward()
+    assert abs(total.item()) < 1e-8
+    assert changed.grad.isfinite().all()
+
+
+def test_roughness_of_a_group_by_hand():
+    step = torch.zeros(1, 2, 4, 4)
+    step[:, 0, :, 2:] = 1.0  # in one of two bands, across one of three columns
+    assert losses.roughness(step, "group").item() == pytest.approx(math.sqrt(1 / 2) / 3, rel=1e-3)
+
+
 @pytest.mark.parametrize("n", [1, 3, 8])
 def test_every_loss_is_a_mean(n):
     x, changed = torch.rand(1, 2, 8, 8), torch.rand(1, 2, 8, 8)
