@@ -233,7 +233,7 @@ def _chord(curve: nn.Module, x: Tensor, out: Tensor, start: Tensor, start_out: T
 def without_rule(network: nn.Module) -> list[str]:
     """Names of the kinds of layers in a network that have no rescale rule here."""
     leaves = [layer for layer in network.modules() if not list(layer.children())]
-    known = (*CURVES, *STRAIGHT, AgainstRest)
+    known = (*CURVES, *STRAIGHT, AgainstRest, _Doubling)
     return sorted({type(layer).__name__ for layer in leaves if not isinstance(layer, known)})
 
 

@@ -35,6 +35,7 @@ SHOWN = (
     "gradcam-first",
     "integrated",
     "brightness",
+    "sobel",
     "brightness x gradcam-first",
 )
 """Methods side by side in figure 4, as far as they ran."""
@@ -146,6 +147,7 @@ LABELS = {
     "gradcam-last": "Grad-CAM\nlast",
     "gradcam-first": "Grad-CAM\nfirst",
     "integrated": "Integrated\nGradients",
+    "sobel": "Sobel",
     "brightness x gradcam-first": "brightness ×\nGrad-CAM first",
 }
 UNITS = {"lift": "logits per pixel", "path": "logits per pixel", "attribution": "reflectance"}

@@ -193,6 +193,11 @@ def _parted(x: Tensor, preset: Preset) -> tuple[Tensor, Tensor | None]:
     return x, None
 
 
+def _of_classifier(judge: Checkpoint, told: dict[str, Any]) -> dict[str, Any]:
+    """What a card tells of its classifier, which may come with generators of its own."""
+    return cast(dict[str, Any], told["classifier"]) if judge.card.kind == "patterns" else told
+
+
 def _finish(
     run: PatternRun,
     learner: PatternLearner,
@@ -221,10 +226,10 @@ def _finish(
         frame=frame,
         stride=side // 2 if shape.norm == "instance" else side - 2 * frame,
         data=described(run, splits),
-        metrics={"classifier": judge.card.metrics, "patterns": metrics},
+        metrics={"classifier": _of_classifier(judge, judge.card.metrics), "patterns": metrics},
         training={
             "patterns": {**told(run, seconds), "margins": dict(learner.task.margins)},
-            "classifier": judge.card.training,
+            "classifier": _of_classifier(judge, judge.card.training),
         },
         intended_use=INTENDED,
         limits=" ".join(filter(None, (preset.note, LIMITS))) + (SYNTHETIC if run.source.root == "demo" else ""),

@@ -106,6 +106,16 @@ def test_state_lives_at_any_uri(classifier_run):
     assert checkpoint.card.training["patterns"]["margins"]["lower"] >= 1
 
 
+def test_new_generators_for_old_ones_classifier_tell_of_the_classifier_alone(classifier_run, tmp_path):
+    first = _patterns(classifier_run[0], str(tmp_path / "first"), epochs=1)
+    list(learn_patterns(first))
+    again = first.model_copy(update={"classifier": first.output, "output": str(tmp_path / "again")})
+    list(learn_patterns(again))
+    told = [load_checkpoint(run.output, bands=BANDS).card for run in (first, again)]
+    assert told[0].metrics["classifier"] == told[1].metrics["classifier"]
+    assert told[0].training["classifier"] == told[1].training["classifier"]
+
+
 def test_damaged_state_is_refused(classifier_run, tmp_path):
     run = _patterns(classifier_run[0], str(tmp_path / "gan"))
     first = learn_patterns(run)
