@@ -195,7 +195,7 @@ def _parted(x: Tensor, preset: Preset) -> tuple[Tensor, Tensor | None]:
 
 def _of_classifier(judge: Checkpoint, told: dict[str, Any]) -> dict[str, Any]:
     """What a card tells of its classifier, which may come with generators of its own."""
-    return cast(dict[str, Any], told["classifier"]) if judge.card.kind == "patterns" else told
+    return cast(dict[str, Any], told.get("classifier", {})) if judge.card.kind == "patterns" else told
 
 
 def _finish(
