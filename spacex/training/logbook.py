@@ -128,5 +128,5 @@ class Logbook:
 
 
 def _place(values: Mapping[str, Tensor]) -> torch.device:
-    """Where most of the values are: on the GPU, if any of them is."""
+    """The GPU, if any of the values is there: a learner's rate, for one, is a number of the CPU."""
     return max((value.device for value in values.values()), key=lambda device: device.type == "cuda")

@@ -193,9 +193,9 @@ def _parted(x: Tensor, preset: Preset) -> tuple[Tensor, Tensor | None]:
     return x, None
 
 
-def _of_classifier(judge: Checkpoint, told: dict[str, Any]) -> dict[str, Any]:
+def _of_classifier(judge: Checkpoint, figures: dict[str, Any]) -> dict[str, Any]:
     """What a card tells of its classifier, which may come with generators of its own."""
-    return cast(dict[str, Any], told.get("classifier", {})) if judge.card.kind == "patterns" else told
+    return cast(dict[str, Any], figures.get("classifier", {})) if judge.card.kind == "patterns" else figures
 
 
 def _finish(

@@ -21,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,12 @@ CONTROL = ("lift", "attribution")
 CHIPS = {"train": 800, "val": 40, "test": 160}
 
 
+def painted(folder: Path, **build: Any) -> None:
+    """Build a data set, as `build_dataset`, if it is not there."""
+    if not (folder / "infos.csv").exists():
+        build_dataset(folder, **build)
+
+
 def relabelled(data: Path, folder: Path, share: float) -> Path:
     """The same chips; of a share of the training chips, drawn once and for all, the knolls are the label."""
     records = read_records(data)
@@ -68,7 +75,7 @@ def relabelled(data: Path, folder: Path, share: float) -> Path:
     return folder
 
 
-def learn(folder: Path, data: Path, preset: Preset, sizes: ShortcutSettings, gpu: bool) -> Checkpoint:
+def learn(folder: Path, data: Path, preset: Preset, sizes: ShortcutSettings, gpu: bool) -> None:
     """A classifier of these labels, in the folder's `classifier`, and generators for it, by their preset's name."""
     team = Team(device=torch.device("cuda" if gpu else "cpu"), precision="float32", compile=False)
     say = partial(print, f"{folder.parent.name}, {folder.name}, {preset.name},", flush=True)
@@ -78,7 +85,6 @@ def learn(folder: Path, data: Path, preset: Preset, sizes: ShortcutSettings, gpu
     )  # fmt: skip
     for epoch in learn_patterns(patterns, team):
         say(epoch)
-    return load_checkpoint(patterns.output)
 
 
 def effects(checkpoint: Checkpoint, samples: Samples, others: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
@@ -87,20 +93,24 @@ def effects(checkpoint: Checkpoint, samples: Samples, others: dict[str, torch.Te
     return {"logit": plain} | {f"effect_{name}": np.abs(plain - logits(checkpoint, x)) for name, x in others.items()}
 
 
-Batch = tuple[Samples, dict[str, torch.Tensor]]
+def measured(checkpoint: Checkpoint, names: tuple[str, ...], data: Path) -> pd.DataFrame:
+    """A row per method and test chip with both patterns: the effects of both, the map's shares on both.
 
-
-def measured(checkpoint: Checkpoint, names: tuple[str, ...], batches: list[Batch]) -> pd.DataFrame:
-    """A row per chip and method: effects of both patterns, and the map's shares on both."""
+    `effect` and `map` are the knolls' part of either.
+    """
     methods = choose(all_methods(checkpoint, Effort()), names)
     frames = []
-    for samples, others in batches:
+    for samples in with_both(Source(data, BANDS, "test")):
+        others = without(data, BANDS, samples)
         chips, effect = Chips(checkpoint, samples.x, samples.files), effects(checkpoint, samples, others)
         for method in methods:
             found = falls(method, chips, samples.codes["truth"])
             numbers = {**effect, **{name: found[name] for name in ("share_used", "share_ignored")}}
             frames.append(pd.DataFrame({"method": method.name, "place": samples.places, **numbers}))
-    return pd.concat(frames, ignore_index=True)
+    chips = pd.concat(frames, ignore_index=True)
+    chips["effect"] = chips["effect_ignored"] / (chips["effect_used"] + chips["effect_ignored"])
+    chips["map"] = chips["share_ignored"] / (chips["share_used"] + chips["share_ignored"])
+    return chips
 
 
 def summary(chips: pd.DataFrame) -> pd.DataFrame:
@@ -146,9 +156,8 @@ def trained(root: Path, gpu: bool, cell: Cell) -> None:
 def rows(root: Path, cell: Cell) -> pd.DataFrame:
     """The measurements of one classifier with the generators of one preset."""
     share, preset = cell
-    batches = [(s, without(root / "chips", BANDS, s)) for s in with_both(Source(root / "chips", BANDS, "test"))]
     names = METHODS if preset.name == DELTA.name else CONTROL
-    found = measured(load_checkpoint(str(root / f"share-{share:g}" / preset.name)), names, batches)
+    found = measured(load_checkpoint(str(root / f"share-{share:g}" / preset.name)), names, root / "chips")
     return found.assign(share=share, generators=preset.name)
 
 
@@ -161,17 +170,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="classifiers trained, and measured, at once")
     asked = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers
-    data = asked.output / "chips"
-    if not (data / "infos.csv").exists():
-        build_dataset(data, CHIPS, planted="random", workers=asked.workers)
+    painted(asked.output / "chips", chips=CHIPS, planted="random", workers=asked.workers)
     ours = [(share, DELTA) for share in SHARES]
     controls = [(share, CLASS_DIFFERENCE) for share in SHARES] if asked.control else []
     with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
         for cells in (ours, controls):  # the second time the classifiers are there
             list(pool.map(partial(trained, asked.output, asked.gpu), cells))
         chips = pd.concat(pool.map(partial(rows, asked.output), [*ours, *controls]), ignore_index=True)
-    chips["effect"] = chips["effect_ignored"] / (chips["effect_used"] + chips["effect_ignored"])
-    chips["map"] = chips["share_ignored"] / (chips["share_used"] + chips["share_ignored"])
     chips.to_csv(asked.output / "chips.csv", index=False)
     table = summary(chips)
     table.to_csv(asked.output / "faithfulness.csv", index=False)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -24,18 +23,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from faithfulness import learn, measured
+from faithfulness import learn, measured, painted
 from matplotlib.figure import Figure
 
-from spacex.checkpoint import load_checkpoint
+from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.evaluation.bootstrap import draw, interval
 from spacex.evaluation.run import Company, Evaluation, EvaluationSettings
 from spacex.evaluation.samples import Source
-from spacex.evaluation.shortcut import ShortcutSettings, with_both, without
+from spacex.evaluation.shortcut import ShortcutSettings
 from spacex.evaluation.table import Table, make_table, summarise
 from spacex.training.presets import DELTA
 from spacex.world.character import SECOND_COUNTRY
-from spacex.world.dataset import SIZES, build_dataset
+from spacex.world.dataset import SIZES
 from spacex.world.region import DEMO_SEED
 
 COUNTRIES = {"first": DEMO_SEED, "second": SECOND_COUNTRY}
@@ -61,13 +60,6 @@ METHODS = (
 PLANTED = {"test": 160}
 Cell = tuple[str, str]
 CELLS: list[Cell] = [(country, classifier) for country in COUNTRIES for classifier in CLASSIFIERS]
-
-
-def painted(folder: Path, build: Callable[[Path], object]) -> Path:
-    """The folder of a data set, built if it is not there."""
-    if not (folder / "infos.csv").exists():
-        build(folder)
-    return folder
 
 
 def trained(root: Path, gpu: bool, cell: Cell) -> None:
@@ -106,7 +98,7 @@ def evaluated(root: Path, cell: Cell) -> dict[str, object]:
         "x- flips": moved["flipped"].mean,
         "a second": moved["second_flipped"].mean,
     }
-    return facts | _claims(table) | _knolls(root, country, name)
+    return facts | _claims(table) | _knolls(checkpoint, root / country / "planted")
 
 
 def _claims(table: Table) -> dict[str, object]:
@@ -123,13 +115,10 @@ def _claims(table: Table) -> dict[str, object]:
     return found
 
 
-def _knolls(root: Path, country: str, name: str) -> dict[str, object]:
+def _knolls(checkpoint: Checkpoint, data: Path) -> dict[str, object]:
     """The ignored pattern's share of the map over its share of the effect, with an interval by place."""
-    data, checkpoint = root / country / "planted", load_checkpoint(str(root / country / name / DELTA.name))
-    batches = [(samples, without(data, BANDS, samples)) for samples in with_both(Source(data, BANDS, "test"))]
-    chips = measured(checkpoint, (OURS,), batches)
-    effect = chips["effect_ignored"] / (chips["effect_used"] + chips["effect_ignored"])
-    share = chips["share_ignored"] / (chips["share_used"] + chips["share_ignored"])
+    chips = measured(checkpoint, (OURS,), data)
+    effect, share = chips["effect"], chips["map"]
     draws = draw(chips["place"].tolist())
     return {
         "knolls' share of the effect": str(interval(effect.to_numpy(), draws)),
@@ -180,9 +169,8 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers
     for country, seed in COUNTRIES.items():
         root = asked.output / country
-        painted(root / "chips", partial(build_dataset, chips=SIZES["default"], seed=seed, workers=asked.workers))
-        planting = partial(build_dataset, chips=PLANTED, seed=seed, planted="random", workers=asked.workers)
-        painted(root / "planted", planting)
+        painted(root / "chips", chips=SIZES["default"], seed=seed, workers=asked.workers)
+        painted(root / "planted", chips=PLANTED, seed=seed, planted="random", workers=asked.workers)
     with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
         list(pool.map(partial(trained, asked.output, asked.gpu), CELLS))
         rows = pd.DataFrame(pool.map(partial(evaluated, asked.output), CELLS))
