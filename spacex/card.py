@@ -6,6 +6,7 @@ import math
 import os
 import platform
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal
 
@@ -49,15 +50,21 @@ class Scaling(Settings):
 
     def standardise(self, x: Tensor) -> Tensor:
         """Reflectance (n, bands, h, w) to standardised units."""
-        return (x - self._column(self.mean, x)) / self._column(self.std, x)
+        return (x - _column(self.mean, x.dtype, x.device)) / _column(self.std, x.dtype, x.device)
 
     def restore(self, u: Tensor) -> Tensor:
         """Standardised units (n, bands, h, w) to reflectance."""
-        return u * self._column(self.std, u) + self._column(self.mean, u)
+        return self.restore_change(u) + _column(self.mean, u.dtype, u.device)
 
-    @staticmethod
-    def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
-        return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
+    def restore_change(self, change: Tensor) -> Tensor:
+        """A difference of pictures in standardised units (n, bands, h, w), to reflectance."""
+        return change * _column(self.std, change.dtype, change.device)
+
+
+@lru_cache(maxsize=64)
+def _column(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    # kept on its device: sending it anew with every batch would wait for all that a GPU has still to do
+    return torch.tensor(values, dtype=dtype, device=device).view(1, -1, 1, 1)
 
 
 def _kind(settings: Any) -> str:

@@ -227,8 +227,7 @@ class Patterns:
         down = minimiser.delta(u)
         plain = None
         if "attribution" in self.maps:
-            spread = torch.tensor(self.scaling.std, device=self.device).view(1, -1, 1, 1)
-            plain = difference(maximiser.delta(u) * spread, down * spread)
+            plain = difference(self.scaling.restore_change(maximiser.delta(u)), self.scaling.restore_change(down))
         return plain, down if self.needs_lowering else None
 
     @cached_property
