@@ -121,9 +121,8 @@ def trained_classifier(
     work: Path, data: Path, settings: ShortcutSettings, say: Callable[[str], None], team: Team
 ) -> str:
     """A classifier of a folder of chips, by these settings; gives the checkpoint's folder."""
-    run = ClassifierRun(
-        source=Chosen(root=str(data), bands=settings.bands), output=str(work / "classifier"), seed=settings.seed
-    )
+    source = Chosen(root=str(data), bands=settings.bands, preload=team.device.type == "cuda")
+    run = ClassifierRun(source=source, output=str(work / "classifier"), seed=settings.seed)
     for epoch in learn_classifier(changed(run, settings.classifier_changes), team):
         say(f"classifier, {epoch}")
     return run.output

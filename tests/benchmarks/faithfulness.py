@@ -80,7 +80,7 @@ def learn(folder: Path, data: Path, preset: Preset, sizes: ShortcutSettings, gpu
     team = Team(device=torch.device("cuda" if gpu else "cpu"), precision="float32", compile=False)
     say = partial(print, f"{folder.parent.name}, {folder.name}, {preset.name},", flush=True)
     patterns = PatternRun(
-        source=Chosen(root=str(data), bands=BANDS), output=str(folder / preset.name), seed=sizes.seed,
+        source=Chosen(root=str(data), bands=BANDS, preload=gpu), output=str(folder / preset.name), seed=sizes.seed,
         classifier=trained_classifier(folder, data, sizes, say, team), preset=changed(preset, sizes.generator_changes),
     )  # fmt: skip
     for epoch in learn_patterns(patterns, team):
