@@ -94,9 +94,9 @@ def effects(checkpoint: Checkpoint, samples: Samples, others: dict[str, torch.Te
 
 
 def measured(checkpoint: Checkpoint, names: tuple[str, ...], data: Path) -> pd.DataFrame:
-    """A row per method and test chip with both patterns: the effects of both, the map's shares on both.
+    """A row per method and test chip with both patterns: the effects of both, and where the map lies (`falls`).
 
-    `effect` and `map` are the knolls' part of either.
+    `effect` and `map` are the knolls' part of what both patterns do, and of what lies on both.
     """
     methods = choose(all_methods(checkpoint, Effort()), names)
     frames = []
@@ -105,12 +105,19 @@ def measured(checkpoint: Checkpoint, names: tuple[str, ...], data: Path) -> pd.D
         chips, effect = Chips(checkpoint, samples.x, samples.files), effects(checkpoint, samples, others)
         for method in methods:
             found = falls(method, chips, samples.codes["truth"])
-            numbers = {**effect, **{name: found[name] for name in ("share_used", "share_ignored")}}
-            frames.append(pd.DataFrame({"method": method.name, "place": samples.places, **numbers}))
+            frames.append(pd.DataFrame({"method": method.name, "place": samples.places, **effect, **found}))
     chips = pd.concat(frames, ignore_index=True)
     chips["effect"] = chips["effect_ignored"] / (chips["effect_used"] + chips["effect_ignored"])
     chips["map"] = chips["share_ignored"] / (chips["share_used"] + chips["share_ignored"])
     return chips
+
+
+def knolls(part: pd.DataFrame) -> dict[str, str]:
+    """The knolls' part of the effect and of one method's map, and how far the second exceeds the first."""
+    draws = draw(part["place"].tolist())
+    ratio = part["map"] / part["effect"].mean()
+    columns = {"effect": part["effect"], "map": part["map"], "map / effect": ratio}
+    return {name: str(interval(column.to_numpy(), draws)) for name, column in columns.items()}
 
 
 def summary(chips: pd.DataFrame) -> pd.DataFrame:
@@ -119,9 +126,8 @@ def summary(chips: pd.DataFrame) -> pd.DataFrame:
     for (generators, method), part in chips.groupby(["generators", "method"], sort=False):
         draws = draw(part["place"].tolist())
         correlation, slope = association(part["effect"].to_numpy(), part["map"].to_numpy(), draws)
-        ratio = interval((part["map"] / part["effect"].mean()).to_numpy(), draws)
         row = {"generators": generators, "method": method, "chips": len(part), "slope": str(slope),
-               "correlation": str(correlation), "map / effect": str(ratio),
+               "correlation": str(correlation), "map / effect": knolls(part)["map / effect"],
                "Spearman": f"{spearmanr(part['effect'], part['map']).statistic:.3f}"}  # fmt: skip
         for share, one in part.groupby("share"):
             row |= {f"{what} at {share:g}": f"{one[what].mean():.3f}" for what in ("effect", "map")}

@@ -23,11 +23,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from faithfulness import learn, measured, painted
+from faithfulness import knolls, learn, measured, painted
 from matplotlib.figure import Figure
 
-from spacex.checkpoint import Checkpoint, load_checkpoint
-from spacex.evaluation.bootstrap import draw, interval
+from spacex.checkpoint import load_checkpoint
 from spacex.evaluation.run import Company, Evaluation, EvaluationSettings
 from spacex.evaluation.samples import Source
 from spacex.evaluation.shortcut import ShortcutSettings
@@ -98,7 +97,8 @@ def evaluated(root: Path, cell: Cell) -> dict[str, object]:
         "x- flips": moved["flipped"].mean,
         "a second": moved["second_flipped"].mean,
     }
-    return facts | _claims(table) | _knolls(checkpoint, root / country / "planted")
+    planted = knolls(measured(checkpoint, (OURS,), root / country / "planted"))
+    return facts | _claims(table) | {f"knolls, {name}": value for name, value in planted.items()}
 
 
 def _claims(table: Table) -> dict[str, object]:
@@ -113,18 +113,6 @@ def _claims(table: Table) -> dict[str, object]:
         against = {m: table.against[m, "iou", chips].difference for m, _ in table.methods if m != OURS}
         found[f"not beaten, {chips}"] = "; ".join(f"{m} {gap}" for m, gap in against.items() if gap.low <= 0) or "none"
     return found
-
-
-def _knolls(checkpoint: Checkpoint, data: Path) -> dict[str, object]:
-    """The ignored pattern's share of the map over its share of the effect, with an interval by place."""
-    chips = measured(checkpoint, (OURS,), data)
-    effect, share = chips["effect"], chips["map"]
-    draws = draw(chips["place"].tolist())
-    return {
-        "knolls' share of the effect": str(interval(effect.to_numpy(), draws)),
-        "of the map": str(interval(share.to_numpy(), draws)),
-        "map / effect": str(interval((share / effect.mean()).to_numpy(), draws)),
-    }
 
 
 def figure(rows: pd.DataFrame) -> Figure:
