@@ -5,6 +5,8 @@ A draw is made for the *global* batch and every worker applies its share; two wo
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -61,6 +63,44 @@ def zoomed(x: Tensor, least: float, generator: torch.Generator) -> Tensor:
         return x
     window = x[..., row : row + side, col : col + side]
     return F.interpolate(window, (size, size), mode="bilinear", align_corners=False)
+
+
+class Blotches(NamedTuple):
+    """Drawn for n chips: what `blotched` lays over each."""
+
+    field: Tensor
+    """(n, 1, cells, cells) a coarse random field."""
+    share: Tensor
+    """(n,) share of the chip that is covered: where the field is highest."""
+    colour: Tensor
+    """(n, bands, 1, 1) offset in standard deviations; 0 for chips that get none."""
+
+
+def draw_blotches(n: int, bands: int, chance: float, generator: torch.Generator) -> Blotches:
+    """Blotches of one random scale, each chip's of a colour of its own, on 2 to 15 % of a chip.
+
+    Args:
+        n: chips.
+        bands: bands of a chip; the offset of each is standard normal.
+        chance: probability that a chip gets any.
+        generator: source of the draw.
+    """
+    cells = int(torch.randint(4, 17, (1,), generator=generator))
+    field = torch.randn(n, 1, cells, cells, generator=generator)
+    share = 0.02 + 0.13 * torch.rand(n, generator=generator)
+    colour = torch.randn(n, bands, 1, 1, generator=generator)
+    return Blotches(field, share, colour * (torch.rand(n, 1, 1, 1, generator=generator) < chance))
+
+
+def blotched(u: Tensor, blotches: Blotches) -> Tensor:
+    """Standardised chips (n, bands, size, size) with their blotches, whose edges are soft over about two pixels."""
+    field, share, colour = (part.to(u.device, non_blocking=True) for part in blotches)
+    size = u.shape[-1]
+    smooth = F.interpolate(field, (size, size), mode="bicubic", align_corners=False)
+    ordered = smooth.flatten(1).sort(dim=1, descending=True).values
+    level = ordered.gather(1, (share * size * size).long()[:, None])[:, :, None, None]
+    cover = ((smooth - level) * (size / field.shape[-1] / 2)).clamp(0, 1)
+    return u + cover * colour
 
 
 def draw_strips(n: int, chance: float, largest: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

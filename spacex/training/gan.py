@@ -22,7 +22,7 @@ from spacex.card import Scaling
 from spacex.models.discriminator import Discriminator
 from spacex.models.generator import Generator
 from spacex.training import losses
-from spacex.training.augment import jitter, zoomed
+from spacex.training.augment import Blotches, blotched, draw_blotches, jitter, zoomed
 from spacex.training.batches import seeded
 from spacex.training.gauges import Gauges, clipped
 from spacex.training.losses import Direction
@@ -97,7 +97,7 @@ class PatternLearner:
         """
         for network in self.networks.values():
             network.train()
-        u = self._standardised(x)
+        u = self._blotched(self._standardised(x))
         made, log = self._generator_step(u, activate)
         if self.discriminators:
             log |= self._discriminator_step(u, made, None if partners is None else self._standardised(partners))
@@ -236,6 +236,14 @@ class PatternLearner:
         for name, picture in zip(("plus", "minus"), made.values(), strict=True):
             log[f"change/{name}"] = ((self.task.scaling.restore(picture) - x).abs() / self.spread).mean()
         return log
+
+    def _blotched(self, u: Tensor) -> Tensor:
+        if not self.preset.blotches:
+            return u
+        generator = seeded("blotches", self.seed, self.step_number)
+        drawn = draw_blotches(len(u) * self.team.size, u.shape[1], self.preset.blotches, generator)
+        mine = slice(len(u) * self.team.rank, len(u) * (self.team.rank + 1))
+        return blotched(u, Blotches(*(part[mine] for part in drawn)))
 
     def _standardised(self, x: Tensor) -> Tensor:
         return self.task.scaling.standardise(x).contiguous(memory_format=torch.channels_last)

@@ -51,9 +51,9 @@ CHIPS = {"train": 800, "val": 40, "test": 160}
 
 
 def painted(folder: Path, **build: Any) -> None:
-    """Build a data set, as `build_dataset`, if it is not there."""
+    """Build a data set, as `build_dataset` but with every core, if it is not there."""
     if not (folder / "infos.csv").exists():
-        build_dataset(folder, **build)
+        build_dataset(folder, **build, workers=os.cpu_count() or 1)
 
 
 def relabelled(data: Path, folder: Path, share: float) -> Path:
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="classifiers trained, and measured, at once")
     asked = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers
-    painted(asked.output / "chips", chips=CHIPS, planted="random", workers=asked.workers)
+    painted(asked.output / "chips", chips=CHIPS, planted="random")
     ours = [(share, DELTA) for share in SHARES]
     controls = [(share, CLASS_DIFFERENCE) for share in SHARES] if asked.control else []
     with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:

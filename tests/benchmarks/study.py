@@ -157,8 +157,8 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers
     for country, seed in COUNTRIES.items():
         root = asked.output / country
-        painted(root / "chips", chips=SIZES["default"], seed=seed, workers=asked.workers)
-        painted(root / "planted", chips=PLANTED, seed=seed, planted="random", workers=asked.workers)
+        painted(root / "chips", chips=SIZES["default"], seed=seed)
+        painted(root / "planted", chips=PLANTED, seed=seed, planted="random")
     with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
         list(pool.map(partial(trained, asked.output, asked.gpu), CELLS))
         rows = pd.DataFrame(pool.map(partial(evaluated, asked.output), CELLS))

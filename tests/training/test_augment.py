@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from spacex.training.augment import (
     EDGES,
+    blotched,
+    draw_blotches,
     draw_strips,
     edge_strip,
     jitter,
@@ -91,3 +93,24 @@ def test_zooming_lets_gradients_through():
     for seed in range(6):
         zoomed(x, 0.5, seeded(seed)).sum().backward()
     assert (x.grad > 0).any()
+
+
+@given(chance=st.floats(0, 1), seed=st.integers(0, 99))
+def test_blotches_give_as_much_of_a_chip_as_was_drawn_one_foreign_colour(chance, seed):
+    u = torch.randn(3, 2, 64, 64, generator=seeded("land", seed))
+    drawn = draw_blotches(3, 2, chance, seeded("blotches", seed))
+    change = blotched(u, drawn) - u
+    changed = change.abs().amax(dim=1) > 1e-6
+    for chip in range(3):
+        colour = drawn.colour[chip, :, 0, 0]
+        wanted = float(drawn.share[chip]) if colour.any() else 0.0
+        assert float(changed[chip].float().mean()) == pytest.approx(wanted, abs=2 / 64**2)
+        # everywhere the same colour, if not everywhere as much of it
+        assert torch.allclose(change[chip, 0] * colour[1], change[chip, 1] * colour[0], atol=1e-4)
+
+
+def test_as_many_chips_get_blotches_as_asked():
+    drawn = draw_blotches(2000, 3, 0.3, seeded("many"))
+    assert float(drawn.colour.any(dim=1).float().mean()) == pytest.approx(0.3, abs=0.04)
+    assert float(drawn.share.min()) >= 0.02
+    assert float(drawn.share.max()) <= 0.15
