@@ -23,7 +23,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -140,11 +140,11 @@ class Composer:
         observations = self._share_out(looks, tables, shape, classes)
         depth, supplying = int(observations.max(initial=0)), [look for look in looks if look.places is not None]
         reflectance = np.empty((len(keys), *shape), np.float32)
-        stack = Stack(np.empty((depth, *shape), np.uint16), Lock())
         for plane, (band, key) in zip(reflectance, keys.items(), strict=True):
-            stack.values.fill(MISSING)
-            _each(self.threads, lambda look: self._read_band(look, stack, band, key, tables), supplying)  # noqa: B023
-            plane[:], count = median(stack.values, partial(_each, self.threads))
+            stack = np.full((depth, *shape), MISSING, dtype=np.uint16)
+            into = Stack(stack, Lock())
+            _each(self.threads, lambda look: self._read_band(look, into, band, key, tables), supplying)  # noqa: B023
+            plane[:], count = median(stack)
             observations = np.minimum(observations, count)
         reflectance[:, observations < self.settings.min_observations] = np.nan
         uses = tuple(look.use(observations.size, self.settings) for look in looks)

@@ -9,8 +9,7 @@ would need is left out of the network.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -25,14 +24,11 @@ BLOCK = 32_768
 """Pixels sorted at a time, so that a block of all observations stays in the processor's cache."""
 
 
-def median(
-    stack: NDArray[np.uint16], each: Callable[[Callable[[int], None], Sequence[int]], Iterable[None]] = map
-) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+def median(stack: NDArray[np.uint16]) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
     """Per-pixel median of the observations that are there; `stack` is left in another order.
 
     Args:
         stack: (n, y, x) DN, contiguous; 65535 = missing. Half sorted in place along n.
-        each: calls a function with each of several numbers, like `map`; it may do so in several threads.
 
     Returns:
         Reflectance (y, x) float32, with an even number the mean of the middle two, NaN where there are
@@ -41,12 +37,9 @@ def median(
     n, shape = stack.shape[0], stack.shape[1:]
     flat = stack.reshape(n, int(np.prod(shape)))
     value, count = np.empty(flat.shape[1], np.float32), np.empty(flat.shape[1], np.uint16)
-
-    def one(start: int) -> None:
+    for start in range(0, flat.shape[1], BLOCK):
         part = slice(start, start + BLOCK)
         value[part], count[part] = _block(flat[:, part])
-
-    deque(each(one, range(0, flat.shape[1], BLOCK)), maxlen=0)
     return value.reshape(shape), count.reshape(shape)
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -45,12 +44,3 @@ def test_blocks_do_not_show() -> None:
     stack = np.random.default_rng(0).integers(1, 65534, size=(5, 3, BLOCK // 2 + 11)).astype("u2")
     value, _ = median(stack.copy())
     np.testing.assert_array_equal(value, (np.median(stack.astype(float), axis=0) / 10000).astype("f4"))
-
-
-def test_threads_that_share_the_blocks_give_the_same() -> None:
-    stack = np.random.default_rng(0).integers(1, 65536, size=(6, 5, BLOCK)).astype("u2")
-    alone = median(stack.copy())
-    with ThreadPoolExecutor(3) as pool:
-        together = median(stack, pool.map)
-    for one, other in zip(alone, together, strict=True):
-        np.testing.assert_array_equal(one, other)
