@@ -71,7 +71,7 @@ class ShortcutSettings(Settings):
     """Changes to the classifier's run, as for `--set` of jobs/train_classifier.py."""
     generator_changes: tuple[str, ...] = (
         "generator.base=12", "generator.cap=48", "generator.blocks=3", "generator.downs=2", "generator.stem=5",
-        "batch=4", "warmup=30", "epochs=10",
+        "batch=4", "warmup=30", "epochs=6",
     )  # fmt: skip
     """Changes to all presets, as for `--set` of jobs/train_gan.py; the defaults are the shipped weights' shape."""
     variants: tuple[str, ...] = tuple(_VARIANTS)

@@ -27,7 +27,7 @@ def patterns(name, team):
     """One step of every network of a preset."""
     preset = PRESETS[name]
     small = {"base": 4, "cap": 8, "downs": 1, "blocks": 1, "stem": 3}
-    changes = {"generator": preset.generator.model_copy(update=small), "warmup": 0}
+    changes = {"generator": preset.generator.model_copy(update=small), "warmup": 0, "blotches": 0.5}
     if preset.discriminator is not None:
         changes["discriminator"] = preset.discriminator.model_copy(update={"base": 4, "strided": 2})
     task = Task([Judge()], IDENTITY, (1.0,) * 3, margins={"raise": 2.0, "lower": 2.0})
