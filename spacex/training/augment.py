@@ -92,15 +92,21 @@ def draw_blotches(n: int, bands: int, chance: float, generator: torch.Generator)
     return Blotches(field, share, colour * (torch.rand(n, 1, 1, 1, generator=generator) < chance))
 
 
-def blotched(u: Tensor, blotches: Blotches) -> Tensor:
-    """Standardised chips (n, bands, size, size) with their blotches, whose edges are soft over about two pixels."""
-    field, share, colour = (part.to(u.device, non_blocking=True) for part in blotches)
-    size = u.shape[-1]
+def blotched(x: Tensor, blotches: Blotches, spread: Tensor | float = 1.0) -> Tensor:
+    """Chips with their blotches, whose edges are soft over about two pixels.
+
+    Args:
+        x: (n, bands, size, size) in any units.
+        blotches: drawn for as many.
+        spread: standard deviation of each band in those units, (1, bands, 1, 1); 1 for standardised chips.
+    """
+    field, share, colour = (part.to(x.device, non_blocking=True) for part in blotches)
+    size = x.shape[-1]
     smooth = F.interpolate(field, (size, size), mode="bicubic", align_corners=False)
     ordered = smooth.flatten(1).sort(dim=1, descending=True).values
     level = ordered.gather(1, (share * size * size).long()[:, None])[:, :, None, None]
     cover = ((smooth - level) * (size / field.shape[-1] / 2)).clamp(0, 1)
-    return u + cover * colour
+    return x + cover * colour * spread
 
 
 def draw_strips(n: int, chance: float, largest: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -97,7 +97,7 @@ class PatternLearner:
         """
         for network in self.networks.values():
             network.train()
-        u = self._blotched(self._standardised(x))
+        u = self._standardised(self._blotched(x))
         made, log = self._generator_step(u, activate)
         if self.discriminators:
             log |= self._discriminator_step(u, made, None if partners is None else self._standardised(partners))
@@ -237,13 +237,14 @@ class PatternLearner:
             log[f"change/{name}"] = ((self.task.scaling.restore(picture) - x).abs() / self.spread).mean()
         return log
 
-    def _blotched(self, u: Tensor) -> Tensor:
+    def _blotched(self, x: Tensor) -> Tensor:
         if not self.preset.blotches:
-            return u
+            return x
         generator = seeded("blotches", self.seed, self.step_number)
-        drawn = draw_blotches(len(u) * self.team.size, u.shape[1], self.preset.blotches, generator)
-        mine = slice(len(u) * self.team.rank, len(u) * (self.team.rank + 1))
-        return blotched(u, Blotches(*(part[mine] for part in drawn)))
+        drawn = draw_blotches(len(x) * self.team.size, x.shape[1], self.preset.blotches, generator)
+        mine = slice(len(x) * self.team.rank, len(x) * (self.team.rank + 1))
+        # in reflectance: not every preset's networks see standardised chips
+        return blotched(x, Blotches(*(part[mine] for part in drawn)), self.spread)
 
     def _standardised(self, x: Tensor) -> Tensor:
         return self.task.scaling.standardise(x).contiguous(memory_format=torch.channels_last)

@@ -33,7 +33,7 @@ from spacex.attribution.baselines import Chips
 from spacex.attribution.captum_methods import Effort
 from spacex.attribution.methods import all_methods, choose
 from spacex.checkpoint import Checkpoint, load_checkpoint
-from spacex.evaluation.bootstrap import association, draw, interval
+from spacex.evaluation.bootstrap import Draws, association, draw, interval
 from spacex.evaluation.samples import Samples, Source
 from spacex.evaluation.shortcut import ShortcutSettings, falls, logits, trained_classifier, with_both, without
 from spacex.training.data import Source as Chosen
@@ -112,12 +112,16 @@ def measured(checkpoint: Checkpoint, names: tuple[str, ...], data: Path) -> pd.D
     return chips
 
 
+def excess(part: pd.DataFrame, draws: Draws) -> str:
+    """The knolls' part of one method's map over their mean part of the effect; 1 is faithful."""
+    return str(interval((part["map"] / part["effect"].mean()).to_numpy(), draws))
+
+
 def knolls(part: pd.DataFrame) -> dict[str, str]:
     """The knolls' part of the effect and of one method's map, and how far the second exceeds the first."""
     draws = draw(part["place"].tolist())
-    ratio = part["map"] / part["effect"].mean()
-    columns = {"effect": part["effect"], "map": part["map"], "map / effect": ratio}
-    return {name: str(interval(column.to_numpy(), draws)) for name, column in columns.items()}
+    shares = {name: str(interval(part[name].to_numpy(), draws)) for name in ("effect", "map")}
+    return {**shares, "map / effect": excess(part, draws)}
 
 
 def summary(chips: pd.DataFrame) -> pd.DataFrame:
@@ -127,7 +131,7 @@ def summary(chips: pd.DataFrame) -> pd.DataFrame:
         draws = draw(part["place"].tolist())
         correlation, slope = association(part["effect"].to_numpy(), part["map"].to_numpy(), draws)
         row = {"generators": generators, "method": method, "chips": len(part), "slope": str(slope),
-               "correlation": str(correlation), "map / effect": knolls(part)["map / effect"],
+               "correlation": str(correlation), "map / effect": excess(part, draws),
                "Spearman": f"{spearmanr(part['effect'], part['map']).statistic:.3f}"}  # fmt: skip
         for share, one in part.groupby("share"):
             row |= {f"{what} at {share:g}": f"{one[what].mean():.3f}" for what in ("effect", "map")}

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
-from faithfulness import METHODS, knolls, measured, painted
+from faithfulness import BANDS, METHODS, knolls, measured, painted
 from study import PLANTED
 
 from spacex.checkpoint import load_checkpoint
@@ -28,7 +28,7 @@ def main() -> None:
     """Paint, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", help="of generators for B02, B03, B04; the weights that ship if not given")
-    checkpoint = load_checkpoint(parser.parse_args().checkpoint)
+    checkpoint = load_checkpoint(parser.parse_args().checkpoint, bands=BANDS)
     with TemporaryDirectory() as folder:
         painted(Path(folder) / "planted", chips=PLANTED, seed=DEMO_SEED, planted="random")
         chips = measured(checkpoint, METHODS, Path(folder) / "planted")
