@@ -1,20 +1,14 @@
 """The claim on a cube: of all runs that would write one, only one does.
 
 A claim is a small file beside the cube, `lapland.run/claim.json`, made in one step that fails where there is one
-already: a hard link on a local disk, a conditional PUT (``If-None-Match``) on S3. Its holder renews it every
-`BEAT` seconds and removes it at the end. The claim of a dead holder is taken over: on the same machine as soon as its
-process is gone, from elsewhere once nothing has been heard for `SILENCE` seconds and nothing is while we look on.
-Taking over replaces the claim that was read and no other (a lock on a local disk, ``If-Match`` on S3), so that of two
-who find a dead one, one gets it.
-
-File systems that know neither (some object stores behind fsspec) keep a smaller promise: two runs started within the
-same second may both go on; they would then write the same bits.
+already (`spacex.mapping.claim_place`). Its holder renews it every `BEAT` seconds and removes it at the end. The claim
+of a dead holder is taken over: on the same machine as soon as its process is gone, from elsewhere once nothing has been
+heard for `SILENCE` seconds and nothing is while we look on. Taking over replaces the claim that was read and no other,
+so that of two who find a dead one, one gets it.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import logging
 import os
@@ -25,12 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 from uuid import uuid4
 
-import fsspec
-
 from spacex.errors import CubeError
+from spacex.mapping.claim_place import Place, place_in
 
 log = logging.getLogger(__name__)
 
@@ -71,22 +63,6 @@ class Holder:
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
-
-
-class Place(Protocol):
-    """Where a claim lies. `create` and `replace` say whether they did."""
-
-    def read(self) -> tuple[bytes, Any] | None:
-        """The claim and its version; None if there is none."""
-
-    def create(self, data: bytes) -> bool:
-        """Make it, unless there is one."""
-
-    def replace(self, data: bytes, version: Any) -> bool:
-        """Put another in its place, unless it is no longer of this version."""
-
-    def remove(self) -> None:
-        """Take it away."""
 
 
 class Claim:
@@ -145,7 +121,7 @@ def claimed(folder: str) -> Iterator[Claim]:
 def take(folder: str) -> Claim:
     """Claims a cube; see `claimed`."""
     try:
-        return _take(_place(folder))
+        return _take(place_in(folder))
     except CubeError:
         raise
     except Exception as error:  # every store has its own errors for "not allowed"
@@ -224,105 +200,3 @@ def _answers(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _place(folder: str) -> Place:
-    fs, path = fsspec.core.url_to_fs(folder)
-    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
-    if "file" in protocols:
-        return _OnDisk(Path(path))
-    return _InStore(fs, f"{path}/claim.json", conditional="s3" in protocols)
-
-
-class _OnDisk:
-    """A claim on a local or mounted disk. A lock guards each look-and-change; the kernel frees it if we die."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._file = folder, folder / "claim.json"
-
-    def read(self) -> tuple[bytes, bytes] | None:
-        try:
-            data = self._file.read_bytes()
-        except FileNotFoundError:
-            return None
-        return data, data
-
-    def create(self, data: bytes) -> bool:
-        with self._locked(), self._written(data) as part:
-            try:
-                os.link(part, self._file)
-            except FileExistsError:
-                return False
-            except OSError:  # a disk without hard links
-                if self._file.exists():
-                    return False
-                os.replace(part, self._file)
-        return True
-
-    def replace(self, data: bytes, version: bytes) -> bool:
-        with self._locked(), self._written(data) as part:
-            found = self.read()
-            if found is None or found[1] != version:
-                return False
-            os.replace(part, self._file)
-        return True
-
-    def remove(self) -> None:
-        self._file.unlink(missing_ok=True)
-
-    @contextmanager
-    def _written(self, data: bytes) -> Iterator[Path]:
-        part = self._file.with_name(f"claim.{uuid4().hex}.part")
-        try:
-            part.write_bytes(data)
-            yield part
-        finally:
-            part.unlink(missing_ok=True)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            with suppress(OSError):  # some network disks have no locks
-                fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
-
-
-class _InStore:
-    """A claim in an object store: a version is its ETag, where the store compares it."""
-
-    def __init__(self, fs: Any, path: str, conditional: bool) -> None:
-        self._fs, self._path, self._conditional = fs, path, conditional
-
-    def read(self) -> tuple[bytes, Any] | None:
-        self._fs.invalidate_cache(self._path.rsplit("/", 1)[0])
-        try:
-            version = self._fs.info(self._path).get("ETag")
-            return self._fs.cat_file(self._path), version
-        except FileNotFoundError:
-            return None
-
-    def create(self, data: bytes) -> bool:
-        try:
-            self._fs.pipe_file(self._path, data, mode="create")
-        except FileExistsError:
-            return False
-        return True
-
-    def replace(self, data: bytes, version: Any) -> bool:
-        conditions = {"IfMatch": version} if self._conditional else {}
-        try:
-            self._fs.pipe_file(self._path, data, **conditions)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # how s3fs says that the condition does not hold
-                raise
-            return False
-        return True
-
-    def remove(self) -> None:
-        self._fs.rm_file(self._path)

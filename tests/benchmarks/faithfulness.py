@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ from spacex.evaluation.shortcut import ShortcutSettings, falls, logits, trained_
 from spacex.training.data import Source as Chosen
 from spacex.training.pattern_run import PatternRun, learn_patterns
 from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset, changed
-from spacex.training.team import Team
+from spacex.training.team import Precision, Team
 from spacex.world.chip import read_records
 from spacex.world.dataset import build_dataset
 
@@ -75,12 +75,12 @@ def relabelled(data: Path, folder: Path, share: float) -> Path:
     return folder
 
 
-def learn(folder: Path, data: Path, preset: Preset, sizes: ShortcutSettings, gpu: bool) -> None:
+def learn(folder: Path, data: Path, preset: Preset, sizes: ShortcutSettings, team: Team) -> None:
     """A classifier of these labels, in the folder's `classifier`, and generators for it, by their preset's name."""
-    team = Team(device=torch.device("cuda" if gpu else "cpu"), precision="float32", compile=False)
     say = partial(print, f"{folder.parent.name}, {folder.name}, {preset.name},", flush=True)
+    preload = team.device.type == "cuda"
     patterns = PatternRun(
-        source=Chosen(root=str(data), bands=BANDS, preload=gpu), output=str(folder / preset.name), seed=sizes.seed,
+        source=Chosen(root=str(data), bands=BANDS, preload=preload), output=str(folder / preset.name), seed=sizes.seed,
         classifier=trained_classifier(folder, data, sizes, say, team), preset=changed(preset, sizes.generator_changes),
     )  # fmt: skip
     for epoch in learn_patterns(patterns, team):
@@ -157,10 +157,10 @@ def curve(chips: pd.DataFrame) -> Figure:
 Cell = tuple[float, Preset]
 
 
-def trained(root: Path, gpu: bool, cell: Cell) -> None:
+def trained(root: Path, team: Team, cell: Cell) -> None:
     """Train a share's classifier, if it is not there, and the generators of one preset."""
     folder = root / f"share-{cell[0]:g}"
-    learn(folder, relabelled(root / "chips", folder / "chips", cell[0]), cell[1], ShortcutSettings(), gpu)
+    learn(folder, relabelled(root / "chips", folder / "chips", cell[0]), cell[1], ShortcutSettings(), team)
 
 
 def rows(root: Path, cell: Cell) -> pd.DataFrame:
@@ -171,21 +171,34 @@ def rows(root: Path, cell: Cell) -> pd.DataFrame:
     return found.assign(share=share, generators=preset.name)
 
 
+def options(about: str | None) -> argparse.ArgumentParser:
+    """Where a study lies and what it is trained with, for `crew`."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--gpu", action="store_true", help="train on a CUDA device")
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32", help="of the training")
+    parser.add_argument("--workers", type=int, default=1, help="classifiers trained, and measured, at once")
+    return parser
+
+
+def crew(asked: argparse.Namespace) -> Team:
+    """Who trains each classifier of a study: one process, with one thread of its own."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers
+    return Team(device=torch.device("cuda" if asked.gpu else "cpu"), precision=asked.precision, compile=False)
+
+
 def main() -> None:
     """Train what is missing, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True)
+    parser = options(__doc__)
     parser.add_argument("--control", action="store_true", help="also class-difference generators, which must fail")
-    parser.add_argument("--gpu", action="store_true", help="train on a CUDA device")
-    parser.add_argument("--workers", type=int, default=1, help="classifiers trained, and measured, at once")
     asked = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers
+    team = crew(asked)
     painted(asked.output / "chips", chips=CHIPS, planted="random")
     ours = [(share, DELTA) for share in SHARES]
     controls = [(share, CLASS_DIFFERENCE) for share in SHARES] if asked.control else []
     with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
         for cells in (ours, controls):  # the second time the classifiers are there
-            list(pool.map(partial(trained, asked.output, asked.gpu), cells))
+            list(pool.map(partial(trained, asked.output, team), cells))
         chips = pd.concat(pool.map(partial(rows, asked.output), [*ours, *controls]), ignore_index=True)
     chips.to_csv(asked.output / "chips.csv", index=False)
     table = summary(chips)

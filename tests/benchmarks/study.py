@@ -14,8 +14,6 @@ Prints a table, and writes `study.csv` and `study.png`.
 
 from __future__ import annotations
 
-import argparse
-import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -23,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from faithfulness import knolls, learn, measured, painted
+from faithfulness import crew, knolls, learn, measured, options, painted
 from matplotlib.figure import Figure
 
 from spacex.checkpoint import load_checkpoint
@@ -32,6 +30,7 @@ from spacex.evaluation.samples import Source
 from spacex.evaluation.shortcut import ShortcutSettings
 from spacex.evaluation.table import Table, make_table, summarise
 from spacex.training.presets import DELTA
+from spacex.training.team import Team
 from spacex.world.character import SECOND_COUNTRY
 from spacex.world.dataset import SIZES
 from spacex.world.region import DEMO_SEED
@@ -61,7 +60,7 @@ Cell = tuple[str, str]
 CELLS: list[Cell] = [(country, classifier) for country in COUNTRIES for classifier in CLASSIFIERS]
 
 
-def trained(root: Path, gpu: bool, cell: Cell) -> None:
+def trained(root: Path, team: Team, cell: Cell) -> None:
     """Train a cell's classifier and its generators, or go on with them."""
     country, name = cell
     seed, base = CLASSIFIERS[name]
@@ -71,7 +70,7 @@ def trained(root: Path, gpu: bool, cell: Cell) -> None:
         root / country / "chips",
         DELTA,
         ShortcutSettings(seed=seed, classifier_changes=shape),
-        gpu,
+        team,
     )
 
 
@@ -149,18 +148,14 @@ def figure(rows: pd.DataFrame) -> Figure:
 
 def main() -> None:
     """Paint and train what is missing, evaluate, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--gpu", action="store_true", help="train on a CUDA device")
-    parser.add_argument("--workers", type=int, default=1, help="classifiers trained, and evaluated, at once")
-    asked = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers
+    asked = options(__doc__).parse_args()
+    team = crew(asked)
     for country, seed in COUNTRIES.items():
         root = asked.output / country
         painted(root / "chips", chips=SIZES["default"], seed=seed)
         painted(root / "planted", chips=PLANTED, seed=seed, planted="random")
     with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
-        list(pool.map(partial(trained, asked.output, asked.gpu), CELLS))
+        list(pool.map(partial(trained, asked.output, team), CELLS))
         rows = pd.DataFrame(pool.map(partial(evaluated, asked.output), CELLS))
     rows.to_csv(asked.output / "study.csv", index=False)
     figure(rows).savefig(asked.output / "study.png", dpi=120)

@@ -16,6 +16,7 @@ import pytest
 from spacex.errors import CubeError
 from spacex.mapping import claim
 from spacex.mapping.claim import Holder, claimed, take
+from spacex.mapping.claim_place import place_in
 
 HOLDS = """
 import sys, time
@@ -37,7 +38,7 @@ def folder(request, tmp_path):
 def leave(folder, **changes):
     """A claim as some other holder would have left it."""
     holder = replace(Holder.me(), **changes)
-    assert claim._place(folder).create(holder.to_json())
+    assert place_in(folder).create(holder.to_json())
     return holder
 
 
@@ -49,13 +50,13 @@ def test_the_second_is_told_who_holds_it_and_the_third_may(folder):
         assert "\n" not in str(caught.value)
     with claimed(folder):
         pass
-    assert claim._place(folder).read() is None
+    assert place_in(folder).read() is None
 
 
 def test_it_is_given_free_on_interruption(folder):
     with pytest.raises(KeyboardInterrupt), claimed(folder):
         raise KeyboardInterrupt
-    assert claim._place(folder).read() is None
+    assert place_in(folder).read() is None
 
 
 def test_of_many_at_once_exactly_one_gets_it(folder):
@@ -121,7 +122,7 @@ def test_a_clock_that_is_wrong_does_not_kill_a_holder(folder, monkeypatch):
     """Its beat looks old, but it changes while we look on."""
     monkeypatch.setattr(claim, "WATCH", 3.0)
     holder = leave(folder, machine="elsewhere", beat=1000.0)
-    place = claim._place(folder)
+    place = place_in(folder)
     timer = threading.Timer(0.3, lambda: place.replace(holder.to_json(1010.0), place.read()[1]))
     timer.start()
     with pytest.raises(CubeError, match="another run holds"):
@@ -132,7 +133,7 @@ def test_a_clock_that_is_wrong_does_not_kill_a_holder(folder, monkeypatch):
 def test_a_holder_renews_it_and_notices_when_it_is_lost(folder, monkeypatch):
     monkeypatch.setattr(claim, "BEAT", 0.05)
     held = take(folder)
-    place, first = claim._place(folder), held._me.beat
+    place, first = place_in(folder), held._me.beat
     until = threading.Event()
     for _ in range(100):
         if json.loads(place.read()[0])["beat"] > first:
