@@ -76,7 +76,7 @@ def make_dataset(
     from spacex.settings import SENTINEL2_BANDS  # with pydantic, which --help need not wait for
 
     wanted = SENTINEL2_BANDS if bands == "all" else parse_names("--bands", bands, SENTINEL2_BANDS)
-    classes = parse_names("--clear-classes", clear_classes, options.CLASSES)
+    composite = options.composite_settings(clear_classes, snow, min_observations, enough, min_sun)
     check_crs(crs)
     snap_metres(resolution)
     for option, file in (("--natural", natural), ("--anthropogenic", anthropogenic), ("--land-cover", land_cover)):
@@ -87,7 +87,6 @@ def make_dataset(
         show_json_logs()
 
     from spacex.api.dataset import plan_dataset
-    from spacex.sentinel2.observation import CompositeSettings
 
     work = plan_dataset(
         natural,
@@ -113,13 +112,7 @@ def make_dataset(
         crs=crs,
         resolution=resolution,
         max_cloud_cover=max_cloud_cover,
-        composite=CompositeSettings(
-            clear_classes=classes,  # type: ignore[arg-type]  # numbers as typed
-            min_observations=min_observations,
-            enough=enough,
-            snow_is_clear=snow,
-            min_sun_elevation=min_sun,
-        ),
+        composite=composite,
     )
     described = work.describe()
     if plan:

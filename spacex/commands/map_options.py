@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
 from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES, PRECISIONS
-from spacex.commands.checks import cube_name, png_name
+from spacex.commands.checks import cube_name, parse_names, png_name
 from spacex.commands.options import FIRST, HOW, RUNS, WHAT, WHEN, WHERE
+
+if TYPE_CHECKING:
+    from spacex.sentinel2.observation import CompositeSettings
 
 SCORE = "naturalness"
 """The classifier's score, which every cube holds."""
@@ -59,3 +62,21 @@ Calibrate = Annotated[int, typer.Option(metavar="N", min=0, max=10_000, help="Ma
 Verify = Annotated[bool, typer.Option("--verify", help="Read a cube that is there from end to end first; what is damaged is mapped again.", rich_help_panel=RUNS)]
 Json = Annotated[bool, typer.Option("--json", help="Print the plan of --plan as JSON, for machines.", rich_help_panel=RUNS)]
 JsonLogs = Annotated[bool, typer.Option("--json-logs", help="Also log one line of JSON per tile and try: tile, item, attempt, seconds, worker.", rich_help_panel=RUNS)]
+
+
+def composite_settings(classes: str, snow: bool, min_observations: int, enough: int, min_sun: float) -> CompositeSettings:
+    """What these options say of clear observations.
+
+    Raises:
+        RequestError: if a class is unknown or given twice.
+    """
+    numbers = parse_names("--clear-classes", classes, CLASSES)
+    from spacex.sentinel2.observation import CompositeSettings  # with pydantic, which --help need not wait for
+
+    return CompositeSettings(
+        clear_classes=numbers,  # type: ignore[arg-type]  # as typed
+        min_observations=min_observations,
+        enough=enough,
+        snow_is_clear=snow,
+        min_sun_elevation=min_sun,
+    )

@@ -83,7 +83,7 @@ def map_region(
     demo = catalogue == "demo" and stac_url is None
     place, days = _place_and_days(bbox, area, datetime, demo)
     wanted = parse_names("--maps", maps, (*MAP_NAMES, options.SCORE))
-    classes = parse_names("--clear-classes", clear_classes, options.CLASSES)
+    composite = options.composite_settings(clear_classes, snow, min_observations, enough, min_sun)
     check_crs(crs)
     snap_metres(resolution)
     check_checkpoint(checkpoint)
@@ -94,7 +94,6 @@ def map_region(
         show_json_logs()
 
     from spacex.api.mapping import plan as planned
-    from spacex.sentinel2.observation import CompositeSettings
 
     work = planned(
         area=place,
@@ -114,13 +113,7 @@ def map_region(
         stride=stride,
         precision=precision,
         max_cloud_cover=max_cloud_cover,
-        composite=CompositeSettings(
-            clear_classes=classes,  # type: ignore[arg-type]  # numbers as typed
-            min_observations=min_observations,
-            enough=enough,
-            snow_is_clear=snow,
-            min_sun_elevation=min_sun,
-        ),
+        composite=composite,
     )
     described = _described(work, calibrate, workers, threads, counted=plan)
     if tiles:

@@ -9,12 +9,11 @@ from torch import Tensor
 from spacex.attribution.baselines import Chips, Named, magnitude
 from spacex.attribution.lift import Lift
 from spacex.attribution.patterns import difference
-from spacex.evaluation.picture_source import PictureSource
-from spacex.evaluation.samples import Source
+from spacex.evaluation.samples import AnySource
 from spacex.settings import SENTINEL2_BANDS
 
 
-def ceilings(source: Source | PictureSource, with_lift: bool = True) -> list[Named]:
+def ceilings(source: AnySource, with_lift: bool = True) -> list[Named]:
     """|x − the same ground without its pattern|, and DeepLIFT from there where it works; nothing for real data."""
     if not (source.data.root / "truth" / "chips.csv").exists():
         return []
@@ -34,7 +33,7 @@ def ceilings(source: Source | PictureSource, with_lift: bool = True) -> list[Nam
     return found if with_lift else found[:1]
 
 
-def exact_counterfactuals(source: Source | PictureSource, chips: Chips) -> Tensor:
+def exact_counterfactuals(source: AnySource, chips: Chips) -> Tensor:
     """The chips with mire and fell replaced by what lies beneath, same sky and noise, like `chips.x`."""
     from spacex.world.chip import counterfactual
 

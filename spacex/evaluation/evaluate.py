@@ -12,7 +12,7 @@ from spacex.errors import CheckpointError, RequestError
 from spacex.evaluation.picture_source import PictureSource
 from spacex.evaluation.report import Subject, write_report
 from spacex.evaluation.run import Company, Evaluation, EvaluationSettings, Report
-from spacex.evaluation.samples import Source
+from spacex.evaluation.samples import AnySource, Source
 from spacex.evaluation.table import Table
 from spacex.settings import Settings
 from spacex.training.data import holds_pictures
@@ -58,7 +58,7 @@ def evaluate(request: EvaluationRequest, report: Report = lambda *_: None) -> Ta
     return write_report(output, Subject(request.data, checkpoint), outcome, evaluation.gallery.pictures)
 
 
-def _source(folder: Path, checkpoint: Checkpoint, settings: EvaluationSettings) -> Source | PictureSource:
+def _source(folder: Path, checkpoint: Checkpoint, settings: EvaluationSettings) -> AnySource:
     card, kind = checkpoint.card, PictureSource if holds_pictures(folder) else Source
     source = kind(folder, card.bands, settings.split, settings.limit, settings.seed, card.target)
     if source.data.side != card.chip_size:

@@ -32,8 +32,7 @@ from spacex.evaluation import calibration, counterfactual, perturbation, rows, s
 from spacex.evaluation.ceilings import ceilings
 from spacex.evaluation.gallery import Gallery
 from spacex.evaluation.perturbation import Fill
-from spacex.evaluation.picture_source import PictureSource
-from spacex.evaluation.samples import Samples, Source
+from spacex.evaluation.samples import AnySource, Samples
 from spacex.models.classes import own_head
 from spacex.settings import Settings
 
@@ -129,7 +128,7 @@ class Evaluation:
 
     def __init__(
         self,
-        source: Source | PictureSource,
+        source: AnySource,
         checkpoint: Checkpoint,
         settings: EvaluationSettings,
         company: Company | None = None,

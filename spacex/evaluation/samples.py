@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from rasterio.errors import RasterioError
 from torch import Tensor
 
 from spacex.datasets.anthroprotect import AnthroProtect, read_land_cover
-from spacex.datasets.tiles import read_chip
+from spacex.datasets.tiles import Chips, read_chip
 from spacex.errors import DataError
 from spacex.evaluation import masks
 from spacex.evaluation.masks import Definition
@@ -51,21 +53,23 @@ class Samples:
         )
 
 
-class Source:
-    """One split of a data set in AnthroProtect's layout, as batches of :class:`Samples`.
+class AnySource(ABC):
+    """One split of a data set as batches of :class:`Samples`: those of the class that is explained, and the others.
 
     Args:
         root: folder of the data set.
         bands: bands of the checkpoint, in order.
         split: "test" unless a selection is being made.
-        limit: use that many natural chips, drawn with `seed`; None for all.
+        limit: use that many of the target class, drawn with `seed`; None for all.
         seed: of that draw.
-        target: class of `classes.csv` that is meant by natural; empty for label 1.
+        target: the class that is explained; empty for label 1.
 
     Raises:
-        DataError: if the data set has no land cover and no truth, no natural chips, or is not laid out as
-            published.
+        DataError: if the data set is not laid out as published, or has nothing of the target class.
     """
+
+    reads: ClassVar[Callable[..., Chips]]
+    """Reads the data set."""
 
     def __init__(
         self,
@@ -76,12 +80,46 @@ class Source:
         seed: int = 0,
         target: str = "",
     ) -> None:
-        self.data, self.bands = AnthroProtect(root, bands, split, target=target), tuple(bands)
+        self.data, self.bands = self.reads(root, bands, split, target=target), tuple(bands)
         self._seed, self._target = seed, target
         infos = self.data.infos
-        self.natural, self.other = draw_target(infos, self.data.classes, limit, seed)
+        chosen = infos["label"] == max(len(self.data.classes) - 1, 1)
+        # shuffled even without a limit, so that a run that is stopped early is still a fair sample
+        self.natural, self.other = (rows.sample(frac=1, random_state=seed) for rows in (infos[chosen], infos[~chosen]))
+        self.natural = self.natural.head(len(self.natural) if limit is None else limit)
         if self.natural.empty:
-            raise DataError(f"the split {split!r} has no natural chips", got=f"{len(infos)} chips of label 0")
+            raise DataError(f"the split {split!r} has no {target or 'natural'} chips", got=f"{len(infos)} of others")
+
+    def beside(self, split: str, limit: int) -> Self:
+        """A few of another split of the same data set."""
+        return type(self)(self.data.root, self.bands, split, limit, self._seed, self._target)
+
+    def batches(self, size: int, *, natural: bool = True) -> Iterator[Samples]:
+        """The target class, or the others, in batches of at most `size`; never more than one batch is held."""
+        rows = self.natural if natural else self.other
+        for start in range(0, len(rows), size):
+            yield self._read(rows.iloc[start : start + size])
+
+    @property
+    @abstractmethod
+    def definitions(self) -> list[Definition]:
+        """What counts as inside, the primary definition first."""
+
+    @abstractmethod
+    def _read(self, rows: pd.DataFrame) -> Samples: ...
+
+
+class Source(AnySource):
+    """A split of a data set in AnthroProtect's layout.
+
+    Raises:
+        DataError: if it has no land cover and no truth, and as `AnySource` does.
+    """
+
+    reads = AnthroProtect
+
+    def __init__(self, *split: Any, **drawn: Any) -> None:
+        super().__init__(*split, **drawn)
         self.sources = [name for name, folder in _FOLDERS.items() if self._has(folder)]
         if not self.sources:
             raise DataError(
@@ -90,22 +128,12 @@ class Source:
                 do="Unpack the lcs archive of AnthroProtect as well.",
             )
 
-    def beside(self, split: str, limit: int) -> Source:
-        """A few chips of another split of the same data set."""
-        return Source(self.data.root, self.bands, split, limit, self._seed, self._target)
-
     @property
     def definitions(self) -> list[Definition]:
-        """What counts as inside, the primary definition first."""
+        """Truth where it is known, then CORINE."""
         truth = [masks.TRUTH, *masks.TRUTH_VARIANTS] if "truth" in self.sources else []
         corine = [masks.CORINE_WB_V1, *masks.CORINE_VARIANTS] if "corine" in self.sources else []
         return truth + corine
-
-    def batches(self, size: int, *, natural: bool = True) -> Iterator[Samples]:
-        """The chips of one label in batches of at most `size`; never more than one batch is held."""
-        rows = self.natural if natural else self.other
-        for start in range(0, len(rows), size):
-            yield self._read(rows.iloc[start : start + size])
 
     def _read(self, rows: pd.DataFrame) -> Samples:
         files = rows["file"].tolist()
@@ -126,20 +154,6 @@ class Source:
 
 
 _FOLDERS = {"truth": "truth", "corine": "tiles/lcs"}
-
-
-def draw_target(
-    infos: pd.DataFrame, classes: Sequence[str], limit: int | None, seed: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The natural chips, or those of the target class, `limit` of them, and all others, both in random order."""
-    target = infos["label"] == max(len(classes) - 1, 1)
-    return _draw(infos[target], limit, seed), _draw(infos[~target], None, seed)
-
-
-def _draw(rows: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
-    # shuffled even without a limit, so that a run that is stopped early is still a fair sample
-    mixed: pd.DataFrame = rows.sample(frac=1, random_state=seed)
-    return mixed if limit is None else mixed.head(limit)
 
 
 def _read_truth(path: Path) -> NDArray[np.integer]:
