@@ -174,7 +174,7 @@ def rows(root: Path, cell: Cell) -> pd.DataFrame:
 def options(about: str | None) -> argparse.ArgumentParser:
     """Where a study lies and what it is trained with, for `crew`."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=lambda path: Path(path).absolute(), required=True)
     parser.add_argument("--gpu", action="store_true", help="train on a CUDA device")
     parser.add_argument("--precision", choices=get_args(Precision), default="float32", help="of the training")
     parser.add_argument("--workers", type=int, default=1, help="classifiers trained, and measured, at once")

@@ -45,7 +45,6 @@ METHODS = (
     "attribution",
     "lowered",
     "deeplift",
-    "integrated",
     "gradcam-last",
     "gradcam-first",
     "brightness",

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from spacex.errors import RequestError
 from spacex.training.presets import CLASS_DIFFERENCE, DELTA, PAPER, PRESETS, REPOSITORY, changed
@@ -27,6 +28,20 @@ def test_delta_has_no_normalisation_and_no_adversary():
     assert DELTA.generator.norm == "none"
     assert DELTA.discriminator is None
     assert DELTA.units == "sigma"
+
+
+def test_after_quiet_steps_a_loud_gradient_moves_a_weight_of_delta_by_one_rate_and_no_further():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.Adam([weight], DELTA.rate, DELTA.betas)
+
+    def moved(gradient):
+        weight.grad = torch.full_like(weight, gradient)
+        before = weight.item()
+        optimiser.step()
+        return abs(weight.item() - before)
+
+    assert all(moved(1e-4) <= 1.01 * DELTA.rate for _ in range(500))
+    assert moved(1.0) <= 1.01 * DELTA.rate
 
 
 def test_class_difference_warns_and_is_nobody_s_default():
