@@ -1,13 +1,13 @@
 """Three classifiers in two countries: does what the README says of one classifier's maps hold of all six?
 
-    python tests/benchmarks/study.py --output runs/study                       # some four hours of one core
-    python tests/benchmarks/study.py --output runs/study --gpu --workers 6     # on a CUDA device
+    python tests/benchmarks/study.py --output runs/study --workers 2 --precision bfloat16  # 2.5 hours of two threads
+    python tests/benchmarks/study.py --output runs/study --gpu --workers 6                 # on a CUDA device
 
 In each country (the embedded one, and one of other densities and colours) a data set of the shipped size is painted,
 and three classifiers are trained on it: the shipped one's recipe under two seeds, and a network twice as wide. Each
 gets its maximiser and minimiser by the `delta` preset, and is evaluated on its country's own test split, which nothing
 is chosen on, with the next classifier of the country as the second opinion. On 160 chips with knolls planted at random
-the knolls' share of the map is compared with their share of the classifier's logit. All is kept; a stopped run goes on.
+the knolls' share of the map is compared with their share of the classifier's logit. A stopped run goes on training.
 
 Prints a table, and writes `study.csv` and `study.png`.
 """
@@ -141,7 +141,7 @@ def figure(rows: pd.DataFrame) -> Figure:
         panel.set(xlim=(0, 1), title=f"{chips} chips", xlabel="area-matched IoU with mire and bare fell")
         panel.grid(axis="y", lw=0.3)
     panels[0].set_yticks(heights, METHODS)
-    panels[1].legend(fontsize=8, loc="lower right")
+    drawing.legend(*panels[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=3)
     return drawing
 
 
