@@ -108,7 +108,12 @@ class SetFolder:
         return Status[str(self.told(task).get("status", "not_yet")).upper()]
 
     def write_index(self, places: tuple[Place, ...]) -> list[Place]:
-        """Write `infos.csv` of the chips that are there, in one step; gives those chips."""
+        """Write `infos.csv` of the chips that are there, in one step; gives those chips.
+
+        What killed writers left half done is swept out: nobody writes here any more.
+        """
+        for left in self.root.glob("tiles/*/.*.part"):
+            left.unlink(missing_ok=True)
         chips: dict[TileTask, set[str]] = {}
         for place in places:
             if place.task not in chips:

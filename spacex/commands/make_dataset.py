@@ -76,7 +76,6 @@ def make_dataset(
     from spacex.settings import SENTINEL2_BANDS  # with pydantic, which --help need not wait for
 
     wanted = SENTINEL2_BANDS if bands == "all" else parse_names("--bands", bands, SENTINEL2_BANDS)
-    composite = options.composite_settings(clear_classes, snow, min_observations, enough, min_sun)
     check_crs(crs)
     snap_metres(resolution)
     for option, file in (("--natural", natural), ("--anthropogenic", anthropogenic), ("--land-cover", land_cover)):
@@ -85,6 +84,8 @@ def make_dataset(
     check_ways(local, workers, plan, as_json)
     if json_logs:
         show_json_logs()
+
+    composite = options.composite_settings(clear_classes, snow, min_observations, enough, min_sun)
 
     from spacex.api.dataset import plan_dataset
 

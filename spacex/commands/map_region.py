@@ -83,7 +83,6 @@ def map_region(
     demo = catalogue == "demo" and stac_url is None
     place, days = _place_and_days(bbox, area, datetime, demo)
     wanted = parse_names("--maps", maps, (*MAP_NAMES, options.SCORE))
-    composite = options.composite_settings(clear_classes, snow, min_observations, enough, min_sun)
     check_crs(crs)
     snap_metres(resolution)
     check_checkpoint(checkpoint)
@@ -92,6 +91,8 @@ def map_region(
     check_gpu(gpu)
     if json_logs:
         show_json_logs()
+
+    composite = options.composite_settings(clear_classes, snow, min_observations, enough, min_sun)
 
     from spacex.api.mapping import plan as planned
 
