@@ -20,8 +20,8 @@ from spacex.evaluation.run import EvaluationSettings, Report
 from spacex.evaluation.table import Table
 from spacex.settings import PICTURE_BANDS
 
-BATCH = 8
-"""Chips in the networks at once."""
+BATCH = 4
+"""Chips in the networks at once, always as many: some kernels round by the size of their batch."""
 
 
 def attribute(
@@ -58,11 +58,16 @@ def attribute(
     networks = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint, trust=trust)
     x = _checked(_pixels(chips, networks), networks)
     patterns = Patterns(networks, maps, device=device)
-    parts = [patterns(x[start : start + BATCH]) for start in range(0, len(x), BATCH)]
-    found = {name: np.concatenate([part.maps[name] for part in parts]) for name in patterns.maps}
+    parts = [patterns(_whole(x[start : start + BATCH])) for start in range(0, len(x), BATCH)]
+    found = {name: np.concatenate([part.maps[name] for part in parts])[: len(x)] for name in patterns.maps}
     unlike = [part.dissimilarity for part in parts if part.dissimilarity is not None]
-    score = np.concatenate([part.score for part in parts])
-    return ChipMaps(found, score, np.concatenate(unlike) if unlike else None)
+    score = np.concatenate([part.score for part in parts])[: len(x)]
+    return ChipMaps(found, score, np.concatenate(unlike)[: len(x)] if unlike else None)
+
+
+def _whole(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A whole batch, the last chip repeated, so that a chip's answer does not depend on how many are asked with it."""
+    return np.concatenate([x, np.repeat(x[-1:], BATCH - len(x), axis=0)])
 
 
 def _pixels(chips: Any, networks: Checkpoint) -> NDArray[np.float32]:
