@@ -24,7 +24,7 @@ import pandas as pd
 
 from spacex.chipset.places import Place, load_places, save_places
 from spacex.chipset.request import SetRequest
-from spacex.datasets.writing import COLUMNS, FOLDERS
+from spacex.datasets.writing import COLUMNS, FOLDERS, sweep
 from spacex.errors import DataError
 from spacex.mapping.cube import Status, TileTask
 from spacex.mapping.progress import write_text
@@ -110,10 +110,9 @@ class SetFolder:
     def write_index(self, places: tuple[Place, ...]) -> list[Place]:
         """Write `infos.csv` of the chips that are there, in one step; gives those chips.
 
-        What killed writers left half done is swept out: nobody writes here any more.
+        What killed writers left half done is swept out: no tile that counts is being written any more.
         """
-        for left in self.root.glob("tiles/*/.*.part"):
-            left.unlink(missing_ok=True)
+        sweep(self.root)
         chips: dict[TileTask, set[str]] = {}
         for place in places:
             if place.task not in chips:

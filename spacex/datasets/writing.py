@@ -46,6 +46,13 @@ def write_tile(path: Path, array: NDArray[Any], grid: Grid, window: Window) -> N
         part.unlink(missing_ok=True)
 
 
+def sweep(root: Path) -> None:
+    """Remove from a set what killed calls of `write_tile` left half done; one that is still at it fails."""
+    for folder in FOLDERS:
+        for left in (root / folder).glob(".*.part"):
+            left.unlink(missing_ok=True)
+
+
 def digital_numbers(reflectance: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Reflectance as AnthroProtect stores it: uint16, times 10000, rounded; 0 for NaN and never for a valid pixel."""
     numbers = np.clip(np.rint(np.nan_to_num(reflectance, nan=0.0) * np.float32(10000)), 1, 65535)
