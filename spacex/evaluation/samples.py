@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -86,9 +86,14 @@ class AnySource(ABC):
         chosen = infos["label"] == max(len(self.data.classes) - 1, 1)
         # shuffled even without a limit, so that a run that is stopped early is still a fair sample
         self.natural, self.other = (rows.sample(frac=1, random_state=seed) for rows in (infos[chosen], infos[~chosen]))
-        self.natural = self.natural.head(len(self.natural) if limit is None else limit)
+        if limit is not None:
+            self.natural = self.natural.head(limit)
+        self._check(split)
+
+    def _check(self, split: str) -> None:
         if self.natural.empty:
-            raise DataError(f"the split {split!r} has no {target or 'natural'} chips", got=f"{len(infos)} of others")
+            got = f"{len(self.other)} of others"
+            raise DataError(f"the split {split!r} has no {self._target or 'natural'} chips", got=got)
 
     def beside(self, split: str, limit: int) -> Self:
         """A few of another split of the same data set."""
@@ -118,8 +123,8 @@ class Source(AnySource):
 
     reads = AnthroProtect
 
-    def __init__(self, *split: Any, **drawn: Any) -> None:
-        super().__init__(*split, **drawn)
+    def _check(self, split: str) -> None:
+        super()._check(split)
         self.sources = [name for name, folder in _FOLDERS.items() if self._has(folder)]
         if not self.sources:
             raise DataError(
