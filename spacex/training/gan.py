@@ -165,6 +165,9 @@ class PatternLearner:
             if weights.smooth:
                 change = gauges.tap(made[side], f"smooth/{side}") - u
                 terms[f"smooth/{side}"] = weights.smooth * losses.roughness(change, self.preset.size)
+            if weights.edges and side == "minimiser":
+                picture = gauges.tap(made[side], f"edges/{side}")
+                terms[f"edges/{side}"] = weights.edges * losses.drawn_edges(u, picture, self.preset.size)
             if side in self.discriminators:
                 patches = bare(self.networks[f"discriminator of {side}"])(gauges.tap(made[side], f"adversary/{side}"))
                 terms[f"adversary/{side}"] = weights.adversary * losses.fool(patches, self.preset.adversary)

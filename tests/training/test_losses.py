@@ -71,6 +71,22 @@ def test_roughness_of_a_group_by_hand():
     assert losses.roughness(step, "group").item() == pytest.approx(math.sqrt(1 / 2) / 3, rel=1e-3)
 
 
+@pytest.mark.parametrize("size", ["l1", "group"])
+def test_a_spot_that_is_drawn_costs_edges_and_one_that_is_taken_away_does_not(size):
+    flat = torch.zeros(1, 2, 8, 8)
+    spot = flat.clone()
+    spot[..., 2:4, 2:4] = 1.0
+    assert losses.drawn_edges(spot, flat, size).item() == pytest.approx(0, abs=1e-5)
+    assert losses.drawn_edges(spot, spot, size).item() == 0
+    pixels, halved, quartered = 2 * 4 / (7 * 8), 2 * 2 / (3 * 4), 2 * 0.25 / (1 * 2)  # at four pixels it is 1/4 high
+    assert losses.drawn_edges(flat, spot, size).item() == pytest.approx(pixels + halved + quartered, rel=1e-3)
+
+
+def test_a_shift_of_everything_draws_no_edges_whatever_there_is():
+    x, shift = torch.rand(2, 3, 16, 16), torch.tensor([0.5, -1.0, 2.0]).view(1, 3, 1, 1)
+    assert losses.drawn_edges(x, x + shift).item() == pytest.approx(0, abs=1e-6)
+
+
 @pytest.mark.parametrize("n", [1, 3, 8])
 def test_every_loss_is_a_mean(n):
     x, changed = torch.rand(1, 2, 8, 8), torch.rand(1, 2, 8, 8)
@@ -79,3 +95,4 @@ def test_every_loss_is_a_mean(n):
     assert losses.similarity(*many).item() == pytest.approx(losses.similarity(x, changed).item())
     assert losses.activation_margin(z.repeat(n), "lower", 2).item() == pytest.approx(2.7)
     assert losses.roughness(many[0]).item() == pytest.approx(losses.roughness(x).item())
+    assert losses.drawn_edges(*many).item() == pytest.approx(losses.drawn_edges(x, changed).item())
