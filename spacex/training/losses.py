@@ -102,9 +102,8 @@ def roughness(delta: Tensor, size: Size = "l1") -> Tensor:
         delta: w(x) − x.
         size: with ``l1`` every band for itself, with ``group`` the root mean square of a difference over the bands.
     """
-    delta = delta.float()
-    measure = Tensor.abs if size == "l1" else _per_pixel
-    return measure(delta.diff(dim=-2)).mean() + measure(delta.diff(dim=-1)).mean()
+    down, across = _slopes(delta.float(), size)
+    return down.mean() + across.mean()
 
 
 def drawn_edges(x: Tensor, changed: Tensor, size: Size = "l1") -> Tensor:
@@ -119,14 +118,18 @@ def drawn_edges(x: Tensor, changed: Tensor, size: Size = "l1") -> Tensor:
         changed: w(x).
         size: as of `roughness`.
     """
+    x, changed, drawn = x.float(), changed.float(), []
+    for _ in range(_LEVELS):
+        there, now = _slopes(x, size), _slopes(changed, size)
+        drawn += [F.relu(after - before).mean() for before, after in zip(there, now, strict=True)]
+        x, changed = F.avg_pool2d(x, 2), F.avg_pool2d(changed, 2)
+    return torch.stack(drawn).sum()
+
+
+def _slopes(picture: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    """Size of the differences of vertical and of horizontal neighbours."""
     measure = Tensor.abs if size == "l1" else _per_pixel
-    x, changed, total = x.float(), changed.float(), torch.zeros((), device=x.device)
-    for level in range(_LEVELS):
-        if level:
-            x, changed = F.avg_pool2d(x, 2), F.avg_pool2d(changed, 2)
-        for along in (-2, -1):
-            total = total + F.relu(measure(changed.diff(dim=along)) - measure(x.diff(dim=along))).mean()
-    return total
+    return measure(picture.diff(dim=-2)), measure(picture.diff(dim=-1))
 
 
 def _per_pixel(delta: Tensor) -> Tensor:
