@@ -28,8 +28,7 @@ weights: $(STAMP)
 	  --set recipe.batch=8 --set recipe.rate=0.0015 --set recipe.cutmix=0.2 --set recipe.loss=bce --precision bfloat16
 	$(RUN) jobs/train_gan.py --data demo --classifier runs/weights/classifier --output runs/weights/patterns \
 	  --preset delta --epochs 6 --set batch=4 --set warmup=30 --set generator.base=12 --set generator.cap=48 \
-	  --set generator.blocks=3 --set generator.downs=2 --set generator.stem=5 --precision float32 \
-	  --set 'betas=[0.5,0.999]' --set weights.activation=0.1 --set weights.edges=0
+	  --set generator.blocks=3 --set generator.downs=2 --set generator.stem=5 --precision float32
 	rm -f spacex/world/weights/*.safetensors
 	cp runs/weights/patterns/card.json runs/weights/patterns/*.safetensors spacex/world/weights/
 

@@ -165,7 +165,7 @@ class PatternLearner:
             if weights.smooth:
                 change = gauges.tap(made[side], f"smooth/{side}") - u
                 terms[f"smooth/{side}"] = weights.smooth * losses.roughness(change, self.preset.size)
-            if weights.edges and side == "minimiser":
+            if weights.edges:
                 picture = gauges.tap(made[side], f"edges/{side}")
                 terms[f"edges/{side}"] = weights.edges * losses.drawn_edges(u, picture, self.preset.size)
             if side in self.discriminators:

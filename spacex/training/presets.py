@@ -65,8 +65,8 @@ class Weights(Settings):
     smooth: float = Field(default=0.0, ge=0)
     """Of the change's total variation."""
     edges: float = Field(default=0.0, ge=0, exclude_if=lambda factor: factor == 0)
-    """Of the edges that x₋ has and x has not: the minimiser is to take patterns away, not to add others. Unsaid where
-    it is 0, so that runs and cards from before there was a choice stay what they were."""
+    """Of the edges that a generated picture has and x has not: patterns are to be taken away or deepened, not added.
+    Unsaid where it is 0, so that runs and cards from before there was a choice stay what they were."""
 
 
 class Preset(Settings):
@@ -208,11 +208,13 @@ variation, and a random turn, flip and shift before the classifier looks. Both k
 only this classifier at this very place would mind, and the path map gains .04 in IoU. There the single-domain
 adversary pointed worse than none as well. Charging a pixel for all bands together and showing the classifier squares
 of the picture enlarged as well gain another .03. Where a classifier takes fields for unnatural, to strew green spots
-is cheaper than to take a mire away; spots have edges, so what x₋ has of those and x has not is charged for: .68
-instead of .45 for one such classifier, and no difference for the one that ships. With the paper's 0.3 for the
-activation more x₋ get below one half than with 0.1, and the maps are the same. No blotches: with them on every chip
-the generators leave alone what they have not seen, and bare fells with it. Natural chips lie above 1.5 to begin with,
-and a maximiser that is never asked for anything lowers as often as it raises: it is asked for 3, a score of .95.
+is cheaper than to take a mire away; spots have edges, so the edges that a picture has and x has not are charged for:
+.68 instead of .45 for one such classifier, and no difference for the one that ships. With the paper's 0.3 for the
+activation more x₋ get below one half than with 0.1, and lift is the same; with it a maximiser that may draw edges
+strokes red lines along clear-cuts, and |x₊ − x₋| points at those (.59; with both charged .79). No blotches: with them
+on every chip the generators leave alone what they have not seen, and bare fells with it. Natural chips lie above 1.5
+to begin with, and a maximiser that is never asked for anything lowers as often as it raises: it is asked for 3, a
+score of .95.
 Adam's betas are not the (0.5, 0.999) of adversarial training: where few chips ask for anything, the remembered
 gradients are small, and with those the first large one moves every weight by up to 16 rates. Two of six maximisers
 ran into the limit of their change so, where tanh has no slope to come back by; with (0.9, 0.99) a step is one rate.

@@ -44,9 +44,9 @@ def test_after_quiet_steps_a_loud_gradient_moves_a_weight_of_delta_by_one_rate_a
     assert moved(1.0) <= 1.01 * DELTA.rate
 
 
-def test_only_the_minimiser_is_charged_for_the_edges_it_draws(make_learner, chips):
+def test_both_generators_are_charged_for_the_edges_they_draw(make_learner, chips):
     log = make_learner("delta").step(chips)
-    assert {name for name in log if "/edges/" in name} == {"loss/edges/minimiser", "grad/edges/minimiser"}
+    assert {name for name in log if name.startswith("loss/edges/")} == {"loss/edges/maximiser", "loss/edges/minimiser"}
 
 
 def test_class_difference_warns_and_is_nobody_s_default():
