@@ -20,7 +20,7 @@ overlap twice for the few pixels at clouds' edges in which two runs of the same 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -144,7 +144,8 @@ class Composer:
             stack = np.full((depth, *shape), MISSING, dtype=np.uint16)
             into = Stack(stack, Lock())
             _each(self.threads, lambda look: self._read_band(look, into, band, key, tables), supplying)  # noqa: B023
-            _each(self.threads, lambda rows: _settle(stack, plane, observations, rows), _strips(slice(0, shape[0])))  # noqa: B023
+            plane[:], count = median(stack)
+            observations = np.minimum(observations, count)
         reflectance[:, observations < self.settings.min_observations] = np.nan
         uses = tuple(look.use(observations.size, self.settings) for look in looks)
         return Composite(reflectance, observations, uses, sum(look.fetched for look in looks), classes)
@@ -216,18 +217,10 @@ class Composer:
             stack.put(part, harmonise(dn, look.scene.offset, missing=MISSING), places)
 
 
-def _settle(
-    stack: NDArray[np.uint16], plane: NDArray[np.float32], observations: NDArray[np.uint16], rows: slice
-) -> None:
-    """Takes the median of some rows of a band's stack, and counts what went into it."""
-    plane[rows], count = median(stack[:, rows])
-    np.minimum(observations[rows], count, out=observations[rows])
-
-
-def _strips(rows: slice) -> list[slice]:
+def _strips(rows: slice) -> Iterator[slice]:
     """A few rows at a time: arrays so small stay in the processor's cache."""
-    starts = range(rows.start, rows.stop, STRIP)
-    return [slice(start, min(start + STRIP, rows.stop)) for start in starts]
+    for start in range(rows.start, rows.stop, STRIP):
+        yield slice(start, min(start + STRIP, rows.stop))
 
 
 class _Tables:

@@ -28,7 +28,7 @@ def median(stack: NDArray[np.uint16]) -> tuple[NDArray[np.float32], NDArray[np.u
     """Per-pixel median of the observations that are there; `stack` is left in another order.
 
     Args:
-        stack: (n, y, x) DN, or some rows of it; 65535 = missing. Half sorted in place along n.
+        stack: (n, y, x) DN, contiguous; 65535 = missing. Half sorted in place along n.
 
     Returns:
         Reflectance (y, x) float32, with an even number the mean of the middle two, NaN where there are

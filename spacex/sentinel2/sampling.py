@@ -164,9 +164,8 @@ def _addresses(
 
 def _by_cell(reduce: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
     """One value for each square of `CELL` pixels."""
-    starts = range(0, values.shape[0], CELL)  # rows first and not by reduceat: whole rows at once are the faster way
-    down = np.stack([reduce.reduce(values[start : start + CELL], axis=0) for start in starts])
-    return np.asarray(reduce.reduceat(down, np.arange(0, values.shape[1], CELL), axis=1))
+    across = reduce.reduceat(values, np.arange(0, values.shape[1], CELL), axis=1)
+    return np.asarray(reduce.reduceat(across, np.arange(0, values.shape[0], CELL), axis=0))
 
 
 def _project(geobox: GeoBox, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
