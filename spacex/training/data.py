@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from spacex.card import Scaling
@@ -150,14 +150,6 @@ def band_statistics(chips: Split, team: Team = ALONE) -> Scaling:
     mean, square = team.gather(sums[None]).mean(0)
     std = (square - mean.square()).clamp_min(1e-12).sqrt()
     return Scaling(mean=tuple(_rounded(mean)), std=tuple(_rounded(std)))
-
-
-@torch.no_grad()
-def typical_logit(classifier: nn.Module, scaling: Scaling, chips: Split, team: Team = ALONE) -> float:
-    """Mean |logit| of a classifier over a sample of the natural chips: how sure it usually is."""
-    read = portions(chips.dataset, spaced(chips.natural), 16, team)
-    logits = torch.cat([classifier(scaling.standardise(x)).float().cpu() for x, _ in read])
-    return float(team.gather(logits).abs().mean())
 
 
 def spaced(indices: list[int], count: int = SAMPLE) -> list[int]:

@@ -8,8 +8,9 @@ is frozen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,8 +45,6 @@ class Task:
     """Reflectance to the classifiers' units."""
     spread: tuple[float, ...]
     """Standard deviation of each band's reflectance, the unit in which changes are logged."""
-    margins: Mapping[Direction, float]
-    """Margins of the activation term in logits."""
 
 
 class PatternLearner:
@@ -140,9 +139,10 @@ class PatternLearner:
         gauges = Gauges()
         judges = [bare(d) for d in self.discriminators.values()]
         with frozen(*judges), self.team.autocast():
+            before = self._unchanged(u)
             made = {side: self.networks[side](u) for side, _ in SIDES}
             logits = self._judged(made, gauges) if activate else None
-            terms = self._terms(u, made, gauges) | self._activations(logits)
+            terms = self._terms(u, made, gauges) | self._activations(logits, before)
             total = torch.stack(list(terms.values())).sum()
         for side, _ in SIDES:
             self.optimisers[side].zero_grad(set_to_none=True)
@@ -154,7 +154,7 @@ class PatternLearner:
                 self.averages[side].update_parameters(bare(self.networks[side]))
         made = {side: picture.detach() for side, picture in made.items()}
         losses_now = {f"loss/{name}": term.detach() for name, term in terms.items()}
-        return made, {**losses_now, **gauges.norms(), **norms, **self._seen(u, made, logits)}
+        return made, {**losses_now, **gauges.norms(), **norms, **self._seen(u, made, before[0], logits)}
 
     def _terms(self, u: Tensor, made: dict[str, Tensor], gauges: Gauges) -> dict[str, Tensor]:
         """Every weighted term of Eq. 6 that has a factor, by ``term/generator``, except the activation."""
@@ -186,6 +186,11 @@ class PatternLearner:
             terms[f"cycle/{side}"] = self.preset.weights.cycle * loss
         return terms
 
+    @torch.no_grad()
+    def _unchanged(self, u: Tensor) -> list[Tensor]:
+        """Of each classifier the logits of x."""
+        return [classifier(u).float() for classifier in self.classifiers]
+
     def _judged(self, made: dict[str, Tensor], gauges: Gauges) -> list[tuple[Tensor, ...]]:
         """Of each classifier the logits of x₊ and of x₋, from one pass over both."""
         both = torch.cat([gauges.tap(made[side], f"activation/{side}") for side, _ in SIDES])
@@ -195,20 +200,21 @@ class PatternLearner:
             both = zoomed(both, self.preset.zoom, seeded("zoom", self.seed, self.step_number))
         return [classifier(both).chunk(2) for classifier in self.classifiers]
 
-    def _activations(self, logits: list[tuple[Tensor, ...]] | None) -> dict[str, Tensor]:
+    def _activations(self, logits: list[tuple[Tensor, ...]] | None, before: list[Tensor]) -> dict[str, Tensor]:
         if logits is None or not self.preset.weights.activation:
             return {}
         factor = self.preset.weights.activation / len(logits)
         sides = zip(SIDES, zip(*logits, strict=True), strict=True)
         return {
-            f"activation/{side}": factor * torch.stack([self._pushed(one, direction) for one in each]).sum()
+            f"activation/{side}": factor * torch.stack([*map(partial(self._pushed, direction), each, before)]).sum()
             for (side, direction), each in sides
         }
 
-    def _pushed(self, logit: Tensor, direction: Direction) -> Tensor:
+    def _pushed(self, direction: Direction, logit: Tensor, before: Tensor) -> Tensor:
         if self.preset.activation == "bce":
             return losses.activation_bce(logit, direction)
-        return losses.activation_margin(logit, direction, self.task.margins[direction])
+        margin = self.preset.raised if direction == "raise" else self.preset.lowered * before.clamp_min(1)
+        return losses.activation_margin(logit, direction, margin)
 
     def _discriminator_step(self, u: Tensor, made: dict[str, Tensor], partners: Tensor | None) -> dict[str, Tensor]:
         log = {}
@@ -228,12 +234,13 @@ class PatternLearner:
         return log
 
     @torch.no_grad()
-    def _seen(self, u: Tensor, made: dict[str, Tensor], logits: list[tuple[Tensor, ...]] | None) -> dict[str, Tensor]:
+    def _seen(
+        self, u: Tensor, made: dict[str, Tensor], before: Tensor, logits: list[tuple[Tensor, ...]] | None
+    ) -> dict[str, Tensor]:
         """Mean scores (of x₊ and x₋ as the loss saw them, where it did) and mean changes."""
-        missing = [u] if logits else [u, *made.values()]
         with self.team.autocast():
-            z = self.classifiers[0](torch.cat(missing)).chunk(len(missing))
-        scores = [one.float().sigmoid().mean() for one in (*z, *(logits[0] if logits else ()))]
+            after = logits[0] if logits else self.classifiers[0](torch.cat([*made.values()])).chunk(2)
+        scores = [one.float().sigmoid().mean() for one in (before, *after)]
         log = {f"score/{name}": score for name, score in zip(("x", "plus", "minus"), scores, strict=True)}
         x = self.task.scaling.restore(u)
         for name, picture in zip(("plus", "minus"), made.values(), strict=True):

@@ -80,7 +80,7 @@ def activation_bce(logit: Tensor, direction: Direction) -> Tensor:
     return _called(logit, 1.0 if direction == "raise" else 0.0, "bce")
 
 
-def activation_margin(logit: Tensor, direction: Direction, margin: float) -> Tensor:
+def activation_margin(logit: Tensor, direction: Direction, margin: float | Tensor) -> Tensor:
     """Mean of max(0, m − s·z), s = ±1: push every chip m logits to the asked side, then leave it alone.
 
     Ours. On natural chips a good classifier's cross-entropy is near its floor for w₊ (no gradient) and
@@ -89,7 +89,7 @@ def activation_margin(logit: Tensor, direction: Direction, margin: float) -> Ten
     Args:
         logit: (n,) classifier logits of the generated pictures.
         direction: ``raise`` for the maximiser, ``lower`` for the minimiser.
-        margin: m > 0, in logits.
+        margin: m > 0, in logits; one for all, or (n,), one for each chip.
     """
     sign = 1.0 if direction == "raise" else -1.0
     return F.relu(margin - sign * logit.float()).mean()

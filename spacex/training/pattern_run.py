@@ -22,11 +22,9 @@ from spacex.training.data import (
     first_chips,
     open_split,
     spaced,
-    typical_logit,
 )
 from spacex.training.gan import SIDES, PatternLearner, Task
 from spacex.training.logbook import Logbook
-from spacex.training.losses import Direction
 from spacex.training.metrics import collapse, frame_needed, measure_generators
 from spacex.training.pictures import sheet
 from spacex.training.presets import DELTA, Preset
@@ -172,11 +170,9 @@ def _check_pooling(side: int, preset: Preset) -> None:
 
 
 def _task(run: PatternRun, judges: list[Checkpoint], train: Split, team: Team) -> Task:
-    scaling, first = judges[0].card.scaling, team.place(judges[0].classifier)
+    scaling = judges[0].card.scaling
     spread = scaling.std if run.preset.units == "sigma" else band_statistics(train, team).std
-    margin = run.preset.margin or max(1.0, typical_logit(first, scaling, train, team))
-    margins: dict[Direction, float] = {"raise": run.preset.raised or margin, "lower": margin}
-    return Task([judge.classifier for judge in judges], scaling, spread, margins)
+    return Task([judge.classifier for judge in judges], scaling, spread)
 
 
 def _order(run: PatternRun, train: Split, team: Team) -> EpochOrder:
@@ -228,7 +224,7 @@ def _finish(
         data=described(run, splits),
         metrics={"classifier": _of_classifier(judge, judge.card.metrics), "patterns": metrics},
         training={
-            "patterns": {**told(run, seconds), "margins": dict(learner.task.margins)},
+            "patterns": told(run, seconds),
             "classifier": _of_classifier(judge, judge.card.training),
         },
         intended_use=INTENDED,

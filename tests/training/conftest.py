@@ -46,7 +46,7 @@ def make_learner() -> Callable[..., PatternLearner]:
         scaling = Scaling(mean=(0.05,) * bands, std=(0.02,) * bands)
         if chosen.units == "reflectance":
             scaling = Scaling.identity(bands)
-        task = Task([Judge()], scaling, (0.02,) * bands, margins={"raise": 2.0, "lower": 2.0})
+        task = Task([Judge()], scaling, (0.02,) * bands)
         return PatternLearner(chosen.model_copy(update=quick | changes), task, 100, seed, team)
 
     return make

@@ -51,7 +51,7 @@ def test_01_activation_judges_the_generated_picture(make_learner, chips):
         learner.networks["minimiser"].last.bias += 0.5
     judged = Calls(learner.classifiers[0])
     learner.step(chips)
-    made_plus, made_minus = judged.inputs[0].chunk(2)
+    made_plus, made_minus = judged.inputs[1].chunk(2)
     real = learner.task.scaling.standardise(chips)
     assert torch.allclose(made_plus, real)
     assert (made_minus - real > 0.4).all()
@@ -156,7 +156,7 @@ def test_10_one_classifier_pass_over_both_pictures(make_learner, chips):
     learner = make_learner("delta")
     calls = Calls(learner.classifiers[0])
     learner.step(chips)
-    assert [len(batch) for batch in calls.inputs] == [12, 6]  # both pictures; x itself, for the log
+    assert [len(batch) for batch in calls.inputs] == [6, 12]  # x itself; both pictures
 
 
 def test_11_a_fresh_discriminator_has_an_opinion():

@@ -42,6 +42,11 @@ def test_margin_is_zero_beyond_it_and_linear_before(logit, margin):
     assert losses.activation_margin(z, "lower", margin).item() == pytest.approx(max(0, margin + logit), abs=1e-5)
 
 
+def test_each_chip_may_have_a_margin_of_its_own():
+    z, margins = torch.tensor([-1.0, 2.0, 0.5]), torch.tensor([0.5, 1.0, 2.0])
+    assert losses.activation_margin(z, "lower", margins).item() == pytest.approx((0 + 3 + 2.5) / 3)
+
+
 def test_roughness_by_hand():
     step = torch.zeros(1, 1, 4, 4)
     step[..., 2:] = 1.0  # one of three column differences is 1, no row difference

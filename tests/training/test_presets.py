@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -72,11 +70,23 @@ def test_changed_refuses_what_does_not_exist_or_fit(wrong):
         changed(DELTA, [wrong])
 
 
-def test_each_generator_has_its_own_margin(make_learner, chips):
-    learner = make_learner("delta", jitter=0)
-    learner.task = replace(learner.task, margins={"raise": 3.0, "lower": 1.5})
+def test_x_plus_has_one_margin_and_x_minus_one_of_its_own_chip(make_learner, chips):
+    learner = make_learner("delta", jitter=0, zoom=1.0, raised=3.0, lowered=0.5)
+    chips = chips * torch.tensor([0.5, 1, 1.5, 2, 3, 4]).view(-1, 1, 1, 1)
     z = learner.classifiers[0](learner.task.scaling.standardise(chips))  # a fresh generator changes nothing
+    assert z.min() < 1 < z.max()
     log = learner.step(chips)
     factor = DELTA.weights.activation
-    assert float(log["loss/activation/maximiser"]) == pytest.approx(factor * float((3.0 - z).relu().mean()), rel=1e-4)
-    assert float(log["loss/activation/minimiser"]) == pytest.approx(factor * float((1.5 + z).relu().mean()), rel=1e-4)
+    asked = torch.tensor([max(float(one), 1) / 2 for one in z])
+    assert float(log["loss/activation/maximiser"]) == pytest.approx(factor * float((3 - z).relu().mean()), rel=1e-4)
+    assert float(log["loss/activation/minimiser"]) == pytest.approx(factor * float((asked + z).relu().mean()), rel=1e-4)
+
+
+def test_what_moves_several_classifiers_asks_each_by_its_own_logit(make_learner, chips):
+    alone, twice = (make_learner("delta", jitter=0, zoom=1.0, lowered=0.5) for _ in range(2))
+    twice.classifiers = [alone.classifiers[0], lambda u: alone.classifiers[0](u) - 7]
+    z = alone.classifiers[0](alone.task.scaling.standardise(chips))
+    log = twice.step(chips)
+    asked = [float((0.5 * one.clamp_min(1) + one).relu().mean()) for one in (z, z - 7)]
+    factor = DELTA.weights.activation / 2
+    assert float(log["loss/activation/minimiser"]) == pytest.approx(factor * sum(asked), rel=1e-4)

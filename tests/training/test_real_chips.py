@@ -41,7 +41,7 @@ def test_the_generators_move_its_score_on_those_chips(learnt):
     natural = x[label == 1]
     shape = GeneratorSettings(base=4, cap=8, downs=1, blocks=1, stem=3)
     preset = DELTA.model_copy(update={"generator": shape, "warmup": 0, "rate": 0.01, "average": 0.0})
-    task = Task([network], scaling, scaling.std, margins={"raise": 1.5, "lower": 1.5})
+    task = Task([network], scaling, scaling.std)
     learner = PatternLearner(preset, task, steps=30)
     for _ in range(30):
         learner.step(natural)

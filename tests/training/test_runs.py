@@ -103,7 +103,7 @@ def test_state_lives_at_any_uri(classifier_run):
     assert [epoch.number for epoch in learn_patterns(run)] == [2]
     checkpoint = load_checkpoint("memory://runs/gan", bands=BANDS)
     assert checkpoint.card.kind == "patterns"
-    assert checkpoint.card.training["patterns"]["margins"]["lower"] >= 1
+    assert checkpoint.card.training["patterns"]["preset"]["lowered"] == run.preset.lowered
 
 
 def test_new_generators_for_old_ones_classifier_tell_of_the_classifier_alone(classifier_run, tmp_path):

@@ -30,7 +30,7 @@ def patterns(name, team):
     changes = {"generator": preset.generator.model_copy(update=small), "warmup": 0, "blotches": 0.5}
     if preset.discriminator is not None:
         changes["discriminator"] = preset.discriminator.model_copy(update={"base": 4, "strided": 2})
-    task = Task([Judge()], IDENTITY, (1.0,) * 3, margins={"raise": 2.0, "lower": 2.0})
+    task = Task([Judge()], IDENTITY, (1.0,) * 3)
     learner = PatternLearner(preset.model_copy(update=changes), task, 10, 0, team)
     x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     for side in ("maximiser", "minimiser"):  # a fresh delta generator changes nothing, and passes no gradient on
