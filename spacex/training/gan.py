@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -188,7 +187,7 @@ class PatternLearner:
 
     @torch.no_grad()
     def _unchanged(self, u: Tensor) -> list[Tensor]:
-        """Of each classifier the logits of x."""
+        """Of each classifier the logits of x: what a margin starts from, and the first's for the log."""
         return [classifier(u).float() for classifier in self.classifiers]
 
     def _judged(self, made: dict[str, Tensor], gauges: Gauges) -> list[tuple[Tensor, ...]]:
@@ -206,11 +205,12 @@ class PatternLearner:
         factor = self.preset.weights.activation / len(logits)
         sides = zip(SIDES, zip(*logits, strict=True), strict=True)
         return {
-            f"activation/{side}": factor * torch.stack([*map(partial(self._pushed, direction), each, before)]).sum()
+            f"activation/{side}": factor
+            * torch.stack([self._pushed(z, of_x, direction) for z, of_x in zip(each, before, strict=True)]).sum()
             for (side, direction), each in sides
         }
 
-    def _pushed(self, direction: Direction, logit: Tensor, before: Tensor) -> Tensor:
+    def _pushed(self, logit: Tensor, before: Tensor, direction: Direction) -> Tensor:
         if self.preset.activation == "bce":
             return losses.activation_bce(logit, direction)
         margin = self.preset.raised if direction == "raise" else self.preset.lowered * before.clamp_min(1)

@@ -85,7 +85,7 @@ class Preset(Settings):
     raised: float = Field(default=3.0, gt=0)
     """Margin of x₊: the logit that it shall rise above."""
     lowered: float = Field(default=0.75, gt=0)
-    """Margin of x₋, chip by chip: it shall fall below −r·max(z, 1), z being the logit of its own x."""
+    """Margin of x₋, chip by chip: it shall fall below −lowered·max(z, 1), z being the logit of its own x."""
     weights: Weights
     size: losses.Size = "l1"
     """How the size of a change, and its roughness, are measured."""
