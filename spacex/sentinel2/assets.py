@@ -24,7 +24,7 @@ from spacex.errors import TileError
 from spacex.grid import Window
 from spacex.rasters import open_raster
 from spacex.sentinel2.links import forbidden
-from spacex.sentinel2.sampling import Lattice
+from spacex.sentinel2.positions import Lattice
 from spacex.sentinel2.scenes import Scene
 from spacex.sentinel2.styles import Catalogue
 

@@ -20,12 +20,12 @@ overlap twice for the few pixels at clouds' edges in which two runs of the same 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,17 +33,16 @@ from odc.geo.geobox import GeoBox
 
 from spacex.errors import TileError
 from spacex.sentinel2.files import Files
-from spacex.sentinel2.look import NOT_HERE, Look, Stack
+from spacex.sentinel2.look import Look, Stack
 from spacex.sentinel2.median import MISSING, median
-from spacex.sentinel2.observation import SNOW, CompositeSettings, Use, in_rank
+from spacex.sentinel2.observation import SNOW, CompositeSettings, Use, among, in_rank
+from spacex.sentinel2.positions import Lattice
+from spacex.sentinel2.reading import reading
 from spacex.sentinel2.reflectance import DarkPixels, dark_pixels, harmonise
-from spacex.sentinel2.sampling import Lattice, Resampling, Sampling, sampling
+from spacex.sentinel2.sampling import Resampling, Sampling, sampling, squares
 from spacex.sentinel2.scenes import Scene, touching
 from spacex.sentinel2.store import Store
 from spacex.sentinel2.styles import Catalogue
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 NO_ANSWER = (0, 1)
 """SCL classes that say nothing about the ground: no data, defective."""
@@ -53,9 +52,6 @@ SAME_GROUND = 100.0
 
 TOGETHER = 8
 """Classifications read at the same time at most."""
-
-STRIP = 64
-"""Rows of a picture worked on at a time."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ class Composer:
     """Makes composites of any scenes on any grid. Safe to use from several threads.
 
     Without dask: a worker reads one tile at a time per thread, so a task graph would add scheduling and no overlap.
-    Memory, besides the files' blocks: (`enough` + 6) pictures of 16 bits and one more for each scene that supplies
+    Memory, besides the files' blocks: (2 x `enough` + 6) pictures of 16 bits and one more for each scene that supplies
     something, whatever the number of bands.
     """
 
@@ -132,18 +128,14 @@ class Composer:
 
     def compose(self, scenes: Iterable[Scene], geobox: GeoBox) -> Composite:
         """The composite of scenes that can touch a grid; see `read_composite`."""
-        keys = dict(zip(self.bands, self.catalogue.keys(self.bands), strict=True))
         looks = [Look(scene) for scene in in_rank(scenes)]
         tables = _Tables(geobox, self.settings)
         shape = (geobox.shape[0], geobox.shape[1])
         classes = np.zeros(shape, np.uint8) if self.keep_classes else None
         observations = self._share_out(looks, tables, shape, classes)
-        depth, supplying = int(observations.max(initial=0)), [look for look in looks if look.places is not None]
-        reflectance = np.empty((len(keys), *shape), np.float32)
-        for plane, (band, key) in zip(reflectance, keys.items(), strict=True):
-            stack = np.full((depth, *shape), MISSING, dtype=np.uint16)
-            into = Stack(stack, Lock())
-            _each(self.threads, lambda look: self._read_band(look, into, band, key, tables), supplying)  # noqa: B023
+        depth, supplying = int(observations.max(initial=0)), [look for look in looks if look.supplies]
+        reflectance = np.empty((len(self.bands), *shape), np.float32)
+        for plane, stack in zip(reflectance, self._stacks(supplying, (depth, *shape), tables), strict=True):
             plane[:], count = median(stack)
             observations = np.minimum(observations, count)
         reflectance[:, observations < self.settings.min_observations] = np.nan
@@ -164,18 +156,39 @@ class Composer:
         count = np.zeros(shape, np.uint16)
         while waiting and (short := enough - int(count.min(initial=enough))) > 0:
             wave = [waiting.popleft() for _ in range(min(short, len(waiting), TOGETHER))]
-            lacking = count < enough
-            classes = _each(self.threads, lambda look: self._classes(look, lacking, tables), wave)  # noqa: B023
-            for look, (clear, says, scl) in zip(wave, classes, strict=True):
-                look.take(clear, says, count, enough, answered.get(look.scene.overpass))
-                if first is not None and scl is not None and look.places is not None and look.part is not None:
-                    first[look.part] = np.where(look.places == 0, scl[look.part], first[look.part])
+            classes = partial(self._classes, lacking=squares(count < enough), tables=tables)
+            with reading(self.threads, classes, wave, _zone) as answers:
+                for look, (clear, says, scl) in zip(wave, answers, strict=True):
+                    look.take(clear, says, count, enough, answered.get(look.scene.overpass))
+                    if first is not None and scl is not None:
+                        for part, places in look.supplies:
+                            first[part] = np.where(places == 0, scl[part], first[part])
         return count
+
+    def _stacks(
+        self, looks: list[Look], shape: tuple[int, int, int], tables: _Tables
+    ) -> Iterator[NDArray[np.uint16]]:
+        """The harmonised observations of each band, `MISSING` where there are fewer; (n, y, x) as in `shape`.
+
+        While one band's are worked on, the next band's are read.
+        """
+        spare = [np.empty(shape, np.uint16) for _ in range(min(2, len(self.bands)))]
+        ahead: deque[tuple[str, NDArray[np.uint16], Iterator[tuple[DarkPixels, int]]]] = deque()
+        with ExitStack() as begun:
+            for number, (band, key) in enumerate(zip(self.bands, self.catalogue.keys(self.bands), strict=True)):
+                values = spare[number % 2]
+                values.fill(MISSING)
+                read = partial(self._read_band, into=Stack(values, Lock()), key=key, tables=tables)
+                ahead.append((band, values, begun.enter_context(reading(self.threads, read, looks, _zone))))
+                if len(ahead) > 1:
+                    yield _filled(looks, *ahead.popleft())
+            while ahead:
+                yield _filled(looks, *ahead.popleft())
 
     def _classes(
         self, look: Look, lacking: NDArray[np.bool_], tables: _Tables
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.uint8] | None]:
-        """(y, x) where the scene is clear, and where it says anything at all; what no pixel lacks is not read.
+        """(y, x) where the scene is clear, and where it says anything at all; only `lacking` squares are read.
 
         With its classes themselves if they are to be kept.
         """
@@ -188,39 +201,48 @@ class Composer:
                 f"asset {self.catalogue.scl} of {look.scene.id} is no scene classification", got=f"value {scl.max()}",
                 expected="0 to 11",
             )  # fmt: skip
-        clear, says = table.take(self.settings.clear(scl)), table.take(~np.isin(scl, NO_ANSWER))
-        return np.asarray(clear), np.asarray(says), np.asarray(table.take(scl)) if self.keep_classes else None
+        # both in one look-up
+        said = table.take(self.settings.clear(scl) + np.uint8(2) * ~among(scl, NO_ANSWER))
+        return (said & 1).astype(bool), said > 1, table.take(scl) if self.keep_classes else None
 
-    def _read_band(self, look: Look, stack: Stack, band: str, key: str, tables: _Tables) -> None:
-        """Puts the scene's harmonised DN where it supplies them; pixels and places are no other scene's."""
-        assert look.part is not None
-        assert look.places is not None
-        supplied = np.zeros(stack.values.shape[1:], bool)
-        supplied[look.part] = look.places != NOT_HERE
+    def _read_band(self, look: Look, into: Stack, key: str, tables: _Tables) -> tuple[DarkPixels, int]:
+        """Puts the scene's harmonised DN where it supplies them; pixels and places are no other scene's.
+
+        Returns:
+            The evidence about its offset, and the bytes fetched.
+        """
+        assert look.squares is not None
         with self.files.open(look.scene, key, self.catalogue) as file:
             bounds = file.header.bounds
             # cut-outs may end a few pixels apart; what must not pass is another product's classification
-            if not np.allclose(bounds, look.bounds, rtol=0.0, atol=SAME_GROUND):
+            if not all(abs(edge - other) <= SAME_GROUND for edge, other in zip(bounds, look.bounds, strict=True)):
                 raise TileError(
                     f"assets {key} and {self.catalogue.scl} of {look.scene.id} do not cover the same ground",
                     got=bounds, expected=look.bounds,
                 )  # fmt: skip
             table = tables.band(file.header.lattice)
-            source = file.read(table, supplied).astype(np.uint16, copy=False)
-            look.fetched += file.fetched
-        look.dark[band] = DarkPixels()
-        for strip in _strips(look.part[0]):
-            part = strip, look.part[1]
-            dn = table.blend(source, part)
-            places = look.places[strip.start - look.part[0].start :][: len(dn)]
-            look.dark[band] += dark_pixels(dn, supplied[part], look.scene.offset)
-            stack.put(part, harmonise(dn, look.scene.offset, missing=MISSING), places)
+            source = file.read(table, look.squares).astype(np.uint16, copy=False)
+        dark = DarkPixels()
+        for supply in look.supplies:
+            dn = table.blend(source, supply.part)
+            dark += dark_pixels(dn, supply.here, look.scene.offset)
+            into.put(supply.part, harmonise(dn, look.scene.offset, missing=MISSING), supply.places)
+        return dark, file.fetched
 
 
-def _strips(rows: slice) -> Iterator[slice]:
-    """A few rows at a time: arrays so small stay in the processor's cache."""
-    for start in range(rows.start, rows.stop, STRIP):
-        yield slice(start, min(start + STRIP, rows.stop))
+def _zone(look: Look) -> str:
+    """The scene's UTM zone: scenes of one zone share their address tables."""
+    return look.scene.tile[:2]
+
+
+def _filled(
+    looks: list[Look], band: str, stack: NDArray[np.uint16], reads: Iterator[tuple[DarkPixels, int]]
+) -> NDArray[np.uint16]:
+    """The stack of a band, once all that is put into it has been read; each scene is told what its part was."""
+    for look, (dark, fetched) in zip(looks, reads, strict=True):
+        look.dark[band] = dark
+        look.fetched += fetched
+    return stack
 
 
 class _Tables:
@@ -240,21 +262,3 @@ class _Tables:
     def _get(self, lattice: Lattice, how: Resampling, margin: int) -> Sampling:
         key = (lattice, how, margin)
         return self._made.get([key], lambda keys: {key: sampling(self.geobox, *key) for key in keys})[key]
-
-
-def _each(threads: int, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Results in the order of `items`; the first fault wins and the rest is not started."""
-    if threads <= 1 or len(items) < 2:
-        return [work(item) for item in items]
-    futures = [_pool(threads).submit(work, item) for item in items]
-    try:
-        return [future.result() for future in futures]
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-@lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    # kept for the life of the process: GDAL's connections belong to threads, and new threads would reconnect
-    return ThreadPoolExecutor(threads, thread_name_prefix="spacex-read")

@@ -21,7 +21,8 @@ from rasterio.windows import Window as RioWindow
 from spacex.grid import Window, bounds, rectangles
 from spacex.sentinel2.assets import METER, Raster, open_asset
 from spacex.sentinel2.packing import Packed, Pixels, Plain
-from spacex.sentinel2.sampling import Lattice, Sampling
+from spacex.sentinel2.positions import Lattice
+from spacex.sentinel2.sampling import Sampling
 from spacex.sentinel2.scenes import Scene
 from spacex.sentinel2.store import Store
 from spacex.sentinel2.styles import Catalogue
@@ -106,19 +107,19 @@ class File:
         """What the file is."""
         return self._files._header(self)
 
-    def read(self, table: Sampling, wanted: NDArray[np.bool_] | None = None) -> Pixels:
+    def read(self, table: Sampling, wanted: NDArray[np.bool_]) -> Pixels:
         """Values of a table's window.
 
         Args:
             table: made for the file's lattice.
-            wanted: (y, x) of the table's grid: pixels whose values matter; None for all.
+            wanted: squares of the table's grid whose values matter, as from `spacex.sentinel2.sampling.squares`.
 
         Returns:
             Values of `table.window`; 0 where the file does not reach, and in blocks that nothing wanted lies in.
         """
         header = self.header
         out = np.zeros(table.window.shape, header.dtype)
-        keys = [(self.href, row, col) for row, col in _touched(header, table.places(wanted))]
+        keys = [(self.href, row, col) for row, col in _touched(header, table.cells[wanted])]
         for (_, row, col), block in self._files._blocks.get(keys, self._read_blocks).items():
             lies = _place(header, row, col)
             shared = lies.intersect(table.window)
@@ -156,7 +157,7 @@ def _touched(header: Header, places: NDArray[np.int64]) -> list[tuple[int, int]]
     reached &= (rows[:, 0] < header.extent.height) & (cols[:, 0] < header.extent.width)
     rows = np.clip(rows[reached], 0, header.extent.height - 1) // header.block[0]
     cols = np.clip(cols[reached], 0, header.extent.width - 1) // header.block[1]
-    squares = {tuple(map(int, square)) for square in np.hstack([rows, cols])}
+    squares = set(map(tuple, np.hstack([rows, cols]).tolist()))
     touched = {(r, c) for r0, r1, c0, c1 in squares for r in range(r0, r1 + 1) for c in range(c0, c1 + 1)}
     return sorted(touched)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,26 @@ from numpy.typing import NDArray
 from spacex.sentinel2.median import every_bit
 from spacex.sentinel2.observation import CompositeSettings, Use
 from spacex.sentinel2.reflectance import DarkPixels
-from spacex.sentinel2.sampling import Part
+from spacex.sentinel2.sampling import CELL, Part
 from spacex.sentinel2.scenes import Scene
 
 NOT_HERE = 65_535
-"""In `Look.places`: the scene supplies nothing to this pixel."""
+"""Among places: the scene supplies nothing to this pixel."""
+
+
+class Supply(NamedTuple):
+    """What a scene supplies within a part of a grid."""
+
+    part: Part
+    """A row of squares, and the columns between the first and the last it supplies there."""
+    places: NDArray[np.uint16]
+    """(y, x) which observation of its pixel it supplies: 0 for the first; `NOT_HERE`."""
+
+    @property
+    def here(self) -> NDArray[np.bool_]:
+        """Where it supplies anything."""
+        here: NDArray[np.bool_] = self.places != NOT_HERE
+        return here
 
 
 @dataclass
@@ -23,10 +39,10 @@ class Look:
     """One scene while it is being read."""
 
     scene: Scene
-    part: Part | None = None
-    """Rows and columns of the grid within which it supplies pixels; None if it supplies none."""
-    places: NDArray[np.uint16] | None = None
-    """Which observation of its pixel it supplies, over `part`: 0 for the first; `NOT_HERE`."""
+    supplies: list[Supply] = field(default_factory=list)
+    """What it supplies, part by part; the parts do not overlap."""
+    squares: NDArray[np.bool_] | None = None
+    """Which squares of the grid these are in, as from `spacex.sentinel2.sampling.squares`; None before it was asked."""
     bounds: tuple[float, ...] = ()
     looked: int = 0
     clear: int = 0
@@ -43,18 +59,27 @@ class Look:
         answered: NDArray[np.bool_] | None,
     ) -> None:
         """Supply the pixels that the scene sees clear, that lack something, and that its overpass has not seen."""
-        lacking = count < enough
-        mine = clear & lacking
-        self.looked, self.clear = int(np.count_nonzero(lacking)), int(np.count_nonzero(mine))
-        if answered is not None:
-            mine &= ~answered
-            answered |= says
-        if not mine.any():
-            return
-        self.part = part = _part(mine)
-        self.used = int(np.count_nonzero(mine))
-        self.places = count[part] | every_bit(~mine[part])
-        count[part] += mine[part]
+        starts = np.arange(0, count.shape[1], CELL)
+        self.squares = np.zeros((-(-len(count) // CELL), len(starts)), bool)
+        for row in range(len(self.squares)):  # arrays so small stay in the processor's cache
+            rows = slice(row * CELL, (row + 1) * CELL)
+            lacking = count[rows] < enough
+            mine = clear[rows] & lacking
+            self.looked += int(np.count_nonzero(lacking))
+            self.clear += int(np.count_nonzero(mine))
+            if answered is not None:
+                mine &= ~answered[rows]
+                answered[rows] |= says[rows]
+            any_in = mine.any(axis=0)
+            self.squares[row] = np.logical_or.reduceat(any_in, starts)
+            if not (cols := np.flatnonzero(any_in)).size:
+                continue
+            part = rows, slice(int(cols[0]), int(cols[-1]) + 1)
+            mine = mine[:, part[1]]
+            self.used += int(np.count_nonzero(mine))
+            taken = every_bit(mine)
+            self.supplies.append(Supply(part, count[part] | ~taken))
+            count[part] -= taken  # one more: of 16 bits, every bit is -1
 
     def use(self, pixels: int, settings: CompositeSettings) -> Use:
         """What came of it on a grid of so many pixels."""
@@ -74,14 +99,9 @@ class Stack:
 
     def put(self, part: Part, values: NDArray[np.uint16], places: NDArray[np.uint16]) -> None:
         """Writes each value at its place, which nothing else is put at."""
-        here = places[places != NOT_HERE]
-        for place in range(int(here.min()), int(here.max()) + 1) if here.size else ():
+        last = int((places + np.uint16(1)).max(initial=0))  # `NOT_HERE` wraps round to 0
+        for place in range(int(places.min(initial=NOT_HERE)), last):
             chosen = values | every_bit(places != place)
             with self.lock:
                 self.values[place][part] &= chosen
 
-
-def _part(mask: NDArray[np.bool_]) -> Part:
-    """The smallest part of the grid that holds all True."""
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)

@@ -49,7 +49,7 @@ def _block(rows: NDArray[np.uint16]) -> tuple[NDArray[np.float32], NDArray[np.ui
         return np.full(width, np.nan, np.float32), np.zeros(width, np.uint16)
     count = np.zeros(width, np.uint16)
     for row in rows:
-        count += row != MISSING
+        count -= every_bit(row != MISSING)  # one more: of 16 bits, every bit is -1
     spare = np.empty(width, np.uint16)
     for low, high, wanted in half_sort(n):
         if wanted == "both":

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyproj import Transformer
 
 from spacex.grid import Grid, Window
-from spacex.sentinel2.sampling import Lattice, _project, sampling
+from spacex.sentinel2.positions import Lattice
+from spacex.sentinel2.sampling import CELL, sampling, squares
 
 LAPLAND = Window(-505_000, 490_000, 90, 110)
 
@@ -35,17 +34,6 @@ def test_the_address_of_a_pixel_does_not_depend_on_the_window(row, col, height, 
             np.testing.assert_array_equal(large[at], little)
 
 
-@pytest.mark.parametrize(("lon", "lat", "epsg"), [(24.0, 68.0, 32634), (24.0, 68.0, 32635), (5.3, 51.2, 32631)])
-def test_interpolated_coordinates_are_the_exact_ones(lon: float, lat: float, epsg: int) -> None:
-    x, y = Transformer.from_crs("EPSG:4326", "EPSG:3035", always_xy=True).transform(lon, lat)
-    geobox = Grid().geobox(Window(-round(y / 10), round(x / 10), 300, 200))
-    a = geobox.transform
-    grid = np.meshgrid(a.c + (np.arange(200) + 0.5) * a.a, a.f + (np.arange(300) + 0.5) * a.e)
-    exact = Transformer.from_crs("EPSG:3035", epsg, always_xy=True).transform(*grid)
-    ours = _project(geobox, f"EPSG:{epsg}")
-    np.testing.assert_allclose(ours, exact, rtol=0, atol=1e-3)  # metres
-
-
 def test_a_grid_in_the_source_crs_is_a_copy() -> None:
     window = Window(-755_000, 50_000, 40, 30)
     table = sampling(Grid("EPSG:32634").geobox(window), Lattice("EPSG:32634", 10.0))
@@ -67,3 +55,24 @@ def test_bilinear_by_hand() -> None:
     for (row, col), dn in rows.items():
         source[row - table.window.row, col - table.window.col] = dn
     assert table.blend(source).tolist() == [[26, 0]]
+
+
+@given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 150), width=st.integers(1, 150))
+def test_squares_are_those_with_anything_wanted(seed: int, height: int, width: int) -> None:
+    wanted = np.random.default_rng(seed).random((height, width)) < 3e-4
+    expected = {(row // CELL, col // CELL) for row, col in np.argwhere(wanted).tolist()}
+    found = squares(wanted)
+    assert found.shape == (-(-height // CELL), -(-width // CELL))
+    assert set(map(tuple, np.argwhere(found).tolist())) == expected
+
+
+def test_each_square_is_told_all_it_needs_and_little_more() -> None:
+    part = Window(LAPLAND.row, LAPLAND.col, 150, 200)
+    for how, reach in (("nearest", 0), ("bilinear", 1)):
+        table = sampling(Grid().geobox(part), Lattice("EPSG:32634", 10.0), how)
+        row = table.index // table.window.width + table.window.row
+        col = table.index % table.window.width + table.window.col
+        for r, c in np.ndindex(table.cells.shape[:2]):
+            at = slice(r * CELL, (r + 1) * CELL), slice(c * CELL, (c + 1) * CELL)
+            needed = row[at].min(), row[at].max() + reach, col[at].min(), col[at].max() + reach
+            assert tuple(table.cells[r, c]) == needed
