@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,7 +67,13 @@ def _level(cube: Cube) -> int | None:
 def _by_tile(cube: Cube, pixels: NDArray[np.bool_], rows: int, cols: int) -> NDArray[np.int64]:
     """Pixels counted by tile, (rows, cols); a pixel of a level coarser than tiles counts for one of them."""
     height, width = pixels.shape
-    by_row, found = np.zeros((rows, width), np.int64), np.zeros((cols, rows), np.int64)
-    np.add.at(by_row, np.arange(height) * cube.extent.height // (height * cube.spec.tile_size), pixels)
-    np.add.at(found, np.arange(width) * cube.extent.width // (width * cube.spec.tile_size), by_row.T)
-    return found.T
+    by_row = _summed(pixels, np.arange(height) * cube.extent.height // (height * cube.spec.tile_size), rows)
+    return _summed(by_row.T, np.arange(width) * cube.extent.width // (width * cube.spec.tile_size), cols).T
+
+
+def _summed(values: NDArray[Any], group: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
+    """Sums of the lines that belong together; `group` tells for each line, ascending, to which it belongs."""
+    found = np.zeros((groups, values.shape[1]), np.int64)
+    there, starts = np.unique(group, return_index=True)
+    found[there] = np.add.reduceat(values, starts, axis=0, dtype=np.int64)
+    return found

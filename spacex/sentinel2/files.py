@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from threading import Lock
 from typing import Any
@@ -117,17 +118,18 @@ class File:
         Returns:
             Values of `table.window`; 0 where the file does not reach, and in blocks that nothing wanted lies in.
         """
-        header = self.header
-        out = np.zeros(table.window.shape, header.dtype)
+        header, picture = self.header, _Picture(np.zeros(table.window.shape, self.header.dtype), table.window)
         keys = [(self.href, row, col) for row, col in _touched(header, table.cells[wanted])]
-        for (_, row, col), block in self._files._blocks.get(keys, self._read_blocks).items():
-            lies = _place(header, row, col)
-            shared = lies.intersect(table.window)
-            if not shared.empty:
-                out[shared.slices(table.window)] = block.pixels()[shared.slices(lies)]
-        return out
+        fresh: set[BlockKey] = set()
+        blocks = self._files._blocks.get(keys, partial(self._read_blocks, picture=picture, fresh=fresh))
+        for key in blocks.keys() - fresh:
+            picture.put(blocks[key].pixels(), _place(header, *key[1:]))
+        return picture.pixels
 
-    def _read_blocks(self, keys: list[BlockKey]) -> dict[BlockKey, Packed | Plain]:
+    def _read_blocks(
+        self, keys: list[BlockKey], picture: _Picture, fresh: set[BlockKey]
+    ) -> dict[BlockKey, Packed | Plain]:
+        """Blocks from the file, as they are remembered; these `fresh` ones are put where they belong at once."""
         source, header = self.raster().source, self.header
         made: dict[BlockKey, Packed | Plain] = {}
         for cells in rectangles((row, col) for _, row, col in keys):
@@ -136,11 +138,27 @@ class File:
             whole = bounds(list(places.values()))
             assert whole is not None
             pixels = source.read(1, window=RioWindow.from_slices(*whole.slices(header.extent)))
+            picture.put(pixels, whole)
             made |= {key: self._files._kept(pixels[place.slices(whole)]) for key, place in places.items()}
             stored = sum(stored_bytes(source, place, header) for place in places.values())
             self.fetched += stored
             METER.add(pixels.nbytes, stored, len(places))
+        fresh.update(made)
         return made
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A window that is being filled."""
+
+    pixels: Pixels
+    window: Window
+
+    def put(self, pixels: Pixels, lies: Window) -> None:
+        """Copy what lies in the window."""
+        shared = lies.intersect(self.window)
+        if not shared.empty:
+            self.pixels[shared.slices(self.window)] = pixels[shared.slices(lies)]
 
 
 def _header_of(raster: Raster) -> Header:

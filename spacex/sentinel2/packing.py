@@ -71,8 +71,11 @@ class PackedMedians:
     @classmethod
     def of(cls, reflectance: NDArray[np.float32]) -> PackedMedians:
         """Packs reflectance from `spacex.sentinel2.median.median`; other values are kept as they are."""
-        whole = np.rint(np.nan_to_num(reflectance * _TWICE, nan=MISSING)).clip(0, MISSING).astype(np.uint16)
-        exact = np.array_equal(_reflectance(whole), reflectance, equal_nan=True)
+        missing = np.isnan(reflectance)
+        twice = np.rint(reflectance * _TWICE)
+        np.copyto(twice, np.float32(MISSING), where=missing)
+        whole = np.clip(twice, 0, MISSING, out=twice).astype(np.uint16)
+        exact = ((_reflectance(whole) == reflectance) | missing).all()
         return cls(Packed.of(whole if exact else reflectance))
 
     def pixels(self) -> NDArray[np.float32]:
@@ -86,5 +89,5 @@ _TWICE = np.float32(2 * QUANTIFICATION)
 
 def _reflectance(whole: NDArray[np.uint16]) -> NDArray[np.float32]:
     values = whole.astype(np.float32) / _TWICE
-    values[whole == MISSING] = np.nan
+    np.copyto(values, np.float32(np.nan), where=whole == MISSING)
     return values
