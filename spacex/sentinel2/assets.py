@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-import numpy as np
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
@@ -44,6 +43,9 @@ GDAL_OPTIONS: dict[str, str] = {
 
 MAX_SIDE = 10_980
 """Pixels a side of a Sentinel-2 tile at 10 m (Products Specification); no asset has more."""
+
+SAME = 1e-3
+"""Metres by which a file may lie elsewhere than its item says."""
 
 FAULTS = (RasterioError, CPLE_BaseError, OSError)
 """What reading a file can raise; network errors of signing are OSErrors too."""
@@ -123,7 +125,7 @@ def _raster(source: Any, scene: Scene, key: str, dtype: str) -> Raster:
     if shape is not None and tuple(shape) != source.shape:
         _refuse(scene, key, f"shape {tuple(shape)}", f"shape {source.shape}")
     placed = declared.get("proj:transform")
-    if placed is not None and not np.allclose(placed[:6], tuple(transform)[:6], atol=1e-3):
+    if placed is not None and not all(abs(a - b) <= SAME for a, b in zip(placed, transform, strict=False)):
         _refuse(scene, key, f"transform {placed[:6]}", f"transform {tuple(transform)[:6]}")
     code = _code(declared) or _code(properties)
     if code is not None and CRS.from_user_input(code) != source.crs:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
@@ -310,7 +311,7 @@ def test_bilinear_of_a_plane_is_the_plane(write_product: Callable, geobox: GeoBo
     ("fault", "words"),
     [
         ("gone", "red"), ("truncated", "red"), ("shape", "shape"), ("values", "value 77"), ("crs", "EPSG:32635"),
-        ("float", "float32"), ("ground", "same ground"),
+        ("float", "float32"), ("ground", "same ground"), ("moved", "transform"),
     ],
 )  # fmt: skip
 def test_every_fault_is_an_error_that_names_the_file(
@@ -334,6 +335,8 @@ def test_every_fault_is_an_error_that_names_the_file(
     elif fault == "ground":
         _rewrite(red, lambda array, profile: (array[:-40], {}))
         del assets["red"]["proj:shape"]
+    elif fault == "moved":
+        _rewrite(red, lambda array, profile: (array, {"transform": profile["transform"] @ Affine.translation(0, 3)}))
     with pytest.raises(TileError) as caught:
         read_composite([product.scene], geobox, BANDS, catalogue)
     assert product.scene.id in str(caught.value)
