@@ -65,15 +65,19 @@ def _block(rows: NDArray[np.uint16]) -> tuple[NDArray[np.float32], NDArray[np.ui
     value = lower.astype(np.float32)
     value += upper
     value /= np.float32(2 * QUANTIFICATION)
-    value[count == 0] = np.nan
+    if not count.all():
+        value[count == 0] = np.nan
     return value, count
 
 
 def _at(rows: NDArray[np.uint16], place: NDArray[np.uint16]) -> NDArray[np.uint16]:
     """The value of each column at its place, at most n // 2."""
-    value = np.zeros(rows.shape[1], np.uint16)
-    for index in range(min(len(rows), len(rows) // 2 + 1)):
-        value |= rows[index] & every_bit(place == index)
+    first, last = int(place.min()), int(place.max())
+    value: NDArray[np.uint16] = rows[first]
+    if first < last:
+        value = np.zeros(rows.shape[1], np.uint16)
+        for index in range(first, last + 1):
+            value |= rows[index] & every_bit(place == index)
     return value
 
 
