@@ -128,14 +128,15 @@ class Composer:
 
     def compose(self, scenes: Iterable[Scene], geobox: GeoBox) -> Composite:
         """The composite of scenes that can touch a grid; see `read_composite`."""
+        keys = self.catalogue.keys(self.bands)
         looks = [Look(scene) for scene in in_rank(scenes)]
         tables = _Tables(geobox, self.settings)
         shape = (geobox.shape[0], geobox.shape[1])
         classes = np.zeros(shape, np.uint8) if self.keep_classes else None
         observations = self._share_out(looks, tables, shape, classes)
         depth, supplying = int(observations.max(initial=0)), [look for look in looks if look.supplies]
-        reflectance = np.empty((len(self.bands), *shape), np.float32)
-        for plane, stack in zip(reflectance, self._stacks(supplying, (depth, *shape), tables), strict=True):
+        reflectance = np.empty((len(keys), *shape), np.float32)
+        for plane, stack in zip(reflectance, self._stacks(supplying, keys, (depth, *shape), tables), strict=True):
             plane[:], count = median(stack)
             observations = np.minimum(observations, count)
         reflectance[:, observations < self.settings.min_observations] = np.nan
@@ -166,16 +167,16 @@ class Composer:
         return count
 
     def _stacks(
-        self, looks: list[Look], shape: tuple[int, int, int], tables: _Tables
+        self, looks: list[Look], keys: list[str], shape: tuple[int, int, int], tables: _Tables
     ) -> Iterator[NDArray[np.uint16]]:
         """The harmonised observations of each band, `MISSING` where there are fewer; (n, y, x) as in `shape`.
 
-        While one band's are worked on, the next band's are read.
+        While one band's are worked on, the next band's are read; then the memory of the first is used again.
         """
-        spare = [np.empty(shape, np.uint16) for _ in range(min(2, len(self.bands)))]
+        spare = [np.empty(shape, np.uint16) for _ in keys[:2]]
         ahead: deque[tuple[str, NDArray[np.uint16], Iterator[tuple[DarkPixels, int]]]] = deque()
         with ExitStack() as begun:
-            for number, (band, key) in enumerate(zip(self.bands, self.catalogue.keys(self.bands), strict=True)):
+            for number, (band, key) in enumerate(zip(self.bands, keys, strict=True)):
                 values = spare[number % 2]
                 values.fill(MISSING)
                 read = partial(self._read_band, into=Stack(values, Lock()), key=key, tables=tables)
@@ -211,7 +212,6 @@ class Composer:
         Returns:
             The evidence about its offset, and the bytes fetched.
         """
-        assert look.squares is not None
         with self.files.open(look.scene, key, self.catalogue) as file:
             bounds = file.header.bounds
             # cut-outs may end a few pixels apart; what must not pass is another product's classification

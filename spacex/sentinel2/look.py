@@ -41,8 +41,8 @@ class Look:
     scene: Scene
     supplies: list[Supply] = field(default_factory=list)
     """What it supplies, part by part; the parts do not overlap."""
-    squares: NDArray[np.bool_] | None = None
-    """Which squares of the grid these are in, as from `spacex.sentinel2.sampling.squares`; None before it was asked."""
+    squares: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), bool))
+    """Which squares of the grid these are in, as from `spacex.sentinel2.sampling.squares`."""
     bounds: tuple[float, ...] = ()
     looked: int = 0
     clear: int = 0
@@ -104,4 +104,3 @@ class Stack:
             chosen = values | every_bit(places != place)
             with self.lock:
                 self.values[place][part] &= chosen
-

@@ -365,6 +365,7 @@ def test_many_threads_at_once_give_what_one_gives(products: list, catalogue: Cat
         results = list(pool.map(lambda _: read_composite(scenes, geobox, BANDS, catalogue, threads=2), range(16)))
     for result in results:
         np.testing.assert_array_equal(result.reflectance, alone.reflectance)
+        assert (result.uses, result.fetched) == (alone.uses, alone.fetched)
 
 
 def test_a_grid_of_another_resolution_samples_its_own_pixel_centres(
