@@ -139,7 +139,7 @@ class Composer:
         for plane, stack in zip(reflectance, self._stacks(supplying, keys, (depth, *shape), tables), strict=True):
             plane[:], count = median(stack)
             observations = np.minimum(observations, count)
-        reflectance[:, observations < self.settings.min_observations] = np.nan
+        np.copyto(reflectance, np.float32(np.nan), where=observations < self.settings.min_observations)
         uses = tuple(look.use(observations.size, self.settings) for look in looks)
         return Composite(reflectance, observations, uses, sum(look.fetched for look in looks), classes)
 

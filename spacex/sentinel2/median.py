@@ -20,7 +20,7 @@ from spacex.sentinel2.reflectance import QUANTIFICATION
 MISSING = 65_535
 """Marks a missing observation: sorts behind every DN."""
 
-BLOCK = 32_768
+BLOCK = 65_536
 """Pixels sorted at a time, so that a block of all observations stays in the processor's cache."""
 
 
