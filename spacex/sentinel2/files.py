@@ -118,7 +118,8 @@ class File:
         Returns:
             Values of `table.window`; 0 where the file does not reach, and in blocks that nothing wanted lies in.
         """
-        header, picture = self.header, _Picture(np.zeros(table.window.shape, self.header.dtype), table.window)
+        header = self.header
+        picture = _Picture(np.zeros(table.window.shape, header.dtype), table.window)
         keys = [(self.href, row, col) for row, col in _touched(header, table.cells[wanted])]
         fresh: set[BlockKey] = set()
         blocks = self._files._blocks.get(keys, partial(self._read_blocks, picture=picture, fresh=fresh))

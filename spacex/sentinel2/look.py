@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spacex.sentinel2.median import every_bit
 from spacex.sentinel2.observation import CompositeSettings, Use
 from spacex.sentinel2.reflectance import DarkPixels
-from spacex.sentinel2.sampling import CELL, Part
+from spacex.sentinel2.sampling import CELL, Part, squares
 from spacex.sentinel2.scenes import Scene
 
 NOT_HERE = 65_535
@@ -59,10 +59,9 @@ class Look:
         answered: NDArray[np.bool_] | None,
     ) -> None:
         """Supply the pixels that the scene sees clear, that lack something, and that its overpass has not seen."""
-        starts = np.arange(0, count.shape[1], CELL)
-        self.squares = np.zeros((-(-len(count) // CELL), len(starts)), bool)
-        for row in range(len(self.squares)):  # arrays so small stay in the processor's cache
-            rows = slice(row * CELL, (row + 1) * CELL)
+        found = []
+        for start in range(0, len(count), CELL):  # arrays so small stay in the processor's cache
+            rows = slice(start, start + CELL)
             lacking = count[rows] < enough
             mine = clear[rows] & lacking
             self.looked += int(np.count_nonzero(lacking))
@@ -70,16 +69,17 @@ class Look:
             if answered is not None:
                 mine &= ~answered[rows]
                 answered[rows] |= says[rows]
-            any_in = mine.any(axis=0)
-            self.squares[row] = np.logical_or.reduceat(any_in, starts)
-            if not (cols := np.flatnonzero(any_in)).size:
+            found.append(squares(mine))
+            if not found[-1].any():
                 continue
+            cols = np.flatnonzero(mine.any(axis=0))
             part = rows, slice(int(cols[0]), int(cols[-1]) + 1)
             mine = mine[:, part[1]]
             self.used += int(np.count_nonzero(mine))
             taken = every_bit(mine)
             self.supplies.append(Supply(part, count[part] | ~taken))
             count[part] -= taken  # one more: of 16 bits, every bit is -1
+        self.squares = np.concatenate(found)
 
     def use(self, pixels: int, settings: CompositeSettings) -> Use:
         """What came of it on a grid of so many pixels."""

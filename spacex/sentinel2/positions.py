@@ -82,7 +82,7 @@ class Positions:
         """Those of a north-up grid."""
         transform, (height, width) = geobox.transform, geobox.shape
         rows, cols = _Side.of(transform.f, transform.e, height), _Side.of(transform.c, transform.a, width)
-        east, north = _transformer(str(geobox.crs), lattice.crs).transform(*np.meshgrid(cols.nodes, rows.nodes))
+        east, north = transformer(str(geobox.crs), lattice.crs).transform(*np.meshgrid(cols.nodes, rows.nodes))
         nodes = np.stack([lattice.north - north, east - lattice.east]) / lattice.resolution
         return cls(rows, cols, nodes[..., cols.node] + np.diff(nodes)[..., cols.node] * cols.fraction)
 
@@ -106,5 +106,6 @@ class Positions:
 
 
 @lru_cache(maxsize=32)
-def _transformer(source: str, target: str) -> Transformer:
+def transformer(source: str, target: str) -> Transformer:
+    """From one CRS to another, east before north; kept, because making one takes longer than using it."""
     return Transformer.from_crs(source, target, always_xy=True)

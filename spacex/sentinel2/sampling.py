@@ -14,7 +14,7 @@ Engine, whose default it is, and because it keeps real measured values: no pixel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -105,34 +105,35 @@ def sampling(geobox: GeoBox, lattice: Lattice, how: Resampling = "nearest", marg
         how: nearest neighbour or bilinear.
         margin: source pixels to hold on all sides beyond those addressed.
     """
-    fractions = tuple(np.empty(geobox.shape, np.float32) for _ in range(2)) if how == "bilinear" else ()
+    fraction = None
+    if how == "bilinear":
+        fraction = np.empty(geobox.shape, np.float32), np.empty(geobox.shape, np.float32)
+        half = lattice.resolution / 2  # counted from the pixels' centres, not from their corners
+        lattice = replace(lattice, east=lattice.east + half, north=lattice.north - half)
     positions = Positions.of(geobox, lattice)
-    shift = 0.5 if fractions else 0.0
-    cells, window = _needed(positions, shift, margin, margin + bool(fractions))
+    cells, window = _needed(positions, margin, margin + (fraction is not None))
     index = np.empty(geobox.shape, np.intp)
     first = window.row * window.width + window.col
     for rows, position in positions.strips():
-        if fractions:
-            position -= shift
-        low = np.floor(position, out=None if fractions else position)
-        for fraction, part in zip(fractions, position - low if fractions else (), strict=True):
-            fraction[rows] = part
+        low = np.floor(position)
+        if fraction:
+            fraction[0][rows], fraction[1][rows] = position - low
         down, right = low
         down *= window.width  # whole numbers far below 2**53, so exact
         down += right
         down -= first
         index[rows] = down
-    return Sampling(window, index, (fractions[0], fractions[1]) if fractions else None, cells)
+    return Sampling(window, index, fraction, cells)
 
 
-def _needed(positions: Positions, shift: float, margin: int, reach: int) -> tuple[NDArray[np.int64], Window]:
+def _needed(positions: Positions, margin: int, reach: int) -> tuple[NDArray[np.int64], Window]:
     """What each square of a grid needs of the source, as in `Sampling.cells`, and the window that holds all of it.
 
     Between nodes positions are bilinear, so the outermost of a square lie where it ends, or the space between nodes.
     """
     ends = [side.ends(CELL) for side in (positions.rows, positions.cols)]
     starts = [np.searchsorted(end, np.arange(0, size, CELL)) for end, size in zip(ends, positions.shape, strict=True)]
-    at = positions.at(*ends) - shift
+    at = positions.at(*ends)
     lowest, highest = (reduce.reduceat(reduce.reduceat(at, starts[0], axis=1), starts[1], axis=2)
                        for reduce in (np.minimum, np.maximum))  # fmt: skip
     low, high = np.floor(lowest - ROUNDING) - margin, np.floor(highest + ROUNDING) + reach

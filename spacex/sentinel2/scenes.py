@@ -11,15 +11,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 import shapely
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from spacex.sentinel2.positions import transformer
 from spacex.sentinel2.reflectance import Offset, baseline_of
 
 FOOTPRINT_SLACK = 2000.0
@@ -215,17 +214,12 @@ def touching(scenes: Iterable[Scene], geobox: GeoBox) -> list[Scene]:
 
 def footprint_in(scene: Scene, crs: str) -> BaseGeometry:
     """The scene's footprint in another CRS (metres), densified to 0.05° and grown by the slack."""
-    transformer = _from_degrees(crs)
+    from_degrees = transformer("EPSG:4326", crs)
     dense = shapely.segmentize(shapely.make_valid(shape(scene.footprint)), 0.05)
-    projected = shapely.transform(dense, transformer.transform, interleaved=False)
+    projected = shapely.transform(dense, from_degrees.transform, interleaved=False)
     return projected.buffer(FOOTPRINT_SLACK, quad_segs=4)
 
 
 def _rectangle(geobox: GeoBox) -> BaseGeometry:
     box = geobox.boundingbox
     return shapely.box(box.left, box.bottom, box.right, box.top)
-
-
-@lru_cache(maxsize=8)
-def _from_degrees(crs: str) -> Transformer:
-    return Transformer.from_crs("EPSG:4326", crs, always_xy=True)
