@@ -22,15 +22,15 @@ check: $(TESTED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
-# The weights that ship (spacex/world/weights): two ordinary training jobs on the embedded data set, CPU only.
+# The weights that ship (spacex/synthetic/weights): two ordinary training jobs on the embedded data set, CPU only.
 weights: $(STAMP)
 	$(RUN) jobs/train_classifier.py --data demo --output runs/weights/classifier --base 8 --epochs 10 \
 	  --set recipe.batch=8 --set recipe.rate=0.0015 --set recipe.cutmix=0.2 --set recipe.loss=bce --precision bfloat16
 	$(RUN) jobs/train_gan.py --data demo --classifier runs/weights/classifier --output runs/weights/patterns \
 	  --preset delta --epochs 6 --set batch=4 --set warmup=30 --set generator.base=12 --set generator.cap=48 \
 	  --set generator.blocks=3 --set generator.downs=2 --set generator.stem=5 --precision float32
-	rm -f spacex/world/weights/*.safetensors
-	cp runs/weights/patterns/card.json runs/weights/patterns/*.safetensors spacex/world/weights/
+	rm -f spacex/synthetic/weights/*.safetensors
+	cp runs/weights/patterns/card.json runs/weights/patterns/*.safetensors spacex/synthetic/weights/
 
 clean:
 	rm -rf $(VENV) out .mypy_cache .pytest_cache .ruff_cache

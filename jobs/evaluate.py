@@ -1,6 +1,6 @@
 """`spacex evaluate` as a file, for `ray job submit` and `python jobs/evaluate.py`."""
 
-from spacex.commands.door import run
+from spacex.commands.app import run
 from spacex.commands.evaluate import app
 
 if __name__ == "__main__":

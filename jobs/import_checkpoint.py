@@ -1,6 +1,6 @@
 """`spacex import-checkpoint` as a file, for `ray job submit` and `python jobs/import_checkpoint.py`."""
 
-from spacex.commands.door import run
+from spacex.commands.app import run
 from spacex.commands.import_checkpoint import app
 
 if __name__ == "__main__":

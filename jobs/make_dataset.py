@@ -1,6 +1,6 @@
 """`spacex make-dataset` as a file, for `ray job submit` and `python jobs/make_dataset.py`."""
 
-from spacex.commands.door import run
+from spacex.commands.app import run
 from spacex.commands.make_dataset import app
 
 if __name__ == "__main__":

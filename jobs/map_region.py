@@ -1,6 +1,6 @@
 """`spacex map` as a file, for `ray job submit` and `python jobs/map_region.py`."""
 
-from spacex.commands.door import run
+from spacex.commands.app import run
 from spacex.commands.map_region import app
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`spacex train-classifier` as a file, for `ray job submit` and `python jobs/train_classifier.py`."""
 
-from spacex.commands.door import run
+from spacex.commands.app import run
 from spacex.commands.train_classifier import app
 
 if __name__ == "__main__":

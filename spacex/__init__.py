@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spacex.api.dataset import make_dataset
-    from spacex.api.judging import attribute, evaluate
+    from spacex.api.evaluation import attribute, evaluate
     from spacex.api.mapping import map_region, plan
     from spacex.api.training import train_classifier, train_gan
     from spacex.checkpoint import load_checkpoint
-    from spacex.mapping.opening import open_cube
-    from spacex.sharing.export import export
-    from spacex.sharing.stac import describe_cube
+    from spacex.cube.export import export
+    from spacex.cube.reader import open_cube
+    from spacex.cube.stac import describe_cube
 
     __version__: str
 
@@ -41,14 +41,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "attribute": "spacex.api.judging",
-    "describe_cube": "spacex.sharing.stac",
-    "evaluate": "spacex.api.judging",
-    "export": "spacex.sharing.export",
+    "attribute": "spacex.api.evaluation",
+    "describe_cube": "spacex.cube.stac",
+    "evaluate": "spacex.api.evaluation",
+    "export": "spacex.cube.export",
     "load_checkpoint": "spacex.checkpoint",
     "make_dataset": "spacex.api.dataset",
     "map_region": "spacex.api.mapping",
-    "open_cube": "spacex.mapping.opening",
+    "open_cube": "spacex.cube.reader",
     "plan": "spacex.api.mapping",
     "train_classifier": "spacex.api.training",
     "train_gan": "spacex.api.training",

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.serialization import safe_globals
 
-from spacex.card import Card, Scaling
 from spacex.errors import CheckpointError
+from spacex.model_card import Card, Scaling
 from spacex.models.asos import Pool, convert
 from spacex.models.classifier import Classifier
 from spacex.settings import SENTINEL2_BANDS

@@ -24,7 +24,7 @@ FORMATS = ("GTiff", "JP2OpenJPEG")
 PICTURES = ("PNG", "JPEG", "GTiff")
 """Those that may open an ordinary picture of a data set."""
 
-ALONE: dict[str, str] = {
+SINGLE: dict[str, str] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no masks or overviews beside it; over HTTP one request per file
     "GDAL_PAM_ENABLED": "NO",  # no .aux.xml, neither read nor written
 }
@@ -53,7 +53,7 @@ def open_raster(
         RasterioError: if it cannot be read, is of any other format, or claims blocks larger than `MAX_BLOCK`.
     """
     with (
-        rasterio.Env(session=session, **{**(options or {}), **ALONE}),
+        rasterio.Env(session=session, **{**(options or {}), **SINGLE}),
         # rasterio.open takes a single driver; the class behind it takes a list, and GDAL tries no other
         DatasetReader(path, driver=list(formats), sharing=False) as source,
     ):

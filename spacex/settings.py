@@ -23,7 +23,7 @@ PICTURE_BANDS = ("red", "green", "blue")
 """Bands of ordinary pictures: brightness as shown, 0..1, which is no reflectance."""
 
 
-def shown_bands(bands: Sequence[str]) -> list[int]:
+def display_band_indices(bands: Sequence[str]) -> list[int]:
     """Positions of red, green and blue; the first band thrice if one is missing."""
     sets = [names for names in (RGB, PICTURE_BANDS) if set(names) <= set(bands)]
     return [list(bands).index(name) for name in sets[0]] if sets else [0, 0, 0]

@@ -104,11 +104,11 @@ def format_of(file: str, what: str = "the vector file") -> str:
         raise DataError(f"{what}: there is no file {file}", do=do)
     with path.open("rb") as content:
         head = content.read(HEAD)
-    claimed = _claimed(head)
-    if claimed is None or (claimed != "Parquet" and _driver(path) != claimed):
+    output_lock = _claimed(head)
+    if output_lock is None or (output_lock != "Parquet" and _driver(path) != output_lock):
         expected = "a GeoPackage, Shapefile (.shp), GeoJSON or GeoParquet file"
         raise DataError(f"{what} is of no format that is read: {file}", expected=expected)
-    return claimed
+    return output_lock
 
 
 def _claimed(head: bytes) -> str | None:

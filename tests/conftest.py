@@ -29,7 +29,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Ray runs its workers at niceness 15: beside other tests on two cores they would hardly ever start
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-pytest_plugins = ["small_archive", "small_dataset", "small_statements", "object_store"]
+pytest_plugins = ["small_archive", "small_dataset", "small_labels", "object_store"]
 
 # wall-clock deadlines fail on a busy machine, not on a wrong program
 hypothesis_settings.register_profile("spacex", deadline=None, max_examples=40)

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from spacex.mapping.cube import Status, TileMaps, TileTask, create_cube
-from spacex.mapping.layout import CubeSpec
-from spacex.mapping.overviews import make_overviews
+from spacex.cube.layout import CubeSpec
+from spacex.cube.overviews import make_overviews
+from spacex.cube.store import Status, TileMaps, TileTask, create_cube
 from spacex.viewer.serve import open_server, write_page
 
 SPEC = CubeSpec(
@@ -60,7 +60,7 @@ def known_cube(uri):
             if state is Status.DONE:
                 picked = {name: array[part] for name, array in maps.items()}
                 made.write(task, TileMaps(picked, np.ones(window.shape, "u2"), composite[(slice(None), *part)]))
-            if state is not Status.NOT_YET:
+            if state is not Status.PENDING:
                 made.finish(task, state, {"scenes": [{"id": f"scene-{task}"}]})
     make_overviews(made)
     return made

@@ -8,16 +8,16 @@ import rasterio
 from pyproj import Transformer
 from rasterio.transform import from_origin
 
-from spacex.mapping.cube import Status, TileTask
+from spacex.cube.store import Status, TileTask
+from spacex.execution.local import run_local
 from spacex.mapping.plan import Plan, new_statuses
 from spacex.mapping.request import MapRequest, chip_settings
-from spacex.mapping.run import carry_out
-from spacex.runners.local import run_local
-from spacex.sentinel2.catalogue import get_catalogue
+from spacex.mapping.run import execute
 from spacex.sentinel2.reflectance import offset_of
 from spacex.sentinel2.scenes import scene_of
-from spacex.world.archive import serve
-from spacex.world.items import collection
+from spacex.sentinel2.search import get_catalogue
+from spacex.synthetic.archive import serve
+from spacex.synthetic.items import collection
 
 BANDS = {"B02": "blue", "B03": "green", "B04": "red"}
 DAYS = "2020-07-01/2020-08-30"
@@ -147,7 +147,7 @@ def map_offline(archive_scenes, tiny_checkpoint):
         tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses != Status.OUTSIDE))
         plan = Plan(request, [scenes or archive_scenes] * len(request.intervals), tasks, statuses)
         fingerprint = request.fingerprint(checkpoint)
-        return carry_out(plan, fingerprint, str(output), checkpoint, runner, **{"threads": 1, **worker})
+        return execute(plan, fingerprint, str(output), checkpoint, runner, **{"threads": 1, **worker})
 
     return run
 

@@ -53,7 +53,7 @@ def test_no_arrow_runs_back(file):
 
 def test_only_the_runners_and_the_metrics_they_feed_know_ray():
     knowing = {str(file.relative_to(ROOT)) for file in FILES if any(n.split(".")[0] == "ray" for n in imports(file))}
-    assert knowing <= {"runners/ray_map.py", "runners/ray_train.py", "runners/ray_metrics.py"}
+    assert knowing <= {"execution/ray_actors.py", "training/ray_train.py", "execution/ray_metrics.py"}
 
 
 def test_importing_the_package_is_light():

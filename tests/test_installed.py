@@ -38,7 +38,7 @@ def call(installed, folder, *words):
 
 def test_it_carries_data_types_and_licences(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for part in ("spacex/py.typed", "spacex/mapping/areas.geojson", "spacex/world/weights/card.json", "LICENSE"):
+    for part in ("spacex/py.typed", "spacex/areas.geojson", "spacex/synthetic/weights/card.json", "LICENSE"):
         assert any(name.endswith(part) for name in names), part
     assert not [name for name in names if name.startswith(("tests", "jobs"))]
 

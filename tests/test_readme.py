@@ -21,9 +21,9 @@ SMALL = (24.0, 67.95, 24.02, 67.96)
 def lapland(tmp_path, monkeypatch):
     """`lapland.zarr` in the working directory: the README's box, with numbers for maps."""
     import spacex
-    from spacex.mapping.cube import Cube, Status, TileMaps, TileTask, create_cube
-    from spacex.mapping.layout import variables
-    from spacex.mapping.overviews import make_overviews
+    from spacex.cube.layout import variables
+    from spacex.cube.overviews import make_overviews
+    from spacex.cube.store import Cube, Status, TileMaps, TileTask, create_cube
     from spacex.mapping.run import describe
 
     monkeypatch.chdir(tmp_path)
@@ -65,7 +65,7 @@ def others(lapland, tiny_checkpoint, tmp_path, monkeypatch):
     from spacex.models.classifier import Classifier, ClassifierSettings
     from spacex.settings import PICTURE_BANDS
 
-    text = "from strangers import Stages\ndef build(width): return Stages(width=width)\n"
+    text = "from third_party_networks import Stages\ndef build(width): return Stages(width=width)\n"
     (tmp_path / "my_package.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     write_picture(tmp_path / "horse2zebra/test/zebra/n02391049_80.jpg", draw_picture("striped", 0))

@@ -12,45 +12,54 @@ from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
 from spacex.api.mapping import ReadSettings, chosen_area
-from spacex.chipset.folder import SetFolder
-from spacex.chipset.plan import SetPlan, make_plan
-from spacex.chipset.request import COUNT, HUMAN, LIMIT, SHARE, DrawSettings, LandCover, SetRequest, Statement
-from spacex.chipset.run import MadeSet, carry_out
+from spacex.dataset_building.folder import DatasetFolder
+from spacex.dataset_building.plan import DatasetPlan, make_plan
+from spacex.dataset_building.request import (
+    COUNT,
+    HUMAN,
+    LIMIT,
+    SHARE,
+    DatasetRequest,
+    DrawSettings,
+    LabelSource,
+    LandCover,
+)
+from spacex.dataset_building.run import BuiltDataset, execute
 from spacex.errors import RequestError
+from spacex.execution.jobs import Runner
 from spacex.grid import CHIP
-from spacex.mapping.days import parse_interval
-from spacex.mapping.jobs import Runner
+from spacex.intervals import parse_interval
 from spacex.settings import SENTINEL2_BANDS, checked
-from spacex.world.region import DEMO_INTERVAL
-from spacex.world.serving import serve
+from spacex.synthetic.region import DEMO_INTERVAL
+from spacex.synthetic.serving import serve
 
 
 @dataclass(frozen=True)
-class PlannedSet:
+class PlannedDataset:
     """A set of chips that could be made: where they lie, and `run` to make it. Nothing is written before that."""
 
-    plan: SetPlan
+    plan: DatasetPlan
     """Places, scenes and work."""
-    folder: SetFolder
+    folder: DatasetFolder
     """Where it goes."""
 
     def describe(self) -> dict[str, Any]:
         """What there is to do, as plain numbers: chips by split and class, tiles, scenes, bytes."""
         return self.plan.describe()
 
-    def run(self, runner: Runner | None = None, **how: Any) -> MadeSet:
+    def run(self, runner: Runner | None = None, **how: Any) -> BuiltDataset:
         """Make the set, or what is left of it.
 
         Args:
-            runner: who does the work; None for this process (`spacex.runners.local.run_local`).
-            how: further arguments of `spacex.chipset.run.carry_out`, e.g. `time_limit`.
+            runner: who does the work; None for this process (`spacex.execution.local.run_local`).
+            how: further arguments of `spacex.dataset_building.run.execute`, e.g. `time_limit`.
 
         Raises:
             CubeError: if the output cannot be written.
         """
-        from spacex.runners.local import run_local
+        from spacex.execution.local import run_local
 
-        return carry_out(self.plan, self.folder, runner or run_local, **how)
+        return execute(self.plan, self.folder, runner or run_local, **how)
 
 
 def plan_dataset(
@@ -74,16 +83,16 @@ def plan_dataset(
     seed: int = 0,
     min_valid: float = 0.9,
     **settings: Unpack[ReadSettings],
-) -> PlannedSet:
+) -> PlannedDataset:
     """Work out a set of chips without reading a pixel of a scene or writing anything; see `make_dataset`."""
     demo = catalogue == "demo" and settings.get("stac_url") is None
     plain: dict[str, Any] = dict(settings)
     if distance is None:
         distance = CHIP * float(plain.get("resolution", 10.0))
 
-    def request(stac_url: str | None, files: _Files) -> SetRequest:
-        return SetRequest(
-            natural=Statement.of(files.natural, files.natural_where),
+    def request(stac_url: str | None, files: _Files) -> DatasetRequest:
+        return DatasetRequest(
+            natural=LabelSource.of(files.natural, files.natural_where),
             anthropogenic=_statement(files.anthropogenic, anthropogenic_where),
             land_cover=_cover(files, anthropogenic_classes),
             area=_area(bbox, area),
@@ -97,10 +106,10 @@ def plan_dataset(
             **{**plain, "stac_url": stac_url},
         )
 
-    folder = SetFolder(output)
+    folder = DatasetFolder(output)
     files = _Files(natural, natural_where, anthropogenic, land_cover)
     with _served(demo, files) as (url, found):
-        return PlannedSet(make_plan(checked(lambda: request(url or plain.get("stac_url"), found)), folder), folder)
+        return PlannedDataset(make_plan(checked(lambda: request(url or plain.get("stac_url"), found)), folder), folder)
 
 
 def make_dataset(
@@ -125,7 +134,7 @@ def make_dataset(
     min_valid: float = 0.9,
     runner: Runner | None = None,
     **settings: Unpack[ReadSettings],
-) -> MadeSet:
+) -> BuiltDataset:
     """Make, or resume, a labelled set of chips in AnthroProtect's layout, which every training takes.
 
     Args:
@@ -150,7 +159,7 @@ def make_dataset(
         limit_per_polygon: chips of one polygon at most.
         seed: names every random draw.
         min_valid: share of a chip that must have data.
-        runner: who does the work; None for this process, ``functools.partial(spacex.runners.ray_map.run_ray,
+        runner: who does the work; None for this process, ``functools.partial(spacex.execution.ray_actors.run_ray,
             workers=8)`` for Ray.
         settings: see `ReadSettings`.
 
@@ -192,7 +201,7 @@ def _served(demo: bool, files: _Files) -> Iterator[tuple[str | None, _Files]]:
             raise RequestError("nothing states what is natural", do="Give --natural.")
         yield None, files
         return
-    from spacex.world import country
+    from spacex.synthetic import country
 
     folder = Path(country.demo_country())
     if files.natural is None:
@@ -205,10 +214,10 @@ def _served(demo: bool, files: _Files) -> Iterator[tuple[str | None, _Files]]:
         yield url, files
 
 
-def _statement(file: str | None, where: str | None) -> Statement | None:
+def _statement(file: str | None, where: str | None) -> LabelSource | None:
     if file is None and where is not None:
         raise RequestError("--anthropogenic-where without --anthropogenic", got=where)
-    return None if file is None else Statement.of(file, where)
+    return None if file is None else LabelSource.of(file, where)
 
 
 def _cover(files: _Files, classes: Sequence[str] | None) -> LandCover | None:

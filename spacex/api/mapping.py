@@ -10,17 +10,17 @@ from typing import Any, TypedDict, Unpack
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
-from spacex.attribution.arithmetic import choose_precision
+from spacex.areas import box_area, load_area
+from spacex.attribution.inference import choose_precision
 from spacex.attribution.names import DEFAULT_MAPS
 from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.errors import RequestError
-from spacex.mapping.areas import box_area, load_area
-from spacex.mapping.days import parse_intervals
+from spacex.intervals import parse_intervals
 from spacex.mapping.plan import Plan
 from spacex.mapping.request import MapRequest, chip_settings, parse_request
-from spacex.mapping.run import Outcome, Runner, carry_out, prepare
+from spacex.mapping.run import Outcome, Runner, execute, prepare
 from spacex.sentinel2.observation import CompositeSettings
-from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
+from spacex.synthetic.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
 
 Box = tuple[float, float, float, float]
 
@@ -83,20 +83,20 @@ class PlannedMap:
         """Make the map, or what is left of it.
 
         Args:
-            runner: who does the work; None for this process (`spacex.runners.local.run_local`).
+            runner: who does the work; None for this process (`spacex.execution.local.run_local`).
             quicklook: PNG file to draw when the map is made.
-            how: further arguments of `spacex.mapping.run.carry_out`, e.g. `threads`, `time_limit`.
+            how: further arguments of `spacex.mapping.run.execute`, e.g. `threads`, `time_limit`.
 
         Raises:
             CubeError: if the output cannot be written.
         """
-        from spacex.runners.local import run_local
+        from spacex.execution.local import run_local
 
         how = {"device": self.device, **how}
-        outcome = carry_out(self.plan, self.fingerprint, self.output, self.checkpoint, runner or run_local, **how)
+        outcome = execute(self.plan, self.fingerprint, self.output, self.checkpoint, runner or run_local, **how)
         if quicklook is not None:
-            from spacex.mapping.quicklook import draw
-            from spacex.sharing.stac import describe_cube
+            from spacex.cube.quicklook import draw
+            from spacex.cube.stac import describe_cube
 
             draw(self.output, quicklook)
             describe_cube(self.output, quicklook)
@@ -124,7 +124,7 @@ def plan(
 
     Args:
         bbox: west, south, east, north in degrees.
-        area: instead: a country's name (`spacex.mapping.areas.AREAS`), a GeoJSON file, or a polygon in EPSG:4326.
+        area: instead: a country's name (`spacex.areas.AREAS`), a GeoJSON file, or a polygon in EPSG:4326.
         datetime: days of one time step, ``2020-07-01/2020-08-30``, or a list of them.
         output: where the cube would go: a path or any fsspec URI ending in .zarr.
         catalogue: where scenes come from (`spacex.sentinel2.CATALOGUES`). ``demo`` is the synthetic landscape that
@@ -181,7 +181,7 @@ def map_region(
         output: where the cube goes: a path or any fsspec URI ending in .zarr.
         catalogue: where scenes come from; see `plan`.
         checkpoint: trained networks or their URI; None for the weights that ship.
-        runner: who does the work; None for this process, ``functools.partial(spacex.runners.ray_map.run_ray,
+        runner: who does the work; None for this process, ``functools.partial(spacex.execution.ray_actors.run_ray,
             workers=8)`` for Ray.
         quicklook: PNG file to draw when the map is made.
         gpu: whether the networks run on a GPU.

@@ -15,10 +15,10 @@ from spacex.models.foreign import ForeignSettings, check_installed, check_truste
 from spacex.settings import PICTURE_BANDS, SENTINEL2_BANDS, checked
 from spacex.training.classifier_run import ClassifierRun, learn_classifier, prepare_classifier
 from spacex.training.data import Source, holds_pictures
-from spacex.training.pattern_run import PatternRun, learn_patterns, prepare_patterns
+from spacex.training.distributed import Distributed, Precision, choose_device
+from spacex.training.gan_run import PatternRun, learn_patterns, prepare_patterns
+from spacex.training.loop import Epoch, Run
 from spacex.training.presets import PRESETS, changed
-from spacex.training.runs import Epoch, Run
-from spacex.training.team import Precision, Team, choose_device
 
 PresetName = Literal["delta", "paper", "repository", "class-difference"]
 
@@ -171,7 +171,7 @@ def _foreign(network: str, arguments: Mapping[str, Any], settings: TrainingSetti
 def _source(data: str, bands: tuple[str, ...], settings: TrainingSettings, target: str) -> Source:
     """The chips asked for; the embedded data set is built now rather than by every worker at once."""
     if data == "demo":
-        from spacex.world.dataset import demo_dataset
+        from spacex.synthetic.dataset import demo_dataset
 
         demo_dataset()
     elif not Path(data).is_dir():
@@ -192,8 +192,8 @@ def _common(settings: TrainingSettings) -> dict[str, Any]:
 
 
 def _follow(
-    learn: Callable[[Any, Team], Iterator[Epoch]],
-    prepare: Callable[[Any, Team], object],
+    learn: Callable[[Any, Distributed], Iterator[Epoch]],
+    prepare: Callable[[Any, Distributed], object],
     run: Run,
     settings: TrainingSettings,
 ) -> Checkpoint:
@@ -202,13 +202,13 @@ def _follow(
     if workers < 0:
         raise RequestError("workers counts processes", got=workers, expected="0 or more")
     if workers:
-        from spacex.runners.ray_train import train
+        from spacex.training.ray_train import train
 
-        prepare(run, Team(size=workers))
+        prepare(run, Distributed(size=workers))
         train(learn, run, workers=workers, gpu=gpu, precision=precision)
     else:
         report = settings.get("report", tell)
-        for epoch in learn(run, Team(device=choose_device(gpu), precision=precision)):
+        for epoch in learn(run, Distributed(device=choose_device(gpu), precision=precision)):
             report(epoch)
     return load_checkpoint(run.output, trust=run.trust)
 

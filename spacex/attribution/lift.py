@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spacex.errors import RequestError
-from spacex.models.classes import AgainstRest, own_network
+from spacex.models.classes import TargetVsRest, own_network
 from spacex.models.classifier import RandomPixelOcclusion
 from spacex.models.foreign import not_in_place
 
@@ -234,7 +234,7 @@ def _chord(curve: nn.Module, x: Tensor, out: Tensor, start: Tensor, start_out: T
 def without_rule(network: nn.Module) -> list[str]:
     """Names of the kinds of layers in a network that have no rescale rule here."""
     leaves = [layer for layer in network.modules() if not list(layer.children())]
-    known = (*CURVES, *STRAIGHT, AgainstRest, _Doubling)
+    known = (*CURVES, *STRAIGHT, TargetVsRest, _Doubling)
     return sorted({type(layer).__name__ for layer in leaves if not isinstance(layer, known)})
 
 
@@ -265,8 +265,8 @@ def check_lift(classifier: nn.Module, bands: int, side: int) -> None:
 def _put_chords(network: nn.Module) -> Iterator[_Chord]:
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
-            if isinstance(layer, (*CURVES, AgainstRest)):
-                chord = _Weighing(layer) if isinstance(layer, AgainstRest) else _Chord(layer)
+            if isinstance(layer, (*CURVES, TargetVsRest)):
+                chord = _Weighing(layer) if isinstance(layer, TargetVsRest) else _Chord(layer)
                 setattr(parent, name, chord)
                 yield chord
 

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 MapName = Literal["attribution", "lift", "path_attribution"]
 MAP_NAMES: tuple[MapName, ...] = get_args(MapName)
-"""Maps by name; `spacex.attribution.patterns` says what each is. The score, `naturalness`, always comes along."""
+"""Maps by name; `spacex.attribution.attributor` says what each is. The score, `naturalness`, always comes along."""
 DEFAULT_MAPS: tuple[MapName, ...] = ("attribution", "lift")
 PATH_STEPS = 4
 """Gauss-Legendre points on the path; they localise as well as eight midpoints (.780 against .781)."""

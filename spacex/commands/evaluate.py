@@ -35,8 +35,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spacex.commands import options
-from spacex.commands.checks import check_checkpoint, check_data, check_folder, check_there, parse_names
-from spacex.commands.door import make_app
+from spacex.commands.app import make_app
+from spacex.commands.validation import check_checkpoint, check_data, check_folder, check_there, parse_names
 from spacex.errors import RequestError
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def evaluate(
         controls = _pairs(control or [])
         _set_threads(threads)
 
-        from spacex.api.judging import evaluate as evaluated
+        from spacex.api.evaluation import evaluate as evaluated
 
         settings = dict(_settings(split, limit, methods, batch, seed, perturbed, chosen, quick))
         others: dict[str, Any] = {"second": second, "twin": twin, "controls": controls, "trust": trust or []}
@@ -158,7 +158,7 @@ def _settings(
     fills: tuple[str, ...],
     quick: bool,
 ) -> EvaluationSettings:
-    from spacex.attribution.captum_methods import QUICK, Effort
+    from spacex.evaluation.methods.captum import QUICK, Effort
     from spacex.evaluation.run import EvaluationSettings
 
     return EvaluationSettings(

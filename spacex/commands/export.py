@@ -18,9 +18,9 @@ from typing import Annotated
 import typer
 
 from spacex.commands import options
-from spacex.commands.checks import check_folder, check_there, cube_name
-from spacex.commands.door import make_app
+from spacex.commands.app import make_app
 from spacex.commands.map_options import Area, Box
+from spacex.commands.validation import check_folder, check_there, cube_name
 
 
 def export(
@@ -51,7 +51,7 @@ def export(
     check_there("the cube", cube)
     check_folder("the folder", folder)
 
-    from spacex.sharing.export import export as exported
+    from spacex.cube.export import export as exported
 
     names = [name.strip() for name in variables.split(",")] if variables else None
     exported(cube, folder, variables=names, times=datetime, bbox=bbox, area=area, report=print)

@@ -22,8 +22,8 @@ from typing import Annotated, Literal
 import typer
 
 from spacex.commands import options
-from spacex.commands.checks import check_folder, check_there
-from spacex.commands.door import make_app
+from spacex.commands.app import make_app
+from spacex.commands.validation import check_folder, check_there
 
 
 def import_checkpoint(

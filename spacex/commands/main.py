@@ -7,7 +7,7 @@ from importlib import import_module
 
 import typer
 
-from spacex.commands.door import add, run
+from spacex.commands.app import add, run
 
 COMMANDS = {
     "map": "map_region",

@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from spacex.commands import console as console
+from spacex.commands import dataset_options as own
 from spacex.commands import map_options as options
-from spacex.commands import set_options as own
-from spacex.commands import telling
-from spacex.commands.checks import check_folder, check_there, parse_names, split_protocol
-from spacex.commands.door import make_app
+from spacex.commands.app import make_app
+from spacex.commands.execution import INCOMPLETE, check_ways, in_order, runner_of, show_json_logs
 from spacex.commands.options import Seed
-from spacex.commands.running import INCOMPLETE, check_ways, in_order, runner_of, show_json_logs
+from spacex.commands.validation import check_folder, check_there, parse_names, split_protocol
 from spacex.errors import RequestError
-from spacex.mapping.days import parse_interval
+from spacex.intervals import parse_interval
 from spacex.metres import check_crs, snap_metres
 
 if TYPE_CHECKING:
-    from spacex.api.dataset import PlannedSet
+    from spacex.api.dataset import PlannedDataset
 
 
 def make_dataset(
@@ -117,7 +117,7 @@ def make_dataset(
     )
     described = work.describe()
     if plan:
-        print(json.dumps(described, indent=1)) if as_json else telling.show_set_plan(described, output)
+        print(json.dumps(described, indent=1)) if as_json else console.show_set_plan(described, output)
         return
     _make(work, described, local, workers, time_limit)
 
@@ -145,12 +145,12 @@ def _check_output(output: str) -> None:
     check_folder("--output", output)
 
 
-def _make(work: PlannedSet, described: dict[str, Any], local: bool, workers: int | None, time_limit: float) -> None:
+def _make(work: PlannedDataset, described: dict[str, Any], local: bool, workers: int | None, time_limit: float) -> None:
     """Run, and say what came out."""
-    from spacex.mapping.progress import write_text
+    from spacex.execution.progress import write_text
 
     runner, tiles, plan_file = runner_of(local, workers), described["tiles"], str(work.folder.run / "plan.json")
-    telling.say(f"{described['chips_to_make']} chips to make in {tiles['new']} new tiles, {tiles['redo']} to redo, "
+    console.say(f"{described['chips_to_make']} chips to make in {tiles['new']} new tiles, {tiles['redo']} to redo, "
                 f"{tiles['done']} done -> {work.folder.root}")  # fmt: skip
     made = in_order(
         lambda: work.run(
@@ -159,7 +159,7 @@ def _make(work: PlannedSet, described: dict[str, Any], local: bool, workers: int
             time_limit=time_limit,
         )
     )
-    telling.show_set(made, work.folder)
+    console.show_set(made, work.folder)
     if not made.complete or not made.chips:
         raise typer.Exit(INCOMPLETE)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES, PRECISIONS
-from spacex.commands.checks import cube_name, parse_names, png_name
 from spacex.commands.options import FIRST, HOW, RUNS, WHAT, WHEN, WHERE
+from spacex.commands.validation import cube_name, parse_names, png_name
 
 if TYPE_CHECKING:
     from spacex.sentinel2.observation import CompositeSettings

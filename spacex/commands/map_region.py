@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from spacex.attribution.names import MAP_NAMES
+from spacex.commands import console as console
 from spacex.commands import map_options as options
-from spacex.commands import telling
-from spacex.commands.checks import check_checkpoint, check_file, check_folder, parse_names
-from spacex.commands.door import make_app
+from spacex.commands.app import make_app
+from spacex.commands.execution import INCOMPLETE, check_ways, in_order, runner_of, show_json_logs
 from spacex.commands.options import Checkpoint, Gpu, Trust
-from spacex.commands.running import INCOMPLETE, check_ways, in_order, runner_of, show_json_logs
 from spacex.commands.training import check_gpu
+from spacex.commands.validation import check_checkpoint, check_file, check_folder, parse_names
 from spacex.errors import RequestError
-from spacex.mapping.days import parse_intervals
+from spacex.intervals import parse_intervals
 from spacex.metres import check_crs, snap_metres
 
 if TYPE_CHECKING:
@@ -120,13 +120,13 @@ def map_region(
     if tiles:
         _write_tiles(tiles, work.plan)
     if plan:
-        print(json.dumps(described, indent=1)) if as_json else telling.show_plan(described, output)
+        print(json.dumps(described, indent=1)) if as_json else console.show_plan(described, output)
         return
     runner = runner_of(local, workers, gpu, threads)
     how = {"time_limit": time_limit, "threads": threads, "quicklook": quicklook}
     how |= {"license": license, "verify": verify}
     outcome = _carry_out(work, described, runner, **how)
-    telling.show_outcome(outcome, output, quicklook)
+    console.show_outcome(outcome, output, quicklook)
     if not outcome.complete:
         raise typer.Exit(INCOMPLETE)
 
@@ -135,8 +135,8 @@ def _place_and_days(
     bbox: options.Box | None, area: str | None, datetime: list[str] | None, demo: bool
 ) -> tuple[BaseGeometry, tuple[tuple[str, str], ...]]:
     """The area and the time steps asked for, or those of the embedded archive."""
-    from spacex.mapping.areas import box_area, load_area
-    from spacex.world.region import DEMO_BBOX, DEMO_INTERVAL
+    from spacex.areas import box_area, load_area
+    from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL
 
     days = parse_intervals(datetime or ([DEMO_INTERVAL] if demo else []))
     if demo and bbox is None and area is None:
@@ -164,14 +164,14 @@ def _described(
     if counted:  # which takes three seconds, that a map need not wait for
         described["operations"] = described["chips"] * operations_per_chip(networks, work.plan.request)
     if calibrate:
-        telling.say(f"calibrating on {calibrate} tiles")
+        console.say(f"calibrating on {calibrate} tiles")
         described["estimate"] = estimate(work.plan, calibrated(work.plan, networks, calibrate, threads), workers or 1)
     return described
 
 
 def _write_tiles(uri: str, work: Plan) -> None:
+    from spacex.execution.progress import write_text
     from spacex.mapping.estimate import tiles_geojson
-    from spacex.mapping.progress import write_text
 
     write_text(uri, json.dumps(tiles_geojson(work.request, work.statuses)))
 
@@ -183,11 +183,11 @@ def _carry_out(
     **how: Any,
 ) -> Outcome:
     """Run; `how` is for `PlannedMap.run`."""
-    from spacex.mapping.progress import write_text
+    from spacex.execution.progress import write_text
     from spacex.mapping.run import run_folder
 
     tiles, plan_file = described["tiles"], f"{run_folder(work.output)}/plan.json"
-    telling.say(f"{tiles['new']} new, {tiles['redo']} to redo, {tiles['done']} done tiles -> {work.output}")
+    console.say(f"{tiles['new']} new, {tiles['redo']} to redo, {tiles['done']} done tiles -> {work.output}")
     return in_order(
         lambda: work.run(
             runner,

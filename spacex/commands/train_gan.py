@@ -32,9 +32,9 @@ from typing import Annotated, Literal
 import typer
 
 from spacex.commands import options
-from spacex.commands.checks import check_checkpoint, check_data, check_folder
-from spacex.commands.door import make_app
+from spacex.commands.app import make_app
 from spacex.commands.training import check_gpu
+from spacex.commands.validation import check_checkpoint, check_data, check_folder
 
 
 def train_gan(

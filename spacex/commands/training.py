@@ -12,6 +12,6 @@ def check_gpu(gpu: bool) -> None:
         RequestError: if there is no GPU.
     """
     if gpu and not (os.environ.keys() & {"RAY_ADDRESS", "RAY_JOB_ID"}):
-        from spacex.training.team import choose_device
+        from spacex.training.distributed import choose_device
 
         choose_device(gpu)

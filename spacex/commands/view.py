@@ -18,8 +18,8 @@ from typing import Annotated
 
 import typer
 
-from spacex.commands.checks import check_folder, check_there
-from spacex.commands.door import make_app
+from spacex.commands.app import make_app
+from spacex.commands.validation import check_folder, check_there
 
 
 def view(

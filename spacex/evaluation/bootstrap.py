@@ -33,7 +33,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Draws:
+class ClusterBootstrap:
     """How often each place is drawn in each repetition: made once, used for every method and metric.
 
     Sharing the draws makes differences between methods paired by construction.
@@ -45,7 +45,7 @@ class Draws:
     """Times each place is drawn, ``(repetitions, places)``."""
 
 
-def draw(places: list[str], repetitions: int = 2000, seed: int = 0) -> Draws:
+def draw(places: list[str], repetitions: int = 2000, seed: int = 0) -> ClusterBootstrap:
     """Draw places with replacement, `repetitions` times.
 
     Args:
@@ -57,10 +57,10 @@ def draw(places: list[str], repetitions: int = 2000, seed: int = 0) -> Draws:
     count = len(names)
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(count, np.full(count, 1.0 / max(count, 1)), size=repetitions)
-    return Draws(index.astype(np.int64), weights.astype(np.float64))
+    return ClusterBootstrap(index.astype(np.int64), weights.astype(np.float64))
 
 
-def interval(values: Values, draws: Draws) -> Interval:
+def interval(values: Values, draws: ClusterBootstrap) -> Interval:
     """Mean over chips and its percentile bootstrap interval; chips without a value (NaN) are left out.
 
     Args:
@@ -81,7 +81,7 @@ def interval(values: Values, draws: Draws) -> Interval:
     return Interval(float(values[known].mean()), float(low), float(high), int(known.sum()), int((numbers > 0).sum()))
 
 
-def association(x: Values, y: Values, draws: Draws) -> tuple[Interval, Interval]:
+def association(x: Values, y: Values, draws: ClusterBootstrap) -> tuple[Interval, Interval]:
     """Pearson's correlation of two numbers, and the slope of y over x (least squares), with intervals by place.
 
     Args:
@@ -123,7 +123,7 @@ class Comparison:
     """Share of the chips on which the method is better, ties counting half."""
 
 
-def compare(method: Values, rival: Values, draws: Draws) -> Comparison:
+def compare(method: Values, rival: Values, draws: ClusterBootstrap) -> Comparison:
     """Paired comparison of two methods on the same chips; chips without both values are left out."""
     gap = method - rival
     known = np.isfinite(gap)

@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from spacex.attribution.baselines import Chips
 from spacex.evaluation.bootstrap import Interval, association, draw
+from spacex.evaluation.methods.baselines import ChipBatch
 
 SIDES = (64, 128)
 """Pixels a side of the squares."""
@@ -23,7 +23,7 @@ MAPS = ("lift", "path")
 """Maps in logits per pixel."""
 
 
-def promises(chips: Chips, names: Sequence[str], sides: Sequence[int] = SIDES) -> pd.DataFrame:
+def promises(chips: ChipBatch, names: Sequence[str], sides: Sequence[int] = SIDES) -> pd.DataFrame:
     """Of every square of every chip, what maps promise and what happens.
 
     Args:

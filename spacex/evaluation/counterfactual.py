@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spacex.attribution.baselines import Chips
+from spacex.evaluation.methods.baselines import ChipBatch
 
 CHANGED = 0.005
 """A pixel counts as changed from half a per cent of reflectance on, about twice the sensor's noise."""
 
 
-def quality(chips: Chips, second: nn.Module | None = None) -> dict[str, Tensor]:
+def quality(chips: ChipBatch, second: nn.Module | None = None) -> dict[str, Tensor]:
     """Every number about the counterfactuals of a batch: name -> ``(n,)`` float32.
 
     Args:

@@ -11,8 +11,8 @@ from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.errors import CheckpointError, RequestError
 from spacex.evaluation.picture_source import PictureSource
 from spacex.evaluation.report import Subject, write_report
-from spacex.evaluation.run import Company, Evaluation, EvaluationSettings, Report
-from spacex.evaluation.samples import AnySource, Source
+from spacex.evaluation.run import Comparisons, Evaluation, EvaluationSettings, Report
+from spacex.evaluation.samples import ChipSource, Source
 from spacex.evaluation.table import Table
 from spacex.settings import Settings
 from spacex.training.data import holds_pictures
@@ -58,7 +58,7 @@ def evaluate(request: EvaluationRequest, report: Report = lambda *_: None) -> Ta
     return write_report(output, Subject(request.data, checkpoint), outcome, evaluation.gallery.pictures)
 
 
-def _source(folder: Path, checkpoint: Checkpoint, settings: EvaluationSettings) -> AnySource:
+def _source(folder: Path, checkpoint: Checkpoint, settings: EvaluationSettings) -> ChipSource:
     card, kind = checkpoint.card, PictureSource if holds_pictures(folder) else Source
     source = kind(folder, card.bands, settings.split, settings.limit, settings.seed, card.target)
     if source.data.side != card.chip_size:
@@ -69,7 +69,7 @@ def _source(folder: Path, checkpoint: Checkpoint, settings: EvaluationSettings) 
 
 def _folder(data: str) -> Path:
     if data == "demo":
-        from spacex.world.dataset import demo_dataset
+        from spacex.synthetic.dataset import demo_dataset
 
         return demo_dataset()
     if not Path(data).is_dir():
@@ -77,14 +77,14 @@ def _folder(data: str) -> Path:
     return Path(data)
 
 
-def _company(request: EvaluationRequest, checkpoint: Checkpoint) -> Company:
+def _company(request: EvaluationRequest, checkpoint: Checkpoint) -> Comparisons:
     fitting = partial(_fitting, checkpoint, request.trust)
     controls = {name: fitting(uri, name, generators=True) for name, uri in request.controls.items()}
     second = fitting(request.second, "second classifier") if request.second else None
     twin = fitting(request.twin, "twin", generators=True) if request.twin else None
     if twin is not None and twin.card.scaling != checkpoint.card.scaling:
         raise CheckpointError(f"the twin {request.twin} has other units", do="Train it from the same classifier.")
-    return Company(second, twin, controls)
+    return Comparisons(second, twin, controls)
 
 
 def _fitting(

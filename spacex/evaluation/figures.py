@@ -18,7 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from spacex.evaluation.gallery import Picture
-from spacex.settings import shown_bands
+from spacex.settings import display_band_indices
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,13 +51,13 @@ def rgb(chip: Array, bands: Sequence[str], top: Array) -> Array:
         bands: their names.
         top: reflectance shown as full brightness, per channel ``(3,)``.
     """
-    shown = np.clip(chip[shown_bands(bands)] / top[:, None, None], 0, 1) ** 0.8
+    shown = np.clip(chip[display_band_indices(bands)] / top[:, None, None], 0, 1) ** 0.8
     return np.asarray(shown.transpose(1, 2, 0), dtype=np.float32)
 
 
 def stretch(pictures: Sequence[Picture]) -> Array:
     """The one stretch of all pictures: the 99.5th percentile of each channel over all chips."""
-    chosen = shown_bands(pictures[0].bands)
+    chosen = display_band_indices(pictures[0].bands)
     values = np.concatenate([picture.x[chosen].reshape(3, -1) for picture in pictures], axis=1)
     return np.asarray(np.maximum(np.percentile(values, 99.5, axis=1), 1e-3), dtype=np.float32)
 
@@ -162,14 +162,14 @@ def png(figure: Figure, dpi: int = 120) -> bytes:
 
 def _enlarged(picture: Picture, chip: Array, top: Array, factor: float) -> Array:
     # mid-grey is no change; the same stretch as the pictures
-    change = (chip - picture.x)[shown_bands(picture.bands)] / top[:, None, None]
+    change = (chip - picture.x)[display_band_indices(picture.bands)] / top[:, None, None]
     return np.asarray(np.clip(0.5 + factor * change / 2, 0, 1).transpose(1, 2, 0), dtype=np.float32)
 
 
 def enlargement(pictures: Sequence[Picture], top: Array) -> float:
     """One factor for all chips, 1, 2, 5, 10, …, at which 99.5 % of the changes stay within the picture."""
     changes = [
-        abs(chip - p.x)[shown_bands(p.bands)] for p in pictures for chip in (p.x_plus, p.x_minus) if chip is not None
+        abs(chip - p.x)[display_band_indices(p.bands)] for p in pictures for chip in (p.x_plus, p.x_minus) if chip is not None
     ]
     size = float(np.percentile(np.stack(changes) / top[:, None, None], 99.5))
     steps = [digit * 10.0**power for power in range(4) for digit in (1, 2, 5)]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spacex.attribution.baselines import Chips, Method
+from spacex.evaluation.methods.baselines import ChipBatch, Method
 from spacex.evaluation.rows import Region
 from spacex.evaluation.samples import Samples
 
@@ -51,7 +51,7 @@ class Gallery:
         self.pictures: list[Picture] = []
         self._open: list[tuple[int, Picture]] = []
 
-    def open(self, chips: Chips, samples: Samples, area: Region, hard: Sequence[object]) -> None:
+    def open(self, chips: ChipBatch, samples: Samples, area: Region, hard: Sequence[object]) -> None:
         """Choose among the chips of a new batch; :meth:`show` then adds their maps."""
         self._open = []
         for index, file in enumerate(samples.files):
@@ -70,7 +70,7 @@ class Gallery:
         """Forget chips that not every method has drawn, after a run was stopped."""
         self.pictures = [picture for picture in self.pictures if set(picture.maps) == self.names]
 
-    def _picture(self, chips: Chips, samples: Samples, area: Region, index: int, file: str, hard: bool) -> Picture:
+    def _picture(self, chips: ChipBatch, samples: Samples, area: Region, index: int, file: str, hard: bool) -> Picture:
         shape = samples.seen.shape[1:]
         score = torch.sigmoid(chips.logit)
         out = Picture(

@@ -25,10 +25,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from spacex.attribution.names import MAP_NAMES
+from spacex.cube.reader import open_cube
+from spacex.cube.store import Cube
 from spacex.datasets.corine import CLASSES, corine_codes
 from spacex.errors import CubeError, DataError
-from spacex.mapping.cube import Cube
-from spacex.mapping.opening import open_cube
 from spacex.rasters import open_raster
 
 MAPS = (*MAP_NAMES, "naturalness")

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from spacex.datasets.pictures import Pictures, read_pictures
 from spacex.evaluation.masks import NO_REGION, Definition
-from spacex.evaluation.samples import AnySource, Samples
+from spacex.evaluation.samples import ChipSource, Samples
 
 
-class PictureSource(AnySource):
+class PictureSource(ChipSource):
     """One split of a folder of pictures by class, as `spacex.datasets.pictures` lays it out."""
 
     reads = Pictures

@@ -21,18 +21,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spacex.attribution import asos
-from spacex.attribution.baselines import Chips, Method, brightness
-from spacex.attribution.captum_methods import Effort
-from spacex.attribution.methods import all_methods, choose, has_lift
 from spacex.attribution.names import PATH_STEPS
 from spacex.checkpoint import Checkpoint
 from spacex.errors import DataError
 from spacex.evaluation import calibration, counterfactual, perturbation, rows, sanity
 from spacex.evaluation.ceilings import ceilings
 from spacex.evaluation.gallery import Gallery
+from spacex.evaluation.methods import asos
+from spacex.evaluation.methods.baselines import ChipBatch, Method, brightness
+from spacex.evaluation.methods.captum import Effort
+from spacex.evaluation.methods.selection import all_methods, choose, has_lift
 from spacex.evaluation.perturbation import Fill
-from spacex.evaluation.samples import AnySource, Samples
+from spacex.evaluation.samples import ChipSource, Samples
 from spacex.models.classes import own_head
 from spacex.settings import Settings
 
@@ -101,7 +101,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Company:
+class Comparisons:
     """Other checkpoints an evaluation may use."""
 
     second: Checkpoint | None = None
@@ -128,13 +128,13 @@ class Evaluation:
 
     def __init__(
         self,
-        source: AnySource,
+        source: ChipSource,
         checkpoint: Checkpoint,
         settings: EvaluationSettings,
-        company: Company | None = None,
+        company: Comparisons | None = None,
     ) -> None:
         self.source, self.checkpoint, self.settings = source, checkpoint, settings
-        self.company = company or Company()
+        self.company = company or Comparisons()
         listed = all_methods(checkpoint, settings.effort, self._activation_space(), self.company.controls)
         listed += ceilings(source, has_lift(checkpoint))
         self.methods = choose(listed, settings.methods) if settings.methods else listed
@@ -203,7 +203,7 @@ class Evaluation:
             yield pa.Table.from_pandas(pd.DataFrame({**head, **facts, **numbers}), preserve_index=False)
         self.outcome.chips += len(samples)
 
-    def _facts(self, chips: Chips, samples: Samples, areas: list[rows.Region]) -> dict[str, Sequence[object]]:
+    def _facts(self, chips: ChipBatch, samples: Samples, areas: list[rows.Region]) -> dict[str, Sequence[object]]:
         hard, auroc = rows.is_hard(brightness(chips).cpu().numpy(), areas[0])
         score = torch.sigmoid(chips.logit).cpu().numpy()
         unlike = chips.dissimilarity
@@ -216,7 +216,7 @@ class Evaluation:
             "dissimilarity": [math.nan] * len(samples) if unlike is None else unlike.tolist(),
         }
 
-    def _side_questions(self, chips: Chips, samples: Samples, first: int) -> None:
+    def _side_questions(self, chips: ChipBatch, samples: Samples, first: int) -> None:
         if self.checkpoint.minimiser is None:
             return
         second = self.company.second.classifier if self.company.second else None
@@ -232,14 +232,14 @@ class Evaluation:
             shown = [method for method in self.methods if method.name in SANITY]
             self.outcome.cascade += sanity.randomise(chips, shown, seed=self.settings.seed)
 
-    def _agreement(self, chips: Chips, samples: Samples) -> pd.DataFrame:
+    def _agreement(self, chips: ChipBatch, samples: Samples) -> pd.DataFrame:
         assert self.company.twin is not None
-        twin = Chips(self.company.twin, chips.x, chips.names, chips.steps)
+        twin = ChipBatch(self.company.twin, chips.x, chips.names, chips.steps)
         both = [method for method in self.methods if method.name in ("lift", "attribution")]
         scores = {method.name: sanity.spearman(method(chips), method(twin)) for method in both}
         return pd.DataFrame({**scores, "place": samples.places})
 
-    def _perturb(self, chips: Chips, maps: Tensor, first: int) -> dict[str, NDArray[np.float64]]:
+    def _perturb(self, chips: ChipBatch, maps: Tensor, first: int) -> dict[str, NDArray[np.float64]]:
         out = {}
         take = max(0, min(len(maps), self.settings.perturbed - first))
         for fill in self.settings.fills:
@@ -262,8 +262,8 @@ class Evaluation:
         score: Tensor = torch.sigmoid(self.checkpoint.classifier(u))
         return score
 
-    def _chips(self, samples: Samples) -> Chips:
-        return Chips(self.checkpoint, samples.x, samples.files, self.settings.path_steps)
+    def _chips(self, samples: Samples) -> ChipBatch:
+        return ChipBatch(self.checkpoint, samples.x, samples.files, self.settings.path_steps)
 
     def _count(self, reason: str, flags: NDArray[np.bool_]) -> None:
         self.outcome.left_out[reason] = self.outcome.left_out.get(reason, 0) + int(flags.sum())
@@ -283,7 +283,7 @@ class Evaluation:
             return chips.network.activation_map(chips.u[chips.logit > 0])
 
 
-def timed(method: Method, chips: Chips) -> tuple[Tensor, float]:
+def timed(method: Method, chips: ChipBatch) -> tuple[Tensor, float]:
     """A method's maps, and the seconds they would have cost alone."""
     chips.borrowed = 0.0
     start = time.perf_counter()

@@ -53,7 +53,7 @@ class Samples:
         )
 
 
-class AnySource(ABC):
+class ChipSource(ABC):
     """One split of a data set as batches of :class:`Samples`: those of the class that is explained, and the others.
 
     Args:
@@ -114,11 +114,11 @@ class AnySource(ABC):
     def _read(self, rows: pd.DataFrame) -> Samples: ...
 
 
-class Source(AnySource):
+class Source(ChipSource):
     """A split of a data set in AnthroProtect's layout.
 
     Raises:
-        DataError: if it has no land cover and no truth, and as `AnySource` does.
+        DataError: if it has no land cover and no truth, and as `ChipSource` does.
     """
 
     reads = AnthroProtect

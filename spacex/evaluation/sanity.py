@@ -20,7 +20,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from spacex.attribution.baselines import Chips, Method
+from spacex.evaluation.methods.baselines import ChipBatch, Method
 
 EVERY = 7
 """Ranks are taken on every seventh pixel: neighbours carry the same answer, and ranking is what costs."""
@@ -80,7 +80,7 @@ class Step:
     ssim: float
 
 
-def randomise(chips: Chips, methods: Sequence[Method], stages: int = 8, seed: int = 0) -> list[Step]:
+def randomise(chips: ChipBatch, methods: Sequence[Method], stages: int = 8, seed: int = 0) -> list[Step]:
     """Run the cascade for some methods on one batch.
 
     Args:
@@ -96,7 +96,7 @@ def randomise(chips: Chips, methods: Sequence[Method], stages: int = 8, seed: in
     for index in chosen:
         layer, network = steps[index]
         random = dataclasses.replace(chips.checkpoint, classifier=network)
-        again = Chips(random, chips.x, chips.names, chips.steps)
+        again = ChipBatch(random, chips.x, chips.names, chips.steps)
         for method in methods:
             maps = method(again)
             likeness = similarity(before[method.name], maps)

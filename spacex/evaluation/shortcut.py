@@ -19,23 +19,23 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from spacex.attribution.baselines import Chips, Method
-from spacex.attribution.captum_methods import Effort
-from spacex.attribution.methods import all_methods, choose
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.evaluation import metrics
 from spacex.evaluation.bootstrap import draw, interval
+from spacex.evaluation.methods.baselines import ChipBatch, Method
+from spacex.evaluation.methods.captum import Effort
+from spacex.evaluation.methods.selection import all_methods, choose
 from spacex.evaluation.samples import Samples, Source
 from spacex.evaluation.sanity import cascade
 from spacex.evaluation.shortcut_report import write_shortcut
 from spacex.settings import SENTINEL2_BANDS, Settings
+from spacex.synthetic.chip import counterfactual, read_records
+from spacex.synthetic.dataset import build_dataset
 from spacex.training.classifier_run import ClassifierRun, learn_classifier
 from spacex.training.data import Source as Chosen
-from spacex.training.pattern_run import PatternRun, learn_patterns
+from spacex.training.distributed import Distributed, Precision
+from spacex.training.gan_run import PatternRun, learn_patterns
 from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset, changed
-from spacex.training.team import Precision, Team
-from spacex.world.chip import counterfactual, read_records
-from spacex.world.dataset import build_dataset
 
 USED, IGNORED = 1, 2
 """Values of the truth masks: mire and fell; planted knolls."""
@@ -93,7 +93,7 @@ def run_shortcut(output: Path, settings: ShortcutSettings, say: Callable[[str], 
     work = output / "work"
     data = _data(work, settings, say)
     classifier = settings.classifier or trained_classifier(
-        work, data, settings, say, Team(precision=settings.precision)
+        work, data, settings, say, Distributed(precision=settings.precision)
     )
     judge = load_checkpoint(classifier, bands=settings.bands)
     both = list(with_both(Source(data, settings.bands, "test")))
@@ -118,7 +118,7 @@ def _data(work: Path, settings: ShortcutSettings, say: Callable[[str], None]) ->
 
 
 def trained_classifier(
-    work: Path, data: Path, settings: ShortcutSettings, say: Callable[[str], None], team: Team
+    work: Path, data: Path, settings: ShortcutSettings, say: Callable[[str], None], team: Distributed
 ) -> str:
     """A classifier of a folder of chips, by these settings; gives the checkpoint's folder."""
     source = Chosen(root=str(data), bands=settings.bands, preload=team.device.type == "cuda")
@@ -132,7 +132,7 @@ def confounded(work: Path, data: Path) -> Path:
     """The same chips, but only natural ones with knolls and others without: both patterns go with the label.
 
     Raises:
-        DataError: as :func:`spacex.world.chip.read_records`.
+        DataError: as :func:`spacex.synthetic.chip.read_records`.
     """
     folder = work / "confounded"
     records = read_records(data)
@@ -162,7 +162,7 @@ def _variant(
         classifier=judge,
         preset=changed(_VARIANTS[name], settings.generator_changes),
     )
-    for epoch in learn_patterns(run, Team(precision=settings.precision)):
+    for epoch in learn_patterns(run, Distributed(precision=settings.precision)):
         say(f"{name}, {epoch}")
     return load_checkpoint(run.output)
 
@@ -228,7 +228,7 @@ def without(data: Path, bands: Sequence[str], samples: Samples) -> dict[str, tor
 
 def logits(checkpoint: Checkpoint, x: torch.Tensor) -> NDArray[np.float64]:
     """(n,) of reflectance (n, bands, 256, 256)."""
-    return Chips(checkpoint, x, [""] * len(x)).logit.double().numpy()
+    return ChipBatch(checkpoint, x, [""] * len(x)).logit.double().numpy()
 
 
 def measure(checkpoint: Checkpoint, batches: list[Samples], names: tuple[str, ...], variant: str) -> pd.DataFrame:
@@ -237,7 +237,7 @@ def measure(checkpoint: Checkpoint, batches: list[Samples], names: tuple[str, ..
     found: dict[str, list[pd.DataFrame]] = {method.name: [] for method in methods}
     places: list[str] = []
     for samples in batches:
-        chips = Chips(checkpoint, samples.x, samples.files)
+        chips = ChipBatch(checkpoint, samples.x, samples.files)
         places += samples.places
         for method in methods:
             found[method.name].append(pd.DataFrame(falls(method, chips, samples.codes["truth"])))
@@ -252,7 +252,7 @@ def measure(checkpoint: Checkpoint, batches: list[Samples], names: tuple[str, ..
     return pd.DataFrame(rows)
 
 
-def falls(method: Method, chips: Chips, truth: NDArray[np.integer]) -> dict[str, NDArray[np.float64]]:
+def falls(method: Method, chips: ChipBatch, truth: NDArray[np.integer]) -> dict[str, NDArray[np.float64]]:
     """Per chip and pattern: share of the map's total, density over the background's, IoU and AUROC.
 
     Density 1 is the background's level: more than that on the ignored pattern is unfaithful.

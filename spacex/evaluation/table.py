@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spacex.evaluation.bootstrap import Comparison, Draws, Interval, compare, draw, interval
+from spacex.evaluation.bootstrap import ClusterBootstrap, Comparison, Interval, compare, draw, interval
 
 SETS = ("all", "hard")
 """Chips as they come, and those on which brightness says little (AUROC < 0.85)."""
@@ -112,13 +112,13 @@ def _values(column: pd.Series) -> NDArray[np.float64]:
     return np.asarray(column.to_numpy(dtype=np.float64))
 
 
-def _interval(column: pd.Series, draws: Draws) -> Interval:
+def _interval(column: pd.Series, draws: ClusterBootstrap) -> Interval:
     if column.empty:
         return Interval(np.nan, np.nan, np.nan, 0, 0)
     return interval(_values(column), draws)
 
 
-def _compare(ours: pd.Series, other: pd.Series, draws: Draws) -> Comparison:
+def _compare(ours: pd.Series, other: pd.Series, draws: ClusterBootstrap) -> Comparison:
     if ours.empty:
         return Comparison(Interval(np.nan, np.nan, np.nan, 0, 0), np.nan, np.nan)
     return compare(_values(ours), _values(other), draws)

@@ -17,10 +17,10 @@ from pyproj import Transformer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from spacex.attribution.patterns import Patterns
+from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint
+from spacex.cube.store import Status, create_cube
 from spacex.errors import RequestError
-from spacex.mapping.cube import Status, create_cube
 from spacex.mapping.plan import Plan
 from spacex.mapping.request import MapRequest
 from spacex.mapping.tile import TileReport
@@ -33,7 +33,7 @@ def operations_per_chip(checkpoint: Checkpoint, request: MapRequest) -> int:
     Where generators run on windows, a chip's share of one is the share of ground that a chip adds: stride² pixels.
     """
     card, chips = checkpoint.card, request.chips
-    network = Patterns(checkpoint, chips.maps, request.path_steps)
+    network = Attributor(checkpoint, chips.maps, request.path_steps)
     chip, bands = card.chip_size, len(card.bands)
     if not chips.window:
         return _operations(lambda: network.attribute(_grey(bands, chip)))

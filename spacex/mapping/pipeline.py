@@ -1,4 +1,4 @@
-"""The line of a map: tiles are read, computed (on the workbench of `spacex.mapping.bench`), blended and written."""
+"""The line of a map: tiles are read, computed (on the workbench of `spacex.mapping.chip_batcher`), blended and written."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from spacex.cube.store import Status, TileTask
+from spacex.execution.pipeline import TilePipeline
 from spacex.grid import chip_windows
-from spacex.mapping.bench import Bench, Tile
-from spacex.mapping.cube import Status, TileTask
-from spacex.mapping.line import Line
+from spacex.mapping.chip_batcher import ChipBatcher, Tile
 from spacex.mapping.tile import (
     ChipSettings,
     Networks,
@@ -22,7 +22,7 @@ from spacex.mapping.tile import (
 )
 
 
-class Pipeline(Line[TileInput, Tile]):
+class Pipeline(TilePipeline[TileInput, Tile]):
     """Tiles of a map in, reports out.
 
     Args:
@@ -48,7 +48,7 @@ class Pipeline(Line[TileInput, Tile]):
         readers: int = 2,
         time_limit: float = 900.0,
     ) -> None:
-        self._tiles = Bench(networks, settings, batch)
+        self._tiles = ChipBatcher(networks, settings, batch)
         super().__init__(source, self._tiles, readers=readers, time_limit=time_limit)
         self._sink, self._settings, self._display = sink, settings, list(display)
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spacex.cube.extend import carried, fits
+from spacex.cube.store import Cube, Status, TileTask, check_format, read_attributes
 from spacex.errors import CatalogueError, CubeError
+from spacex.execution.tile_order import tile_order
 from spacex.grid import chip_windows
-from spacex.mapping.cube import Cube, Status, TileTask, check_format, read_attributes
-from spacex.mapping.demand import Forecast, read_of
-from spacex.mapping.growth import carried, fits
-from spacex.mapping.order import in_strips
 from spacex.mapping.request import MapRequest, core_window
-from spacex.mapping.scene_list import Scenes
-from spacex.sentinel2.catalogue import get_catalogue, search
+from spacex.sentinel2.read_estimate import ReadEstimator, read_of
+from spacex.sentinel2.scene_list import Scenes
+from spacex.sentinel2.search import get_catalogue, search
 
 READ_BYTES = 1.2
 """Bytes to fetch per pixel and 10 m band: 16-bit Sentinel-2 COGs deflate to 1.11 in the embedded archive; the visible
@@ -46,9 +46,9 @@ class Plan:
     @cached_property
     def todo(self) -> tuple[TileTask, ...]:
         """Tiles this run will compute, in their order: new ones and, again, those quarantined before."""
-        open_states = (Status.NOT_YET, Status.FAILED)
+        open_states = (Status.PENDING, Status.FAILED)
         left = (task for task in self.tasks if self.statuses[task.time, task.row, task.col] in open_states)
-        return tuple(in_strips(left))
+        return tuple(tile_order(left))
 
     @property
     def counts(self) -> Counter[Status]:
@@ -61,7 +61,7 @@ class Plan:
     def work(self) -> Work:
         """Chips of the tiles to do, and what is expected to be read for them."""
         request, region, total = self.request, self.request.region, Work()
-        forecasts = [Forecast(step, region.grid, request.composite.enough) for step in self.scenes]
+        forecasts = [ReadEstimator(step, region.grid, request.composite.enough) for step in self.scenes]
         beside = ((-1, 0), (1, 0), (0, -1), (0, 1))
         planned = {(task.time, task.row, task.col) for task in self.todo}
         for task in self.todo:
@@ -92,7 +92,7 @@ class Plan:
             "cube": f"{len(self.request.intervals)} x {extent.height} x {extent.width} pixels of "
             f"{self.request.resolution:g} m in {self.request.crs}",
             "tiles": {
-                "new": counts[Status.NOT_YET],
+                "new": counts[Status.PENDING],
                 "redo": counts[Status.FAILED],
                 "done": counts[Status.DONE] + counts[Status.NO_DATA],
                 "outside": counts[Status.OUTSIDE],
@@ -105,7 +105,7 @@ class Plan:
         }
 
     def bytes_to_read(self, bands: int) -> int:
-        """Bytes to fetch from the scenes, expected; `spacex.mapping.demand` says how."""
+        """Bytes to fetch from the scenes, expected; `spacex.sentinel2.read_estimate` says how."""
         return bytes_to_fetch(self.work, bands, self.request.resolution)
 
 
@@ -161,7 +161,7 @@ def make_plan(
     return Plan(request, scenes, tasks, statuses, exists)
 
 
-def renewed(plan: Plan, output: str, fingerprint: str) -> Plan:
+def refresh(plan: Plan, output: str, fingerprint: str) -> Plan:
     """The plan by what the cube says now: between planning and claiming it, another run may have worked on it.
 
     Raises:
@@ -206,7 +206,7 @@ def new_statuses(request: MapRequest) -> NDArray[np.uint8]:
     one_step = np.full(tiling.shape, Status.OUTSIDE, np.uint8)
     for row, col in tiling:
         if request.region.touches(tiling.window(row, col)):
-            one_step[row, col] = Status.NOT_YET
+            one_step[row, col] = Status.PENDING
     return np.repeat(one_step[None], len(request.intervals), axis=0)
 
 

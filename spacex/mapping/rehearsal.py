@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from spacex.attribution.patterns import Changes, ChipMaps
+from spacex.attribution.attributor import ChipMaps, GeneratorOutput
+from spacex.cube.store import Cube, Status, TileTask
 from spacex.errors import TileError
 from spacex.grid import Window
-from spacex.mapping.cube import Cube, Status, TileTask
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.request import MapRequest, core_window
 from spacex.mapping.tile import TileInput, TileReport
@@ -30,7 +30,7 @@ FOREVER = 1e9
 
 
 @dataclass(frozen=True)
-class Mishaps:
+class FaultInjection:
     """What goes wrong in a rehearsal."""
 
     seconds: float = 0.0
@@ -49,7 +49,7 @@ class FakeSource:
 
     request: MapRequest
     bands: int = 3
-    mishaps: Mishaps = field(default_factory=Mishaps)
+    mishaps: FaultInjection = field(default_factory=FaultInjection)
 
     def read(self, task: TileTask) -> TileInput:
         """The tile, or the mishap it is down for."""
@@ -85,10 +85,10 @@ class FakeNetworks:
 
     whole_batches = False
 
-    def change(self, x: Array) -> Callable[[], Changes]:
+    def change(self, x: Array) -> Callable[[], GeneratorOutput]:
         """A local map; every pixel lowered by its mean over the bands."""
         mean = x.mean(axis=1)
-        found = Changes(np.abs(x[:, 0] - mean), np.broadcast_to(-mean[:, None], x.shape))
+        found = GeneratorOutput(np.abs(x[:, 0] - mean), np.broadcast_to(-mean[:, None], x.shape))
         return lambda: found
 
     def judge(self, x: Array, lowering: Array | None) -> Callable[[], ChipMaps]:
@@ -111,7 +111,7 @@ class FakeNetworks:
 class Rehearsal:
     """Makes a worker's pipeline with the fakes: what a runner's `open_pipeline` wants."""
 
-    mishaps: Mishaps = field(default_factory=Mishaps)
+    mishaps: FaultInjection = field(default_factory=FaultInjection)
 
     def __call__(self, job: Job) -> Pipeline:
         """The pipeline of one worker."""

@@ -20,11 +20,11 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, select_autoescape
 from numpy.typing import NDArray
 from PIL import Image
 
-from spacex.mapping.cube import Cube, Status
-from spacex.mapping.ledger import Ledger
+from spacex.cube.applicability import tiles_outside, trust_line
+from spacex.cube.store import Cube, Status
+from spacex.execution.task_queue import TaskQueue
 from spacex.mapping.plan import Plan, Work
 from spacex.mapping.tile import TileReport
-from spacex.mapping.trust import tiles_outside, trust_line
 
 SLOWEST = 15
 """Tiles listed as the slowest."""
@@ -33,7 +33,7 @@ BORDERS = 64
 TILE = 8
 """Pixels a side of a tile in the picture."""
 COLOURS = {
-    Status.NOT_YET: "#ffffff",
+    Status.PENDING: "#ffffff",
     Status.DONE: "#2a9d4a",
     Status.NO_DATA: "#9ecae1",
     Status.OUTSIDE: "#e8e8e8",
@@ -42,7 +42,7 @@ COLOURS = {
 
 
 @dataclass
-class Notes:
+class RunStats:
     """What the driver remembers of a run for its report; of finished tiles only the slowest."""
 
     bands: int = 3
@@ -119,7 +119,7 @@ def _ratio(array: Any, size: int, step: int, row: int, col: int, axis: int) -> f
 
 
 def render(
-    plan: Plan, cube: Cube, ledger: Ledger, notes: Notes, state: str, estimate: dict[str, Any] | None = None
+    plan: Plan, cube: Cube, ledger: TaskQueue, notes: RunStats, state: str, estimate: dict[str, Any] | None = None
 ) -> str:
     """The report as HTML.
 
@@ -158,7 +158,7 @@ def fill(template: str, package: str = "spacex.mapping", **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def common(ledger: Ledger, notes: Notes, state: str) -> dict[str, Any]:
+def common(ledger: TaskQueue, notes: RunStats, state: str) -> dict[str, Any]:
     """What `run.html.jinja` says of any run, but for its output, tiles and plan."""
     return {
         "state": state,
@@ -180,7 +180,7 @@ def key_of(statuses: NDArray[np.uint8]) -> list[tuple[str, str, int]]:
 
 
 def compared(
-    todo: Sized, work: Work, bytes_to_read: int, ledger: Ledger, notes: Notes, estimate: dict[str, Any] | None = None
+    todo: Sized, work: Work, bytes_to_read: int, ledger: TaskQueue, notes: RunStats, estimate: dict[str, Any] | None = None
 ) -> list[tuple[str, str, str]]:
     """Plan and actual, row by row."""
     settled = ledger.settled.total()
@@ -195,12 +195,12 @@ def compared(
     return rows
 
 
-def _activities(notes: Notes) -> list[tuple[str, str, str]]:
+def _activities(notes: RunStats) -> list[tuple[str, str, str]]:
     total = sum(notes.seconds.values()) or 1.0
     return [(n, f"{s:,.1f}", f"{100 * s / total:.0f}") for n, s in notes.seconds.most_common()]
 
 
-def _troubled(ledger: Ledger) -> list[tuple[str, int, int]]:
+def _troubled(ledger: TaskQueue) -> list[tuple[str, int, int]]:
     tiles = sorted({*ledger.faults, *ledger.losses}, key=lambda t: (-ledger.faults[t] - ledger.losses[t], t))
     return [(str(tile), ledger.faults[tile], ledger.losses[tile]) for tile in tiles[:SLOWEST]]
 

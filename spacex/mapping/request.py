@@ -14,25 +14,25 @@ from shapely.geometry import shape
 
 import spacex
 from spacex.attribution.names import PATH_STEPS, Precision
-from spacex.card import Card
 from spacex.checkpoint import Checkpoint
+from spacex.cube.layout import CHUNK, CubeSpec
 from spacex.errors import CheckpointError, RequestError
 from spacex.grid import CHIP, Grid, Window
 from spacex.mapping.chips import check_stride
-from spacex.mapping.layout import CHUNK, CubeSpec
-from spacex.mapping.region import Region
 from spacex.mapping.tile import ChipSettings
+from spacex.model_card import Card
 from spacex.models.generator import window_margin
+from spacex.region import Region
 from spacex.sentinel2.observation import CompositeSettings
 from spacex.settings import RGB, Settings, checked, fingerprint
 
 PIXEL_CODE = (
     "grid.py",
-    "attribution/arithmetic.py",
+    "attribution/inference.py",
     "attribution/lift.py",
-    "attribution/patterns.py",
+    "attribution/attributor.py",
     "models",
-    "mapping/bench.py",
+    "mapping/chip_batcher.py",
     "mapping/chips.py",
     "mapping/tile.py",
     "sentinel2",

@@ -13,24 +13,24 @@ import fsspec
 import numpy as np
 
 from spacex.attribution.lift import check_lift
-from spacex.card import Card
 from spacex.checkpoint import SHIPPED, Checkpoint
+from spacex.cube.extend import check_not_replaced, fits, make_room, reconcile
+from spacex.cube.overviews import make_overviews, withdraw
+from spacex.cube.store import Cube, Status, TileTask, check_format, create_cube, read_attributes
+from spacex.cube.verify import mark_damaged
 from spacex.errors import RequestError
-from spacex.mapping.claim import Claim, claimed
-from spacex.mapping.conduct import Conduct
-from spacex.mapping.cube import Cube, Status, TileTask, check_format, create_cube, read_attributes
+from spacex.execution.driver import RunDriver
+from spacex.execution.jobs import Runner
+from spacex.execution.lock import OutputLock, output_lock
+from spacex.execution.progress import ProgressLog, write_text
+from spacex.execution.task_queue import TaskQueue
 from spacex.mapping.estimate import tiles_geojson
-from spacex.mapping.growth import check_not_replaced, fits, make_room, reconcile
-from spacex.mapping.jobs import Runner
-from spacex.mapping.ledger import Ledger
-from spacex.mapping.overviews import make_overviews, withdraw
-from spacex.mapping.plan import Plan, make_plan, renewed
-from spacex.mapping.progress import ProgressLog, write_text
-from spacex.mapping.report import Notes, render
+from spacex.mapping.plan import Plan, make_plan, refresh
+from spacex.mapping.report import RunStats, render
 from spacex.mapping.request import MapRequest, code_digest
-from spacex.mapping.scene_list import known_scenes, save_scenes
-from spacex.mapping.verify import mark_damaged
 from spacex.mapping.worker import Job
+from spacex.model_card import Card
+from spacex.sentinel2.scene_list import known_scenes, save_scenes
 
 __all__ = ["LICENSE", "Outcome", "Runner", "carry_out", "describe", "prepare", "run_folder"]
 
@@ -72,7 +72,7 @@ def prepare(
         request: what was asked for.
         output: URI of the cube; it may exist.
         checkpoint: the networks.
-        grow: whether an existing cube may take further time steps and land (`spacex.mapping.growth`).
+        grow: whether an existing cube may take further time steps and land (`spacex.cube.extend`).
 
     Raises:
         RequestError: if the request cannot be carried out.
@@ -92,7 +92,7 @@ def prepare(
     return make_plan(request, output, fingerprint, checkpoint.card.bands, known), fingerprint
 
 
-def carry_out(
+def execute(
     plan: Plan,
     fingerprint: str,
     output: str,
@@ -107,7 +107,7 @@ def carry_out(
 ) -> Outcome:
     """Claim the cube, create or resume it, and run the tiles that are left.
 
-    Nothing is written before the cube is claimed (`spacex.mapping.claim`), and its states are read again then.
+    Nothing is written before the cube is claimed (`spacex.execution.lock`), and its states are read again then.
 
     Args:
         plan: from `prepare`.
@@ -118,23 +118,23 @@ def carry_out(
         on_start: called with the progress log before the first tile.
         estimate: hours expected (`spacex.mapping.estimate.estimate`), for the report to compare with.
         license: of a new cube's maps, an SPDX identifier.
-        verify: whether to read the whole cube first and do damaged tiles again (`spacex.mapping.verify`).
+        verify: whether to read the whole cube first and do damaged tiles again (`spacex.cube.verify`).
         worker: further fields of `Job`: readers, time_limit, threads, device.
 
     Raises:
         CubeError: if the output cannot be written, or another run holds it.
         SpacexError: if the work itself cannot go on; the finished tiles are safe.
     """
-    with claimed(run_folder(output)) as claim:
-        plan = renewed(plan, output, fingerprint)
+    with output_lock(run_folder(output)) as claim:
+        plan = refresh(plan, output, fingerprint)
         if verify and plan.exists:
             mark_damaged(Cube(output), plan.request)
-            plan = renewed(plan, output, fingerprint)
+            plan = refresh(plan, output, fingerprint)
         return _work(plan, fingerprint, output, checkpoint, runner, claim, on_start, estimate, license, worker)
 
 
 def _work(
-    plan: Plan, fingerprint: str, output: str, checkpoint: Checkpoint, runner: Runner, claim: Claim,
+    plan: Plan, fingerprint: str, output: str, checkpoint: Checkpoint, runner: Runner, claim: OutputLock,
     on_start: Callable[[ProgressLog], None], estimate: dict[str, Any] | None, license: str, worker: dict[str, Any],
 ) -> Outcome:  # fmt: skip
     begun, folder = time.monotonic(), run_folder(output)
@@ -152,12 +152,12 @@ def _work(
     def on_quarantine(task: TileTask, reason: str, tries: int) -> None:
         cube.finish(task, Status.FAILED, {"reason": reason, "tries": tries})
 
-    def write_papers(ledger: Ledger, notes: Notes, state: str) -> None:
+    def write_papers(ledger: TaskQueue, notes: RunStats, state: str) -> None:
         _write_papers(folder, plan, cube, ledger, notes, state, estimate)
 
     if plan.todo:
         withdraw(cube)
-    conduct = Conduct(
+    conduct = RunDriver(
         folder, claim, on_quarantine, lambda log: make_overviews(cube, log.finishing), write_papers, on_start,
         bands=len(checkpoint.card.bands),
     )  # fmt: skip
@@ -166,10 +166,10 @@ def _work(
 
 
 def _write_papers(
-    folder: str, plan: Plan, cube: Cube, ledger: Ledger, notes: Notes, state: str, estimate: dict[str, Any] | None
+    folder: str, plan: Plan, cube: Cube, ledger: TaskQueue, notes: RunStats, state: str, estimate: dict[str, Any] | None
 ) -> None:
     """`report.html`, `tiles.geojson` and the STAC item, also on interruption; they must not hide how the run ended."""
-    from spacex.sharing.stac import describe_cube  # it reads what a run leaves behind
+    from spacex.cube.stac import describe_cube  # it reads what a run leaves behind
 
     try:
         write_text(f"{folder}/report.html", render(plan, cube, ledger, notes, state, estimate))

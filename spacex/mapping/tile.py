@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spacex.attribution.patterns import Changes, ChipMaps
+from spacex.attribution.attributor import ChipMaps, GeneratorOutput
+from spacex.cube.store import Status, TileMaps, TileTask
 from spacex.grid import Window, bounds, chip_windows
 from spacex.mapping.chips import Blend, assemble
-from spacex.mapping.cube import Status, TileMaps, TileTask
 from spacex.settings import Settings
 
 Array = NDArray[np.float32]
@@ -133,12 +133,12 @@ class TileSink(Protocol):
 
 
 class Networks(Protocol):
-    """What computes: `spacex.attribution.patterns.Patterns`. Answers are called for, so that a GPU can work ahead."""
+    """What computes: `spacex.attribution.attributor.Attributor`. Answers are called for, so that a GPU can work ahead."""
 
     whole_batches: bool
     """Whether a smaller last batch must be filled up: where kernels depend on a batch's size, all need the same."""
 
-    def change(self, x: Array) -> Callable[[], Changes]:
+    def change(self, x: Array) -> Callable[[], GeneratorOutput]:
         """(n, bands, height, width) float32 reflectance of windows to what the generators do to them."""
 
     def judge(self, x: Array, lowering: Array | None) -> Callable[[], ChipMaps]:
@@ -163,7 +163,7 @@ def blend_tile(
     sink: TileSink,
     task: TileTask,
     results: Mapping[Window, ChipResult],
-    changes: Mapping[Window, Changes],
+    changes: Mapping[Window, GeneratorOutput],
     settings: ChipSettings,
     display: list[int],
 ) -> TileMaps:

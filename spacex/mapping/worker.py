@@ -10,20 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from spacex.attribution.crew import Crew
-from spacex.attribution.patterns import Patterns
+from spacex.attribution.attributor import Attributor
+from spacex.attribution.replica_pool import ReplicaPool
 from spacex.checkpoint import load_checkpoint
+from spacex.cube.store import Cube, Status, TileMaps, TileTask
+from spacex.execution.jobs import CPU_READERS, AnyJob
 from spacex.grid import Window
-from spacex.mapping.cube import Cube, Status, TileMaps, TileTask
-from spacex.mapping.jobs import CPU_READERS, AnyJob
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.request import MapRequest, core_window, display_bands
-from spacex.mapping.scene_list import Scenes, load_scenes, save_scenes
 from spacex.mapping.tile import TileInput
-from spacex.sentinel2.catalogue import get_catalogue
+from spacex.sentinel2.block_reader import BlockReader
 from spacex.sentinel2.composite import Composer
-from spacex.sentinel2.files import Files
-from spacex.sentinel2.pieces import Pieces
+from spacex.sentinel2.composite_cache import CompositeCache
+from spacex.sentinel2.scene_list import Scenes, load_scenes, save_scenes
+from spacex.sentinel2.search import get_catalogue
 
 __all__ = ["CPU_READERS", "CubeSink", "Job", "SceneSource", "Scenes", "load_scenes", "open_pipeline", "save_scenes"]
 
@@ -62,8 +62,8 @@ class SceneSource:
     def __post_init__(self) -> None:
         request = self.request
         catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
-        composer = Composer(self.bands, catalogue, request.composite, Files())
-        self._pieces = Pieces(self.scenes, request.region.grid, composer)
+        composer = Composer(self.bands, catalogue, request.composite, BlockReader())
+        self._pieces = CompositeCache(self.scenes, request.region.grid, composer)
 
     def read(self, task: TileTask) -> TileInput:
         """Read the part of a tile that lies in the area, with its halo."""
@@ -104,10 +104,10 @@ def open_pipeline(job: Job) -> Pipeline:
     checkpoint, threads = load_checkpoint(job.checkpoint, trust=job.trust), job.threads or torch.get_num_threads()
     card, chips = checkpoint.card, job.request.chips
     on_gpu = job.device.startswith("cuda")
-    make = partial(Patterns, checkpoint, chips.maps, job.request.path_steps, job.device, job.request.precision)
+    make = partial(Attributor, checkpoint, chips.maps, job.request.path_steps, job.device, job.request.precision)
     return Pipeline(
         SceneSource(job.request, card.bands, load_scenes(job.scenes)),
-        make() if on_gpu else Crew(make, threads),
+        make() if on_gpu else ReplicaPool(make, threads),
         CubeSink(Cube(job.output), job.request),
         chips,
         batch=job.batch or (GPU_BATCH if on_gpu else threads),

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from spacex.card import Card
 from spacex.errors import CheckpointError
-from spacex.models.classes import Judge, check_columns, columns
+from spacex.model_card import Card
+from spacex.models.classes import BinaryView, check_columns, columns
 from spacex.models.classifier import ClassifierSettings
 from spacex.models.features import find_features
 from spacex.models.foreign import make_network
@@ -82,7 +82,7 @@ def judge(network: nn.Module, card: Card) -> nn.Module:
     if own and count == 1:
         return network
     features = () if own else find_features(network, torch.zeros(1, bands, side, side), card.features)
-    return Judge(network, card.classes.index(card.target) if count > 1 else None, features).eval()
+    return BinaryView(network, card.classes.index(card.target) if count > 1 else None, features).eval()
 
 
 def _compare(make: Callable[[], nn.Module], tensors: dict[str, Tensor]) -> None:

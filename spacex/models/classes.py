@@ -2,7 +2,7 @@
 
 Attribution, generators and maps ask one question of a classifier: how much speaks for natural, or in general for the
 *target* class? Of more than two classes that is the target's logit against the log-sum-exp of the others', whose
-sigmoid is the target's softmax probability. So a classifier of several classes is, seen through `Judge`, a classifier
+sigmoid is the target's softmax probability. So a classifier of several classes is, seen through `BinaryView`, a classifier
 of two.
 """
 
@@ -15,7 +15,7 @@ from spacex.errors import CheckpointError
 from spacex.models.classifier import Classifier
 
 
-class AgainstRest(nn.Module):
+class TargetVsRest(nn.Module):
     """Logits (n, classes) to logits (n,): the target's minus the log-sum-exp of the others'.
 
     Args:
@@ -33,7 +33,7 @@ class AgainstRest(nn.Module):
         return against
 
 
-class Judge(nn.Module):
+class BinaryView(nn.Module):
     """A network seen as a classifier of two classes: chips (n, bands, h, w) to logits (n,).
 
     Args:
@@ -45,7 +45,7 @@ class Judge(nn.Module):
     def __init__(self, network: nn.Module, target: int | None = None, features: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.network, self.features = network, features
-        self.against = nn.Identity() if target is None else AgainstRest(target)
+        self.against = nn.Identity() if target is None else TargetVsRest(target)
 
     def forward(self, u: Tensor) -> Tensor:
         """Logits (n,) of standardised chips; sigmoid gives the score."""
@@ -56,7 +56,7 @@ class Judge(nn.Module):
 
 def bare(classifier: nn.Module) -> nn.Module:
     """The network itself, as it was trained and as its weights are stored."""
-    return classifier.network if isinstance(classifier, Judge) else classifier
+    return classifier.network if isinstance(classifier, BinaryView) else classifier
 
 
 def own_network(classifier: nn.Module) -> Classifier | None:
@@ -70,7 +70,7 @@ def own_head(classifier: nn.Module) -> nn.Module | None:
     own = own_network(classifier)
     if own is None or own is classifier:
         return own and own.head
-    assert isinstance(classifier, Judge)
+    assert isinstance(classifier, BinaryView)
     return nn.Sequential(own.head, classifier.against)
 
 

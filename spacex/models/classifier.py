@@ -68,7 +68,7 @@ class Classifier(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         """Logits (n,) of standardised chips (n, bands, chip_size, chip_size); sigmoid gives the score.
 
-        With several outputs (n, outputs): `spacex.models.classes.Judge` makes one logit of them.
+        With several outputs (n, outputs): `spacex.models.classes.BinaryView` makes one logit of them.
         """
         logits: Tensor = self.head(self.occlude(self.unet(u))).squeeze(1)
         return logits

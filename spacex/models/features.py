@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spacex.errors import CheckpointError
-from spacex.models.classes import Judge, bare, own_network
+from spacex.models.classes import BinaryView, bare, own_network
 
 MOST = 8
 """Stages that are taken without being named; more say little more."""
@@ -25,7 +25,7 @@ def feature_modules(network: nn.Module, names: Sequence[str] | None = None) -> l
     Args:
         network: a checkpoint's classifier, or the bare network.
         names: modules of a network that is not ours, as `named_modules` calls them (the card's `features`); None or
-            none for those found when the checkpoint was loaded (`Judge.features`).
+            none for those found when the checkpoint was loaded (`BinaryView.features`).
 
     Returns:
         For our own classifier the encoders of its U-Net, whatever the names.
@@ -36,7 +36,7 @@ def feature_modules(network: nn.Module, names: Sequence[str] | None = None) -> l
     own = own_network(network)
     if own is not None:
         return list(own.unet.encoders)
-    wanted = tuple(names or (network.features if isinstance(network, Judge) else ()))
+    wanted = tuple(names or (network.features if isinstance(network, BinaryView) else ()))
     modules = dict(bare(network).named_modules())
     if missing := [name for name in wanted if not name or name not in modules]:
         raise _missing(missing[0], modules)

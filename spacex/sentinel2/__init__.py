@@ -5,11 +5,11 @@ Read in this order: `styles` and `catalogue` (where scenes come from), `scenes` 
 `composite`.
 """
 
-from spacex.sentinel2.catalogue import CATALOGUES, Catalogue, get_catalogue, search
 from spacex.sentinel2.composite import Composite, read_composite
 from spacex.sentinel2.observation import CompositeSettings
 from spacex.sentinel2.reflectance import Offset, offset_of, to_reflectance
 from spacex.sentinel2.scenes import Scene, SceneIndex, scene_of, touching
+from spacex.sentinel2.search import CATALOGUES, CatalogueProfile, get_catalogue, search
 
 __all__ = [
     "CATALOGUES",

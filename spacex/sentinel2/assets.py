@@ -22,10 +22,10 @@ from rasterio.session import DummySession, Session
 from spacex.errors import TileError
 from spacex.grid import Window
 from spacex.rasters import open_raster
+from spacex.sentinel2.catalogue_profiles import CatalogueProfile
 from spacex.sentinel2.links import forbidden
-from spacex.sentinel2.positions import Lattice
+from spacex.sentinel2.pixel_grid import PixelGrid
 from spacex.sentinel2.scenes import Scene
-from spacex.sentinel2.styles import Catalogue
 
 GDAL_OPTIONS: dict[str, str] = {
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",  # a COG's whole header in that request
@@ -51,7 +51,7 @@ FAULTS = (RasterioError, CPLE_BaseError, OSError)
 """What reading a file can raise; network errors of signing are OSErrors too."""
 
 
-class Meter:
+class ReadStats:
     """Counts what is read, from several threads."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Meter:
             self.blocks += blocks
 
 
-METER = Meter()
+READ_STATS = ReadStats()
 """What this process has read: `total` bytes decoded, `fetched` bytes as stored, `blocks`."""
 
 
@@ -76,14 +76,14 @@ class Raster:
 
     source: Any
     """The open rasterio dataset: one integer band, north up."""
-    lattice: Lattice
+    lattice: PixelGrid
     """The lattice its pixels lie on."""
     extent: Window
     """The part of the lattice the file covers."""
 
 
 @contextmanager
-def open_asset(scene: Scene, key: str, catalogue: Catalogue) -> Iterator[Raster]:
+def open_asset(scene: Scene, key: str, catalogue: CatalogueProfile) -> Iterator[Raster]:
     """Opens an asset of a scene, signed just now, under the reading options.
 
     Faults of the file or the network, also those raised while reading inside the block, become a
@@ -135,7 +135,7 @@ def _raster(source: Any, scene: Scene, key: str, dtype: str) -> Raster:
 
 def _placed(source: Any) -> Raster:
     size, left, top = source.transform.a, source.transform.c, source.transform.f
-    lattice = Lattice(source.crs.to_string(), size, left % size, top % size)
+    lattice = PixelGrid(source.crs.to_string(), size, left % size, top % size)
     row, col = round((lattice.north - top) / size), round((left - lattice.east) / size)
     return Raster(source, lattice, Window(row, col, source.height, source.width))
 
@@ -165,7 +165,7 @@ def _forget(url: str, session: Session | None) -> None:
         pass
 
 
-def _session(catalogue: Catalogue, href: str) -> Session | None:
+def _session(catalogue: CatalogueProfile, href: str) -> Session | None:
     options = catalogue.s3_options()
     return _FixedSession(options) if options and href.startswith("s3://") else None
 

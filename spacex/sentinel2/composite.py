@@ -32,17 +32,17 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from spacex.errors import TileError
-from spacex.sentinel2.files import Files
-from spacex.sentinel2.look import Look, Stack
+from spacex.sentinel2.block_reader import BlockReader
+from spacex.sentinel2.catalogue_profiles import CatalogueProfile
+from spacex.sentinel2.contribution import SceneContribution, Stack
 from spacex.sentinel2.median import MISSING, median
-from spacex.sentinel2.observation import SNOW, CompositeSettings, Use, among, in_rank
-from spacex.sentinel2.positions import Lattice
-from spacex.sentinel2.reading import reading
+from spacex.sentinel2.observation import SNOW, CompositeSettings, SceneUsage, among, in_rank
+from spacex.sentinel2.pixel_grid import PixelGrid
 from spacex.sentinel2.reflectance import DarkPixels, dark_pixels, harmonise
-from spacex.sentinel2.sampling import Resampling, Sampling, sampling, squares
+from spacex.sentinel2.resampling import Resampling, ResamplingTable, sampling, squares
 from spacex.sentinel2.scenes import Scene, touching
-from spacex.sentinel2.store import Store
-from spacex.sentinel2.styles import Catalogue
+from spacex.sentinel2.single_flight import SingleFlightCache
+from spacex.sentinel2.submission import reading
 
 NO_ANSWER = (0, 1)
 """SCL classes that say nothing about the ground: no data, defective."""
@@ -62,7 +62,7 @@ class Composite:
     """(band, y, x) surface reflectance, 1.0 = 10000 DN; NaN = no data, in all bands at once."""
     observations: NDArray[np.uint16]
     """(y, x) number of clear observations in the median, also where there are too few for a value."""
-    looks: tuple[Use, ...]
+    looks: tuple[SceneUsage, ...]
     """Every scene that could touch the grid, in their order."""
     fetched: int = 0
     """Bytes of the files' blocks that had to be fetched for it, as they are stored."""
@@ -80,7 +80,7 @@ def read_composite(
     scenes: Iterable[Scene],
     geobox: GeoBox,
     bands: Sequence[str],
-    catalogue: Catalogue,
+    catalogue: CatalogueProfile,
     settings: CompositeSettings | None = None,
     *,
     threads: int = 4,
@@ -103,7 +103,7 @@ def read_composite(
         TileError: if a file is missing, damaged, or not what its item says.
     """
     settings = settings or CompositeSettings()
-    return Composer(bands, catalogue, settings, Files(remembered=0), threads).compose(touching(scenes, geobox), geobox)
+    return Composer(bands, catalogue, settings, BlockReader(remembered=0), threads).compose(touching(scenes, geobox), geobox)
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ class Composer:
 
     bands: Sequence[str]
     """Names such as ``B04``, the order of the result."""
-    catalogue: Catalogue
+    catalogue: CatalogueProfile
     settings: CompositeSettings
-    files: Files
+    files: BlockReader
     """Remembers what calls share."""
     threads: int = 4
     """Files read at the same time; shared by all composers of this process with the same number."""
@@ -129,7 +129,7 @@ class Composer:
     def compose(self, scenes: Iterable[Scene], geobox: GeoBox) -> Composite:
         """The composite of scenes that can touch a grid; see `read_composite`."""
         keys = self.catalogue.keys(self.bands)
-        looks = [Look(scene) for scene in in_rank(scenes)]
+        looks = [SceneContribution(scene) for scene in in_rank(scenes)]
         tables = _Tables(geobox, self.settings)
         shape = (geobox.shape[0], geobox.shape[1])
         classes = np.zeros(shape, np.uint8) if self.keep_classes else None
@@ -144,7 +144,7 @@ class Composer:
         return Composite(reflectance, observations, uses, sum(look.fetched for look in looks), classes)
 
     def _share_out(
-        self, looks: list[Look], tables: _Tables, shape: tuple[int, int], first: NDArray[np.uint8] | None
+        self, looks: list[SceneContribution], tables: _Tables, shape: tuple[int, int], first: NDArray[np.uint8] | None
     ) -> NDArray[np.uint16]:
         """Reads classifications until every pixel has enough, and counts the observations each pixel takes.
 
@@ -167,7 +167,7 @@ class Composer:
         return count
 
     def _stacks(
-        self, looks: list[Look], keys: list[str], shape: tuple[int, int, int], tables: _Tables
+        self, looks: list[SceneContribution], keys: list[str], shape: tuple[int, int, int], tables: _Tables
     ) -> Iterator[NDArray[np.uint16]]:
         """The harmonised observations of each band, `MISSING` where there are fewer; (n, y, x) as in `shape`.
 
@@ -187,7 +187,7 @@ class Composer:
                 yield _filled(looks, *ahead.popleft())
 
     def _classes(
-        self, look: Look, lacking: NDArray[np.bool_], tables: _Tables
+        self, look: SceneContribution, lacking: NDArray[np.bool_], tables: _Tables
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.uint8] | None]:
         """(y, x) where the scene is clear, and where it says anything at all; only `lacking` squares are read.
 
@@ -206,7 +206,7 @@ class Composer:
         said = table.take(self.settings.clear(scl) + np.uint8(2) * ~among(scl, NO_ANSWER))
         return (said & 1).astype(bool), said > 1, table.take(scl) if self.keep_classes else None
 
-    def _read_band(self, look: Look, into: Stack, key: str, tables: _Tables) -> tuple[DarkPixels, int]:
+    def _read_band(self, look: SceneContribution, into: Stack, key: str, tables: _Tables) -> tuple[DarkPixels, int]:
         """Puts the scene's harmonised DN where it supplies them; pixels and places are no other scene's.
 
         Returns:
@@ -230,13 +230,13 @@ class Composer:
         return dark, file.fetched
 
 
-def _zone(look: Look) -> str:
+def _zone(look: SceneContribution) -> str:
     """The scene's UTM zone: scenes of one zone share their address tables."""
     return look.scene.tile[:2]
 
 
 def _filled(
-    looks: list[Look], band: str, stack: NDArray[np.uint16], reads: Iterator[tuple[DarkPixels, int]]
+    looks: list[SceneContribution], band: str, stack: NDArray[np.uint16], reads: Iterator[tuple[DarkPixels, int]]
 ) -> NDArray[np.uint16]:
     """The stack of a band, once all that is put into it has been read; each scene is told what its part was."""
     for look, (dark, fetched) in zip(looks, reads, strict=True):
@@ -250,15 +250,15 @@ class _Tables:
 
     def __init__(self, geobox: GeoBox, settings: CompositeSettings) -> None:
         self.geobox, self.settings = geobox, settings
-        self._made: Store[tuple[Lattice, Resampling, int], Sampling] = Store(0, lambda table: 0)  # a few: all are kept
+        self._made: SingleFlightCache[tuple[PixelGrid, Resampling, int], ResamplingTable] = SingleFlightCache(0, lambda table: 0)  # a few: all are kept
 
-    def scl(self, lattice: Lattice) -> Sampling:
+    def scl(self, lattice: PixelGrid) -> ResamplingTable:
         # the margin lets clouds outside the window grow into it, so the buffer cannot depend on the window
         return self._get(lattice, "nearest", self.settings.cloud_buffer)
 
-    def band(self, lattice: Lattice) -> Sampling:
+    def band(self, lattice: PixelGrid) -> ResamplingTable:
         return self._get(lattice, self.settings.resampling, 0)
 
-    def _get(self, lattice: Lattice, how: Resampling, margin: int) -> Sampling:
+    def _get(self, lattice: PixelGrid, how: Resampling, margin: int) -> ResamplingTable:
         key = (lattice, how, margin)
         return self._made.get([key], lambda keys: {key: sampling(self.geobox, *key) for key in keys})[key]

@@ -26,7 +26,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from scipy.ndimage import binary_dilation
 
 from spacex.sentinel2.reflectance import DarkPixels, contradiction
-from spacex.sentinel2.sampling import Resampling
+from spacex.sentinel2.resampling import Resampling
 from spacex.sentinel2.scenes import Scene
 from spacex.settings import Settings
 
@@ -95,7 +95,7 @@ def among(scl: NDArray[np.uint8], classes: Iterable[int]) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class Use:
+class SceneUsage:
     """What one scene was and gave, counted in pixels, so that the uses of several windows add up."""
 
     scene: Scene
@@ -112,10 +112,10 @@ class Use:
     left_out: str = ""
     """Why it was not looked at, if not because all had enough."""
 
-    def __add__(self, other: Use) -> Use:
+    def __add__(self, other: SceneUsage) -> SceneUsage:
         dark = {band: self.dark.get(band, DarkPixels()) + other.dark.get(band, DarkPixels())
                 for band in {**self.dark, **other.dark}}  # fmt: skip
-        return Use(
+        return SceneUsage(
             self.scene, self.pixels + other.pixels, self.looked + other.looked, self.clear + other.clear,
             self.used + other.used, dark, self.left_out,
         )  # fmt: skip

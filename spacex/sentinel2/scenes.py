@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from spacex.sentinel2.positions import transformer
+from spacex.sentinel2.pixel_grid import transformer
 from spacex.sentinel2.reflectance import Offset, baseline_of
 
 FOOTPRINT_SLACK = 2000.0

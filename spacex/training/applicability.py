@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from spacex.card import Scaling
+from spacex.model_card import Scaling
 from spacex.models.applicability import Applicability, learn_applicability, reader, spatial_folds
 from spacex.models.classes import own_network
 from spacex.training.batches import portions
 from spacex.training.data import Split, spaced
-from spacex.training.team import ALONE, Team
+from spacex.training.distributed import SINGLE, Distributed
 
 CHIPS = 1000
 """Training chips, evenly spaced over the split, that stand for all."""
@@ -24,7 +24,7 @@ def learn_where(
     scaling: Scaling,
     train: Split,
     batch: int = 16,
-    team: Team = ALONE,
+    team: Distributed = SINGLE,
     features: Sequence[str] = (),
 ) -> Applicability | None:
     """The area of applicability of a classifier, from its training chips.

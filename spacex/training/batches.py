@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from spacex.errors import RequestError
-from spacex.training.team import ALONE, Team
+from spacex.training.distributed import SINGLE, Distributed
 
 
 def seeded(*parts: int | str) -> torch.Generator:
@@ -39,7 +39,7 @@ class EpochOrder:
     """
 
     def __init__(
-        self, indices: Sequence[int], batch: int, seed: int, team: Team = ALONE, partners: Sequence[int] = ()
+        self, indices: Sequence[int], batch: int, seed: int, team: Distributed = SINGLE, partners: Sequence[int] = ()
     ) -> None:
         if not indices:
             raise RequestError("no chip to train on", do="Look at the split and the labels of the data set.")
@@ -73,7 +73,7 @@ class EpochOrder:
         return share
 
 
-class Feed:
+class BatchLoader:
     """Batches of a data set on the team's device, in the order of an :class:`EpochOrder`.
 
     Args:
@@ -106,7 +106,7 @@ class Feed:
 
 
 def portions(
-    dataset: Dataset[Any], indices: Sequence[int], batch: int, team: Team = ALONE
+    dataset: Dataset[Any], indices: Sequence[int], batch: int, team: Distributed = SINGLE
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """This worker's part of the chips, in order, for measuring; the last batch may be smaller."""
     mine = list(indices)[team.rank :: team.size]

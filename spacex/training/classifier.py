@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
-from spacex.card import Scaling
+from spacex.model_card import Scaling
 from spacex.training.augment import EDGES, draw_strips, draw_turns, edge_strip, other_label, quarter_turns
 from spacex.training.batches import seeded
-from spacex.training.gauges import clipped
+from spacex.training.distributed import SINGLE, Distributed, bare
+from spacex.training.gradient_probe import clipped
 from spacex.training.presets import ClassifierRecipe
-from spacex.training.team import ALONE, Team, bare
 
 
 class ClassifierLearner:
@@ -40,7 +40,7 @@ class ClassifierLearner:
         scaling: Scaling,
         steps: int,
         seed: int = 0,
-        team: Team = ALONE,
+        team: Distributed = SINGLE,
         classes: int = 1,
     ) -> None:
         self.recipe, self.scaling, self.team, self.seed, self.classes = recipe, scaling, team, seed, classes

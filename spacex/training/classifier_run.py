@@ -8,22 +8,22 @@ from typing import Any, Literal
 
 import torch
 
-from spacex.card import Card, Scaling, Shape
 from spacex.checkpoint import save_checkpoint
 from spacex.errors import DataError, RequestError
+from spacex.model_card import Card, Scaling, Shape
 from spacex.models.classes import check_columns, columns
 from spacex.models.classifier import ClassifierSettings
 from spacex.models.features import find_features
 from spacex.models.foreign import make_network
 from spacex.training.applicability import learn_where
-from spacex.training.batches import EpochOrder, Feed, portions
+from spacex.training.batches import BatchLoader, EpochOrder, portions
 from spacex.training.classifier import ClassifierLearner
 from spacex.training.data import SPLITS, Split, SplitName, band_statistics, open_split
+from spacex.training.distributed import SINGLE, Distributed
+from spacex.training.loop import FREE, Epoch, Run, TrainingLoop
 from spacex.training.metrics import measure_classifier
 from spacex.training.presets import ClassifierRecipe
-from spacex.training.runs import FREE, Course, Epoch, Run
 from spacex.training.state import RunStore
-from spacex.training.team import ALONE, Team
 
 INTENDED = "Scores how natural a Sentinel-2 chip looks, 0 to 1, in the sense of its training labels."
 LIMITS = (
@@ -43,7 +43,7 @@ class ClassifierRun(Run):
     """Whether chips are standardised per band; the `paper` and `repository` presets need ``reflectance``."""
 
 
-def prepare_classifier(run: ClassifierRun, team: Team = ALONE) -> tuple[dict[SplitName, Split], EpochOrder]:
+def prepare_classifier(run: ClassifierRun, team: Distributed = SINGLE) -> tuple[dict[SplitName, Split], EpochOrder]:
     """Everything that can be wrong with the request, found out before anything is trained or written.
 
     Args:
@@ -61,7 +61,7 @@ def prepare_classifier(run: ClassifierRun, team: Team = ALONE) -> tuple[dict[Spl
     return splits, order
 
 
-def learn_classifier(run: ClassifierRun, team: Team = ALONE) -> Iterator[Epoch]:
+def learn_classifier(run: ClassifierRun, team: Distributed = SINGLE) -> Iterator[Epoch]:
     """Train a classifier; the checkpoint is in ``run.output`` when the last epoch has been taken.
 
     Raises:
@@ -71,7 +71,7 @@ def learn_classifier(run: ClassifierRun, team: Team = ALONE) -> Iterator[Epoch]:
     train, bands = splits["train"], len(run.source.bands)
     shape, outputs, features = network_for(run, train)
     scaling = band_statistics(train, team) if run.units == "sigma" else Scaling.identity(bands)
-    feed = Feed(train.dataset, order, run.readers, team.device)
+    feed = BatchLoader(train.dataset, order, run.readers, team.device)
     torch.manual_seed(run.seed)
     network, steps = make_network(shape, run.trust)(), run.recipe.epochs * len(feed)
     learner = ClassifierLearner(run.recipe, network, scaling, steps, run.seed, team, outputs)
@@ -79,7 +79,7 @@ def learn_classifier(run: ClassifierRun, team: Team = ALONE) -> Iterator[Epoch]:
     RunStore(run.output, team).claim(run, FREE)
     measure = partial(_measured, learner, run.recipe.batch, team)
     about = _card(shape, features, scaling, train)
-    yield from Course(
+    yield from TrainingLoop(
         run=run,
         team=team,
         learner=learner,
@@ -130,7 +130,7 @@ def _check_halving(side: int, levels: int) -> None:
         raise RequestError(what, got=got, expected=expected, do="Cut or scale the pictures, or --set network.levels=N.")
 
 
-def _measured(learner: ClassifierLearner, batch: int, team: Team, chips: Split) -> dict[str, Any]:
+def _measured(learner: ClassifierLearner, batch: int, team: Distributed, chips: Split) -> dict[str, Any]:
     read = portions(chips.dataset, chips.all, batch, team)
     return measure_classifier(learner.result(), learner.scaling, read, team, chips.classes)
 

@@ -13,12 +13,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from spacex.card import Scaling
 from spacex.errors import DataError
 from spacex.grid import CHIP
+from spacex.model_card import Scaling
 from spacex.settings import Settings
 from spacex.training.batches import portions
-from spacex.training.team import ALONE, Team
+from spacex.training.distributed import SINGLE, Distributed
 
 SAMPLE = 400
 """Chips, evenly spaced over the training split, from which means, spreads and margins are estimated."""
@@ -103,7 +103,7 @@ def open_split(source: Source, split: SplitName) -> Split:
 def _root(name: str) -> Path:
     if name != "demo":
         return Path(name)
-    from spacex.world.dataset import demo_dataset
+    from spacex.synthetic.dataset import demo_dataset
 
     return Path(demo_dataset())
 
@@ -139,7 +139,7 @@ def _found(root: Path) -> Any:
     return Pictures if has_pictures(root) else None
 
 
-def band_statistics(chips: Split, team: Team = ALONE) -> Scaling:
+def band_statistics(chips: Split, team: Distributed = SINGLE) -> Scaling:
     """Mean and standard deviation of each band's reflectance over a sample of all chips.
 
     Args:

@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from spacex.attribution.arithmetic import ready_classifier
-from spacex.card import Scaling
+from spacex.attribution.inference import ready_classifier
+from spacex.model_card import Scaling
 from spacex.models.discriminator import Discriminator
 from spacex.models.generator import Generator
 from spacex.training import losses
 from spacex.training.augment import Blotches, blotched, draw_blotches, jitter, zoomed
 from spacex.training.batches import seeded
-from spacex.training.gauges import Gauges, clipped
+from spacex.training.distributed import SINGLE, Distributed, bare, frozen
+from spacex.training.gradient_probe import GradientProbe, clipped
+from spacex.training.image_pool import ImagePool
 from spacex.training.losses import Direction
-from spacex.training.pool import Pool
 from spacex.training.presets import Preset
-from spacex.training.team import ALONE, Team, bare, frozen
 
 SIDES: tuple[tuple[str, Direction], ...] = (("maximiser", "raise"), ("minimiser", "lower"))
 """The two generators, and where each is to push the score."""
@@ -57,7 +57,7 @@ class PatternLearner:
         team: who trains together.
     """
 
-    def __init__(self, preset: Preset, task: Task, steps: int, seed: int = 0, team: Team = ALONE) -> None:
+    def __init__(self, preset: Preset, task: Task, steps: int, seed: int = 0, team: Distributed = SINGLE) -> None:
         self.preset, self.task, self.team, self.seed = preset, task, team, seed
         self.step_number = 0
         # a fifth of a step less than with the networks as they were trained
@@ -79,7 +79,7 @@ class PatternLearner:
         self.networks = {name: team.share(network) for name, network in self.networks.items()}
         self.optimisers = {name: self._optimiser(name) for name in self.networks}
         self.schedules = {name: LambdaLR(o, self._factor(steps)) for name, o in self.optimisers.items()}
-        self.pools = {side: Pool(preset.pool, seed + i) for i, side in enumerate(self.discriminators)}
+        self.pools = {side: ImagePool(preset.pool, seed + i) for i, side in enumerate(self.discriminators)}
 
     def step(self, x: Tensor, partners: Tensor | None = None, activate: bool = True) -> dict[str, Tensor]:
         """Learn from one batch.
@@ -135,7 +135,7 @@ class PatternLearner:
             pool.load_state_dict(state["pools"][side])
 
     def _generator_step(self, u: Tensor, activate: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        gauges = Gauges()
+        gauges = GradientProbe()
         judges = [bare(d) for d in self.discriminators.values()]
         with frozen(*judges), self.team.autocast():
             before = self._unchanged(u)
@@ -155,7 +155,7 @@ class PatternLearner:
         losses_now = {f"loss/{name}": term.detach() for name, term in terms.items()}
         return made, {**losses_now, **gauges.norms(), **norms, **self._seen(u, made, before[0], logits)}
 
-    def _terms(self, u: Tensor, made: dict[str, Tensor], gauges: Gauges) -> dict[str, Tensor]:
+    def _terms(self, u: Tensor, made: dict[str, Tensor], gauges: GradientProbe) -> dict[str, Tensor]:
         """Every weighted term of Eq. 6 that has a factor, by ``term/generator``, except the activation."""
         weights, terms = self.preset.weights, {}
         for side, _ in SIDES:
@@ -174,7 +174,7 @@ class PatternLearner:
             terms |= self._cycles(u, made, gauges)
         return terms
 
-    def _cycles(self, u: Tensor, made: dict[str, Tensor], gauges: Gauges) -> dict[str, Tensor]:
+    def _cycles(self, u: Tensor, made: dict[str, Tensor], gauges: GradientProbe) -> dict[str, Tensor]:
         terms = {}
         for side, other in (("maximiser", "minimiser"), ("minimiser", "maximiser")):
             start = made[other]
@@ -190,7 +190,7 @@ class PatternLearner:
         """Of each classifier the logits of x: what a margin starts from, and the first's for the log."""
         return [classifier(u).float() for classifier in self.classifiers]
 
-    def _judged(self, made: dict[str, Tensor], gauges: Gauges) -> list[tuple[Tensor, ...]]:
+    def _judged(self, made: dict[str, Tensor], gauges: GradientProbe) -> list[tuple[Tensor, ...]]:
         """Of each classifier the logits of x₊ and of x₋, from one pass over both."""
         both = torch.cat([gauges.tap(made[side], f"activation/{side}") for side, _ in SIDES])
         if self.preset.jitter:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.functional import classification as tm
 
-from spacex.card import Scaling
+from spacex.model_card import Scaling
 from spacex.models.generator import Generator
-from spacex.training.team import ALONE, Team
+from spacex.training.distributed import SINGLE, Distributed
 
 BINS = 15
 """Bins of the expected calibration error."""
@@ -80,7 +80,7 @@ def measure_classifier(
     classifier: nn.Module,
     scaling: Scaling,
     chips: Iterable[tuple[Tensor, Tensor]],
-    team: Team = ALONE,
+    team: Distributed = SINGLE,
     classes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """How good a classifier in eval mode is over this worker's part, gathered over the team.
@@ -116,7 +116,7 @@ def measure_generators(
     scaling: Scaling,
     spread: Tensor,
     chips: Iterable[tuple[Tensor, Tensor]],
-    team: Team = ALONE,
+    team: Distributed = SINGLE,
 ) -> dict[str, float]:
     """What the generators do to a split's natural chips.
 

@@ -200,7 +200,7 @@ From our trials on planted truth (96-pixel chips, two cores): no normalisation a
 x + 3σ·tanh(h/3) in per-band standard deviations, rate 1e-3 after 50 warm-up steps with a linear fall over the
 last 40 %, gradient norm at most 1, batch 12, 300 steps. No adversary: the single-domain one left a residue on a
 pattern the classifier ignores.
-From the embedded world's validation split (``spacex/world/weights/README.md``): the margin; the change's total
+From the embedded world's validation split (``spacex/synthetic/weights/README.md``): the margin; the change's total
 variation, and a random turn, flip and shift before the classifier looks. Both keep the change from being noise that
 only this classifier at this very place would mind, and the path map gains .04 in IoU. There the single-domain
 adversary pointed worse than none as well. Charging a pixel for all bands together and showing the classifier squares

@@ -26,7 +26,7 @@ import torch
 
 from spacex.errors import CheckpointError, RequestError
 from spacex.settings import Settings
-from spacex.training.team import ALONE, Team
+from spacex.training.distributed import SINGLE, Distributed
 
 KEEP = 2
 """Epochs kept: the latest, and the one before in case a reader still has it open."""
@@ -40,7 +40,7 @@ class RunStore:
         team: who trains; every worker writes its own file, the leader the pointer.
     """
 
-    def __init__(self, uri: str, team: Team = ALONE) -> None:
+    def __init__(self, uri: str, team: Distributed = SINGLE) -> None:
         self.fs, self.root = fsspec.core.url_to_fs(uri)
         self.folder = f"{self.root.rstrip('/')}/state"
         self.team = team

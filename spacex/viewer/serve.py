@@ -18,8 +18,8 @@ from urllib.parse import quote, unquote
 
 import fsspec
 
+from spacex.cube.store import Cube
 from spacex.errors import RequestError
-from spacex.mapping.cube import Cube
 
 PAGE = Path(__file__).with_name("page")
 """The built page."""

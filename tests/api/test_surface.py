@@ -12,8 +12,8 @@ import spacex
 from spacex.api.mapping import MapSettings
 from spacex.errors import RequestError
 from spacex.mapping.request import MapRequest
-from spacex.world.country import demo_country
-from spacex.world.dataset import demo_dataset
+from spacex.synthetic.country import demo_country
+from spacex.synthetic.dataset import demo_dataset
 
 VERBS = [name for name in spacex.__all__ if name != "__version__"]
 
@@ -51,8 +51,8 @@ def folder(tmp_path_factory):
 def test_examples_run(name, folder, monkeypatch):
     monkeypatch.chdir(folder)
     # a landscape of seconds rather than minutes
-    monkeypatch.setattr("spacex.world.dataset.demo_dataset", partial(demo_dataset, "tiny"))
-    monkeypatch.setattr("spacex.world.country.demo_country", partial(demo_country, "tiny"))
+    monkeypatch.setattr("spacex.synthetic.dataset.demo_dataset", partial(demo_dataset, "tiny"))
+    monkeypatch.setattr("spacex.synthetic.country.demo_country", partial(demo_country, "tiny"))
     (test,) = doctest.DocTestFinder(recurse=False).find(getattr(spacex, name), name)
     assert test.examples, f"{name} has no example"
     assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test).failed == 0

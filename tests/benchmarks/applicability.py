@@ -28,12 +28,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import real_files
 
-from spacex.attribution.baselines import Chips
-from spacex.attribution.patterns import Patterns
+from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint, load_checkpoint
+from spacex.evaluation.methods.baselines import Chips
+from spacex.synthetic.dataset import build_dataset
 from spacex.training.batches import portions
 from spacex.training.data import Source, Split, open_split
-from spacex.world.dataset import build_dataset
 
 ABROAD = 20_977
 """Seed of a country that nothing was trained on."""
@@ -115,7 +115,7 @@ def price(checkpoint: Checkpoint, threads: int, turns: int) -> None:
     x = np.random.default_rng(0).random((1, len(checkpoint.card.bands), 256, 256), dtype=np.float32) * 0.1
     lowering = np.full_like(x, -0.1)
     blind = dataclasses.replace(checkpoint, applicability=None)
-    sides = {name: Patterns(one, ("lift",)) for name, one in (("with", checkpoint), ("without", blind))}
+    sides = {name: Attributor(one, ("lift",)) for name, one in (("with", checkpoint), ("without", blind))}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(turns + 3):
         for name, patterns in sorted(sides.items(), reverse=turn % 2 == 0):

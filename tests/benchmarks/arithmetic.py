@@ -39,7 +39,7 @@ def ground(bands: int, height: int, width: int) -> np.ndarray:
 def networks_once(threads: int, stride: int, device: str = "cpu") -> dict[str, float]:
     """Attribute every chip that touches a square of ground, with whichever code is imported."""
     from spacex import load_checkpoint
-    from spacex.attribution.patterns import Patterns
+    from spacex.attribution.attributor import Attributor
     from spacex.grid import Window, chip_windows
     from spacex.mapping.request import chip_settings
 
@@ -47,13 +47,13 @@ def networks_once(threads: int, stride: int, device: str = "cpu") -> dict[str, f
     checkpoint, core = load_checkpoint(), Window(0, 0, SIDE, SIDE)
     chips, bands = chip_windows(core, stride), len(checkpoint.card.bands)
     try:
-        from spacex.mapping.bench import Bench
+        from spacex.mapping.chip_batcher import ChipBatcher
     except ImportError:
-        return _chips_alone(Patterns(checkpoint), chips, core.pad(255), bands)
-    from spacex.attribution.arithmetic import choose_precision
-    from spacex.attribution.crew import Crew
+        return _chips_alone(Attributor(checkpoint), chips, core.pad(255), bands)
+    from spacex.attribution.inference import choose_precision
     from spacex.attribution.names import DEFAULT_MAPS
-    from spacex.mapping.cube import TileTask
+    from spacex.attribution.replica_pool import ReplicaPool
+    from spacex.cube.store import TileTask
     from spacex.mapping.tile import TileInput
     from spacex.mapping.worker import GPU_BATCH
 
@@ -61,11 +61,11 @@ def networks_once(threads: int, stride: int, device: str = "cpu") -> dict[str, f
     around = settings.around(core)
     pixels = ground(bands, *around.shape)
     read = TileInput(core, around, pixels, np.ones(around.shape, np.uint16))
-    make = partial(Patterns, checkpoint, DEFAULT_MAPS, device=device, precision=choose_precision("auto", device))
-    networks = Crew(make, threads) if device == "cpu" else make()
+    make = partial(Attributor, checkpoint, DEFAULT_MAPS, device=device, precision=choose_precision("auto", device))
+    networks = ReplicaPool(make, threads) if device == "cpu" else make()
 
     def attribute() -> None:
-        bench = Bench(networks, settings, threads if device == "cpu" else GPU_BATCH)
+        bench = ChipBatcher(networks, settings, threads if device == "cpu" else GPU_BATCH)
         bench.put(TileTask(0, 0, 0), read, chips, 0.0)
         while bench.compute(flush=True):
             pass
@@ -97,13 +97,13 @@ def _chips_alone(networks: Callable[[np.ndarray], object], chips: list, around, 
 def rounding() -> None:
     """The default maps in bfloat16 against float32, on natural test chips of the embedded world."""
     from spacex import load_checkpoint
-    from spacex.attribution.patterns import Patterns
+    from spacex.attribution.attributor import Attributor
     from spacex.evaluation import metrics
     from spacex.evaluation.samples import Source
-    from spacex.world.dataset import demo_dataset
+    from spacex.synthetic.dataset import demo_dataset
 
     checkpoint = load_checkpoint()
-    sides = {p: Patterns(checkpoint, precision=p) for p in ("float32", "bfloat16")}
+    sides = {p: Attributor(checkpoint, precision=p) for p in ("float32", "bfloat16")}
     ious: dict[str, dict[str, list[float]]] = {name: {p: [] for p in sides} for name in ("attribution", "lift")}
     alike: dict[str, list[float]] = {name: [] for name in ious}
     for samples in Source(demo_dataset(), checkpoint.card.bands, "test").batches(4):
@@ -125,7 +125,7 @@ def rounding() -> None:
 def compiled(threads: int) -> None:
     """Seconds of generator and classifier, forward, and of the classifier's lift: as they are, and compiled."""
     from spacex import load_checkpoint
-    from spacex.attribution.arithmetic import ready_classifier, ready_generator
+    from spacex.attribution.inference import ready_classifier, ready_generator
     from spacex.attribution.lift import Lift
 
     torch.set_num_threads(threads)

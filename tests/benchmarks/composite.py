@@ -25,7 +25,7 @@ from pyproj import Transformer
 
 from spacex.grid import Grid, Window
 from spacex.sentinel2 import (
-    Catalogue,
+    CatalogueProfile,
     CompositeSettings,
     Scene,
     get_catalogue,
@@ -36,9 +36,9 @@ from spacex.sentinel2 import (
 )
 
 
-def embedded() -> tuple[Catalogue, list[dict[str, Any]], tuple[float, float]]:
+def embedded() -> tuple[CatalogueProfile, list[dict[str, Any]], tuple[float, float]]:
     """Style, items and middle (longitude, latitude) of the archive that ships with SpacEX."""
-    from spacex.world.archive import DEMO_BBOX, demo_archive
+    from spacex.synthetic.archive import DEMO_BBOX, demo_archive
 
     folder = demo_archive()
     items = json.loads((folder / "items.json").read_text())
@@ -50,7 +50,7 @@ def embedded() -> tuple[Catalogue, list[dict[str, Any]], tuple[float, float]]:
     return get_catalogue("demo", url="http://127.0.0.1:9"), items, ((west + east) / 2, (south + north) / 2)
 
 
-def real() -> tuple[Catalogue, list[dict[str, Any]], tuple[float, float]]:
+def real() -> tuple[CatalogueProfile, list[dict[str, Any]], tuple[float, float]]:
     """The same for the real archive beside the checkout, in Earth Search's style."""
     beside = Path(__file__).resolve().parents[3] / "shared" / "data"
     folder = Path(os.environ.get("SPACEX_TEST_DATA") or beside) / "archive"
@@ -59,13 +59,13 @@ def real() -> tuple[Catalogue, list[dict[str, Any]], tuple[float, float]]:
     return get_catalogue("earth-search", url="http://127.0.0.1:9"), items, (5.263, 51.26)
 
 
-def ours(scenes: list[Scene], geobox: GeoBox, bands: list[str], catalogue: Catalogue, threads: int) -> np.ndarray:
+def ours(scenes: list[Scene], geobox: GeoBox, bands: list[str], catalogue: CatalogueProfile, threads: int) -> np.ndarray:
     """The composite as SpacEX makes it."""
     return read_composite(scenes, geobox, bands, catalogue, threads=threads).reflectance
 
 
 def theirs(
-    items: list[pystac.Item], scenes: list[Scene], geobox: GeoBox, bands: list[str], catalogue: Catalogue, threads: int
+    items: list[pystac.Item], scenes: list[Scene], geobox: GeoBox, bands: list[str], catalogue: CatalogueProfile, threads: int
 ) -> np.ndarray:
     """The usual way: lazy load by solar day, mask, harmonise, median, compute."""
     keys, settings = catalogue.keys(bands), CompositeSettings()

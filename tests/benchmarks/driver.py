@@ -22,12 +22,12 @@ os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 from spacex import load_checkpoint
-from spacex.mapping.cube import TileTask
-from spacex.mapping.ledger import Ledger
-from spacex.mapping.logs import log_tile
-from spacex.mapping.progress import ProgressLog
+from spacex.cube.store import TileTask
+from spacex.execution.logs import log_tile
+from spacex.execution.progress import ProgressLog
+from spacex.execution.task_queue import TaskQueue
 from spacex.mapping.rehearsal import IdlePipeline
-from spacex.mapping.report import Notes
+from spacex.mapping.report import RunStats
 from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.worker import Job
 
@@ -52,9 +52,9 @@ def job_of(card) -> Job:
 
 def drive(tiles: int, card, folder: str, workers: int = 2) -> dict:
     """Drive this many idle tiles through Ray; gives speed, CPU time per tile and memory."""
-    from spacex.runners.ray_map import run_ray
+    from spacex.execution.ray_actors import run_ray
 
-    ledger, notes = Ledger.of(TileTask(0, n // 100, n % 100) for n in range(tiles)), Notes()
+    ledger, notes = TaskQueue.of(TileTask(0, n // 100, n % 100) for n in range(tiles)), RunStats()
     progress = ProgressLog(f"{folder}/progress.json", ledger)
     first: list[float] = []
 
@@ -85,7 +85,7 @@ def main() -> None:
     asked = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="drive", dir="/tmp")
     os.environ["RAY_TMPDIR"] = folder
-    from spacex.runners.ray_map import connect
+    from spacex.execution.ray_actors import connect
 
     connect(2)
     card = load_checkpoint().card

@@ -31,19 +31,19 @@ import torch
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from spacex.attribution.baselines import Chips
-from spacex.attribution.captum_methods import Effort
-from spacex.attribution.methods import all_methods, choose
 from spacex.checkpoint import Checkpoint, load_checkpoint
-from spacex.evaluation.bootstrap import Draws, association, draw, interval
+from spacex.evaluation.bootstrap import ClusterBootstrap, association, draw, interval
+from spacex.evaluation.methods.baselines import Chips
+from spacex.evaluation.methods.captum import Effort
+from spacex.evaluation.methods.selection import all_methods, choose
 from spacex.evaluation.samples import Samples, Source
 from spacex.evaluation.shortcut import ShortcutSettings, falls, logits, trained_classifier, with_both, without
+from spacex.synthetic.chip import read_records
+from spacex.synthetic.dataset import build_dataset
 from spacex.training.data import Source as Chosen
-from spacex.training.pattern_run import PatternRun, learn_patterns
+from spacex.training.distributed import Distributed, Precision
+from spacex.training.gan_run import PatternRun, learn_patterns
 from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset, changed
-from spacex.training.team import Precision, Team
-from spacex.world.chip import read_records
-from spacex.world.dataset import build_dataset
 
 BANDS = ShortcutSettings().bands
 SHARES = (0.0, 0.05, 0.2, 0.5)
@@ -77,7 +77,7 @@ def relabelled(data: Path, folder: Path, share: float) -> Path:
     return folder
 
 
-def learn(folder: Path, data: Path, preset: Preset, sizes: ShortcutSettings, team: Team) -> None:
+def learn(folder: Path, data: Path, preset: Preset, sizes: ShortcutSettings, team: Distributed) -> None:
     """A classifier of these labels, in the folder's `classifier`, and generators for it, by their preset's name."""
     say = partial(print, f"{folder.parent.name}, {folder.name}, {preset.name},", flush=True)
     preload = team.device.type == "cuda"
@@ -114,7 +114,7 @@ def measured(checkpoint: Checkpoint, names: tuple[str, ...], data: Path) -> pd.D
     return chips
 
 
-def excess(part: pd.DataFrame, draws: Draws) -> str:
+def excess(part: pd.DataFrame, draws: ClusterBootstrap) -> str:
     """The knolls' part of one method's map over their mean part of the effect; 1 is faithful."""
     return str(interval((part["map"] / part["effect"].mean()).to_numpy(), draws))
 
@@ -159,7 +159,7 @@ def curve(chips: pd.DataFrame) -> Figure:
 Cell = tuple[float, Preset]
 
 
-def trained(root: Path, team: Team, cell: Cell) -> None:
+def trained(root: Path, team: Distributed, cell: Cell) -> None:
     """Train a share's classifier, if it is not there, and the generators of one preset."""
     folder = root / f"share-{cell[0]:g}"
     learn(folder, relabelled(root / "chips", folder / "chips", cell[0]), cell[1], ShortcutSettings(), team)
@@ -183,10 +183,10 @@ def options(about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def crew(asked: argparse.Namespace) -> Team:
+def crew(asked: argparse.Namespace) -> Distributed:
     """Who trains each classifier of a study: one process, with one thread of its own."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers
-    return Team(device=torch.device("cuda" if asked.gpu else "cpu"), precision=asked.precision, compile=False)
+    return Distributed(device=torch.device("cuda" if asked.gpu else "cpu"), precision=asked.precision, compile=False)
 
 
 def main() -> None:

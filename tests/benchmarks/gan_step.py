@@ -24,15 +24,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spacex.card import Scaling
+from spacex.model_card import Scaling
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.models.discriminator import Discriminator, DiscriminatorSettings
 from spacex.models.generator import Generator, GeneratorSettings
-from spacex.training import gauges
+from spacex.training import gradient_probe as gauges
+from spacex.training.distributed import Distributed
 from spacex.training.gan import PatternLearner, Task
-from spacex.training.pool import Pool
+from spacex.training.image_pool import ImagePool
 from spacex.training.presets import DELTA
-from spacex.training.team import Team
 
 Step = Callable[[Tensor], object]
 
@@ -42,7 +42,7 @@ def published(shape: GeneratorSettings, classifier: nn.Module, device: torch.dev
     direct = shape.model_copy(update={"form": "direct", "norm": "instance", "pool": "stride"})
     up, down = Generator(direct).to(device), Generator(direct).to(device)
     judges = [Discriminator(DiscriminatorSettings(base=shape.base, norm="instance")).to(device) for _ in "ab"]
-    pools = [Pool(50, i) for i in range(2)]
+    pools = [ImagePool(50, i) for i in range(2)]
     adams = [torch.optim.Adam(net.parameters(), 2e-4, (0.5, 0.999)) for net in (up, down, *judges)]
     classifier = classifier.to(device)
 
@@ -67,7 +67,7 @@ def published(shape: GeneratorSettings, classifier: nn.Module, device: torch.dev
     return step
 
 
-def ours(shape: GeneratorSettings, classifier: nn.Module, team: Team) -> Step:
+def ours(shape: GeneratorSettings, classifier: nn.Module, team: Distributed) -> Step:
     """A step of the `delta` preset."""
     preset = DELTA.model_copy(update={"generator": shape})
     task = Task([classifier], Scaling.identity(3), (1.0,) * 3, {"raise": 2.0, "lower": 2.0})
@@ -77,12 +77,12 @@ def ours(shape: GeneratorSettings, classifier: nn.Module, team: Team) -> Step:
 @contextmanager
 def without_gauges() -> Iterator[None]:
     """Within the block no gradient norm is measured per term."""
-    tap = gauges.Gauges.tap
-    gauges.Gauges.tap = lambda self, picture, name: picture  # type: ignore[method-assign]
+    tap = gauges.GradientProbe.tap
+    gauges.GradientProbe.tap = lambda self, picture, name: picture  # type: ignore[method-assign]
     try:
         yield
     finally:
-        gauges.Gauges.tap = tap  # type: ignore[method-assign]
+        gauges.GradientProbe.tap = tap  # type: ignore[method-assign]
 
 
 def main() -> None:
@@ -96,15 +96,15 @@ def main() -> None:
         torch.set_num_threads(chosen.threads)
     device = torch.device("cuda" if chosen.gpu else "cpu")
     shape = GeneratorSettings(base=chosen.base, cap=4 * chosen.base, downs=chosen.downs, blocks=chosen.blocks, stem=7)
-    team = Team(device=device, precision="float32", compile=False)
+    team = Distributed(device=device, precision="float32", compile=False)
     rows: dict[str, Step] = {
         "published shape, float32": published(shape, _classifier(), device),
         "ours, float32": ours(shape, _classifier(), team),
         "ours without gauges, float32": ours(shape, _classifier(), team),
-        "ours, bfloat16": ours(shape, _classifier(), Team(device=device, precision="bfloat16", compile=False)),
+        "ours, bfloat16": ours(shape, _classifier(), Distributed(device=device, precision="bfloat16", compile=False)),
     }
     if chosen.gpu:
-        rows["ours, bfloat16, compiled"] = ours(shape, _classifier(), Team(device=device, precision="bfloat16"))
+        rows["ours, bfloat16, compiled"] = ours(shape, _classifier(), Distributed(device=device, precision="bfloat16"))
     _report(rows, torch.rand(chosen.batch, 3, 256, 256, device=device), chosen.rounds)
 
 

@@ -36,16 +36,16 @@ from rasterio.windows import Window
 from shapely.geometry import box, mapping, shape
 
 from spacex import load_checkpoint
-from spacex.mapping.cube import Cube, Status, TileTask
+from spacex.cube.store import Cube, Status, TileTask
+from spacex.execution.local import run_local
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.plan import Plan, new_statuses
 from spacex.mapping.rehearsal import FakeNetworks
 from spacex.mapping.request import MapRequest
-from spacex.mapping.run import carry_out
+from spacex.mapping.run import execute
 from spacex.mapping.worker import CubeSink, SceneSource, load_scenes
-from spacex.runners.local import run_local
 from spacex.sentinel2 import get_catalogue, offset_of, scene_of
-from spacex.sentinel2.styles import Catalogue
+from spacex.sentinel2.catalogue_profiles import CatalogueProfile
 
 BANDS = {"B02": "blue", "B03": "green", "B04": "red"}
 PER_SCENE = 300
@@ -123,7 +123,7 @@ class OverHttp:
         if self.signed:
             options = {"MAX_RETRY": "3", "RETRY_DELAY": "0.05", "TIMEOUT": "20"}
             os.environ.update({f"GDAL_HTTP_{name}": value for name, value in options.items()})
-            Catalogue.sign = lambda catalogue, href: f"{href}?signed={time.time():.3f}"
+            CatalogueProfile.sign = lambda catalogue, href: f"{href}?signed={time.time():.3f}"
         source = SceneSource(job.request, tuple(BANDS), load_scenes(job.scenes))
         return Pipeline(source, FakeNetworks(), CubeSink(Cube(job.output), job.request), job.request.chips,
                         time_limit=job.time_limit)  # fmt: skip
@@ -134,7 +134,7 @@ def run(request: MapRequest, scenes, output: str, checkpoint, runner):
     statuses = new_statuses(request)
     tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses != Status.OUTSIDE))
     plan = Plan(request, scenes, tasks, statuses)
-    return carry_out(plan, request.fingerprint(checkpoint), output, checkpoint, runner, threads=1), len(tasks)
+    return execute(plan, request.fingerprint(checkpoint), output, checkpoint, runner, threads=1), len(tasks)
 
 
 def differences(output: str, peace: str, given_up: set[TileTask]) -> list[str]:
@@ -158,7 +158,7 @@ def differences(output: str, peace: str, given_up: set[TileTask]) -> list[str]:
 
 def hostile_soak(tiles: int, every: float, trouble: float, workers: int, checkpoint, folder: str) -> dict:
     """The soak itself, on the Ray that is connected, whose RAY_TMPDIR this process has."""
-    from spacex.runners.ray_map import run_ray
+    from spacex.execution.ray_actors import run_ray
 
     request, files = request_of(checkpoint.card, tiles), Path(folder) / "files"
     files.mkdir()
@@ -185,7 +185,7 @@ def hostile_soak(tiles: int, every: float, trouble: float, workers: int, checkpo
         "seconds": round(seconds, 1),
         "killed": killer.killed,
         "answers": {str(name): served[name] for name in sorted(served, key=str)},
-        "not_yet": int((states == Status.NOT_YET).sum()),
+        "not_yet": int((states == Status.PENDING).sum()),
         "given_up": sorted(map(str, failed)),
         "given_up_is_listed": failed == set(outcome.quarantined),
         "differ": differences(f"{folder}/soak.zarr", f"{folder}/peace.zarr", failed),
@@ -211,7 +211,7 @@ def main() -> int:
     os.environ["RAY_TMPDIR"] = folder
     import ray
 
-    from spacex.runners.ray_map import connect
+    from spacex.execution.ray_actors import connect
 
     connect(asked.workers)
     for module in (soak, archive_server):

@@ -18,13 +18,13 @@ import typer
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from spacex.models.classifier import Classifier, ClassifierSettings
-from spacex.training.batches import EpochOrder, Feed
+from spacex.training.batches import BatchLoader, EpochOrder
 from spacex.training.data import Source, Split, open_split
 
 
 def loader_rate(split: Split, batch: int, readers: int, device: torch.device) -> float:
     """Tiles per second that arrive on the device when nothing else is done."""
-    feed = Feed(split.dataset, EpochOrder(split.all, batch, seed=0), readers, device)
+    feed = BatchLoader(split.dataset, EpochOrder(split.all, batch, seed=0), readers, device)
     for epoch in (0, 1):
         start, tiles = time.perf_counter(), 0
         for chips, _ in feed.epoch(epoch):

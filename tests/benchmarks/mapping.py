@@ -22,8 +22,8 @@ from shapely.geometry import box, mapping
 
 from spacex import load_checkpoint
 from spacex.mapping.request import MapRequest, chip_settings
-from spacex.mapping.run import carry_out, prepare
-from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
+from spacex.mapping.run import execute, prepare
+from spacex.synthetic.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
 
 HERE = Path(__file__)
 
@@ -44,7 +44,7 @@ def request_on(url: str, card, *, steps=1, tile_size=1024, **more) -> MapRequest
 
 
 def _on_ray(threads: int):
-    from spacex.runners.ray_map import connect, run_ray
+    from spacex.execution.ray_actors import connect, run_ray
 
     connect(threads)
     return run_ray
@@ -52,12 +52,12 @@ def _on_ray(threads: int):
 
 def whole_once(threads: int, stride: int, *, ray: bool = False, device: str = "cpu") -> dict[str, float]:
     """Map the embedded region, here or with one Ray worker; seconds without imports, archive and picture."""
-    from spacex.runners.local import run_local
+    from spacex.execution.local import run_local
 
     runner = partial(_on_ray(threads), workers=1, cpus=threads) if ray else run_local
     checkpoint = load_checkpoint()
     try:
-        from spacex.attribution.arithmetic import choose_precision
+        from spacex.attribution.inference import choose_precision
         from spacex.attribution.names import DEFAULT_MAPS
 
         maps, more = DEFAULT_MAPS, {"precision": choose_precision("auto", device)}
@@ -68,7 +68,7 @@ def whole_once(threads: int, stride: int, *, ray: bool = False, device: str = "c
         request = request_on(url, checkpoint.card, chips=chips, **more)
         plan, fingerprint = prepare(request, f"{folder}/map.zarr", checkpoint)
         begun = time.perf_counter()
-        outcome = carry_out(
+        outcome = execute(
             plan, fingerprint, f"{folder}/map.zarr", checkpoint, runner, threads=threads, device=device
         )
         seconds = time.perf_counter() - begun
@@ -90,14 +90,14 @@ def whole(threads: int, stride: int, pairs: int, ray: bool) -> None:
 
 def peak(url: str, tiles: int) -> float:
     """Peak resident memory in MiB of a process that maps so many tiles."""
-    from spacex.runners.local import run_local
+    from spacex.execution.local import run_local
 
     checkpoint = load_checkpoint()
     request = request_on(url, checkpoint.card, steps=-(-tiles // 16), tile_size=512)
     with tempfile.TemporaryDirectory() as folder:
         plan, fingerprint = prepare(request, f"{folder}/map.zarr", checkpoint)
         fewer = type(plan)(plan.request, plan.scenes, plan.tasks[:tiles], plan.statuses)
-        carry_out(fewer, fingerprint, f"{folder}/map.zarr", checkpoint, run_local)
+        execute(fewer, fingerprint, f"{folder}/map.zarr", checkpoint, run_local)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -107,7 +107,7 @@ def memory() -> None:
     with serve(demo_archive()) as url:
         found = {}
         for tiles in (4, 64, 256):
-            with spawn.Pool(1) as pool:  # a fresh process each, since a peak never falls
+            with spawn.ImagePool(1) as pool:  # a fresh process each, since a peak never falls
                 found[tiles] = pool.apply(peak, (url, tiles))
             print(f"{tiles} tiles: peak {found[tiles]:.0f} MiB")
     print(f"64 over 4: {found[64] / found[4]:.2f}, while the memories fill; 256 over 64: {found[256] / found[64]:.2f}")

@@ -13,13 +13,13 @@ import statistics
 
 import torch
 
-from spacex.attribution.asos import fit
-from spacex.attribution.baselines import Chips
-from spacex.attribution.captum_methods import QUICK, Effort
-from spacex.attribution.methods import all_methods, choose
-from spacex.card import Card, Scaling
 from spacex.checkpoint import Checkpoint, load_checkpoint
+from spacex.evaluation.methods.asos import fit
+from spacex.evaluation.methods.baselines import Chips
+from spacex.evaluation.methods.captum import QUICK, Effort
+from spacex.evaluation.methods.selection import all_methods, choose
 from spacex.evaluation.run import timed
+from spacex.model_card import Card, Scaling
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.models.generator import Generator, GeneratorSettings
 

@@ -87,7 +87,7 @@ def serve(count: int, pipe) -> None:
 def plan(url: str, area: str, folder: str) -> dict:
     """Plan the area with the job's own code; gives what it came to and what it cost."""
     begun, cpu = time.perf_counter(), time.process_time()
-    from spacex.mapping.areas import load_area
+    from spacex.areas import load_area
     from spacex.mapping.plan import make_plan
     from spacex.mapping.request import MapRequest
     from spacex.mapping.tile import ChipSettings

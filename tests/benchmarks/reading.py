@@ -28,7 +28,7 @@ def free(tile_size: int, enough: int | None) -> dict:
     from shapely.geometry import box, mapping
 
     from spacex.checkpoint import load_checkpoint
-    from spacex.mapping.cube import Cube, Status, create_cube
+    from spacex.cube.store import Cube, Status, create_cube
     from spacex.mapping.pipeline import Pipeline
     from spacex.mapping.plan import make_plan
     try:
@@ -41,7 +41,7 @@ def free(tile_size: int, enough: int | None) -> dict:
         maps = ("attribution", "path_attribution")
     from spacex.mapping.request import MapRequest, chip_settings
     from spacex.mapping.worker import CubeSink, SceneSource
-    from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
+    from spacex.synthetic.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
 
     card = load_checkpoint().card
     composite = {} if enough is None else {"composite": {"enough": enough}}
@@ -135,14 +135,14 @@ def blocks(tiles: int, scenes: int, side: int = 10_980) -> None:
     from pyproj import Transformer
     from rasterio.transform import from_origin
 
+    from spacex.cube.store import TileTask
+    from spacex.execution.tile_order import tile_order
     from spacex.grid import Grid, Window
-    from spacex.mapping.cube import TileTask
-    from spacex.mapping.order import in_strips
     from spacex.mapping.tile import ChipSettings
     from spacex.sentinel2 import CompositeSettings, get_catalogue, offset_of, scene_of
+    from spacex.sentinel2.block_reader import REMEMBERED, BlockReader
     from spacex.sentinel2.composite import Composer
-    from spacex.sentinel2.files import REMEMBERED, Files
-    from spacex.sentinel2.pieces import Pieces
+    from spacex.sentinel2.composite_cache import CompositeCache
 
     x, y = Transformer.from_crs(4326, 3035, always_xy=True).transform(29.8, 62.6)
     east, north = Transformer.from_crs(4326, 32635, always_xy=True).transform(29.8, 62.6)
@@ -175,9 +175,9 @@ def blocks(tiles: int, scenes: int, side: int = 10_980) -> None:
             items.append({"id": f"S{number}", "geometry": {"type": "Polygon", "coordinates": [ring]}, "assets": assets,
                           "properties": properties})  # fmt: skip
         found = [scene_of(i, offset_of(i, catalogue.rule, ["red"]), list(i["assets"])) for i in items]
-        files = Files(REMEMBERED * min(scenes, 8) // 8)
+        files = BlockReader(REMEMBERED * min(scenes, 8) // 8)
         composer = Composer(("B02", "B03", "B04"), catalogue, CompositeSettings(), files)
-        made = Pieces([found], Grid(), composer)
+        made = CompositeCache([found], Grid(), composer)
         get = files._blocks.get
 
         def watched(keys, reader):
@@ -191,7 +191,7 @@ def blocks(tiles: int, scenes: int, side: int = 10_980) -> None:
         corner = Window(-round(y / 10) - 512 * tiles, round(x / 10) - 512 * tiles, 1024 * tiles, 1024 * tiles)
         chips = ChipSettings(maps=("attribution", "lift"), stride=192, window=384, margin=40)
         clock = time.process_time()
-        for task in in_strips(TileTask(0, r, c) for r in range(tiles) for c in range(tiles)):
+        for task in tile_order(TileTask(0, r, c) for r in range(tiles) for c in range(tiles)):
             core = Window(corner.row + 1024 * task.row, corner.col + 1024 * task.col, 1024, 1024)
             made.read(chips.around(core))
         clock = time.process_time() - clock
@@ -213,11 +213,11 @@ def enough(passes: int, side: int) -> None:
 
     from spacex.sentinel2 import CompositeSettings, get_catalogue, offset_of, read_composite, scene_of
     from spacex.settings import SENTINEL2_BANDS
-    from spacex.world.archive import DEMO_SEED, _grid, _write_scene
-    from spacex.world.items import Product, item
-    from spacex.world.landscape import Landscape
-    from spacex.world.scene import Overpass, expose, lay_out
-    from spacex.world.sensor import Sky, observe
+    from spacex.synthetic.archive import DEMO_SEED, _grid, _write_scene
+    from spacex.synthetic.items import Product, item
+    from spacex.synthetic.landscape import Landscape
+    from spacex.synthetic.scene import Overpass, expose, lay_out
+    from spacex.synthetic.sensor import Sky, observe
 
     whole = _grid(32634, 23.80, 67.90, 23.80 + side * 10 / 42_000, 67.90 + side * 10 / 111_000)
     geobox = GeoBox((side, side), whole.affine, whole.crs)
@@ -263,8 +263,8 @@ def expected(k: int) -> None:
     from spacex.mapping.plan import make_plan
     from spacex.mapping.request import MapRequest, chip_settings
     from spacex.mapping.worker import SceneSource
-    from spacex.sentinel2.assets import METER
-    from spacex.world.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
+    from spacex.sentinel2.assets import READ_STATS
+    from spacex.synthetic.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
 
     card = load_checkpoint().card
     with serve(demo_archive()) as url:
@@ -274,9 +274,9 @@ def expected(k: int) -> None:
         )  # fmt: skip
         plan = make_plan(request, "nowhere.zarr", "0" * 16, card.bands, None)
         source = SceneSource(request, card.bands, plan.scenes)
-        said, before = plan.bytes_to_read(len(card.bands)), METER.fetched
+        said, before = plan.bytes_to_read(len(card.bands)), READ_STATS.fetched
         reads = sum(sum(use["used_share"] > 0 for use in source.read(task).scenes) for task in plan.todo)
-        really = METER.fetched - before
+        really = READ_STATS.fetched - before
     folder, sizes, pixels = demo_archive(), 0, 0
     for name in ("B02", "B03", "B04"):
         for file in folder.glob(f"*/{name}.tif"):

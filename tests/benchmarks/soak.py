@@ -32,12 +32,12 @@ import zarr
 from shapely.geometry import box, mapping
 
 from spacex import load_checkpoint
-from spacex.mapping.cube import Status, TileTask
+from spacex.cube.store import Status, TileTask
+from spacex.execution.local import run_local
 from spacex.mapping.plan import Plan, new_statuses
 from spacex.mapping.rehearsal import Rehearsal
 from spacex.mapping.request import MapRequest, chip_settings
-from spacex.mapping.run import carry_out
-from spacex.runners.local import run_local
+from spacex.mapping.run import execute
 
 WEST, SOUTH = 24.0, 67.0
 TILE_DEGREES = (5.12 / 43.4, 5.12 / 111.3)
@@ -65,7 +65,7 @@ def run(request: MapRequest, output: str, checkpoint, runner):
     tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses != Status.OUTSIDE))
     runner = partial(runner, open_pipeline=Rehearsal())
     plan = Plan(request, [[]], tasks, statuses)
-    return carry_out(plan, request.fingerprint(checkpoint), output, checkpoint, runner, threads=1), len(tasks)
+    return execute(plan, request.fingerprint(checkpoint), output, checkpoint, runner, threads=1), len(tasks)
 
 
 class Killer(threading.Thread):
@@ -156,7 +156,7 @@ def same_part(output: str, part: str) -> bool:
 
 def soak(tiles: int, every: float, workers: int, checkpoint, folder: str) -> dict:
     """The soak itself, on the Ray that is connected, whose RAY_TMPDIR this process has."""
-    from spacex.runners.ray_map import run_ray
+    from spacex.execution.ray_actors import run_ray
 
     killer = Killer(os.environ["RAY_TMPDIR"], every, Path(folder) / "soak.run" / "progress.json")
     killer.start()
@@ -191,7 +191,7 @@ def main() -> int:
     asked = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="soak", dir="/tmp")
     os.environ["RAY_TMPDIR"] = folder
-    from spacex.runners.ray_map import connect
+    from spacex.execution.ray_actors import connect
 
     connect(asked.workers)
     try:

@@ -25,15 +25,15 @@ from faithfulness import crew, knolls, learn, measured, options, painted
 from matplotlib.figure import Figure
 
 from spacex.checkpoint import load_checkpoint
-from spacex.evaluation.run import Company, Evaluation, EvaluationSettings
+from spacex.evaluation.run import Comparisons, Evaluation, EvaluationSettings
 from spacex.evaluation.samples import Source
 from spacex.evaluation.shortcut import ShortcutSettings
 from spacex.evaluation.table import Table, make_table, summarise
+from spacex.synthetic.dataset import SIZES
+from spacex.synthetic.landscape_params import SECOND_COUNTRY
+from spacex.synthetic.region import DEMO_SEED
+from spacex.training.distributed import Distributed
 from spacex.training.presets import DELTA
-from spacex.training.team import Team
-from spacex.world.character import SECOND_COUNTRY
-from spacex.world.dataset import SIZES
-from spacex.world.region import DEMO_SEED
 
 COUNTRIES = {"first": DEMO_SEED, "second": SECOND_COUNTRY}
 CLASSIFIERS = {"seed 0": (0, 8), "seed 1": (1, 8), "wide": (2, 16)}
@@ -59,7 +59,7 @@ Cell = tuple[str, str]
 CELLS: list[Cell] = [(country, classifier) for country in COUNTRIES for classifier in CLASSIFIERS]
 
 
-def trained(root: Path, team: Team, cell: Cell) -> None:
+def trained(root: Path, team: Distributed, cell: Cell) -> None:
     """Train a cell's classifier and its generators, or go on with them."""
     country, name = cell
     seed, base = CLASSIFIERS[name]
@@ -82,7 +82,7 @@ def evaluated(root: Path, cell: Cell) -> dict[str, object]:
     settings = EvaluationSettings(methods=METHODS, perturbed=0, sanity_chips=0, asos_chips=0)
     source = Source(root / country / "chips", BANDS, "test")
     rows = root / country / name / "chips.parquet"
-    outcome = Evaluation(source, checkpoint, settings, Company(second)).run(rows)
+    outcome = Evaluation(source, checkpoint, settings, Comparisons(second)).run(rows)
     table = make_table(pd.read_parquet(rows), OURS)
     moved = summarise(outcome.counterfactuals)
     accuracy = checkpoint.card.metrics["classifier"]["test"]["accuracy"]

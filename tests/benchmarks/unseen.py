@@ -19,7 +19,7 @@ from faithfulness import BANDS, METHODS, knolls, measured, painted
 from study import PLANTED
 
 from spacex.checkpoint import load_checkpoint
-from spacex.world.region import DEMO_SEED
+from spacex.synthetic.region import DEMO_SEED
 
 DENSITIES = {"density on the knolls": "density_ignored", "density on mire and fell": "density_used"}
 

@@ -12,7 +12,7 @@ FRESH = 20_977
 @pytest.fixture(scope="session")
 def fresh_chips(tmp_path_factory):
     """AnthroProtect's layout with truth: 12 natural test chips, 2 natural training chips."""
-    from spacex.world.dataset import build_dataset
+    from spacex.synthetic.dataset import build_dataset
 
     return build_dataset(tmp_path_factory.mktemp("fresh"), {"train": 4, "test": 24}, seed=FRESH, workers=0)
 

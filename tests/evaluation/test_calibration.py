@@ -9,10 +9,10 @@ import torch
 from scipy.stats import linregress
 from torch import nn
 
-from spacex.attribution.baselines import Chips
 from spacex.checkpoint import Checkpoint
 from spacex.evaluation.bootstrap import association, draw
 from spacex.evaluation.calibration import kept, promises
+from spacex.evaluation.methods.baselines import ChipBatch
 
 
 class Sum(nn.Module):
@@ -34,7 +34,7 @@ def x():
 def test_a_linear_classifier_keeps_every_promise(tiny_checkpoint, x):
     torch.manual_seed(0)
     parts = tiny_checkpoint.maximiser, tiny_checkpoint.minimiser
-    chips = Chips(Checkpoint(tiny_checkpoint.card, Sum().eval(), *parts), x, list("abc"))
+    chips = ChipBatch(Checkpoint(tiny_checkpoint.card, Sum().eval(), *parts), x, list("abc"))
     found = promises(chips, ("lift", "path"))
     assert len(found) == 3 * (16 + 4)
     np.testing.assert_allclose(found["lift"], found["change"], rtol=1e-4)
@@ -50,7 +50,7 @@ def test_a_linear_classifier_keeps_every_promise(tiny_checkpoint, x):
 
 def test_a_classifier_that_saturates_breaks_them(tiny_checkpoint, x):
     """Half as much twice is not what it does at once: then the sums over the parts are not their effects."""
-    chips = Chips(tiny_checkpoint, x, list("abc"))
+    chips = ChipBatch(tiny_checkpoint, x, list("abc"))
     found = promises(chips, ("lift",), (64,))
     assert not np.allclose(found["lift"], found["change"], rtol=1e-3, atol=1e-9)
 

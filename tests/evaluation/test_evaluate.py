@@ -85,8 +85,8 @@ def test_the_page_is_one_offline_file_with_the_figures_in_it(report):
 
 def test_the_shipped_weights_beat_rivals_on_fresh_chips(fresh_chips, tmp_path):
     """The claim of the README's table, on a small sample of a country made for this test."""
-    from spacex.attribution.captum_methods import QUICK
     from spacex.checkpoint import SHIPPED
+    from spacex.evaluation.methods.captum import QUICK
 
     if not (SHIPPED / "card.json").exists():
         pytest.skip("no weights ship with this source tree")

@@ -4,9 +4,9 @@ import torch
 from scipy import stats
 from torch import nn
 
-from spacex.attribution.baselines import Chips, brightness
-from spacex.attribution.methods import all_methods, choose
 from spacex.evaluation import sanity
+from spacex.evaluation.methods.baselines import ChipBatch, brightness
+from spacex.evaluation.methods.selection import all_methods, choose
 
 
 def test_rank_correlation_is_scipys():
@@ -39,7 +39,7 @@ def test_the_cascade_goes_from_the_output_backwards_and_keeps_the_original():
 
 def test_a_map_that_ignores_the_classifier_survives_and_one_that_uses_it_does_not(tiny_checkpoint):
     x = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 0.1
-    chips = Chips(tiny_checkpoint, x, ["a", "b"])
+    chips = ChipBatch(tiny_checkpoint, x, ["a", "b"])
     shown = choose(all_methods(tiny_checkpoint), ["brightness", "gradient", "attribution"])
     last = {step.method: step for step in sanity.randomise(chips, shown, stages=2)[-3:]}
     assert last["brightness"].spearman == pytest.approx(1.0)

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from spacex.attribution.baselines import Chips, Named
 from spacex.evaluation import shortcut
+from spacex.evaluation.methods.baselines import ChipBatch, Named
 from spacex.evaluation.samples import Source
 from spacex.evaluation.shortcut_report import write_shortcut
-from spacex.world.chip import read_records
-from spacex.world.dataset import build_dataset
+from spacex.synthetic.chip import read_records
+from spacex.synthetic.dataset import build_dataset
 
 BANDS = ("B02", "B03", "B04")
 
@@ -29,7 +29,7 @@ def test_where_a_map_falls_is_counted_by_hand(tiny_checkpoint):
     truth[0, 0, :2], truth[0, 3, 3] = shortcut.USED, shortcut.IGNORED
     maps = torch.ones(1, 4, 4)
     maps[0, 0, :2], maps[0, 3, 3] = 5.0, 3.0
-    chips = Chips(tiny_checkpoint, torch.zeros(1, 3, 4, 4), ["a"])
+    chips = ChipBatch(tiny_checkpoint, torch.zeros(1, 3, 4, 4), ["a"])
     got = shortcut.falls(Named("m", "f", lambda _: maps, ""), chips, truth)
     assert got["density_used"][0] == pytest.approx(5.0)
     assert got["density_ignored"][0] == pytest.approx(3.0)

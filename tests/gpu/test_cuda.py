@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from spacex.attribution.courier import Courier
-from spacex.attribution.patterns import Patterns
+from spacex.attribution.attributor import Attributor
+from spacex.attribution.device_transfer import DeviceTransfer
 from spacex.checkpoint import load_checkpoint
+from spacex.synthetic.dataset import demo_dataset
 from spacex.training.classifier_run import ClassifierRun, learn_classifier
 from spacex.training.data import Source
-from spacex.training.pattern_run import PatternRun, learn_patterns
+from spacex.training.distributed import Distributed
+from spacex.training.gan_run import PatternRun, learn_patterns
 from spacex.training.presets import DELTA, changed
-from spacex.training.team import Team
-from spacex.world.dataset import demo_dataset
 
 pytestmark = [
     pytest.mark.gpu,
@@ -27,15 +27,15 @@ def chips(count):
 @pytest.mark.parametrize(("precision", "pearson"), [("float32", 0.99999), ("bfloat16", 0.999)])
 def test_the_gpu_draws_what_the_cpu_draws(tiny_checkpoint, precision, pearson):
     x = chips(4)
-    expected = Patterns(tiny_checkpoint)(x)
-    found = Patterns(tiny_checkpoint, device="cuda", precision=precision)(x)
+    expected = Attributor(tiny_checkpoint)(x)
+    found = Attributor(tiny_checkpoint, device="cuda", precision=precision)(x)
     for name, values in expected.maps.items():
         assert np.corrcoef(values.ravel(), found.maps[name].ravel())[0, 1] > pearson, name
     np.testing.assert_allclose(found.score, expected.score, atol=1e-2)
 
 
 def test_the_same_call_gives_the_same_bits_also_with_others_under_way(tiny_checkpoint):
-    networks = Patterns(tiny_checkpoint, device="cuda", precision="bfloat16")
+    networks = Attributor(tiny_checkpoint, device="cuda", precision="bfloat16")
     x = chips(16)
     first = networks.attribute(x)()
     several = [networks.attribute(x) for _ in range(4)]
@@ -46,7 +46,7 @@ def test_the_same_call_gives_the_same_bits_also_with_others_under_way(tiny_check
 
 
 def test_what_is_sent_comes_back_unharmed_from_several_streams():
-    courier = Courier(torch.device("cuda"))
+    courier = DeviceTransfer(torch.device("cuda"))
     pictures = [chips(8) + index for index in range(6)]
     answers = [courier.fetch({"x": courier.send(picture) * 2}) for picture in pictures]
     for picture, answer in zip(pictures, answers, strict=True):
@@ -55,7 +55,7 @@ def test_what_is_sent_comes_back_unharmed_from_several_streams():
 
 def test_a_classifier_and_its_generators_are_trained_on_the_gpu(tmp_path):
     data = str(demo_dataset("tiny"))
-    team, source = Team(device=torch.device("cuda"), compile=False), Source(root=data, bands=("B02", "B03", "B04"))
+    team, source = Distributed(device=torch.device("cuda"), compile=False), Source(root=data, bands=("B02", "B03", "B04"))
     run = ClassifierRun(source=source, output=str(tmp_path / "classifier"))
     small = ("network.base=4", "recipe.batch=4", "recipe.epochs=1")
     (epoch,) = learn_classifier(changed(run, small), team)

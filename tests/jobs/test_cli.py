@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from spacex.commands.door import carry_out, make_app
+from spacex.commands.app import execute, make_app
 from spacex.commands.main import COMMANDS
 from spacex.errors import DataError, TileError
 from spacex.models.generator import GeneratorSettings
@@ -26,7 +26,7 @@ def end(body: Callable[[], object]) -> int:
     def command() -> None:
         body()
 
-    return carry_out(make_app(command, "A job."), [])
+    return execute(make_app(command, "A job."), [])
 
 
 def refuse() -> None:

@@ -20,9 +20,9 @@ import rasterio
 import torch
 from typer.models import ArgumentInfo, ParameterInfo
 
-from spacex.commands.door import carry_out
+from spacex.commands.app import execute
 from spacex.commands.main import COMMANDS
-from spacex.mapping.cube import create_cube
+from spacex.cube.store import create_cube
 
 NUMBERS = ("-1", "0", "1", "", " ", "x", "nan", "inf", "-inf", "1e308", "1e-9", "1.5", "2147483648", "9" * 30)
 TEXTS = ("", " ", "x", ",", "a,,b", "-", "../nowhere/at/all", "/proc/x", "/dev/null/x", "foo://x", "ftp://x", "s3://",
@@ -68,12 +68,12 @@ MORE = {
     "train-classifier --set": ("recipe.batch=0", "recipe.batch=x", "recipe=1", "=", "recipe.bogus=1",
                                "network.levels=9", "source.root=/x", "recipe.rate=NaN", "output=/proc/x", "a.b.c.d=1",
                                "recipe.rate.x=1"),
-    "train-classifier --network": ("strangers:Stages", "strangers:no_network", "nowhere_at_all:x", "os:system", ":x",
+    "train-classifier --network": ("third_party_networks:Stages", "third_party_networks:no_network", "nowhere_at_all:x", "os:system", ":x",
                                    "x:", "a b:c", "../x:y", "torch:load"),
     "train-classifier --network-args": ("{}", "[]", "null", "{", '{"classes": 2}', "[" * 9999),
     "train-classifier --target": ("natural",),
-    "train-classifier --trust": ("strangers", "os", "strangers,os"),
-    "map --trust": ("strangers", "os"),
+    "train-classifier --trust": ("third_party_networks", "os", "third_party_networks,os"),
+    "map --trust": ("third_party_networks", "os"),
     "train-gan --set": ("generator.base=0", "generator=1", "batch=-1", "weights.cycle=-1",
                         "weights.cycle=NaN", "name=x"),
     "evaluate --methods": ("brightness", "brightness,brightness", "bogus", "brightness x chance"),
@@ -145,7 +145,7 @@ TWICE = [
     Case("make-dataset", "--bbox", "23.8,67.9,24.2,68.05", more=("--area", "finland")),
     *(Case(command, more=(word,)) for command in COMMANDS for word in ("--no-such-option", "stray", "--")),
     *(Case("train-classifier", "--set", "recipe.batch=4",
-           ("--network=strangers:Stages", "--trust=strangers", f"--network-args={arguments}"))
+           ("--network=third_party_networks:Stages", "--trust=third_party_networks", f"--network-args={arguments}"))
       for arguments in ("{}", '{"classes": 7}', '{"bands": 5}', '{"nothing": 1}', '{"width": "x"}')),
 ]
 
@@ -163,14 +163,14 @@ def stopped():
         return iter(())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spacex.training.runs.Course.follow", nothing)
+        patch.setattr("spacex.training.loop.Course.follow", nothing)
         patch.setattr("spacex.mapping.estimate.operations_per_chip", lambda *_: 1)
         patch.setattr("spacex.mapping.estimate.calibrate", lambda *_: pytest.skip("would map a tile"))
         patch.setattr("spacex.evaluation.evaluate.Evaluation.run", nothing)
         table = SimpleNamespace(chips={"all": 0}, methods=())
         patch.setattr("spacex.evaluation.evaluate.write_report", lambda *_: table)
         patch.setattr("spacex.evaluation.shortcut.run_shortcut", nothing)
-        patch.setattr("spacex.runners.ray_train.train", nothing)
+        patch.setattr("spacex.training.ray_train.train", nothing)
         patch.setattr("spacex.api.training.load_checkpoint", lambda uri, **_: SimpleNamespace(uri=uri))
         patch.setattr("socketserver.BaseServer.serve_forever", nothing)
         patch.setattr("webbrowser.open", nothing)
@@ -234,7 +234,7 @@ def judge(case: Case, base, folder, capsys) -> int:
     capsys.readouterr()
     before = sorted(folder.rglob("*"))
     app = import_module(f"spacex.commands.{COMMANDS[case.command]}").app
-    code = carry_out(app, case.words(base[case.command]), "spacex")
+    code = execute(app, case.words(base[case.command]), "spacex")
     told = capsys.readouterr()
     assert code in (0, 2), told.err
     if code == 2:

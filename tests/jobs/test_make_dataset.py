@@ -16,13 +16,13 @@ import pytest
 import rasterio
 from PIL import Image
 from small_archive import archive_folder
-from small_statements import frame, words
+from small_labels import frame, words
 
-from spacex.commands.door import carry_out
+from spacex.commands.app import execute
 from spacex.datasets.anthroprotect import AnthroProtect, read_land_cover
 from spacex.grid import Window
 from spacex.mapping.worker import SceneSource
-from spacex.world.archive import serve
+from spacex.synthetic.archive import serve
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "make_dataset.py"
@@ -47,7 +47,7 @@ def arguments(statements, archive_api):
 
 
 def call(job, options):
-    return carry_out(job.app, options)
+    return execute(job.app, options)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_papers_tell_what_was_made(made):
 def test_repeating_a_finished_run_draws_and_makes_nothing(job, made, arguments, statements, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in (made / "tiles").rglob("*.tif")}
     index = (made / "infos.csv").read_bytes()
-    monkeypatch.setattr("spacex.chipset.plan.search", lambda *_, **__: pytest.fail("asked the catalogue again"))
+    monkeypatch.setattr("spacex.dataset_building.plan.search", lambda *_, **__: pytest.fail("asked the catalogue again"))
     assert call(job, arguments(made, land_cover=statements / "corine.tif")) == 0
     assert {path: path.stat().st_mtime_ns for path in (made / "tiles").rglob("*.tif")} == before
     assert (made / "infos.csv").read_bytes() == index

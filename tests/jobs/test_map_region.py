@@ -17,10 +17,10 @@ import rioxarray  # noqa: F401 - registers .rio
 import xarray as xr
 from small_archive import archive_folder
 
-from spacex.commands.door import carry_out
-from spacex.mapping.cube import Cube, Status
-from spacex.mapping.opening import open_cube
-from spacex.world.archive import serve
+from spacex.commands.app import execute
+from spacex.cube.reader import open_cube
+from spacex.cube.store import Cube, Status
+from spacex.synthetic.archive import serve
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "map_region.py"
@@ -61,7 +61,7 @@ def arguments(archive_api, tiny_checkpoint):
 
 def call(job, words):
     """Run the job in this process; gives its exit code."""
-    return carry_out(job.app, words)
+    return execute(job.app, words)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_map_from_the_command_line(mapped):
     told = json.loads((mapped.parent / "lapland.run" / "progress.json").read_text())
     assert told["state"] == "complete"
     assert told["tiles"]["done"] == int((data.spacex.tiles.status == "done").sum())
-    from spacex.mapping.cube import TileTask
+    from spacex.cube.store import TileTask
 
     first = TileTask(*map(int, np.argwhere(cube.statuses() == 1)[0]))
     made = cube.provenance(first)
@@ -224,8 +224,8 @@ def test_another_fingerprint_is_refused_with_both_named(job, mapped, arguments, 
 
 
 def test_bands_the_catalogue_lacks_are_named(job, arguments, tmp_path, tiny_checkpoint, capsys):
-    from spacex.card import Card, Scaling
     from spacex.checkpoint import save_checkpoint
+    from spacex.model_card import Card, Scaling
 
     card = Card(**{**tiny_checkpoint.card.model_dump(), "bands": ("B02", "B03", "B12"), "hashes": {}})
     assert isinstance(card.scaling, Scaling)
@@ -278,7 +278,7 @@ def test_a_poisoned_scene_ends_as_quarantine_with_the_command_that_retries(
         shutil.copy(healthy, broken)
         assert call(job, arguments(output, stac_url=url, maps="attribution")) == 0
     states = Cube(str(output)).statuses()
-    assert not np.isin(states, (Status.FAILED, Status.NOT_YET)).any()
+    assert not np.isin(states, (Status.FAILED, Status.PENDING)).any()
 
 
 def finished(output):

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import spacex
-from spacex.card import Card
 from spacex.checkpoint import save_checkpoint
 from spacex.errors import CheckpointError, RequestError
 from spacex.mapping.worker import Job, open_pipeline, save_scenes
+from spacex.model_card import Card
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.models.foreign import ForeignSettings, make_network
 
@@ -21,7 +21,7 @@ def patterns(folder, tiny_checkpoint, **changes):
     """The tiny checkpoint's generators around another classifier."""
     card = Card.model_validate(tiny_checkpoint.card.model_dump() | changes)
     torch.manual_seed(0)
-    classifier = make_network(card.classifier, ["strangers"])()
+    classifier = make_network(card.classifier, ["third_party_networks"])()
     generators = {name: getattr(tiny_checkpoint, name) for name in ("maximiser", "minimiser")}
     return save_checkpoint(folder, card, {"classifier": classifier, **generators}).uri
 
@@ -29,7 +29,7 @@ def patterns(folder, tiny_checkpoint, **changes):
 @pytest.fixture(scope="module")
 def stranger(tiny_checkpoint, tmp_path_factory):
     """URI of a checkpoint whose classifier hides a ReLU, so that only the path map follows it."""
-    foreign = ForeignSettings(network="strangers:Hidden").model_dump()
+    foreign = ForeignSettings(network="third_party_networks:Hidden").model_dump()
     return patterns(tmp_path_factory.mktemp("stranger"), tiny_checkpoint, classifier=foreign)
 
 
@@ -42,7 +42,7 @@ def asked(archive_api, tmp_path):
 
 def test_a_stranger_is_mapped_by_its_path(stranger, asked):
     maps = ("attribution", "path_attribution")
-    assert spacex.map_region(**asked, checkpoint=stranger, maps=maps, trust=["strangers"]).complete
+    assert spacex.map_region(**asked, checkpoint=stranger, maps=maps, trust=["third_party_networks"]).complete
     cube = spacex.open_cube(asked["output"])
     assert float(np.isfinite(cube.path_attribution).mean()) > 0.3
     assert float(cube.path_attribution.max()) > 0
@@ -52,7 +52,7 @@ def test_a_stranger_is_mapped_by_its_path(stranger, asked):
 
 @pytest.mark.parametrize(
     ("how", "message"),
-    [({}, "--trust strangers"), ({"trust": ["strangers"]}, r"outside its modules.*--maps attribution,path")],
+    [({}, "--trust third_party_networks"), ({"trust": ["third_party_networks"]}, r"outside its modules.*--maps attribution,path")],
 )
 def test_what_it_lacks_is_said_before_anything_is_written(stranger, asked, tmp_path, how, message):
     with pytest.raises(RequestError, match=message):
@@ -63,11 +63,11 @@ def test_what_it_lacks_is_said_before_anything_is_written(stranger, asked, tmp_p
 def test_trust_travels_to_the_workers_in_the_job(stranger, make_request, tiny_checkpoint, tmp_path):
     request = make_request(maps=("attribution",))
     save_scenes(str(tmp_path / "scenes.gz"), [[]])
-    from spacex.mapping.cube import create_cube
+    from spacex.cube.store import create_cube
 
     create_cube(str(tmp_path / "x.zarr"), request.spec(tiny_checkpoint.card), "a", {})
     plain = {"request": request, "output": str(tmp_path / "x.zarr"), "scenes": str(tmp_path / "scenes.gz")}
-    job = Job(**plain, checkpoint=stranger, trust=("strangers",))
+    job = Job(**plain, checkpoint=stranger, trust=("third_party_networks",))
     open_pipeline(Job.model_validate_json(job.model_dump_json())).close()
     with pytest.raises(CheckpointError, match="not trusted"):
         open_pipeline(job.model_copy(update={"trust": ()}))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from shapely.geometry import shape
 
-from spacex.mapping.cube import Status
+from spacex.cube.store import Status
 from spacex.mapping.estimate import Pace, _OperationCounter, calibrate, estimate, operations_per_chip, tiles_geojson
 from spacex.mapping.plan import Plan, Work, new_statuses
 from spacex.mapping.request import chip_settings
@@ -54,7 +54,7 @@ def test_tiles_are_drawn_where_they_are_with_their_state(make_request):
     statuses[0, 0, 0] = Status.FAILED
     drawn = tiles_geojson(request, statuses)["features"]
     states = Counter(feature["properties"]["state"] for feature in drawn)
-    assert states == {"failed": 1, "not_yet": int((statuses == Status.NOT_YET).sum())}
+    assert states == {"failed": 1, "not_yet": int((statuses == Status.PENDING).sum())}
     area = shape(request.area)
     assert all(shape(feature["geometry"]).intersects(area) for feature in drawn)
     together = shape(drawn[0]["geometry"])
@@ -66,9 +66,9 @@ def test_tiles_are_drawn_where_they_are_with_their_state(make_request):
 def test_calibration_measures_the_real_pipeline_and_leaves_nothing(make_request, archive_scenes, tiny_checkpoint):
     request = make_request()
     statuses = new_statuses(request)
-    from spacex.mapping.cube import TileTask
+    from spacex.cube.store import TileTask
 
-    tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses == Status.NOT_YET))
+    tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses == Status.PENDING))
     pace = calibrate(Plan(request, [archive_scenes], tasks, statuses), tiny_checkpoint, tiles=1, threads=1)
     assert pace.tiles == 1
     assert min(pace.per_chip, pace.per_read, pace.per_write) > 0

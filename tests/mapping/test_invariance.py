@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from spacex.runners.local import run_local
+from spacex.execution.local import run_local
 
 MAPS = ("attribution", "lift", "naturalness", "dissimilarity", "observations")
 

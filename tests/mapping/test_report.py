@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import zarr
 
-from spacex.mapping.cube import Cube, Status, TileTask
-from spacex.mapping.report import SLOWEST, Notes, seam
+from spacex.cube.store import Cube, Status, TileTask
+from spacex.mapping.report import SLOWEST, RunStats, seam
 from spacex.mapping.run import run_folder
 from spacex.mapping.tile import TileReport
 
@@ -50,7 +50,7 @@ def test_unfinished_tiles_have_no_seams(made):
 
 
 def test_only_the_slowest_tiles_are_remembered():
-    notes = Notes()
+    notes = RunStats()
     for number in range(500):
         notes.add(TileReport(TileTask(0, 0, number), Status.DONE, seconds={"reading": float(number % 100)}), True)
     assert [report.seconds["reading"] for report in notes.slowest] == [99.0] * 5 + [98.0] * 5 + [97.0] * 5
@@ -72,7 +72,7 @@ def test_a_run_leaves_a_report_and_its_tiles(made):
 
 def test_an_interrupted_run_reports_what_there_is(make_request, map_offline, tmp_path):
     def stops(job, ledger, **callbacks):
-        from spacex.runners.local import run_local
+        from spacex.execution.local import run_local
 
         def on_report(report, finished):
             callbacks["on_report"](report, finished)

@@ -132,13 +132,13 @@ def test_what_does_not_fit_is_refused(tiny_checkpoint, broken, line):
 def test_maps_and_scores_are_the_same_with_and_without_it(tiny_checkpoint):
     import dataclasses
 
-    from spacex.attribution.patterns import Patterns
+    from spacex.attribution.attributor import Attributor
 
     chips = np.random.default_rng(0).random((2, 3, 256, 256), dtype=np.float32) * 0.1
     maps = ("attribution", "lift")
-    found = Patterns(tiny_checkpoint, maps)(chips)
-    blind = Patterns(dataclasses.replace(tiny_checkpoint, applicability=None), maps)(chips)
-    score_only = Patterns(tiny_checkpoint, ())(chips)
+    found = Attributor(tiny_checkpoint, maps)(chips)
+    blind = Attributor(dataclasses.replace(tiny_checkpoint, applicability=None), maps)(chips)
+    score_only = Attributor(tiny_checkpoint, ())(chips)
     assert blind.dissimilarity is None
     np.testing.assert_array_equal(found.score, blind.score)
     for name in maps:

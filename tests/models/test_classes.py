@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from spacex.attribution.attributor import integrated_gradients
 from spacex.attribution.lift import Lift, check_lift
-from spacex.attribution.patterns import integrated_gradients
 from spacex.checkpoint import Card, Scaling, save_checkpoint
 from spacex.errors import CheckpointError
-from spacex.models.classes import AgainstRest, Judge, check_columns, own_head, own_network
+from spacex.models.classes import BinaryView, TargetVsRest, check_columns, own_head, own_network
 from spacex.models.classifier import Classifier, ClassifierSettings
 
 THREE = ClassifierSettings(base=2, levels=2, chip_size=64, outputs=3)
@@ -32,16 +32,16 @@ def three(tmp_path_factory):
 def test_its_sigmoid_is_the_softmax_probability():
     logits = torch.randn(50, 4, dtype=torch.float64) * 5
     for target in range(4):
-        assert torch.allclose(AgainstRest(target)(logits).sigmoid(), logits.softmax(dim=1)[:, target])
+        assert torch.allclose(TargetVsRest(target)(logits).sigmoid(), logits.softmax(dim=1)[:, target])
 
 
 def test_of_two_classes_it_is_the_difference():
     logits = torch.tensor([[1.0, 4.0], [2.5, -1.0]])
-    assert AgainstRest(1)(logits).tolist() == [3.0, -3.5]
+    assert TargetVsRest(1)(logits).tolist() == [3.0, -3.5]
 
 
 def test_huge_logits_do_not_overflow():
-    assert AgainstRest(0)(torch.tensor([[1000.0, -1000.0, 500.0]])).tolist() == [500.0]
+    assert TargetVsRest(0)(torch.tensor([[1000.0, -1000.0, 500.0]])).tolist() == [500.0]
 
 
 def test_a_checkpoint_of_three_classes_gives_one_logit(three):
@@ -61,7 +61,7 @@ def test_the_target_is_part_of_what_names_a_checkpoint(three, tmp_path):
 def test_lift_carries_the_whole_change_of_the_target_against_the_rest(three):
     """Completeness, also where the rest's log-sum-exp bends sharply on the way."""
     check_lift(three.classifier, 3, 64)
-    network = Judge(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 5)), 2).eval().requires_grad_(False)
+    network = BinaryView(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 5)), 2).eval().requires_grad_(False)
     torch.manual_seed(0)
     network.network[1].weight.normal_(0, 0.2)
     chips, baseline = torch.randn(2, 4, 3, 64, 64).unbind()
@@ -75,7 +75,7 @@ def test_lift_carries_the_whole_change_of_the_target_against_the_rest(three):
 def test_of_a_linear_network_lift_is_integrated_gradients():
     """Both take the mean gradient of the log-sum-exp along the same line."""
     torch.manual_seed(1)
-    network = Judge(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4)), 3).eval().requires_grad_(False)
+    network = BinaryView(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4)), 3).eval().requires_grad_(False)
     chips, baseline = torch.randn(2, 2, 3, 16, 16).unbind()
     expected = integrated_gradients(network, chips, baseline, steps=64)
     assert torch.allclose(Lift(network, chips[:1])(chips, baseline)[0], expected, atol=1e-5)
@@ -94,4 +94,4 @@ def test_logits_that_do_not(count, classes):
 
 def test_a_judge_of_one_logit_takes_both_shapes():
     for flat in (nn.Identity(), nn.Unflatten(0, (3, 1))):
-        assert np.array_equal(Judge(flat)(torch.arange(3.0)), [0, 1, 2])
+        assert np.array_equal(BinaryView(flat)(torch.arange(3.0)), [0, 1, 2])

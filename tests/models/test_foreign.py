@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import strangers
+import third_party_networks
 import torch
 
-from spacex.attribution.arithmetic import ready_classifier
+from spacex.attribution.inference import ready_classifier
 from spacex.attribution.lift import check_lift
 from spacex.checkpoint import SHIPPED, Card, Checkpoint, Scaling, load_checkpoint, save_checkpoint
 from spacex.errors import CheckpointError, RequestError
@@ -22,7 +22,7 @@ from spacex.settings import fingerprint
 BANDS = ("B02", "B03", "B04")
 
 
-def card(network: str = "strangers:Stages", side: int = 64, **changes: object) -> Card:
+def card(network: str = "third_party_networks:Stages", side: int = 64, **changes: object) -> Card:
     settings: dict[str, object] = {
         "kind": "classifier",
         "bands": BANDS,
@@ -35,23 +35,23 @@ def card(network: str = "strangers:Stages", side: int = 64, **changes: object) -
     return Card(**(settings | changes))  # type: ignore[arg-type]
 
 
-def saved(uri: str | Path, network: str = "strangers:Stages", **changes: object) -> Checkpoint:
+def saved(uri: str | Path, network: str = "third_party_networks:Stages", **changes: object) -> Checkpoint:
     torch.manual_seed(0)
-    bare = make_network(card(network).classifier, ["strangers"])()
+    bare = make_network(card(network).classifier, ["third_party_networks"])()
     return save_checkpoint(uri, card(network, **changes), {"classifier": bare})
 
 
 def test_it_judges_as_it_did_before_it_was_saved(tmp_path):
     torch.manual_seed(1)
-    network = strangers.Stages(width=6).eval()
-    settings = ForeignSettings(network="strangers:build", arguments={"width": 6})
+    network = third_party_networks.Stages(width=6).eval()
+    settings = ForeignSettings(network="third_party_networks:build", arguments={"width": 6})
     save_checkpoint(tmp_path, card(classifier=settings), {"classifier": network})
-    again = load_checkpoint(tmp_path, bands=BANDS, trust=["strangers"])
+    again = load_checkpoint(tmp_path, bands=BANDS, trust=["third_party_networks"])
     chips = torch.randn(3, 3, 64, 64)
     assert torch.equal(again.classifier(chips), network(chips)[:, 0])
     assert not again.classifier.training
     assert not any(parameter.requires_grad for parameter in again.classifier.parameters())
-    assert again.trust == ("strangers",)
+    assert again.trust == ("third_party_networks",)
 
 
 def test_the_weights_are_named_as_the_network_names_them(tmp_path):
@@ -59,11 +59,11 @@ def test_the_weights_are_named_as_the_network_names_them(tmp_path):
 
     written = saved(tmp_path)
     weights = load_file(tmp_path / next(iter(written.card.hashes)))
-    assert weights.keys() == strangers.Stages().state_dict().keys()
+    assert weights.keys() == third_party_networks.Stages().state_dict().keys()
 
 
 def test_numbers_needed_while_building_do_not_hinder(tmp_path):
-    assert saved(tmp_path, "strangers:measured").classifier(torch.zeros(1, 3, 64, 64)).shape == (1,)
+    assert saved(tmp_path, "third_party_networks:measured").classifier(torch.zeros(1, 3, 64, 64)).shape == (1,)
 
 
 def test_what_is_not_trusted_is_not_imported(tmp_path, monkeypatch):
@@ -74,7 +74,7 @@ def test_what_is_not_trusted_is_not_imported(tmp_path, monkeypatch):
     file = tmp_path / "c" / "card.json"
     plain = json.loads(file.read_text())
     file.write_text(json.dumps(plain | {"classifier": {"network": "unknown_strangers:build"}}))
-    for trust in ([], ["strangers"], ["unknown"], ["unknown_strangers.inner"]):
+    for trust in ([], ["third_party_networks"], ["unknown"], ["unknown_strangers.inner"]):
         with pytest.raises(CheckpointError, match=r"unknown_strangers is not trusted.*--trust unknown_strangers"):
             load_checkpoint(tmp_path / "c", trust=trust)
     assert not marker.exists()
@@ -88,11 +88,11 @@ def test_what_is_not_trusted_is_not_imported(tmp_path, monkeypatch):
     ("network", "trust", "message"),
     [
         ("no_such_package:build", "no_such_package", r"not installed.*Install the package no_such_package"),
-        ("strangers:nothing", "strangers", "has no function or class nothing of its own"),
-        ("strangers:torch", "strangers", "has no function or class torch"),
+        ("third_party_networks:nothing", "third_party_networks", "has no function or class nothing of its own"),
+        ("third_party_networks:torch", "third_party_networks", "has no function or class torch"),
         ("os.path:os", "os", "has no function or class"),
         ("os:system", "os", "has no function or class system of its own"),  # it is posix's
-        ("strangers:no_network", "strangers", "builds no network: got int"),
+        ("third_party_networks:no_network", "third_party_networks", "builds no network: got int"),
     ],
 )
 def test_what_cannot_be_built_is_said(network, trust, message):
@@ -101,12 +101,12 @@ def test_what_cannot_be_built_is_said(network, trust, message):
 
 
 def test_wrong_arguments_are_said():
-    settings = ForeignSettings(network="strangers:Stages", arguments={"depth": 3})
-    with pytest.raises(CheckpointError, match=r"strangers:Stages cannot build the network: got TypeError.*depth"):
-        make_network(settings, ["strangers"])()
+    settings = ForeignSettings(network="third_party_networks:Stages", arguments={"depth": 3})
+    with pytest.raises(CheckpointError, match=r"third_party_networks:Stages cannot build the network: got TypeError.*depth"):
+        make_network(settings, ["third_party_networks"])()
 
 
-@pytest.mark.parametrize("network", ["strangers", "strangers:", ":build", "strangers:a.b", "../x:y", "a b:c", "x:y(1)"])
+@pytest.mark.parametrize("network", ["third_party_networks", "third_party_networks:", ":build", "third_party_networks:a.b", "../x:y", "a b:c", "x:y(1)"])
 def test_names_that_are_none_are_refused(network):
     with pytest.raises(ValueError, match="pattern"):
         ForeignSettings(network=network)
@@ -143,8 +143,8 @@ def test_other_functions_of_the_same_packages_need_trust():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"classifier": {"network": "strangers:Stages", "arguments": {"classes": 5}}}, "does not have the shape"),
-        ({"classifier": {"network": "strangers:Stages", "bands": 3}}, "damaged at classifier.foreign.bands"),
+        ({"classifier": {"network": "third_party_networks:Stages", "arguments": {"classes": 5}}}, "does not have the shape"),
+        ({"classifier": {"network": "third_party_networks:Stages", "bands": 3}}, "damaged at classifier.foreign.bands"),
         ({"classifier": {"base": 2}}, "built for chips of 256 pixels"),
         ({"features": ["stem", "roof"]}, r"lacks: got roof; expected modules of the network, such as stem"),
         ({"features": ["last"]}, r"feature last of the card does not fit: got shapes \[\(1, 1\)\]"),
@@ -161,7 +161,7 @@ def test_a_card_that_does_not_fit_its_network_is_refused(tmp_path, changes, mess
     file = tmp_path / "card.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     with pytest.raises(CheckpointError, match=message):
-        load_checkpoint(tmp_path, trust=["strangers"])
+        load_checkpoint(tmp_path, trust=["third_party_networks"])
 
 
 def test_features_are_the_stages_unless_they_are_named(tmp_path):
@@ -207,9 +207,9 @@ def test_lift_follows_what_it_can_and_refuses_what_is_hidden(tmp_path):
     check_lift(saved(tmp_path / "a").classifier, 3, 64)
     for name in ("Hidden", "Gated"):
         with pytest.raises(RequestError, match=r"outside its modules.*--maps attribution,path_attribution"):
-            check_lift(saved(tmp_path / name, f"strangers:{name}").classifier, 3, 64)
+            check_lift(saved(tmp_path / name, f"third_party_networks:{name}").classifier, 3, 64)
     with pytest.raises(RequestError, match="got Blobs"):
-        check_lift(saved(tmp_path / "c", "strangers:Blobs").classifier, 3, 64)
+        check_lift(saved(tmp_path / "c", "third_party_networks:Blobs").classifier, 3, 64)
 
 
 def test_cards_of_our_own_networks_read_as_ever(tiny_checkpoint):

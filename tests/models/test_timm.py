@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spacex.attribution.methods import all_methods, has_lift
 from spacex.checkpoint import Card, Scaling, load_checkpoint, save_checkpoint
+from spacex.evaluation.methods.selection import all_methods, has_lift
 from spacex.models.features import feature_modules
 from spacex.models.foreign import ForeignSettings, make_network
 

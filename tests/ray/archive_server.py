@@ -201,5 +201,5 @@ def _page(archive: Archive, query: dict) -> dict:
 
 
 def signer(url_of: Callable[[], float] = time.time) -> Callable[[object, str], str]:
-    """A replacement of `Catalogue.sign` that stamps links with the time of signing."""
+    """A replacement of `CatalogueProfile.sign` that stamps links with the time of signing."""
     return lambda catalogue, href: f"{href}?signed={url_of():.3f}"

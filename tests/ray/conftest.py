@@ -20,12 +20,12 @@ import pytest
 import zarr
 from shapely.geometry import box, mapping
 
-from spacex.mapping.cube import Status, TileTask
+from spacex.cube.store import Status, TileTask
+from spacex.execution.local import run_local
 from spacex.mapping.plan import Plan, new_statuses
 from spacex.mapping.rehearsal import Rehearsal
 from spacex.mapping.request import MapRequest, chip_settings
-from spacex.mapping.run import carry_out, run_folder
-from spacex.runners.local import run_local
+from spacex.mapping.run import execute, run_folder
 
 HERE = Path(__file__).parent
 VARIABLES = ("0/attribution", "0/lift", "0/naturalness", "0/observations", "1/attribution", "1/composite")
@@ -70,7 +70,7 @@ def carry(tiny_checkpoint):
         plan = plan_of(request, output, fingerprint, list(scenes))
         make = open_pipeline or (Rehearsal(mishaps) if mishaps else Rehearsal())
         runner = partial(runner, open_pipeline=make)
-        return carry_out(plan, fingerprint, str(output), tiny_checkpoint, runner, **{"threads": 1, **worker})
+        return execute(plan, fingerprint, str(output), tiny_checkpoint, runner, **{"threads": 1, **worker})
 
     return run
 
@@ -107,7 +107,7 @@ def assert_equal_but(output, reference, missing=()):
     states = got["tiles/status"][...]
     failed = {TileTask(*map(int, index)) for index in np.argwhere(states == Status.FAILED)}
     assert failed == set(missing)
-    assert (states != Status.NOT_YET).all()
+    assert (states != Status.PENDING).all()
     np.testing.assert_array_equal(np.where(states == Status.FAILED, Status.DONE, states), expected["tiles/status"][...])
     for name in VARIABLES:
         ours, theirs = got[name][...], expected[name][...]
@@ -254,6 +254,6 @@ def runner(request):
     if request.param == "local":
         return run_local
     request.getfixturevalue("cluster")
-    from spacex.runners.ray_map import run_ray
+    from spacex.execution.ray_actors import run_ray
 
     return partial(run_ray, workers=2)

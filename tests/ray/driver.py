@@ -7,11 +7,11 @@ import sys
 from functools import partial
 
 from spacex import load_checkpoint
-from spacex.mapping.cube import Status, TileTask
+from spacex.cube.store import Status, TileTask
 from spacex.mapping.plan import Plan, new_statuses
-from spacex.mapping.rehearsal import Mishaps, Rehearsal
+from spacex.mapping.rehearsal import FaultInjection, Rehearsal
 from spacex.mapping.request import MapRequest
-from spacex.mapping.run import carry_out
+from spacex.mapping.run import execute
 
 
 def main(request_json: str, output: str, checkpoint: str, runner: str, seconds: str) -> None:
@@ -20,14 +20,14 @@ def main(request_json: str, output: str, checkpoint: str, runner: str, seconds: 
     tasks = tuple(TileTask(0, r, c) for _, r, c in zip(*(states != Status.OUTSIDE).nonzero(), strict=True))
     plan = Plan(request, [[]], tasks, states)
     if runner == "ray":
-        from spacex.runners.ray_map import connect, run_ray
+        from spacex.execution.ray_actors import connect, run_ray
 
         connect()
         run = partial(run_ray, workers=2)
     else:
-        from spacex.runners.local import run_local as run
-    run = partial(run, open_pipeline=Rehearsal(Mishaps(seconds=float(seconds))))
-    outcome = carry_out(plan, request.fingerprint(networks), output, networks, run, threads=1)
+        from spacex.execution.local import run_local as run
+    run = partial(run, open_pipeline=Rehearsal(FaultInjection(seconds=float(seconds))))
+    outcome = execute(plan, request.fingerprint(networks), output, networks, run, threads=1)
     print(json.dumps({"complete": outcome.complete}))
 
 

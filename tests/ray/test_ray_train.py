@@ -10,7 +10,7 @@ import pytest
 from spacex import load_checkpoint
 from spacex.errors import RequestError, SpacexError
 from spacex.training.data import Source
-from spacex.training.pattern_run import PatternRun, learn_patterns
+from spacex.training.gan_run import PatternRun, learn_patterns
 from spacex.training.presets import DELTA, changed
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -47,7 +47,7 @@ def test_a_killed_worker_costs_at_most_its_epoch_and_two_learn_what_one_does(
 ):
     import ray
 
-    from spacex.runners.ray_train import train
+    from spacex.training.ray_train import train
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     run = _run(tiny_data, tiny_checkpoint, tmp_path / "two")
@@ -65,7 +65,7 @@ def test_a_killed_worker_costs_at_most_its_epoch_and_two_learn_what_one_does(
 
 
 def test_a_worker_s_own_error_reaches_the_caller():
-    from spacex.runners import ray_train
+    from spacex.training import ray_train
 
     inner, from_ray = RequestError("no such thing", do="Try another."), RuntimeError("boom")
     from_ray.worker_failures = {0: inner}

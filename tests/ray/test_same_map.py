@@ -4,12 +4,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-import strangers
+import third_party_networks
 import torch
 import xarray as xr
 
 from spacex.checkpoint import Card, save_checkpoint
-from spacex.mapping.opening import open_tiles
+from spacex.cube.reader import open_tiles
 from spacex.mapping.request import chip_settings
 
 pytestmark = pytest.mark.ray
@@ -24,13 +24,13 @@ def local(make_request, map_offline, tmp_path_factory):
 
 def test_workers_build_a_network_that_is_trusted(cluster, make_request, map_offline, tiny_checkpoint, tmp_path):
     """The module must be there; the trust, and the name of the function, come with the job and the card."""
-    from spacex.runners.ray_map import run_ray
+    from spacex.execution.ray_actors import run_ray
 
-    foreign = {"classifier": {"network": "strangers:Stages"}, "applicability": None}
+    foreign = {"classifier": {"network": "third_party_networks:Stages"}, "applicability": None}
     card = Card.model_validate(tiny_checkpoint.card.model_dump() | foreign)
     modules = {name: getattr(tiny_checkpoint, name) for name in ("maximiser", "minimiser")}
     torch.manual_seed(0)
-    checkpoint = save_checkpoint(tmp_path / "stranger", card, {"classifier": strangers.Stages(), **modules})
+    checkpoint = save_checkpoint(tmp_path / "stranger", card, {"classifier": third_party_networks.Stages(), **modules})
     chips = chip_settings(checkpoint.card, ("path_attribution",))
     request = make_request(box=(23.98, 67.96, 24.02, 67.97), chips=chips)
     runner = partial(run_ray, workers=1, cpus=0.5)
@@ -43,7 +43,7 @@ def test_workers_build_a_network_that_is_trusted(cluster, make_request, map_offl
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_do_not_change_the_map(cluster, local, make_request, map_offline, tmp_path, workers):
-    from spacex.runners.ray_map import run_ray
+    from spacex.execution.ray_actors import run_ray
 
     outcome = map_offline(make_request(), tmp_path / "ray.zarr", partial(run_ray, workers=workers, cpus=0.5))
     assert outcome.complete

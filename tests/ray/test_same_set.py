@@ -14,7 +14,7 @@ def contents(folder):
 
 
 def test_workers_do_not_change_the_set(cluster, statements, archive_api, tmp_path):
-    from spacex.runners.ray_map import run_ray
+    from spacex.execution.ray_actors import run_ray
 
     found = {}
     for name, runner in (("local", None), ("ray", partial(run_ray, workers=2, cpus=0.5))):

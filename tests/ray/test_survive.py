@@ -9,9 +9,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from spacex.mapping.cube import Cube, TileTask
+from spacex.cube.store import Cube, TileTask
 from spacex.mapping.pipeline import Pipeline
-from spacex.mapping.rehearsal import FakeNetworks, FakeSource, Mishaps
+from spacex.mapping.rehearsal import FakeNetworks, FakeSource, FaultInjection
 from spacex.mapping.worker import CubeSink
 
 pytestmark = pytest.mark.ray
@@ -27,7 +27,7 @@ def test_the_region_has_the_tiles_it_should(lab, request_of, undisturbed):
 def test_one_poisoned_tile_is_named_and_nothing_else_is_lost(lab, request_of, carry, undisturbed, runner, tmp_path):
     request, output = request_of(), tmp_path / "cube.zarr"
     with lab.watch(output, TILES):
-        outcome = carry(request, output, runner, Mishaps(poisoned=frozenset({ONE})))
+        outcome = carry(request, output, runner, FaultInjection(poisoned=frozenset({ONE})))
     assert set(outcome.quarantined) == {ONE}
     assert "a poisoned tile" in outcome.quarantined[ONE]
     assert "3 tries" in outcome.quarantined[ONE]
@@ -47,7 +47,7 @@ def test_one_poisoned_tile_is_named_and_nothing_else_is_lost(lab, request_of, ca
 def test_a_read_that_never_ends_costs_its_tile_and_no_more(lab, request_of, carry, undisturbed, runner, tmp_path):
     output = tmp_path / "cube.zarr"
     with lab.watch(output, TILES):
-        outcome = carry(request_of(), output, runner, Mishaps(stalled=frozenset({ONE})), time_limit=1.5)
+        outcome = carry(request_of(), output, runner, FaultInjection(stalled=frozenset({ONE})), time_limit=1.5)
     assert set(outcome.quarantined) == {ONE}
     assert "no end after" in outcome.quarantined[ONE]
     assert outcome.seconds < 60
@@ -119,7 +119,7 @@ def test_two_time_steps_of_a_poisoned_place_fail_apart(lab, request_of, carry, r
         (23.9, 67.98, 24.1, 68.03), intervals=(("2020-07-01", "2020-07-31"), ("2020-08-01", "2020-08-31"))
     )
     bad = TileTask(1, 0, 0)
-    outcome = carry(request, tmp_path / "cube.zarr", runner, Mishaps(poisoned=frozenset({bad})))
+    outcome = carry(request, tmp_path / "cube.zarr", runner, FaultInjection(poisoned=frozenset({bad})))
     assert set(outcome.quarantined) == {bad}
     states = lab.statuses(tmp_path / "cube.zarr")
     assert states[0, 0, 0] == 1

@@ -15,10 +15,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from spacex.cube.store import Cube, Status, TileTask
 from spacex.errors import SpacexError
-from spacex.mapping.cube import Cube, Status, TileTask
-from spacex.mapping.rehearsal import Mishaps, Rehearsal
-from spacex.runners.local import run_local
+from spacex.execution.local import run_local
+from spacex.mapping.rehearsal import FaultInjection, Rehearsal
 
 pytestmark = pytest.mark.ray
 TILES = 19
@@ -26,7 +26,7 @@ TILES = 19
 
 @pytest.fixture
 def run_ray(cluster):
-    from spacex.runners.ray_map import run_ray
+    from spacex.execution.ray_actors import run_ray
 
     return run_ray
 
@@ -114,7 +114,7 @@ def test_killed_workers_cost_nothing_but_time(lab, cluster, request_of, carry, u
 def test_a_tile_that_kills_its_workers_is_found_out(lab, request_of, carry, undisturbed, run_ray, tmp_path):
     output, deadly = tmp_path / "cube.zarr", TileTask(0, 2, 2)
     with lab.watch(output, TILES):
-        outcome = carry(request_of(), output, partial(run_ray, workers=2), Mishaps(deadly=frozenset({deadly})))
+        outcome = carry(request_of(), output, partial(run_ray, workers=2), FaultInjection(deadly=frozenset({deadly})))
     assert set(outcome.quarantined) == {deadly}
     assert "its worker died" in outcome.quarantined[deadly]
     lab.assert_equal_but(output, undisturbed, missing=[deadly])

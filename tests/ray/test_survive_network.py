@@ -12,13 +12,13 @@ import pytest
 import zarr
 from urllib3.util import Retry
 
+from spacex.cube.store import Cube, Status
 from spacex.errors import CatalogueError
-from spacex.mapping.cube import Cube, Status
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.rehearsal import FakeNetworks, Rehearsal
 from spacex.mapping.worker import CubeSink, SceneSource, load_scenes
-from spacex.sentinel2.catalogue import get_catalogue, search
-from spacex.sentinel2.styles import Catalogue
+from spacex.sentinel2.catalogue_profiles import CatalogueProfile
+from spacex.sentinel2.search import get_catalogue, search
 
 pytestmark = pytest.mark.ray
 BOX = (23.95, 67.965, 24.05, 67.99)
@@ -40,7 +40,7 @@ class OverHttp:
         os.environ["GDAL_HTTP_TIMEOUT"] = self.patience
         os.environ["GDAL_HTTP_MAX_RETRY"] = "4" if float(self.patience) > 1 else "0"
         os.environ["GDAL_HTTP_RETRY_DELAY"] = "0.05"
-        Catalogue.sign = stamped
+        CatalogueProfile.sign = stamped
         source = SceneSource(job.request, BANDS, load_scenes(job.scenes))
         return Pipeline(
             source, FakeNetworks(), CubeSink(Cube(job.output), job.request), job.request.chips,
@@ -55,7 +55,7 @@ def restored():
         for name in ("GDAL_HTTP_TIMEOUT", "GDAL_HTTP_RETRY_DELAY", "GDAL_HTTP_MAX_RETRY"):
             patch.setenv(name, "1")
             patch.delenv(name)
-        patch.setattr(Catalogue, "sign", Catalogue.sign)
+        patch.setattr(CatalogueProfile, "sign", CatalogueProfile.sign)
         yield
 
 

@@ -1,4 +1,4 @@
-"""A cluster with a token: strangers are refused, and whoever holds the token maps a region to the end."""
+"""A cluster with a token: third_party_networks are refused, and whoever holds the token maps a region to the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from spacex.mapping.opening import open_cube
+from spacex.cube.reader import open_cube
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +120,7 @@ def test_a_cluster_started_by_the_job_itself_has_a_token_that_others_cannot_read
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     plain = {n: v for n, v in environment(folder, None).items() if n != "RAY_AUTH_MODE"}
     script = (
-        "from spacex.runners.ray_map import connect; connect(1); import os, ray;"
+        "from spacex.execution.ray_actors import connect; connect(1); import os, ray;"
         "assert ray.get(ray.remote(lambda: 7).remote()) == 7; print(os.environ['RAY_AUTH_MODE'])"
     )
     try:

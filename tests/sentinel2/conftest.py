@@ -17,7 +17,7 @@ from rasterio.transform import from_origin
 from shapely.geometry import box, mapping
 
 from spacex.grid import Grid, Window
-from spacex.sentinel2 import Catalogue, Scene, get_catalogue, offset_of, scene_of
+from spacex.sentinel2 import CatalogueProfile, Scene, get_catalogue, offset_of, scene_of
 
 BANDS = ("B02", "B04")
 
@@ -36,7 +36,7 @@ class Product:
 
 
 @pytest.fixture
-def catalogue() -> Catalogue:
+def catalogue() -> CatalogueProfile:
     """Earth Search's style at an address nobody calls."""
     return get_catalogue("earth-search", url="http://127.0.0.1:9")
 

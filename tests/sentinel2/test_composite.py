@@ -16,7 +16,7 @@ from pyproj import Transformer
 
 from spacex.errors import CatalogueError, TileError
 from spacex.grid import Grid, Window
-from spacex.sentinel2 import Catalogue, Composite, CompositeSettings, read_composite
+from spacex.sentinel2 import CatalogueProfile, Composite, CompositeSettings, read_composite
 
 BANDS = ("B02", "B04")
 
@@ -81,7 +81,7 @@ def products(write_product: Callable) -> list:
     ]  # fmt: skip
 
 
-def test_equals_plain_rasterio_and_numpy(products: list, geobox: GeoBox, catalogue: Catalogue) -> None:
+def test_equals_plain_rasterio_and_numpy(products: list, geobox: GeoBox, catalogue: CatalogueProfile) -> None:
     result = read_composite([p.scene for p in products], geobox, BANDS, catalogue)
     expected, seen, unsure = oracle(products, geobox)
     same(result, expected, seen, unsure)
@@ -90,7 +90,7 @@ def test_equals_plain_rasterio_and_numpy(products: list, geobox: GeoBox, catalog
     assert result.observations.dtype == np.uint16
 
 
-def test_offsets_and_shares_are_recorded(products: list, geobox: GeoBox, catalogue: Catalogue) -> None:
+def test_offsets_and_shares_are_recorded(products: list, geobox: GeoBox, catalogue: CatalogueProfile) -> None:
     uses = {use["id"]: use for use in read_composite([p.scene for p in products], geobox, BANDS, catalogue).uses}
     assert [uses[p.scene.id]["offset_dn"] for p in products] == [0, -1000, 0, 0, -1000]
     assert uses[products[2].scene.id]["clear_share"] == 0.0
@@ -99,7 +99,7 @@ def test_offsets_and_shares_are_recorded(products: list, geobox: GeoBox, catalog
     assert all("offset_reason" in use for use in uses.values())
 
 
-def test_order_and_threads_do_not_matter(products: list, geobox: GeoBox, catalogue: Catalogue) -> None:
+def test_order_and_threads_do_not_matter(products: list, geobox: GeoBox, catalogue: CatalogueProfile) -> None:
     scenes = [p.scene for p in products]
     first = read_composite(scenes, geobox, BANDS, catalogue, threads=1)
     for seed in range(5):
@@ -113,7 +113,7 @@ def test_order_and_threads_do_not_matter(products: list, geobox: GeoBox, catalog
 @pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
 @pytest.mark.parametrize("buffer", [0, 3])
 def test_a_window_of_a_larger_read_is_the_smaller_read(
-    write_product: Callable, catalogue: Catalogue, geobox: GeoBox, resampling: str, buffer: int
+    write_product: Callable, catalogue: CatalogueProfile, geobox: GeoBox, resampling: str, buffer: int
 ) -> None:
     def few_clouds(shape, rng):
         return np.where(rng.random(shape) < 0.02, 9, 4).astype("u1")
@@ -133,7 +133,7 @@ def test_a_window_of_a_larger_read_is_the_smaller_read(
 
 
 def test_two_tiles_of_one_overpass_are_one_observation(
-    write_product: Callable, geobox: GeoBox, catalogue: Catalogue
+    write_product: Callable, geobox: GeoBox, catalogue: CatalogueProfile
 ) -> None:
     """The neighbour fills in where the first has no data, is not asked where it says cloud, and never counts twice."""
 
@@ -153,7 +153,7 @@ def test_two_tiles_of_one_overpass_are_one_observation(
     assert 0.2 < in_cloud.mean() < 0.5
 
 
-def first_clear(products: Sequence, geobox: GeoBox, catalogue: Catalogue, enough: int) -> np.ndarray:
+def first_clear(products: Sequence, geobox: GeoBox, catalogue: CatalogueProfile, enough: int) -> np.ndarray:
     """(bands, y, x) the median of each pixel's first clear observations, from composites of the scenes one by one."""
     alone = [read_composite([p.scene], geobox, BANDS, catalogue).reflectance for p in products]
     clear = np.cumsum([np.isfinite(picture[0]) for picture in alone], axis=0)
@@ -175,7 +175,7 @@ def ranked(write_product: Callable) -> list:
 
 @pytest.mark.parametrize("enough", [1, 2, 3])
 def test_a_pixel_takes_its_first_clear_observations_and_no_more(
-    ranked: list, geobox: GeoBox, catalogue: Catalogue, enough: int
+    ranked: list, geobox: GeoBox, catalogue: CatalogueProfile, enough: int
 ) -> None:
     scenes = [p.scene for p in ranked]
     random.Random(enough).shuffle(scenes)
@@ -188,7 +188,7 @@ def test_a_pixel_takes_its_first_clear_observations_and_no_more(
 
 
 def test_a_window_of_a_larger_read_is_the_smaller_read_when_enough_is_enough(
-    ranked: list, geobox: GeoBox, catalogue: Catalogue
+    ranked: list, geobox: GeoBox, catalogue: CatalogueProfile
 ) -> None:
     settings, scenes = CompositeSettings(enough=2, cloud_buffer=1), [p.scene for p in ranked]
     whole = read_composite(scenes, geobox, BANDS, catalogue, settings)
@@ -206,7 +206,7 @@ def test_a_minimum_that_can_never_be_had_is_refused() -> None:
     assert CompositeSettings(min_observations=9, enough=0).enough == 0
 
 
-def test_what_nobody_lacks_is_not_read(write_product: Callable, geobox: GeoBox, catalogue: Catalogue) -> None:
+def test_what_nobody_lacks_is_not_read(write_product: Callable, geobox: GeoBox, catalogue: CatalogueProfile) -> None:
     def product(day, cloud):
         made = write_product(f"d{day}", scl=lambda s, r: np.full(s, 4, "u1"), seed=day,
                              day=f"2020-07-{day:02d}T10:00:00Z", properties={"eo:cloud_cover": cloud})  # fmt: skip
@@ -224,7 +224,7 @@ def test_what_nobody_lacks_is_not_read(write_product: Callable, geobox: GeoBox, 
 
 
 def test_a_reprocessed_scene_comes_first_and_counts_once(
-    write_product: Callable, geobox: GeoBox, catalogue: Catalogue
+    write_product: Callable, geobox: GeoBox, catalogue: CatalogueProfile
 ) -> None:
     def clear(shape, rng):
         return np.full(shape, 4, "u1")
@@ -237,7 +237,7 @@ def test_a_reprocessed_scene_comes_first_and_counts_once(
     assert [use["used_share"] for use in result.uses] == [1.0, 0.0]
 
 
-def test_all_clouds_and_no_scene_are_no_data(write_product: Callable, geobox: GeoBox, catalogue: Catalogue) -> None:
+def test_all_clouds_and_no_scene_are_no_data(write_product: Callable, geobox: GeoBox, catalogue: CatalogueProfile) -> None:
     cloudy = write_product("a", scl=lambda shape, rng: np.full(shape, 8, "u1"))
     elsewhere = write_product("b", shift=(3000, 0))
     for scenes in ([cloudy.scene], [elsewhere.scene], []):
@@ -249,7 +249,7 @@ def test_all_clouds_and_no_scene_are_no_data(write_product: Callable, geobox: Ge
 
 
 def test_bands_are_not_read_where_nothing_is_clear(
-    write_product: Callable, geobox: GeoBox, catalogue: Catalogue
+    write_product: Callable, geobox: GeoBox, catalogue: CatalogueProfile
 ) -> None:
     cloudy = write_product("a", scl=lambda shape, rng: np.full(shape, 8, "u1"))
     for band in BANDS:
@@ -257,7 +257,7 @@ def test_bands_are_not_read_where_nothing_is_clear(
     assert read_composite([cloudy.scene], geobox, BANDS, catalogue).observations.max() == 0
 
 
-def test_snow_sun_and_minimum(write_product: Callable, geobox: GeoBox, catalogue: Catalogue) -> None:
+def test_snow_sun_and_minimum(write_product: Callable, geobox: GeoBox, catalogue: CatalogueProfile) -> None:
     snow = write_product("snow", scl=lambda shape, rng: np.full(shape, 11, "u1")).scene
     low = write_product("low", properties={"view:sun_elevation": 12.0}, scl=lambda s, r: np.full(s, 4, "u1")).scene
     unknown = write_product("what", properties={"view:sun_elevation": None}, scl=lambda s, r: np.full(s, 4, "u1")).scene
@@ -278,7 +278,7 @@ def test_snow_sun_and_minimum(write_product: Callable, geobox: GeoBox, catalogue
 
 
 def test_a_cloud_buffer_takes_the_disc_around_a_cloud(
-    write_product: Callable, geobox: GeoBox, catalogue: Catalogue
+    write_product: Callable, geobox: GeoBox, catalogue: CatalogueProfile
 ) -> None:
     def one_cloud(shape, rng):
         scl = np.full(shape, 4, "u1")
@@ -294,7 +294,7 @@ def test_a_cloud_buffer_takes_the_disc_around_a_cloud(
     assert lost == [pytest.approx(4, abs=2), pytest.approx(20, abs=5), pytest.approx(52, abs=8)]
 
 
-def test_bilinear_of_a_plane_is_the_plane(write_product: Callable, geobox: GeoBox, catalogue: Catalogue) -> None:
+def test_bilinear_of_a_plane_is_the_plane(write_product: Callable, geobox: GeoBox, catalogue: CatalogueProfile) -> None:
     def plane(shape, rng):
         return (2000 + 3 * np.arange(shape[1]) + 5 * np.arange(shape[0])[:, None]).astype("u2")
 
@@ -315,7 +315,7 @@ def test_bilinear_of_a_plane_is_the_plane(write_product: Callable, geobox: GeoBo
     ],
 )  # fmt: skip
 def test_every_fault_is_an_error_that_names_the_file(
-    write_product: Callable, geobox: GeoBox, catalogue: Catalogue, fault: str, words: str
+    write_product: Callable, geobox: GeoBox, catalogue: CatalogueProfile, fault: str, words: str
 ) -> None:
     product = write_product("S2B_34WED_20200703_0_L2A", scl=lambda s, r: np.full(s, 4, "u1"))
     red, scl = product.paths["red"], product.paths["scl"]
@@ -353,12 +353,12 @@ def _rewrite(path, change) -> None:
         target.write(array, 1)
 
 
-def test_a_band_the_catalogue_lacks_is_a_wrong_request(catalogue: Catalogue, geobox: GeoBox) -> None:
+def test_a_band_the_catalogue_lacks_is_a_wrong_request(catalogue: CatalogueProfile, geobox: GeoBox) -> None:
     with pytest.raises(CatalogueError, match="B10"):
         read_composite([], geobox, ["B10"], catalogue)
 
 
-def test_many_threads_at_once_give_what_one_gives(products: list, catalogue: Catalogue, geobox: GeoBox) -> None:
+def test_many_threads_at_once_give_what_one_gives(products: list, catalogue: CatalogueProfile, geobox: GeoBox) -> None:
     scenes = [p.scene for p in products]
     alone = read_composite(scenes, geobox, BANDS, catalogue, threads=1)
     with ThreadPoolExecutor(8) as pool:
@@ -369,7 +369,7 @@ def test_many_threads_at_once_give_what_one_gives(products: list, catalogue: Cat
 
 
 def test_a_grid_of_another_resolution_samples_its_own_pixel_centres(
-    write_product: Callable, catalogue: Catalogue, geobox: GeoBox
+    write_product: Callable, catalogue: CatalogueProfile, geobox: GeoBox
 ) -> None:
     product = write_product("a", scl=lambda s, r: np.full(s, 4, "u1"))
     row, col = -round(geobox.transform.f / 20), round(geobox.transform.c / 20)
@@ -383,7 +383,7 @@ def test_threads_that_fill_one_stack_lose_nothing_of_each_other():
     from concurrent.futures import ThreadPoolExecutor
     from threading import Lock
 
-    from spacex.sentinel2.look import NOT_HERE, Stack
+    from spacex.sentinel2.contribution import NOT_HERE, Stack
     from spacex.sentinel2.median import MISSING
 
     owner = np.arange(1024 * 1024, dtype=np.uint16).reshape(1024, 1024) % 8

@@ -18,7 +18,7 @@ from shapely.geometry import box, shape
 
 from spacex.errors import CatalogueError, TileError
 from spacex.sentinel2 import CATALOGUES, Scene, SceneIndex, get_catalogue, links, read_composite, search
-from spacex.sentinel2 import catalogue as searching
+from spacex.sentinel2 import search as searching
 from spacex.sentinel2.items import name_of
 from spacex.sentinel2.scenes import _ASSET_FIELDS, _PROPERTIES
 

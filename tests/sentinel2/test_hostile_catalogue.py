@@ -15,8 +15,9 @@ from shapely.geometry import box
 from urllib3.util import Retry
 
 from spacex.errors import CatalogueError
-from spacex.sentinel2 import catalogue as searching
-from spacex.sentinel2 import conversation, get_catalogue, links, search
+from spacex.sentinel2 import get_catalogue, links, search
+from spacex.sentinel2 import search as searching
+from spacex.sentinel2 import stac_io as conversation
 
 AREA = box(23.9, 67.9, 24.1, 68.1)
 DAYS = "2020-07-01/2020-07-31"

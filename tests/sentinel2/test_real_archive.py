@@ -16,9 +16,9 @@ import real_files
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
-from spacex.sentinel2 import Catalogue, Composite, get_catalogue, read_composite, search
+from spacex.sentinel2 import CatalogueProfile, Composite, get_catalogue, read_composite, search
+from spacex.sentinel2.block_reader import BlockReader
 from spacex.sentinel2.composite import Composer
-from spacex.sentinel2.files import Files
 from spacex.sentinel2.observation import CompositeSettings, in_rank
 
 pytestmark = pytest.mark.real
@@ -41,7 +41,7 @@ def archive_server() -> Any:
 
 
 @pytest.fixture(scope="module")
-def styles() -> Iterator[dict[str, Catalogue]]:
+def styles() -> Iterator[dict[str, CatalogueProfile]]:
     """Every style at an address of its own, over the same pixels."""
     server, running, made = archive_server(), [], {}
     for name in STYLES:
@@ -62,7 +62,7 @@ def own_grid() -> GeoBox:
 
 
 @pytest.fixture(scope="module")
-def composites(styles: dict[str, Catalogue]) -> dict[str, Composite]:
+def composites(styles: dict[str, CatalogueProfile]) -> dict[str, Composite]:
     made = {}
     for name, style in styles.items():
         scenes = [scene for scene in search(style, AREA, JULY, bands=BANDS) if scene.tile == "31UFS"]
@@ -89,11 +89,11 @@ def test_every_style_gives_what_plain_rasterio_reads(composites: dict[str, Compo
     assert not [use for use in made.uses if "warning" in use]
 
 
-def test_classes_are_those_of_the_first_clear_observation(styles: dict[str, Catalogue]) -> None:
+def test_classes_are_those_of_the_first_clear_observation(styles: dict[str, CatalogueProfile]) -> None:
     """Oracle: plain rasterio, scene by scene in the order in which pixels take their observations."""
     style = styles["earth-search-c1"]
     scenes = [scene for scene in search(style, AREA, JULY, bands=BANDS[:1]) if scene.tile == "31UFS"]
-    composer = Composer(BANDS[:1], style, CompositeSettings(enough=1), Files(), keep_classes=True)
+    composer = Composer(BANDS[:1], style, CompositeSettings(enough=1), BlockReader(), keep_classes=True)
     made = composer.compose(scenes, own_grid())
     expected = np.zeros(own_grid().shape, np.uint8)
     for scene in in_rank(scenes):
@@ -104,9 +104,9 @@ def test_classes_are_those_of_the_first_clear_observation(styles: dict[str, Cata
     assert made.classes is not None
     assert len(np.unique(expected)) > 2
     np.testing.assert_array_equal(made.classes, expected)
-    whole = Composer(BANDS[:1], style, CompositeSettings(), Files(), keep_classes=True).compose(scenes, own_grid())
+    whole = Composer(BANDS[:1], style, CompositeSettings(), BlockReader(), keep_classes=True).compose(scenes, own_grid())
     np.testing.assert_array_equal(whole.classes, expected)  # however many more observations a pixel takes
-    assert Composer(BANDS[:1], style, CompositeSettings(), Files()).compose(scenes, own_grid()).classes is None
+    assert Composer(BANDS[:1], style, CompositeSettings(), BlockReader()).compose(scenes, own_grid()).classes is None
 
 
 def test_offsets_are_decided_by_each_catalogues_own_rule(composites: dict[str, Composite]) -> None:

@@ -14,7 +14,7 @@ from shapely.geometry import box
 
 from spacex.errors import CatalogueError, TileError
 from spacex.grid import Grid
-from spacex.sentinel2 import Catalogue, Composite, get_catalogue, read_composite, search
+from spacex.sentinel2 import CatalogueProfile, Composite, get_catalogue, read_composite, search
 
 pytestmark = [pytest.mark.services, pytest.mark.real]
 
@@ -25,7 +25,7 @@ BANDS = ("B02", "B03", "B04", "B08")
 DAYS = ("2020-07-03", "2020-07-13", "2020-07-23")
 
 
-def catalogue(services: Any, name: str) -> Catalogue:
+def catalogue(services: Any, name: str) -> CatalogueProfile:
     return get_catalogue(name, url=services.url(name))
 
 

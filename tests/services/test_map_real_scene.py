@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from spacex.mapping.cube import Cube, Status, TileTask
-from spacex.mapping.opening import open_cube
+from spacex.cube.reader import open_cube
+from spacex.cube.store import Cube, Status, TileTask
 
 pytestmark = [pytest.mark.services, pytest.mark.real]
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from spacex.card import Scaling
+from spacex.model_card import Scaling
+from spacex.training.distributed import SINGLE, Distributed
 from spacex.training.gan import PatternLearner, Task
 from spacex.training.presets import PRESETS
-from spacex.training.team import ALONE, Team
 
 
-class Judge(torch.nn.Module):
+class BinaryView(torch.nn.Module):
     """A classifier with a known rule: the mean of the first band."""
 
     def __init__(self, threshold: float = 0.0) -> None:
@@ -33,10 +33,10 @@ SMALL = {"base": 4, "cap": 8, "downs": 1, "blocks": 1, "stem": 3}
 
 @pytest.fixture
 def make_learner() -> Callable[..., PatternLearner]:
-    """Builds a small learner of any preset around :class:`Judge`, for chips of any size."""
+    """Builds a small learner of any preset around :class:`BinaryView`, for chips of any size."""
 
     def make(
-        preset: str = "delta", bands: int = 3, seed: int = 0, team: Team = ALONE, **changes: Any
+        preset: str = "delta", bands: int = 3, seed: int = 0, team: Distributed = SINGLE, **changes: Any
     ) -> PatternLearner:
         chosen = PRESETS[preset]
         small = chosen.generator.model_copy(update=SMALL)
@@ -46,7 +46,7 @@ def make_learner() -> Callable[..., PatternLearner]:
         scaling = Scaling(mean=(0.05,) * bands, std=(0.02,) * bands)
         if chosen.units == "reflectance":
             scaling = Scaling.identity(bands)
-        task = Task([Judge()], scaling, (0.02,) * bands)
+        task = Task([BinaryView()], scaling, (0.02,) * bands)
         return PatternLearner(chosen.model_copy(update=quick | changes), task, 100, seed, team)
 
     return make

@@ -20,7 +20,7 @@ from spacex.training.metrics import classes_told
 
 QUIET = {"report": lambda epoch: None}
 SMALL = ["generator.base=4", "generator.blocks=1", "generator.downs=1", "generator.stem=3", "warmup=0", "batch=2"]
-STRANGER = {"network": "strangers:Stages", "trust": ["strangers"]}
+STRANGER = {"network": "third_party_networks:Stages", "trust": ["third_party_networks"]}
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +38,12 @@ def train(data, output, **settings):
 
 def test_a_stranger_is_trained_saved_explained_and_asked(tiny_data, tmp_path):
     made = train(tiny_data, tmp_path / "classifier", **STRANGER, arguments={"width": 6})
-    assert made.card.classifier.network == "strangers:Stages"
+    assert made.card.classifier.network == "third_party_networks:Stages"
     assert made.card.features == ("stem", "middle")
     assert made.card.metrics["test"]["chips"] == 4
-    with pytest.raises(RequestError, match="--trust strangers"):
+    with pytest.raises(RequestError, match="--trust third_party_networks"):
         spacex.train_gan(str(tiny_data), str(tmp_path / "classifier"), str(tmp_path / "no"), **QUIET)
-    asked = {"epochs": 1, "changes": SMALL, "trust": ["strangers"]} | QUIET
+    asked = {"epochs": 1, "changes": SMALL, "trust": ["third_party_networks"]} | QUIET
     patterns = spacex.train_gan(str(tiny_data), str(tmp_path / "classifier"), str(tmp_path / "gan"), **asked)
     assert patterns.card.features == made.card.features
     assert not any(p.requires_grad for p in patterns.classifier.parameters())
@@ -64,8 +64,8 @@ def test_a_stranger_resumes_with_the_state_it_had(tiny_data, tmp_path):
     runs = [
         ClassifierRun(
             source=Source(root=str(tiny_data), bands=("B02", "B03", "B04")), output=str(tmp_path / name),
-            recipe=ClassifierRecipe(batch=4, epochs=2), network=ForeignSettings(network="strangers:Stages"),
-            trust=("strangers",),
+            recipe=ClassifierRecipe(batch=4, epochs=2), network=ForeignSettings(network="third_party_networks:Stages"),
+            trust=("third_party_networks",),
         )
         for name in ("whole", "broken")
     ]  # fmt: skip
@@ -81,7 +81,7 @@ def test_a_stranger_resumes_with_the_state_it_had(tiny_data, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"network": "strangers:Stages"}, "strangers is not trusted"),
+        ({"network": "third_party_networks:Stages"}, "third_party_networks is not trusted"),
         ({"network": "nowhere_at_all:x", "trust": ["nowhere_at_all"]}, "not installed"),
         ({"network": "no colon", "trust": ["no"]}, "network: got 'no colon'"),
         (STRANGER | {"arguments": {"classes": 3}}, "gives another number of logits: got 3; expected 1"),

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import spacex
-from spacex.card import Scaling
+from spacex.model_card import Scaling
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.models.discriminator import Discriminator, DiscriminatorSettings
 from spacex.models.generator import Generator
@@ -18,9 +18,9 @@ from spacex.training import losses
 from spacex.training.batches import EpochOrder
 from spacex.training.data import Source, open_split
 from spacex.training.gan import SIDES
-from spacex.training.logbook import BLOCK, Logbook
 from spacex.training.metrics import measure_classifier, measure_generators
 from spacex.training.presets import PRESETS
+from spacex.training.run_logger import BLOCK, RunLogger
 
 PACKAGE = Path(spacex.__file__).parent
 ALL = sorted(PRESETS)
@@ -103,9 +103,9 @@ def test_05_four_generator_passes_with_a_cycle_two_without(name, passes, make_le
 def test_06_what_a_cycle_trains_is_a_setting(trains, flows, make_learner, chips):
     learner = make_learner("paper", cycle_trains=trains)
     made = {side: learner.networks[side](chips) for side, _ in SIDES}
-    from spacex.training.gauges import Gauges
+    from spacex.training.gradient_probe import GradientProbe
 
-    only = learner._cycles(chips, made, Gauges())["cycle/maximiser"]
+    only = learner._cycles(chips, made, GradientProbe())["cycle/maximiser"]
     only.backward()
     reached = any(p.grad is not None and p.grad.abs().sum() > 0 for p in learner.networks["minimiser"].parameters())
     assert reached is flows
@@ -227,7 +227,7 @@ def test_17_no_module_is_used_twice(net):
 
 def test_18_a_step_says_nothing_and_numbers_are_fetched_in_blocks(make_learner, chips, capsys, tmp_path):
     learner = make_learner("delta")
-    with Logbook(str(tmp_path)) as book:
+    with RunLogger(str(tmp_path)) as book:
         for number in range(1, BLOCK):
             book.step(number, learner.step(chips))
         assert not (tmp_path / "log" / "steps.jsonl").exists()

@@ -5,14 +5,14 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from spacex.card import Scaling
+from spacex.model_card import Scaling
 from spacex.models.generator import Generator, GeneratorSettings, context
 from spacex.training.gan import rate_factor
-from spacex.training.gauges import Gauges
-from spacex.training.logbook import Logbook
+from spacex.training.gradient_probe import GradientProbe
+from spacex.training.image_pool import ImagePool
+from spacex.training.image_sheets import sheet
 from spacex.training.metrics import classification, collapse, frame_needed, measure_generators
-from spacex.training.pictures import sheet
-from spacex.training.pool import Pool
+from spacex.training.run_logger import RunLogger
 
 
 def test_classification_by_hand_and_by_scikit_learn():
@@ -89,7 +89,7 @@ def test_a_collapse_is_said(what, says):
 
 
 def test_gauges_measure_each_term_alone_and_change_nothing():
-    gauges, w = Gauges(), torch.tensor([2.0, 1.0], requires_grad=True)
+    gauges, w = GradientProbe(), torch.tensor([2.0, 1.0], requires_grad=True)
     picture = 3 * w
     (5 * gauges.tap(picture, "a/x").sum() + gauges.tap(picture, "b/x").square().sum()).backward()
     norms = gauges.norms()
@@ -99,7 +99,7 @@ def test_gauges_measure_each_term_alone_and_change_nothing():
 
 
 def test_a_full_pool_gives_back_earlier_fakes_about_half_the_time():
-    pool = Pool(4, 0)
+    pool = ImagePool(4, 0)
     first = torch.arange(4.0).view(4, 1, 1, 1)
     assert torch.equal(pool.swap(first), first)
     later = torch.full((400, 1, 1, 1), 100.0) + torch.arange(400.0).view(-1, 1, 1, 1)
@@ -126,7 +126,7 @@ def test_a_sheet_has_a_row_per_chip_and_four_columns():
 
 def test_a_resumed_log_drops_what_was_not_saved(tmp_path):
     for start, steps in ((0, (1, 2, 3)), (2, (3, 4))):
-        with Logbook(str(tmp_path), start) as book:
+        with RunLogger(str(tmp_path), start) as book:
             for step in steps:
                 book.step(step, {"loss": torch.tensor(float(10 * start + step))})
     rows = [json.loads(line) for line in (tmp_path / "log/steps.jsonl").read_text().splitlines()]

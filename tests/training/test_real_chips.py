@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spacex.card import Scaling
+from spacex.model_card import Scaling
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.models.generator import GeneratorSettings
 from spacex.training.classifier import ClassifierLearner

@@ -6,17 +6,17 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from spacex.card import Scaling
+from spacex.model_card import Scaling
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.training.classifier import ClassifierLearner
+from spacex.training.distributed import SINGLE, Distributed, bare
 from spacex.training.gan import PatternLearner, Task
 from spacex.training.presets import PRESETS, ClassifierRecipe
-from spacex.training.team import ALONE, Team, bare
 
 IDENTITY = Scaling.identity(3)
 
 
-class Judge(torch.nn.Module):
+class BinaryView(torch.nn.Module):
     """The mean of the first band."""
 
     def forward(self, u):
@@ -30,7 +30,7 @@ def patterns(name, team):
     changes = {"generator": preset.generator.model_copy(update=small), "warmup": 0, "blotches": 0.5}
     if preset.discriminator is not None:
         changes["discriminator"] = preset.discriminator.model_copy(update={"base": 4, "strided": 2})
-    task = Task([Judge()], IDENTITY, (1.0,) * 3)
+    task = Task([BinaryView()], IDENTITY, (1.0,) * 3)
     learner = PatternLearner(preset.model_copy(update=changes), task, 10, 0, team)
     x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     for side in ("maximiser", "minimiser"):  # a fresh delta generator changes nothing, and passes no gradient on
@@ -58,7 +58,7 @@ def main(rank, size, folder):
     torch.set_num_threads(1)
     if size > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
-    team = Team.joined() if size > 1 else ALONE
+    team = Distributed.joined() if size > 1 else SINGLE
     networks = {"classifier": classifier(team)} | {name: patterns(name, team) for name in PRESETS}
     found = {}
     for case, nets in networks.items():

@@ -7,12 +7,12 @@ import pytest
 from known_cube import SPEC, STATES, served, values
 from matplotlib import colormaps
 
-from spacex.mapping.areas import box_area, load_area
-from spacex.mapping.cube import Status, TileMaps, TileTask, create_cube
-from spacex.mapping.encoding import halve
-from spacex.mapping.overviews import make_overviews
-from spacex.mapping.region import Region
-from spacex.world.archive import DEMO_BBOX
+from spacex.areas import box_area, load_area
+from spacex.cube.encoding import halve
+from spacex.cube.overviews import make_overviews
+from spacex.cube.store import Status, TileMaps, TileTask, create_cube
+from spacex.region import Region
+from spacex.synthetic.archive import DEMO_BBOX
 
 pytestmark = pytest.mark.timeout(300)
 LEFT, TOP = 4_898_000, 5_054_000

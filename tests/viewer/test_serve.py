@@ -73,7 +73,7 @@ def test_only_this_machine_is_served_and_a_taken_port_is_said(cube):
 
 
 def test_a_cube_in_another_store_is_served_too(cube):
-    from spacex.mapping.cube import create_cube
+    from spacex.cube.store import create_cube
 
     far = create_cube("memory://far/c.zarr", cube.spec, "0", {"title": "far"})
     with served(far.uri) as url:

@@ -1,0 +1,79 @@
+"""How much of a finished map lies where its classifier has never seen anything alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spacex.cube.store import Cube
+
+SIDE = 4096
+"""Pixels a side of what is looked at, at most: larger maps are looked at in an overview."""
+
+
+UNKNOWN = (
+    "The checkpoint does not tell where its classifier applies: nothing is known of what of this map may be trusted."
+)
+
+
+def trust_line(cube: Cube) -> str:
+    """One line for people; empty where nothing is mapped."""
+    if not cube.spec.dissimilarity:
+        return UNKNOWN
+    share = share_outside(cube)
+    if share is None:
+        return ""
+    return f"{100 * share:.0f} % of the mapped land is unlike anything the classifier was trained on"
+
+
+def share_outside(cube: Cube) -> float | None:
+    """Share of the mapped pixels whose dissimilarity lies above 1, over all time steps.
+
+    Returns:
+        0 to 1; None if nothing is mapped, if the checkpoint does not know where it applies, or if the cube is large and
+        its overviews are not up to date.
+    """
+    level = _level(cube)
+    steps = [] if level is None else [_outside(cube, level, step) for step in range(len(cube.spec.intervals))]
+    mapped = sum(int(known.sum()) for _, known in steps)
+    return sum(int(outside.sum()) for outside, _ in steps) / mapped if mapped else None
+
+
+def tiles_outside(cube: Cube, step: int) -> NDArray[np.bool_]:
+    """(tile rows, tile columns): tiles of a time step more than half of whose mapped pixels are known to be outside."""
+    rows, cols = cube.tiling.shape
+    if (level := _level(cube)) is None:
+        return np.zeros((rows, cols), bool)
+    outside, known = (_by_tile(cube, part, rows, cols) for part in _outside(cube, level, step))
+    return np.asarray(outside > known / 2)
+
+
+def _outside(cube: Cube, level: int, step: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(height, width) of a level: pixels outside, and pixels mapped."""
+    values = np.asarray(cube.array(f"{level}/dissimilarity")[step])
+    return values > 1, np.isfinite(values)
+
+
+def _level(cube: Cube) -> int | None:
+    """The finest level that is up to date and not too large; None if there is none."""
+    if not cube.spec.dissimilarity:
+        return None
+    levels = range(cube.levels_there())
+    return next((x for x in levels if max(cube.array(f"{x}/dissimilarity").shape[1:]) <= SIDE), None)
+
+
+def _by_tile(cube: Cube, pixels: NDArray[np.bool_], rows: int, cols: int) -> NDArray[np.int64]:
+    """Pixels counted by tile, (rows, cols); a pixel of a level coarser than tiles counts for one of them."""
+    height, width = pixels.shape
+    by_row = _summed(pixels, np.arange(height) * cube.extent.height // (height * cube.spec.tile_size), rows)
+    return _summed(by_row.T, np.arange(width) * cube.extent.width // (width * cube.spec.tile_size), cols).T
+
+
+def _summed(values: NDArray[Any], group: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
+    """Sums of the lines that belong together; `group` tells for each line, ascending, to which it belongs."""
+    found = np.zeros((groups, values.shape[1]), np.int64)
+    there, starts = np.unique(group, return_index=True)
+    found[there] = np.add.reduceat(values, starts, axis=0, dtype=np.int64)
+    return found

@@ -1,0 +1,231 @@
+"""One picture of a cube: composite, attribution and naturalness side by side, as figures in a paper are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import fsspec
+import numpy as np
+from affine import Affine
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+from numpy.typing import NDArray
+from pyproj import Transformer
+from rasterio.features import geometry_mask
+from shapely.geometry import shape
+
+from spacex.cube.reader import open_cube
+from spacex.cube.store import Cube, Status
+from spacex.errors import RequestError
+from spacex.grid import Grid
+from spacex.region import Region
+
+WIDEST = 900
+"""Pixels across or down of a panel; larger maps are averaged."""
+PANEL = 4.4
+"""Width of a panel in inches."""
+GAPS = {
+    "no data": "#b9b9b9",
+    "outside the area": "#ffffff",
+    "not mapped or failed": "#d98cb3",
+}
+"""What has no value, and the colour that says why; none of them occurs in the colour scales."""
+TITLES = {
+    "attribution": ("attribution |x⁺ − x⁻|", "reflectance"),
+    "lift": ("lift, x⁻ to x", "logit per pixel"),
+    "path_attribution": ("path attribution, x⁻ to x", "logit per pixel"),
+    "naturalness": ("naturalness", "classifier's score"),
+    "dissimilarity": ("dissimilarity", "index over its threshold"),
+}
+MEANINGS = {
+    "attribution": "bright: what is changed to look more or less natural",
+    "lift": "bright: what lifts the classifier's logit above x⁻",
+    "path_attribution": "bright: what lifts the classifier's logit above x⁻",
+    "naturalness": "yellow: natural to this classifier, blue: not",
+    "dissimilarity": "above 1, hatched: unlike the training chips",
+}
+"""What light and dark mean, in words."""
+COLOURS = {"naturalness": "cividis", "dissimilarity": "viridis"}
+"""Colour scales other than inferno."""
+TOPS = {"naturalness": 1.0, "dissimilarity": 2.0}
+"""Where a scale ends, for maps whose range is known."""
+HATCH = "////"
+"""Over what lies outside the classifier's area of applicability."""
+
+Image = NDArray[np.float32]
+Extent = tuple[float, float, float, float]
+"""Left, right, bottom, top in km from the upper-left corner."""
+
+
+def draw(uri: str, picture: str, time: int | None = None) -> None:
+    """Draw a cube (every time step, or one) into a PNG file.
+
+    Args:
+        uri: the cube.
+        picture: path or URI of the PNG file.
+        time: index of the only time step to draw; None for all.
+
+    Raises:
+        RequestError: if the picture's name does not end in .png.
+    """
+    if not picture.lower().endswith(".png"):
+        raise RequestError("the quicklook's name", got=picture, expected="a path or URI ending in .png")
+    cube = Cube(uri)
+    steps = range(len(cube.spec.intervals)) if time is None else [time]
+    names = [*cube.spec.maps, *cube.spec.scores]
+    ratio = cube.extent.height / cube.extent.width
+    figure = Figure(
+        figsize=(PANEL * (1 + len(names)), len(steps) * (PANEL * ratio + 1.6)), dpi=110, layout="constrained"
+    )
+    # a thin row for the colour bars under each row of maps keeps all maps of one size
+    axes = figure.subplots(2 * len(steps), 1 + len(names), squeeze=False, height_ratios=[30 * ratio, 1] * len(steps))
+    for index, step in enumerate(steps):
+        _draw_step(figure, axes[2 * index], axes[2 * index + 1], cube, names, step)
+    figure.suptitle(_heading(cube), fontsize=10)
+    patches = [Patch(facecolor=colour, edgecolor="black", label=label) for label, colour in GAPS.items()]
+    if cube.spec.dissimilarity:
+        label = "unlike the training chips: not to be trusted"
+        patches.append(Patch(facecolor="white", edgecolor="black", hatch=HATCH, label=label))
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=9, frameon=False)
+    with fsspec.open(picture, "wb") as file:
+        figure.savefig(file, format="png")
+
+
+def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str], step: int) -> None:
+    level = max(1, min(cube.levels_there() - 1, math.ceil(math.log2(max(cube.extent.shape) / WIDEST))))
+    data = open_cube(cube.uri, level, chunks={})[["composite", *names]].isel(time=step)
+    factor = max(1, math.ceil(max(data.sizes["y"], data.sizes["x"]) / WIDEST))
+    data = data.coarsen(y=factor, x=factor, boundary="trim").mean().compute()  # type: ignore[attr-defined]
+    height, width = data.sizes["y"], data.sizes["x"]
+    coarse = Grid(cube.grid.crs, cube.grid.resolution * 2**level * factor)
+    gaps = _gaps(cube, step, height, width, 2**level * factor)
+    extent = (0.0, width * coarse.resolution / 1000, height * coarse.resolution / 1000, 0.0)
+    first, last = cube.spec.intervals[step]
+    _panel(row[0], _stretch(data["composite"].values), gaps, extent)
+    row[0].set_title(f"composite, {first} to {last}", fontsize=10)
+    bars[0].set_axis_off()
+    bars[0].text(0.5, 0.0, _band_names(cube.spec.display), ha="center", fontsize=9)
+    _scale_bar(row[0], extent[1])
+    _north(row[0], cube)
+    for axis, bar, name in zip(row[1:], bars[1:], names, strict=True):
+        values = data[name].values
+        top = TOPS.get(name) or _round_up(_percentile(values, 99))
+        image = _panel(axis, values, gaps, extent, cmap=COLOURS.get(name, "inferno"), vmin=0, vmax=top)
+        if "dissimilarity" in data:
+            _hatch(axis, data["dissimilarity"].values, extent)
+        title, unit = TITLES[name]
+        axis.set_title(title, fontsize=10)
+        extend = "neither" if name == "naturalness" else "max"
+        ticks = MaxNLocator(5)
+        figure.colorbar(image, cax=bar, extend=extend, orientation="horizontal", ticks=ticks)
+        bar.set_xlabel(f"{unit}\n{MEANINGS[name]}", fontsize=9)
+
+
+def _panel(axis: Axes, values: Image, gaps: NDArray[np.uint8], extent: Extent, **colours: Any) -> Any:
+    missing = np.isnan(values).any(axis=-1) if values.ndim == 3 else np.isnan(values)
+    shown = np.nan_to_num(values) if values.ndim == 3 else values
+    image = axis.imshow(shown, extent=extent, interpolation="nearest", **colours)
+    palette = ListedColormap(list(GAPS.values()))
+    background = np.ma.masked_where(~missing, gaps)
+    axis.imshow(background, cmap=palette, vmin=-0.5, vmax=len(GAPS) - 0.5, extent=extent, interpolation="nearest")
+    axis.set_xlabel("km", fontsize=8)
+    axis.tick_params(labelsize=8)
+    return image
+
+
+def _hatch(axis: Axes, dissimilarity: Image, extent: Extent) -> None:
+    """Hatch what lies outside the area of applicability."""
+    outside = np.nan_to_num(dissimilarity) > 1
+    if outside.any():
+        left, right, bottom, top = extent
+        height, width = outside.shape
+        x = left + (np.arange(width) + 0.5) * (right - left) / width
+        y = top + (np.arange(height) + 0.5) * (bottom - top) / height
+        with rc_context({"hatch.color": "white", "hatch.linewidth": 0.6}):
+            axis.contourf(x, y, outside, levels=[0.5, 1.5], colors="none", hatches=[HATCH])
+        axis.set_xlim(left, right)
+        axis.set_ylim(bottom, top)
+
+
+def _gaps(cube: Cube, step: int, height: int, width: int, factor: int) -> NDArray[np.uint8]:
+    """(height, width) uint8: why a pixel of the picture has no value, as an index into `GAPS`."""
+    transform = cube.grid.transform(cube.extent) @ Affine.scale(factor)
+    kinds = np.zeros((height, width), np.uint8)
+    statuses = cube.statuses()[step]
+    size = cube.spec.tile_size / factor
+    rows = np.minimum((np.arange(height) / size).astype(int), statuses.shape[0] - 1)
+    cols = np.minimum((np.arange(width) / size).astype(int), statuses.shape[1] - 1)
+    unfinished = np.isin(statuses, (Status.PENDING, Status.FAILED))
+    kinds[unfinished[np.ix_(rows, cols)]] = 2
+    area = shape(cube.attributes["request"]["area"])
+    kinds[geometry_mask([Region(area, cube.grid, cube.spec.tile_size).outline], (height, width), transform)] = 1
+    return kinds
+
+
+def _stretch(composite: Image) -> Image:
+    """(bands, y, x) reflectance to (y, x, 3) for display: 1st to 99th percentile of each band, NaN kept."""
+    if composite.shape[0] != 3:
+        composite = np.repeat(composite[:1], 3, axis=0)
+    low, high = (np.array([[[_percentile(band, q)]] for band in composite]) for q in (1, 99))
+    stretched: Image = np.clip((composite - low) / np.maximum(high - low, 1e-6), 0, 1) ** 0.8
+    return np.moveaxis(stretched, 0, -1)
+
+
+def _percentile(values: Image, q: float) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.percentile(finite, q)) if finite.size else q / 100
+
+
+def _round_up(value: float) -> float:
+    """The next larger number with two significant digits, so that the colour bar ends on a readable one."""
+    if not value > 0:
+        return 1.0
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.ceil(value / step) * step
+
+
+def _scale_bar(axis: Axes, width: float) -> None:
+    length = max(n for n in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if n <= max(0.1, width / 4))
+    bar = AnchoredSizeBar(
+        axis.transData, length, f"{length:g} km", "lower right", frameon=True, size_vertical=width / 150, pad=0.4
+    )
+    axis.add_artist(bar)
+
+
+def _heading(cube: Cube) -> str:
+    """Where on Earth this is, and by whose eyes it was seen."""
+    west, south, east, north = shape(cube.attributes["request"]["area"]).bounds
+    card = cube.attributes["checkpoint"]
+    seen_by = f"checkpoint “{card['preset'] or card['kind']}”, trained on {card['data'].get('name', 'unknown data')}"
+    return f"{_degrees(south, north, 'NS')}, {_degrees(west, east, 'EW')} ({cube.spec.crs}); {seen_by}"
+
+
+def _degrees(low: float, high: float, names: str) -> str:
+    ends = [f"{abs(value):.2f}° {names[value < 0]}" for value in (low, high)]
+    return " to ".join(ends)
+
+
+def _north(axis: Axes, cube: Cube) -> None:
+    """An arrow to true north, which a projected grid's columns do not point to."""
+    left, bottom, right, top = cube.grid.geobox(cube.extent).boundingbox
+    there = Transformer.from_crs(cube.grid.crs, "EPSG:4326", always_xy=True)
+    lon, lat = there.transform((left + right) / 2, (bottom + top) / 2)
+    x, y = there.transform([lon, lon], [lat - 0.01, lat + 0.01], direction="INVERSE")
+    angle = math.atan2(y[1] - y[0], x[1] - x[0])
+    dx, dy = 0.06 * math.cos(angle), 0.06 * math.sin(angle)
+    axis.annotate(
+        "N", (0.1 - dx, 0.9 - dy), (0.1 + dx, 0.9 + dy), "axes fraction", "axes fraction", ha="center", va="center",
+        fontsize=9,
+        bbox={"boxstyle": "circle,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
+        arrowprops={"arrowstyle": "<|-", "color": "black", "shrinkA": 7},
+    )  # fmt: skip
+
+
+def _band_names(bands: tuple[str, ...]) -> str:
+    return ", ".join(bands) + (" as red, green, blue" if len(bands) == 3 else " in grey")

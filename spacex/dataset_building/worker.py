@@ -1,0 +1,181 @@
+"""Making chips: a worker reads a tile's chips as composites, and writes them one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spacex.cube.store import Status, TileTask
+from spacex.dataset_building.folder import DatasetFolder
+from spacex.dataset_building.labels import read_cover
+from spacex.dataset_building.locations import ChipLocation
+from spacex.dataset_building.plan import tiles_of
+from spacex.dataset_building.request import DatasetRequest
+from spacex.datasets.anthroprotect import LAND_COVERS
+from spacex.datasets.writing import FOLDERS, digital_numbers, write_tile
+from spacex.execution.jobs import AnyJob
+from spacex.execution.pipeline import TilePipeline
+from spacex.grid import CHIP, Grid
+from spacex.mapping.tile import TileReport
+from spacex.sentinel2.block_reader import BlockReader
+from spacex.sentinel2.composite import Composer, Composite
+from spacex.sentinel2.scenes import Scene, SceneIndex
+from spacex.sentinel2.search import get_catalogue
+from spacex.settings import SENTINEL2_BANDS
+
+Numbers = NDArray[np.uint16]
+
+
+class ChipJob(AnyJob):
+    """A set of chips as it travels to the workers: names and settings, no pixels."""
+
+    request: DatasetRequest
+    output: str
+    """Path of the set, laid out; a folder that every worker sees."""
+
+    def open(self) -> ChipLine:
+        """Load scenes and places."""
+        folder, places = DatasetFolder(self.output), DatasetFolder(self.output).places()
+        source = ChipSource(self.request, folder.scenes()[0], tiles_of(places))
+        return ChipLine(source, folder, self.request, readers=self.reading, time_limit=self.time_limit)
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A chip as read."""
+
+    place: ChipLocation
+    composite: Composite
+    corine: Numbers
+    """(256, 256) level-3 codes, 0 = unknown."""
+
+    @property
+    def valid(self) -> float:
+        """Share of the chip that has data in all bands that were read."""
+        return float(np.isfinite(self.composite.reflectance).all(axis=0).mean())
+
+
+@dataclass
+class ReadTile:
+    """A tile's chips as read."""
+
+    task: TileTask
+    chips: list[Chip]
+    seconds: float = 0.0
+
+
+class ChipSource:
+    """Reads chips: the very composites a map of that ground would be made from.
+
+    Args:
+        request: what was asked for.
+        scenes: all that can touch the chips.
+        tiles: places by tile.
+    """
+
+    def __init__(self, request: DatasetRequest, scenes: Sequence[Scene], tiles: Mapping[TileTask, list[ChipLocation]]) -> None:
+        self._request, self._tiles, self._grid = request, tiles, Grid(request.crs, request.resolution)
+        catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
+        self._composer = Composer(request.bands, catalogue, request.composite, BlockReader(), keep_classes=True)
+        self._index = SceneIndex(scenes, request.crs)
+
+    def read(self, task: TileTask) -> ReadTile:
+        """All chips of a tile."""
+        return ReadTile(task, [self._read(place) for place in self._tiles[task]])
+
+    def _read(self, place: ChipLocation) -> Chip:
+        geobox = self._grid.geobox(place.window)
+        composite = self._composer.compose(self._index.touching(geobox), geobox)
+        cover = self._request.land_cover
+        corine = np.zeros((CHIP, CHIP), np.uint16)
+        return Chip(place, composite, corine if cover is None else read_cover(cover.file, self._grid, place.window))
+
+
+class PassThrough:
+    """The bench of a line that computes nothing."""
+
+    def __init__(self) -> None:
+        self.tiles: list[ReadTile] = []
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    @property
+    def hungry(self) -> bool:
+        return True
+
+    def compute(self, *, flush: bool) -> bool:
+        return False
+
+    def complete(self) -> list[ReadTile]:
+        tiles, self.tiles = self.tiles, []
+        return tiles
+
+
+class ChipLine(TilePipeline[ReadTile, ReadTile]):
+    """Tiles of chips in, reports out.
+
+    Args:
+        source: reads chips.
+        folder: where they go.
+        request: what was asked for.
+        readers: tiles read at the same time.
+        time_limit: seconds after which the read of a tile, or its write, is given up.
+    """
+
+    def __init__(
+        self, source: ChipSource, folder: DatasetFolder, request: DatasetRequest, *, readers: int, time_limit: float
+    ) -> None:
+        self._through = PassThrough()
+        super().__init__(source, self._through, readers=readers, time_limit=time_limit)
+        self._folder, self._request = folder, request
+        self._grid = Grid(request.crs, request.resolution)
+
+    def _put(self, task: TileTask, read: ReadTile, seconds: float) -> None:
+        read.seconds = seconds
+        self._through.tiles.append(read)
+
+    def _write(self, tile: ReadTile) -> TileReport:
+        begun = time.perf_counter()
+        kept = [chip for chip in tile.chips if chip.valid >= self._request.min_valid]
+        left_out = [chip for chip in tile.chips if chip not in kept]
+        for chip in kept:
+            write_chip(self._folder.root, chip, self._request.bands, self._grid)
+        for chip in left_out:
+            for name in FOLDERS:
+                (self._folder.root / name / chip.place.file).unlink(missing_ok=True)
+        status = Status.DONE if kept else Status.NO_DATA
+        seconds = {"reading": round(tile.seconds, 3), "writing": round(time.perf_counter() - begun, 3)}
+        scenes = {use["id"]: use for chip in tile.chips for use in chip.composite.uses if use["used_share"] > 0}
+        told = {
+            "chips": {chip.place.file: _told(chip) for chip in kept},
+            "left_out": {chip.place.file: f"{chip.valid:.3f} of it has data" for chip in left_out},
+            "scenes": list(scenes.values()), "seconds": seconds, "worker": self._worker,
+        }  # fmt: skip
+        self._folder.finish(tile.task, status, told)
+        fetched = sum(chip.composite.fetched for chip in tile.chips)
+        return TileReport(tile.task, status, "", seconds, len(kept), len(scenes), fetched, self._worker)
+
+
+def _told(chip: Chip) -> dict[str, Any]:
+    observations = chip.composite.observations
+    return {"valid": round(chip.valid, 4), "observations": round(float(observations.mean()), 2)}
+
+
+def write_chip(root: Path, chip: Chip, bands: tuple[str, ...], grid: Grid) -> None:
+    """Put a chip's three files down."""
+    composite, window = chip.composite, chip.place.window
+    pixels = np.zeros((len(SENTINEL2_BANDS), CHIP, CHIP), np.uint16)
+    pixels[[SENTINEL2_BANDS.index(band) for band in bands]] = digital_numbers(composite.reflectance)
+    covers = np.zeros((len(LAND_COVERS), CHIP, CHIP), np.uint16)
+    covers[0] = chip.corine
+    assert composite.classes is not None
+    arrays: tuple[NDArray[Any], ...] = pixels, covers, composite.classes[None]
+    for folder, array in zip(FOLDERS, arrays, strict=True):
+        write_tile(root / folder / chip.place.file, array, grid, window)

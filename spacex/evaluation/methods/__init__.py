@@ -1,0 +1,1 @@
+"""Attribution methods that the maps are compared with."""

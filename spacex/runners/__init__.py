@@ -1,1 +1,0 @@
-"""Who runs the work: this process, or a Ray cluster. Only `ray_map` and `ray_train` know Ray."""

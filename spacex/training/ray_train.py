@@ -1,0 +1,119 @@
+"""Training with Ray Train: starts the workers, lets each iterate the same run, and survives their deaths.
+
+What is trained, how gradients are shared and where state is kept is the run's business (`spacex.training`). Ray
+starts one process group, restarts all workers when one dies, and carries an epoch's figures to the driver. The
+run then resumes from its own state, so a killed worker costs at most the epoch it was in.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fsspec
+
+from spacex.errors import SpacexError
+from spacex.training.distributed import Distributed, Precision
+from spacex.training.loop import Epoch, Run
+
+RETRIES = 5
+"""Deaths of workers that a run survives."""
+QUIET = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1"}
+"""Ray Train would print everything twice, and look after its workers only every two seconds."""
+
+
+def train(
+    learn: Callable[[Any, Distributed], Iterator[Epoch]],
+    run: Run,
+    *,
+    workers: int,
+    gpu: bool = False,
+    precision: Precision = "auto",
+    cpus: float = 1.0,
+) -> None:
+    """Train `run` on a Ray cluster: the one this process belongs to, or a new one on this machine.
+
+    Args:
+        learn: a module-level function that yields the run's epochs for one member of a team.
+        run: settings; its ``output`` must be reachable from every node.
+        workers: processes, each with one share of the batch.
+        gpu: one GPU per worker.
+        precision: of the networks' bodies.
+        cpus: processors Ray reserves per worker.
+
+    Raises:
+        SpacexError: if a worker raised one, or the run failed more than `RETRIES` times.
+    """
+    import ray
+    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchTrainer
+
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if not ray.is_initialized():
+        ray.init(logging_level=logging.ERROR)
+    filesystem, folder = _storage(run.output)
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"learn": learn, "run": run, "precision": precision},
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": cpus, **({"GPU": 1} if gpu else {})}
+        ),
+        run_config=RunConfig(  # type: ignore[call-arg]  # mypy sees the first version's
+            name="ray",
+            storage_path=folder,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(max_failures=RETRIES),
+            callbacks=[_reporter()],
+            logging_config=LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise _cause(error) from error
+
+
+def _work(config: dict[str, Any]) -> None:
+    """What every worker does: iterate the run, and tell Ray after each epoch."""
+    import ray.train
+    from ray.train.torch import get_device
+
+    team = Distributed.joined(get_device(), precision=config["precision"])
+    for epoch in config["learn"](config["run"], team):
+        # a barrier: every worker reports every epoch; the state itself is already down
+        ray.train.report({"line": str(epoch)})
+
+
+def _storage(uri: str) -> tuple[Any, str]:
+    """The run's folder as pyarrow wants it: Ray keeps its own notes below it."""
+    from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
+
+    fs, path = fsspec.core.url_to_fs(uri)
+    if "file" in fs.protocol:
+        return LocalFileSystem(), path
+    return PyFileSystem(FSSpecHandler(fs)), path
+
+
+def _cause(error: Exception) -> Exception:
+    """The first of our own errors behind Ray's, or one that names what Ray said."""
+    for inner in getattr(error, "worker_failures", {}).values():
+        for one in (inner, getattr(inner, "cause", None), inner.__cause__):
+            if isinstance(one, SpacexError):
+                return one
+    last = str(error).strip().splitlines()[-1:]
+    return SpacexError("the training run failed", got=last[0] if last else error, do="See the workers' logs.")
+
+
+def _reporter() -> Any:
+    from ray.train import UserCallback
+
+    class Reporter(UserCallback):  # type: ignore[misc]
+        """Prints an epoch's line; it lives in Ray's controller, whose output reaches the driver."""
+
+        def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+            print(metrics[0]["line"], flush=True)
+
+    return Reporter()

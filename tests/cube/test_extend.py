@@ -1,0 +1,124 @@
+"""A cube takes more time and more land without computing what it has, and ends as if all had been asked at once."""
+
+import fsspec
+import numpy as np
+import pytest
+import xarray as xr
+from shapely import union_all
+from shapely.geometry import box, mapping
+from small_archive import EAST, NORTH, SOUTH, WEST
+
+from spacex.cube.extend import carried
+from spacex.cube.store import Status
+from spacex.errors import CubeError
+from spacex.execution.local import run_local
+from spacex.mapping.plan import new_statuses
+from spacex.mapping.run import execute, prepare
+
+JULY, LATE = ("2020-07-01", "2020-08-30"), ("2020-07-08", "2020-08-30")
+
+
+@pytest.fixture
+def map_into(archive_scenes, tiny_checkpoint, monkeypatch):
+    """Plans and runs a request as the command does, but for the STAC server; gives outcome and tiles computed."""
+
+    def search(request, bands):
+        return [[scene for scene in archive_scenes if first <= scene.datetime[:10] <= last]
+                for first, last in request.intervals]  # fmt: skip
+
+    monkeypatch.setattr("spacex.mapping.plan._search", search)
+
+    def run(request, output, grow=False):
+        plan, fingerprint = prepare(request, str(output), tiny_checkpoint, grow=grow)
+        todo = plan.todo
+        return execute(plan, fingerprint, str(output), tiny_checkpoint, run_local, threads=1), todo
+
+    return run
+
+
+def levels(path):
+    return xr.open_datatree(path, engine="zarr", chunks=None, mask_and_scale=False).load()
+
+
+def assert_equal(ours, theirs):
+    ours, theirs = levels(ours), levels(theirs)
+    assert set(ours.children) == set(theirs.children)
+    for group, node in theirs.children.items():
+        for name in {*node.variables} - {"provenance"}:
+            np.testing.assert_array_equal(ours[group][name], node[name], err_msg=f"{group}/{name}")
+
+
+def test_more_time(make_request, map_into, tmp_path):
+    area = (WEST, SOUTH, WEST + 0.06, SOUTH + 0.02)
+    first, both = (make_request(box=area, intervals=days) for days in ((JULY,), (JULY, LATE)))
+    map_into(first, tmp_path / "steps.zarr")
+    stamps = {f: f.stat().st_mtime_ns for f in (tmp_path / "steps.zarr").glob("0/*/c/0/*/*")}
+    assert stamps
+    outcome, todo = map_into(make_request(box=area, intervals=(LATE,)), tmp_path / "steps.zarr", grow=True)
+    assert outcome.complete
+    assert {task.time for task in todo} == {1}
+    assert all(file.stat().st_mtime_ns == stamp for file, stamp in stamps.items())
+    map_into(both, tmp_path / "once.zarr")
+    assert_equal(tmp_path / "steps.zarr", tmp_path / "once.zarr")
+    # the same words again find nothing to do, and so does asking for all of it
+    for request in (make_request(box=area, intervals=(LATE,)), both):
+        assert map_into(request, tmp_path / "steps.zarr", grow=True)[1] == ()
+
+
+@pytest.fixture(params=["disk", "s3"])
+def steps(request, tmp_path):
+    """Where the cube is that grows."""
+    if request.param == "disk":
+        return str(tmp_path / "steps.zarr")
+    return f"{request.getfixturevalue('object_store')}/{tmp_path.name}/steps.zarr"
+
+
+def test_more_land(make_request, map_into, steps, tmp_path):
+    """In the west, so that the cube's corner moves, and with it every tile and chunk."""
+    middle = WEST + (EAST - WEST) * 0.28
+    after, before = box(WEST, SOUTH, middle, NORTH), box(middle, SOUTH, EAST, NORTH)
+    request = make_request(area=mapping(before))
+    map_into(request, steps)
+    outcome, todo = map_into(make_request(area=mapping(after)), steps, grow=True)
+    assert outcome.complete
+    once, everything = map_into(make_request(area=mapping(union_all([before, after]))), tmp_path / "once.zarr")
+    assert 0 < len(todo) < len(everything)
+    assert once.cube.extent != request.region.extent
+    assert_equal(steps, tmp_path / "once.zarr")
+    fs, folder = fsspec.core.url_to_fs(steps.rpartition("/")[0])
+    fs.invalidate_cache()
+    assert not [name for name in fs.ls(folder, detail=False) if "growing" in name or "replaced" in name]
+
+
+def test_only_whole_tiles_are_carried_over(make_request, map_into, tmp_path):
+    """Where the new area adds a pixel to a tile, or a tile had failed, it is made again."""
+    request = make_request(box=(WEST, SOUTH, WEST + 0.06, SOUTH + 0.02))
+    cube = map_into(request, tmp_path / "c.zarr")[0].cube
+    assert (cube.statuses() == Status.DONE).all()
+    np.testing.assert_array_equal(carried(cube, request, new_statuses(request)), cube.statuses())
+    larger = make_request(box=(WEST, SOUTH, WEST + 0.0602, SOUTH + 0.02))
+    assert (carried(cube, larger, new_statuses(larger)) == Status.PENDING).any()
+    cube.mark(np.full_like(cube.statuses(), Status.FAILED))
+    assert (carried(cube, request, new_statuses(request)) == Status.PENDING).all()
+
+
+def test_what_differs_is_named_and_growing_is_asked_for(make_request, map_into, tmp_path):
+    area = (WEST, SOUTH, WEST + 0.03, SOUTH + 0.015)
+    map_into(make_request(box=area), tmp_path / "c.zarr")
+    named = r"chips\.stride was \d+ and is now 64, max_cloud_cover was 60\.0 and is now 30\.0; expected [0-9a-f]{16}\."
+    with pytest.raises(CubeError, match=named):
+        map_into(make_request(box=area, stride=64, max_cloud_cover=30.0), tmp_path / "c.zarr", grow=True)
+    with pytest.raises(CubeError, match=r"other days.*2020-07-08/2020-08-30.*--grow"):
+        map_into(make_request(box=area, intervals=(LATE,)), tmp_path / "c.zarr")
+
+
+def test_a_cube_killed_while_it_was_replaced_is_not_begun_anew(make_request, map_into, tmp_path):
+    (tmp_path / "c.zarr.replaced").mkdir()
+    with pytest.raises(CubeError, match=r"only .*c\.zarr\.replaced\. Move that back"):
+        map_into(make_request(), tmp_path / "c.zarr")
+
+
+def test_the_fingerprint_names_pixels_and_not_where_they_are(make_request, tiny_checkpoint):
+    one, other = make_request(), make_request(box=(WEST, SOUTH, WEST + 0.03, NORTH), intervals=(LATE,))
+    assert one.fingerprint(tiny_checkpoint) == other.fingerprint(tiny_checkpoint)
+    assert one.fingerprint(tiny_checkpoint) != make_request(stride=64).fingerprint(tiny_checkpoint)

@@ -1,0 +1,157 @@
+"""Damage done to a finished cube is found and mended, to the bit."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from spacex.cube.store import Cube, Status, TileTask
+from spacex.cube.verify import find_damage, mark_damaged
+from spacex.errors import CubeError
+from spacex.execution.local import run_local
+from spacex.mapping.plan import Plan, new_statuses
+from spacex.mapping.rehearsal import Rehearsal
+from spacex.mapping.run import execute
+
+
+@pytest.fixture(scope="module")
+def rehearse(tiny_checkpoint):
+    """Carries out a request with make-believe pixels and networks; the cube is real."""
+    runner = partial(run_local, open_pipeline=Rehearsal())
+
+    def run(request, output, **options):
+        fingerprint = request.fingerprint(tiny_checkpoint)
+        statuses = new_statuses(request)
+        tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses != Status.OUTSIDE))
+        plan = Plan(request, [[]], tasks, statuses)
+        return execute(plan, fingerprint, str(output), tiny_checkpoint, runner, threads=1, **options)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def small(make_request):
+    return make_request((23.98, 67.98, 24.02, 68.0))
+
+
+@pytest.fixture(scope="module")
+def whole(small, rehearse, tmp_path_factory):
+    """A finished cube of a few tiles."""
+    output = tmp_path_factory.mktemp("verify") / "whole.zarr"
+    assert rehearse(small, output).complete
+    return output
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "cube.zarr")
+    shutil.copytree(whole.with_suffix(".run"), tmp_path / "cube.run")
+    return tmp_path / "cube.zarr"
+
+
+def maps(output) -> dict[str, Path]:
+    """Folder of every array over pixels, by path."""
+    root = zarr.open_group(str(output), mode="r")
+    arrays = [(path, array) for path, array in root.members(max_depth=None) if isinstance(array, zarr.Array)]
+    return {p: Path(output) / p for p, a in arrays if (a.metadata.dimension_names or ())[-2:] == ("y", "x")}
+
+
+def chunks(folder: Path) -> list[Path]:
+    return sorted(p for p in (folder / "c").rglob("*") if p.is_file())
+
+
+def test_a_whole_cube_is_whole(whole, small):
+    assert find_damage(Cube(str(whole)), small) == {}
+
+
+def test_a_flipped_byte_is_found_in_every_chunk(copy, small):
+    """Every variable, every level, first, middle and last byte."""
+    looked = 0
+    for path, folder in maps(copy).items():
+        for chunk in chunks(folder):
+            good = chunk.read_bytes()
+            for place in (0, len(good) // 2, len(good) - 1):
+                chunk.write_bytes(good[:place] + bytes([good[place] ^ 0x10]) + good[place + 1 :])
+                assert find_damage(Cube(str(copy)), small), (path, chunk, place)
+                looked += 1
+            chunk.write_bytes(good)
+    assert looked >= 24
+    assert find_damage(Cube(str(copy)), small) == {}
+
+
+def test_a_missing_chunk_is_found(copy, small):
+    for path, folder in maps(copy).items():
+        for chunk in chunks(folder):
+            good = chunk.read_bytes()
+            chunk.unlink()
+            assert find_damage(Cube(str(copy)), small), (path, chunk)
+            chunk.write_bytes(good)
+
+
+def test_a_cut_and_an_empty_chunk_are_found(copy, small):
+    for folder in maps(copy).values():
+        chunk = chunks(folder)[0]
+        good = chunk.read_bytes()
+        for bad in (good[: len(good) // 2], b""):
+            chunk.write_bytes(bad)
+            assert len(find_damage(Cube(str(copy)), small)) == 1
+        chunk.write_bytes(good)
+
+
+def test_the_same_run_mends_what_it_finds_and_nothing_else(copy, whole, small, rehearse):
+    chunk = chunks(next(iter(maps(copy).values())))[0]
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 1
+    chunk.write_bytes(data)
+    planned = []
+    outcome = rehearse(small, copy, on_start=lambda log: planned.append(len(log.ledger.todo)), verify=True)
+    assert outcome.complete
+    assert planned == [1]
+    for path in maps(whole):
+        ours, theirs = (zarr.open_group(str(o), mode="r")[path][...] for o in (copy, whole))
+        np.testing.assert_array_equal(ours, theirs, err_msg=path)
+    assert find_damage(Cube(str(copy)), small) == {}
+
+
+def test_without_it_nothing_is_read(copy, small, rehearse):
+    chunk = chunks(next(iter(maps(copy).values())))[0]
+    chunk.write_bytes(b"")
+    assert rehearse(small, copy).chips == 0
+
+
+def test_a_lost_provenance_and_a_wrong_state_are_found(copy, small):
+    cube = Cube(str(copy))
+    task = TileTask(*map(int, np.argwhere(cube.statuses() == Status.DONE)[0]))
+    cube.finish(task, Status.DONE, {})
+    assert find_damage(cube, small) == {task: "its provenance is gone"}
+    cube.finish(task, Status.NO_DATA, {"scenes": []})
+    assert "its state says it has none" in find_damage(cube, small)[task]
+    cube.finish(task, Status.OUTSIDE, {})
+    assert mark_damaged(cube, small)[task] == "its state is 3"
+    assert cube.statuses()[task.time, task.row, task.col] == Status.PENDING
+
+
+def test_damage_that_no_tile_can_mend_is_a_refusal(copy, small):
+    (chunk,) = [p for p in (copy / "0" / "x").rglob("*") if p.is_file() and "c" in p.parts]
+    chunk.write_bytes(b"no")
+    with pytest.raises(CubeError, match=r"x of .* is damaged"):
+        find_damage(Cube(str(copy)), small)
+
+
+@pytest.mark.parametrize("bad", [b"", b"\0\0\0"])
+def test_a_state_that_cannot_be_read_is_not_yet(copy, whole, small, rehearse, caplog, bad):
+    states = Cube(str(copy)).statuses()
+    task = TileTask(*map(int, np.argwhere(states == Status.DONE)[0]))
+    folder = next(p for p in copy.rglob("status") if p.is_dir())
+    (folder / "c" / str(task.time) / str(task.row) / str(task.col)).write_bytes(bad)
+    found = Cube(str(copy)).statuses()
+    assert found[task.time, task.row, task.col] == Status.PENDING
+    assert (found != states).sum() == 1
+    assert f"the state of tile {task} cannot be read" in caplog.text
+    assert rehearse(small, copy).chips > 0
+    np.testing.assert_array_equal(Cube(str(copy)).statuses(), states)

@@ -1,0 +1,97 @@
+"""Chips of real land: a forest and fields of the Belgian Kempen, by polygons drawn by hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import real_files
+from pyproj import Transformer
+
+from spacex.commands.app import execute
+from spacex.commands.make_dataset import app
+from spacex.datasets.anthroprotect import read_infos
+
+pytestmark = pytest.mark.real
+
+ARCHIVE = real_files.LARGE / "archive"
+BANDS = ("B02", "B03", "B04", "B08")
+DAYS = ("2020-07-03", "2020-07-13", "2020-07-23")
+LEFT, TOP = 655_360.0, 5_686_280.0
+WOODS = [(250, 60), (520, 60), (520, 450), (330, 450), (250, 300)]
+FIELDS = [(-10, 430), (262, 430), (262, 960), (-10, 960)]
+"""Corners in columns and rows of the scene."""
+
+
+def polygon(corners: list[tuple[int, int]]) -> dict[str, object]:
+    """A GeoJSON feature of corners given in pixels of the scene."""
+    to_degrees = Transformer.from_crs(32631, 4326, always_xy=True)
+    ring = [to_degrees.transform(LEFT + 10 * col, TOP - 10 * row) for col, row in [*corners, corners[0]]]
+    return {"type": "Feature", "properties": {"kind": "drawn"}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A set made from the archive, described in Earth Search's style and served over HTTP."""
+    if not ARCHIVE.exists():
+        pytest.skip(f"no {ARCHIVE} (SPACEX_TEST_DATA)")
+    path = Path(__file__).parents[1] / "ray" / "archive_server.py"
+    spec = importlib.util.spec_from_file_location("archive_server", path)
+    server = sys.modules.setdefault("archive_server", importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(server)
+    folder = tmp_path_factory.mktemp("kempen")
+    for name, corners in (("woods", WOODS), ("fields", FIELDS)):
+        (folder / f"{name}.geojson").write_text(
+            json.dumps({"type": "FeatureCollection", "features": [polygon(corners)]})
+        )
+    with server.serve(server.Archive(ARCHIVE)) as archive:
+        text = (ARCHIVE / "catalogues" / "earth-search-c1" / "items.json").read_text()
+        archive.items[:] = json.loads(text.replace("{base}", f"{archive.url}/files"))["features"]
+        options = {"natural": folder / "woods.geojson", "anthropogenic": folder / "fields.geojson",
+                   "datetime": "2020-07", "catalogue": "earth-search-c1", "stac-url": archive.url,
+                   "bands": ",".join(BANDS), "crs": "EPSG:32631", "output": folder / "set"}  # fmt: skip
+        words = ["--local", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
+        assert execute(app, words) == 0
+    return folder / "set"
+
+
+def test_there_are_chips_of_both_classes(made):
+    table = read_infos(made / "infos.csv")
+    assert set(table["label"]) == {0, 1}
+    assert (table["lon"].between(5.22, 5.31) & table["lat"].between(51.21, 51.31)).all()
+    assert "Copernicus" in (made / "dataset.json").read_text()
+
+
+def test_pixels_are_those_of_the_scenes(made):
+    """Every clear pixel of a place has the same value on all dates: read one that is, with plain rasterio."""
+    for file in pd.read_csv(made / "infos.csv")["file"]:
+        with rasterio.open(made / "tiles" / "s2" / file) as tile:
+            stored, transform = tile.read(), tile.transform
+        row, col = round((TOP - transform.f) / 10), round((transform.c - LEFT) / 10)
+        part = slice(row, row + 256), slice(col, col + 256)
+        seen = np.zeros((4, 256, 256), np.uint16)
+        for day in DAYS:
+            folder = ARCHIVE / "pixels" / "boa" / day
+            with rasterio.open(folder / "SCL.tif") as source:
+                clear = np.isin(source.read(1), (2, 4, 5, 6, 7)).repeat(2, 0).repeat(2, 1)[part]
+            for index, band in enumerate(BANDS):
+                with rasterio.open(folder / f"{band}.tif") as source:
+                    seen[index][clear] = source.read(1)[part][clear]
+        np.testing.assert_array_equal(stored[[0, 1, 2, 6]], seen)
+        assert (stored[0] > 0).mean() >= 0.9
+
+
+def test_woods_are_darker_than_fields(made):
+    """In red, where leaves absorb and soil does not: what was drawn is what was cut."""
+    table = pd.read_csv(made / "infos.csv")
+    red = {label: [] for label in (0, 1)}
+    for file, label in zip(table["file"], table["label"], strict=True):
+        with rasterio.open(made / "tiles" / "s2" / file) as tile:
+            red[label].append(np.median(tile.read(3)))
+    assert np.mean(red[1]) < np.mean(red[0])

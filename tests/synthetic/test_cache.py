@@ -1,0 +1,61 @@
+import multiprocessing
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from spacex.synthetic import cache
+
+
+def test_the_digest_ignores_comments_and_docstrings_but_no_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "__file__", str(tmp_path / "cache.py"))
+    digests = []
+    for text in ('"""One."""\nx = 1\n', '"""Two."""\n\n# words\nx = 1\n', "x = 2\n"):
+        (tmp_path / "module.py").write_text(text)
+        digests.append(cache.code_digest(["module"]))
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
+
+
+def test_a_folder_is_built_once_and_complete_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPACEX_CACHE", str(tmp_path))
+
+    def fail(folder: Path) -> None:
+        (folder / "half").write_text("x")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        cache.cached_folder("thing", fail)
+    assert [path.name for path in tmp_path.iterdir()] == [".thing.lock"]
+    built = []
+    for _ in range(2):
+        folder = cache.cached_folder("thing", lambda folder: built.append(folder))
+    assert len(built) == 1
+    assert folder == tmp_path / "thing"
+
+
+def _slow_build(log: Path, folder: Path) -> None:
+    with log.open("a") as file:
+        file.write("built\n")
+    time.sleep(0.3)
+    (folder / "content").write_text("complete")
+
+
+def _use(root: Path, log: Path) -> None:
+    import os
+
+    os.environ["SPACEX_CACHE"] = str(root)
+    folder = cache.cached_folder("raced", partial(_slow_build, log))
+    assert (folder / "content").read_text() == "complete"
+
+
+def test_processes_that_race_build_once_and_all_see_it_complete(tmp_path):
+    log, context = tmp_path / "log", multiprocessing.get_context("fork")
+    racers = [context.Process(target=_use, args=(tmp_path / "root", log)) for _ in range(3)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    assert [racer.exitcode for racer in racers] == [0, 0, 0]
+    assert log.read_text() == "built\n"
