@@ -21,10 +21,10 @@ from pydantic import ValidationError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from spacex.checkpoint_networks import build, maker
 from spacex.errors import CheckpointError
 from spacex.model_card import FORMAT_VERSION, Card, Scaling
 from spacex.models.applicability import Applicability, count_features
-from spacex.models.building import build, maker
 from spacex.models.classes import bare
 from spacex.models.foreign import ForeignSettings
 from spacex.settings import fingerprint

@@ -26,9 +26,7 @@ class SpacexError(Exception):
         do: the next step for the reader.
     """
 
-    def __init__(
-        self, what: str, *, got: object = None, expected: object = None, do: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, got: object = None, expected: object = None, do: str | None = None) -> None:
         self.what, self.got, self.expected, self.do = what, got, expected, do
         facts = [
             f"got {got}" if got is not None else "",
@@ -43,9 +41,7 @@ class SpacexError(Exception):
         return _rebuild, (type(self), self.what, self.got, self.expected, self.do)
 
 
-def _rebuild(
-    kind: type[SpacexError], what: str, got: object, expected: object, do: str | None
-) -> SpacexError:
+def _rebuild(kind: type[SpacexError], what: str, got: object, expected: object, do: str | None) -> SpacexError:
     return kind(what, got=got, expected=expected, do=do)
 
 

@@ -120,9 +120,7 @@ class Grid:
         # a hair of tolerance, so that a box computed from this very grid comes back unchanged
         first_col, last_col = _floor(left / unit + 1e-9), -_floor(-right / unit + 1e-9)
         first_row, last_row = _floor(-top / unit + 1e-9), -_floor(bottom / unit + 1e-9)
-        return Window(
-            first_row * step, first_col * step, (last_row - first_row) * step, (last_col - first_col) * step
-        )
+        return Window(first_row * step, first_col * step, (last_row - first_row) * step, (last_col - first_col) * step)
 
 
 def _floor(value: float) -> int:

@@ -10,7 +10,8 @@ import numpy as np
 
 from spacex.cube.layout import CubeSpec
 from spacex.cube.overviews import make_overviews
-from spacex.cube.store import Status, TileMaps, TileTask, create_cube
+from spacex.cube.store import TileMaps, create_cube
+from spacex.execution.tasks import Status, TileTask
 from spacex.viewer.serve import open_server, write_page
 
 SPEC = CubeSpec(

@@ -8,8 +8,8 @@ import rasterio
 from pyproj import Transformer
 from rasterio.transform import from_origin
 
-from spacex.cube.store import Status, TileTask
 from spacex.execution.local import run_local
+from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.plan import Plan, new_statuses
 from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.run import execute

@@ -23,7 +23,8 @@ def lapland(tmp_path, monkeypatch):
     import spacex
     from spacex.cube.layout import variables
     from spacex.cube.overviews import make_overviews
-    from spacex.cube.store import Cube, Status, TileMaps, TileTask, create_cube
+    from spacex.cube.store import Cube, TileMaps, create_cube
+    from spacex.execution.tasks import Status, TileTask
     from spacex.mapping.run import describe
 
     monkeypatch.chdir(tmp_path)

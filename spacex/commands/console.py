@@ -141,7 +141,7 @@ def show_outcome(outcome: Outcome, output: str, quicklook: str | None) -> None:
         quicklook: the picture that was drawn, if one was.
     """
     from spacex.cube.applicability import trust_line
-    from spacex.mapping.run import run_folder
+    from spacex.storage import run_folder
 
     for task, reason in outcome.quarantined.items():
         say(f"given up: tile {task}: {reason}")

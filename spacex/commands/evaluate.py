@@ -63,9 +63,7 @@ def evaluate(
     ] = None,
     shortcut: Annotated[
         bool,
-        typer.Option(
-            "--shortcut", help="Run the planted-shortcut experiment instead.", rich_help_panel=options.FIRST
-        ),
+        typer.Option("--shortcut", help="Run the planted-shortcut experiment instead.", rich_help_panel=options.FIRST),
     ] = False,
     split: Annotated[
         Literal["train", "val", "test"],
@@ -97,15 +95,11 @@ def evaluate(
     ] = None,
     control: Annotated[
         list[str] | None,
-        typer.Option(
-            help="NAME=CHECKPOINT whose maps should be empty, e.g. λ_AM = 0.", rich_help_panel=options.WHAT
-        ),
+        typer.Option(help="NAME=CHECKPOINT whose maps should be empty, e.g. λ_AM = 0.", rich_help_panel=options.WHAT),
     ] = None,
     perturbed: Annotated[
         int,
-        typer.Option(
-            help="Chips for insertion and deletion.", min=0, max=options.MANY, rich_help_panel=options.HOW
-        ),
+        typer.Option(help="Chips for insertion and deletion.", min=0, max=options.MANY, rich_help_panel=options.HOW),
     ] = 4,
     fills: Annotated[
         str, typer.Option(help=f"What replaces pixels there: {', '.join(FILLS)}.", rich_help_panel=options.HOW)

@@ -60,7 +60,7 @@ def in_order(run: Callable[[], Outcome]) -> Outcome:
         with _stopped_by_sigterm():
             return run()
     except KeyboardInterrupt as stop:
-        console.say(f"stopped; finished tiles are safe. The same command resumes:\n  {telling.again()}")
+        console.say(f"stopped; finished tiles are safe. The same command resumes:\n  {console.again()}")
         raise typer.Exit(TERMINATED if stop.args == (signal.SIGTERM,) else INTERRUPTED) from stop
 
 

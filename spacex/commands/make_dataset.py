@@ -147,7 +147,7 @@ def _check_output(output: str) -> None:
 
 def _make(work: PlannedDataset, described: dict[str, Any], local: bool, workers: int | None, time_limit: float) -> None:
     """Run, and say what came out."""
-    from spacex.execution.progress import write_text
+    from spacex.storage import write_text
 
     runner, tiles, plan_file = runner_of(local, workers), described["tiles"], str(work.folder.run / "plan.json")
     console.say(f"{described['chips_to_make']} chips to make in {tiles['new']} new tiles, {tiles['redo']} to redo, "

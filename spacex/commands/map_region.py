@@ -170,8 +170,8 @@ def _described(
 
 
 def _write_tiles(uri: str, work: Plan) -> None:
-    from spacex.execution.progress import write_text
     from spacex.mapping.estimate import tiles_geojson
+    from spacex.storage import write_text
 
     write_text(uri, json.dumps(tiles_geojson(work.request, work.statuses)))
 
@@ -183,8 +183,7 @@ def _carry_out(
     **how: Any,
 ) -> Outcome:
     """Run; `how` is for `PlannedMap.run`."""
-    from spacex.execution.progress import write_text
-    from spacex.mapping.run import run_folder
+    from spacex.storage import run_folder, write_text
 
     tiles, plan_file = described["tiles"], f"{run_folder(work.output)}/plan.json"
     console.say(f"{tiles['new']} new, {tiles['redo']} to redo, {tiles['done']} done tiles -> {work.output}")

@@ -42,9 +42,7 @@ Seed = Annotated[
 ]
 Workers = Annotated[
     int,
-    typer.Option(
-        help="Ray workers; 0 trains in this process without Ray.", min=0, max=100_000, rich_help_panel=RUNS
-    ),
+    typer.Option(help="Ray workers; 0 trains in this process without Ray.", min=0, max=100_000, rich_help_panel=RUNS),
 ]
 Gpu = Annotated[bool, typer.Option("--gpu", help="Networks run on GPUs, one per worker.", rich_help_panel=RUNS)]
 Threads = Annotated[

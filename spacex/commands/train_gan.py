@@ -41,9 +41,7 @@ def train_gan(
     data: options.Data,
     classifier: Annotated[
         str,
-        typer.Option(
-            help="Checkpoint of the classifier to explain.", rich_help_panel=options.FIRST
-        ),
+        typer.Option(help="Checkpoint of the classifier to explain.", rich_help_panel=options.FIRST),
     ] = "runs/classifier",
     output: Annotated[
         str,

@@ -25,10 +25,11 @@ from rasterio.windows import Window as RasterWindow
 from shapely.geometry.base import BaseGeometry
 
 from spacex.areas import box_area, load_area
-from spacex.cube.store import Cube, local_path
+from spacex.cube.store import Cube
 from spacex.errors import RequestError
 from spacex.grid import Grid, Window
 from spacex.region import Region
+from spacex.storage import local_path
 
 TILE = 512
 """Side of a COG's internal tile in pixels."""

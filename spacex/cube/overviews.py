@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from spacex.cube.encoding import Variable, halve
 from spacex.cube.layout import CHUNK, TILES, holds, levels_of_tiles, variables, written_by_tiles
-from spacex.cube.store import Cube, Status, read_attributes
+from spacex.cube.store import Cube, read_attributes
+from spacex.execution.tasks import Status
 
 THREADS = 4
 """Chunks made at the same time; most of it waits for the store or runs outside Python's lock."""

@@ -20,9 +20,10 @@ from pyproj import Transformer
 from rasterio.features import geometry_mask
 from shapely.geometry import shape
 
-from spacex.cube.reader import open_cube
-from spacex.cube.store import Cube, Status
+from spacex.cube.levels import open_level
+from spacex.cube.store import Cube
 from spacex.errors import RequestError
+from spacex.execution.tasks import Status
 from spacex.grid import Grid
 from spacex.region import Region
 
@@ -99,7 +100,7 @@ def draw(uri: str, picture: str, time: int | None = None) -> None:
 
 def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str], step: int) -> None:
     level = max(1, min(cube.levels_there() - 1, math.ceil(math.log2(max(cube.extent.shape) / WIDEST))))
-    data = open_cube(cube.uri, level, chunks={})[["composite", *names]].isel(time=step)
+    data = open_level(cube.uri, level, chunks={})[["composite", *names]].isel(time=step)
     factor = max(1, math.ceil(max(data.sizes["y"], data.sizes["x"]) / WIDEST))
     data = data.coarsen(y=factor, x=factor, boundary="trim").mean().compute()  # type: ignore[attr-defined]
     height, width = data.sizes["y"], data.sizes["x"]

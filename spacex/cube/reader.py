@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -14,13 +13,10 @@ import rioxarray  # noqa: F401 - a cube opened here has .rio
 import xarray as xr
 
 from spacex.cube.layout import FORMAT, TILES
-from spacex.cube.store import OBJECTS, Cube, Status, read_attributes
-from spacex.errors import CubeError, RequestError
-
-LINK = "cube"
-"""Attribute of an opened dataset: where it came from."""
-_ONLY_IN_ZARR = ("_CRS", "zarr_conventions", "proj:", "spatial:", "multiscales")
-"""Attributes that say in other readers' words what CF says too; most are objects, which NetCDF cannot hold."""
+from spacex.cube.levels import LINK, cube_attributes, open_level
+from spacex.cube.store import Cube
+from spacex.errors import RequestError
+from spacex.execution.tasks import Status
 
 
 def open_cube(uri: str, level: int = 0, chunks: Any = None) -> xr.Dataset:
@@ -46,17 +42,7 @@ def open_cube(uri: str, level: int = 0, chunks: Any = None) -> xr.Dataset:
     >>> cube.spacex.coverage["finished"].tolist()
     [1.0]
     """
-    attributes, levels = _look(uri)
-    if not 0 <= level < len(levels):
-        wait = "Coarser ones are made when a run ends: repeat the command that maps." if level > 0 else None
-        raise CubeError(f"no such level in {uri}", got=level, expected=f"0 to {len(levels) - 1}", do=wait)
-    data: xr.Dataset = xr.open_zarr(uri, group=levels[level], chunks=chunks)
-    # format 1 kept the tiles' arrays beside the maps
-    data = data.drop_vars(["status", "provenance"], errors="ignore").set_coords(["time_bounds"])
-    for variable in data.variables.values():
-        variable.attrs = _plain(variable.attrs)
-    data.attrs = {**_plain(attributes), LINK: str(uri)}
-    return data
+    return open_level(uri, level, chunks)
 
 
 def open_tiles(uri: str) -> xr.Dataset:
@@ -65,7 +51,7 @@ def open_tiles(uri: str) -> xr.Dataset:
     Raises:
         CubeError: if there is no cube.
     """
-    attributes, _ = _look(uri)
+    attributes, _ = cube_attributes(uri)
     group = TILES if attributes["spacex_format"] == FORMAT else ""
     tiles: xr.Dataset = xr.open_zarr(uri, group=group, chunks=None)[["status", "provenance"]]
     words = np.array([status.name.lower() for status in Status])
@@ -129,7 +115,7 @@ class CubeAccessor:
         Args:
             time: index of the only time step to draw; None for all.
         """
-        from spacex.cube.quicklook import draw  # it opens cubes itself
+        from spacex.cube.quicklook import draw  # with matplotlib, which reading need not wait for
 
         file = f"memory://quicklook-{uuid4().hex}.png"
         draw(self.uri, file, time)
@@ -137,21 +123,3 @@ class CubeAccessor:
         png = bytes(fs.cat_file(path))
         fs.rm_file(path)
         return Picture(png)
-
-
-def _look(uri: str) -> tuple[dict[str, Any], list[str]]:
-    """Attributes of a cube and the groups of its levels."""
-    found = read_attributes(uri)
-    if found is None or "spacex_spec" not in found:
-        raise CubeError(f"no SpacEX cube at {uri}", do="spacex map makes one.")
-    layout = [entry["asset"] for entry in found["multiscales"]["layout"]]
-    return found, ["" if asset == "." else asset for asset in layout]
-
-
-def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Attributes that every format can hold."""
-    kept = {name: value for name, value in attributes.items() if not name.startswith(_ONLY_IN_ZARR)}
-    return {
-        name: json.dumps(value) if name in OBJECTS and not isinstance(value, str) else value
-        for name, value in kept.items()
-    }

@@ -23,12 +23,11 @@ from pystac.extensions.render import RenderExtension
 from shapely.geometry import mapping, shape
 
 from spacex.cube.store import Cube
-from spacex.execution.progress import write_text
-from spacex.mapping.run import run_folder
-from spacex.mapping.worker import load_scenes
+from spacex.sentinel2.scene_list import load_scenes
 from spacex.sentinel2.scenes import Scene
 from spacex.sentinel2.search import get_catalogue
 from spacex.settings import fingerprint
+from spacex.storage import run_folder, write_text
 
 EXTENSIONS = [
     DatacubeExtension.get_schema_uri(),

@@ -23,7 +23,6 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,9 @@ from spacex.cube.layout import (
     written_by_tiles,
 )
 from spacex.errors import CubeError
+from spacex.execution.tasks import Status, TileTask
 from spacex.grid import Grid, Window
+from spacex.storage import local_path
 
 log = logging.getLogger(__name__)
 
@@ -52,36 +53,6 @@ Array = NDArray[np.float32]
 
 OBJECTS = ("request", "checkpoint")
 """Attributes of the root that are objects, kept as JSON text: NetCDF has no other way to hold them."""
-
-
-class Status(IntEnum):
-    """What is known of a tile; the values of the cube's `status` variable."""
-
-    PENDING = 0
-    """Nobody has finished this tile: a resumed run computes it."""
-    DONE = 1
-    """Data, provenance and status are down."""
-    NO_DATA = 2
-    """Read, but no pixel had enough clear observations."""
-    OUTSIDE = 3
-    """The tile does not touch the area; it is never read."""
-    FAILED = 4
-    """Quarantined after repeated failures; a resumed run tries again."""
-
-
-@dataclass(frozen=True, order=True)
-class TileTask:
-    """The unit of work: one tile at one time step. Only these names travel to the workers."""
-
-    time: int
-    """Index of the cube's time step."""
-    row: int
-    """Tile row, from the top."""
-    col: int
-    """Tile column, from the left."""
-
-    def __str__(self) -> str:
-        return f"t{self.time}-r{self.row}-c{self.col}"
 
 
 @dataclass(frozen=True)
@@ -277,13 +248,6 @@ def read_attributes(uri: str) -> dict[str, Any] | None:
     except Exception as error:
         raise CubeError(f"cannot reach {uri}", got=f"{type(error).__name__}: {error}") from error
     return None
-
-
-def local_path(uri: str) -> Path | None:
-    """The folder behind a local URI, or None for object stores and memory."""
-    fs, path = fsspec.core.url_to_fs(uri)
-    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
-    return Path(path) if "file" in protocols else None
 
 
 def read_statuses(array: zarr.Array[Any]) -> NDArray[np.uint8]:

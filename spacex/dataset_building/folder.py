@@ -22,15 +22,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spacex.cube.store import Status, TileTask
 from spacex.dataset_building.locations import ChipLocation, load_places, save_places
 from spacex.dataset_building.request import DatasetRequest
 from spacex.datasets.writing import COLUMNS, FOLDERS, sweep
 from spacex.errors import DataError
-from spacex.execution.progress import write_text
-from spacex.mapping.request import code_digest
-from spacex.mapping.run import run_folder
+from spacex.execution.tasks import Status, TileTask
+from spacex.pixel_code import code_digest
 from spacex.sentinel2.scene_list import Scenes, known_scenes, save_scenes
+from spacex.storage import run_folder, write_text
 
 
 class DatasetFolder:

@@ -14,10 +14,10 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from spacex.cube.store import TileTask
 from spacex.dataset_building.labels import NATURAL, Candidates, estate_window
 from spacex.datasets.splits import assign, blocks
 from spacex.errors import RequestError
+from spacex.execution.tasks import TileTask
 from spacex.grid import CHIP, Grid, Window
 from spacex.vectors import Polygons
 

@@ -13,17 +13,16 @@ from odc.geo import Geometry
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from spacex.cube.store import Status, TileTask
 from spacex.dataset_building.folder import DatasetFolder, counts
 from spacex.dataset_building.labels import HUMAN, NATURAL, Candidates, LabelGrid, check_cover
 from spacex.dataset_building.locations import ChipLocation, name_places
 from spacex.dataset_building.request import DatasetRequest, LabelSource
 from spacex.dataset_building.sampling import draw
 from spacex.errors import DataError
+from spacex.execution.tasks import Status, TileTask
 from spacex.execution.tile_order import tile_order
 from spacex.grid import Grid
-from spacex.mapping.plan import Work, bytes_to_fetch
-from spacex.sentinel2.read_estimate import ReadEstimator
+from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch
 from spacex.sentinel2.scene_list import Scenes
 from spacex.sentinel2.scenes import FOOTPRINT_SLACK, Scene, footprint_in
 from spacex.sentinel2.search import get_catalogue, search
@@ -210,5 +209,3 @@ def tiles_of(places: tuple[ChipLocation, ...]) -> dict[TileTask, list[ChipLocati
     for place in places:
         found.setdefault(place.task, []).append(place)
     return found
-
-

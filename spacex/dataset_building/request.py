@@ -11,8 +11,9 @@ from pydantic import Field, field_validator
 from spacex.datasets.corine import CODES
 from spacex.errors import DataError, RequestError
 from spacex.grid import CHIP
-from spacex.mapping.request import SceneRequest, code_digest
 from spacex.metres import check_crs
+from spacex.pixel_code import code_digest
+from spacex.sentinel2.scene_request import SceneRequest
 from spacex.settings import SENTINEL2_BANDS, Settings, fingerprint
 
 CODE = ("chipset", "datasets", "rasters.py", "vectors.py")
@@ -144,9 +145,7 @@ class DatasetRequest(SceneRequest):
             RequestError: if nothing states the anthropogenic class.
         """
         if self.anthropogenic is None and not self.human:
-            raise RequestError(
-                "nothing states what is anthropogenic", do="Give --anthropogenic or --land-cover."
-            )
+            raise RequestError("nothing states what is anthropogenic", do="Give --anthropogenic or --land-cover.")
 
 
 def codes_of(beginnings: tuple[str, ...]) -> list[int]:

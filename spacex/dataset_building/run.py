@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spacex.cube.store import Status, TileTask
 from spacex.dataset_building.contact_sheet import chosen, contact_sheet, stretch
 from spacex.dataset_building.folder import DatasetFolder, counts, states
 from spacex.dataset_building.labels import HUMAN, NATURAL
@@ -20,9 +19,12 @@ from spacex.dataset_building.worker import ChipJob
 from spacex.execution.driver import RunDriver
 from spacex.execution.jobs import Runner
 from spacex.execution.lock import output_lock
-from spacex.execution.progress import ProgressLog, write_text
+from spacex.execution.progress import ProgressLog
+from spacex.execution.report import common, compared, fill, key_of, picture
+from spacex.execution.run_stats import RunStats
 from spacex.execution.task_queue import TaskQueue
-from spacex.mapping.report import RunStats, common, compared, fill, key_of, picture
+from spacex.execution.tasks import Status, TileTask
+from spacex.storage import write_text
 
 log = logging.getLogger(__name__)
 

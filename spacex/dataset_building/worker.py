@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spacex.cube.store import Status, TileTask
 from spacex.dataset_building.folder import DatasetFolder
 from spacex.dataset_building.labels import read_cover
 from spacex.dataset_building.locations import ChipLocation
@@ -21,8 +20,8 @@ from spacex.datasets.anthroprotect import LAND_COVERS
 from spacex.datasets.writing import FOLDERS, digital_numbers, write_tile
 from spacex.execution.jobs import AnyJob
 from spacex.execution.pipeline import TilePipeline
+from spacex.execution.tasks import Status, TileReport, TileTask
 from spacex.grid import CHIP, Grid
-from spacex.mapping.tile import TileReport
 from spacex.sentinel2.block_reader import BlockReader
 from spacex.sentinel2.composite import Composer, Composite
 from spacex.sentinel2.scenes import Scene, SceneIndex
@@ -79,7 +78,9 @@ class ChipSource:
         tiles: places by tile.
     """
 
-    def __init__(self, request: DatasetRequest, scenes: Sequence[Scene], tiles: Mapping[TileTask, list[ChipLocation]]) -> None:
+    def __init__(
+        self, request: DatasetRequest, scenes: Sequence[Scene], tiles: Mapping[TileTask, list[ChipLocation]]
+    ) -> None:
         self._request, self._tiles, self._grid = request, tiles, Grid(request.crs, request.resolution)
         catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
         self._composer = Composer(request.bands, catalogue, request.composite, BlockReader(), keep_classes=True)
@@ -98,7 +99,7 @@ class ChipSource:
 
 
 class PassThrough:
-    """The bench of a line that computes nothing."""
+    """The compute stage of a pipeline that computes nothing: tiles go straight from reading to writing."""
 
     def __init__(self) -> None:
         self.tiles: list[ReadTile] = []
@@ -108,12 +109,15 @@ class PassThrough:
 
     @property
     def hungry(self) -> bool:
+        """Always ready for another tile."""
         return True
 
     def compute(self, *, flush: bool) -> bool:
+        """Nothing to compute."""
         return False
 
     def complete(self) -> list[ReadTile]:
+        """The tiles read since the last call."""
         tiles, self.tiles = self.tiles, []
         return tiles
 

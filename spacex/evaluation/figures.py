@@ -169,7 +169,10 @@ def _enlarged(picture: Picture, chip: Array, top: Array, factor: float) -> Array
 def enlargement(pictures: Sequence[Picture], top: Array) -> float:
     """One factor for all chips, 1, 2, 5, 10, …, at which 99.5 % of the changes stay within the picture."""
     changes = [
-        abs(chip - p.x)[display_band_indices(p.bands)] for p in pictures for chip in (p.x_plus, p.x_minus) if chip is not None
+        abs(chip - p.x)[display_band_indices(p.bands)]
+        for p in pictures
+        for chip in (p.x_plus, p.x_minus)
+        if chip is not None
     ]
     size = float(np.percentile(np.stack(changes) / top[:, None, None], 99.5))
     steps = [digit * 10.0**power for power in range(4) for digit in (1, 2, 5)]

@@ -6,15 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from spacex.cube.store import Status, TileTask
 from spacex.errors import RequestError, SpacexError
 from spacex.execution.jobs import AnyJob, Runner
 from spacex.execution.lock import OutputLock
 from spacex.execution.logs import log_tile
 from spacex.execution.progress import ProgressLog
+from spacex.execution.run_stats import RunStats
 from spacex.execution.task_queue import TaskQueue
-from spacex.mapping.report import RunStats
-from spacex.mapping.tile import TileReport
+from spacex.execution.tasks import Status, TileReport, TileTask
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class RunDriver:
     """What differs between drivers: where a run stands, and what is done at its turns."""
 
     folder: str
-    """The run's folder (`spacex.mapping.run.run_folder`)."""
+    """The run's folder (`spacex.storage.run_folder`)."""
     claim: OutputLock
     """The claim on the output, held."""
     on_quarantine: Callable[[TileTask, str, int], None]

@@ -1,7 +1,7 @@
 """What runners know of a job: settings that travel to the workers, and how a worker is opened there.
 
-A map is one kind of job (`spacex.mapping.worker.Job`), a set of chips another (`spacex.dataset_building.worker.ChipJob`).
-Runners, ledger, progress and reports are the same for all of them.
+A map is one kind of job (`spacex.mapping.worker.Job`), a set of chips another
+(`spacex.dataset_building.worker.ChipJob`). Runners, ledger, progress and reports are the same for all of them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from typing import Any, Protocol
 
 from pydantic import Field
 
-from spacex.cube.store import TileTask
 from spacex.execution.task_queue import TaskQueue
-from spacex.mapping.tile import TileReport
+from spacex.execution.tasks import TileReport, TileTask
 from spacex.settings import Settings
 
 CPU_READERS = 2

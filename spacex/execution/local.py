@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from spacex.cube.store import TileTask
 from spacex.execution.jobs import TileWorker, opened
 from spacex.execution.task_queue import TaskQueue
-from spacex.mapping.tile import TileReport
+from spacex.execution.tasks import TileReport, TileTask
 
 
 def run_local(

@@ -1,10 +1,11 @@
 """The claim on a cube: of all runs that would write one, only one does.
 
 A claim is a small file beside the cube, `lapland.run/claim.json`, made in one step that fails where there is one
-already (`spacex.execution.lock_file`). Its holder renews it every `HEARTBEAT_S` seconds and removes it at the end. The claim
+already (`spacex.execution.lock_file`). Its holder renews it every `HEARTBEAT_S` seconds and removes it at the end.
+The claim
 of a dead holder is taken over: on the same machine as soon as its process is gone, from elsewhere once nothing has been
-heard for `STALE_AFTER_S` seconds and nothing is while we look on. Taking over replaces the claim that was read and no other,
-so that of two who find a dead one, one gets it.
+heard for `STALE_AFTER_S` seconds and nothing is while we look on. Taking over replaces the claim that was read and
+no other, so that of two who find a dead one, one gets it.
 """
 
 from __future__ import annotations

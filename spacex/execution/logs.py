@@ -12,7 +12,7 @@ import sys
 import time
 from typing import TextIO
 
-from spacex.mapping.tile import TileReport
+from spacex.execution.tasks import TileReport
 
 log = logging.getLogger("spacex.tiles")
 _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}

@@ -19,9 +19,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from spacex.cube.store import Status, TileTask
+from spacex.execution.tasks import Status, TileReport, TileTask
 from spacex.execution.threads import Tidy, in_daemon_thread, share_arenas
-from spacex.mapping.tile import TileReport
 
 Result = TypeVar("Result")
 Read = TypeVar("Read")

@@ -9,13 +9,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-import fsspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from spacex.cube.store import Status
 from spacex.execution.task_queue import TaskQueue
-from spacex.mapping.tile import TileReport
+from spacex.execution.tasks import Status, TileReport
+from spacex.storage import write_text
 
 LOG_SECONDS = 10.0
 """Seconds between two lines in a log that is not a terminal."""
@@ -169,17 +168,6 @@ class ProgressLog:
         """Replace progress.json, in one step where the file system can."""
         self._written = time.monotonic()
         write_text(self.uri, json.dumps(self.state(state), indent=1))
-
-
-def write_text(uri: str, text: str) -> None:
-    """Replace a small text file so that no reader ever sees half of it."""
-    fs, path = fsspec.core.url_to_fs(uri)
-    fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    if "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol):
-        fs.pipe_file(f"{path}.part", text.encode())
-        fs.mv(f"{path}.part", path)
-    else:
-        fs.pipe_file(path, text.encode())  # one PUT is atomic by itself
 
 
 def _display(bar: Progress) -> Any:

@@ -21,12 +21,11 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayTaskError
 
-from spacex.cube.store import TileTask
 from spacex.errors import RequestError, SpacexError
 from spacex.execution.jobs import AnyJob, TileWorker, opened
 from spacex.execution.ray_metrics import RunMetrics, WorkerMetrics
 from spacex.execution.task_queue import TaskQueue
-from spacex.mapping.tile import TileReport
+from spacex.execution.tasks import TileReport, TileTask
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from collections import deque
 
 from ray.util.metrics import Counter, Gauge
 
-from spacex.mapping.tile import TileReport
+from spacex.execution.tasks import TileReport
 from spacex.sentinel2.assets import READ_STATS
 
 WINDOW = 60.0

@@ -16,8 +16,7 @@ from collections import Counter, deque
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
-from spacex.cube.store import Status, TileTask
-from spacex.mapping.tile import TileReport
+from spacex.execution.tasks import Status, TileReport, TileTask
 
 MAX_TRIES = 3
 """Faults after which a tile is quarantined."""
@@ -122,9 +121,7 @@ class TaskQueue:
             self.losses[task] += 1
             alone = len(tasks) == 1
             if alone and self.losses[task] > MAX_LOSSES:
-                self._give_up(
-                    task, f"its worker died {self.losses[task]} times, the last time with this tile alone"
-                )
+                self._give_up(task, f"its worker died {self.losses[task]} times, the last time with this tile alone")
                 given_up.append(task)
             else:
                 self.todo.append(task)

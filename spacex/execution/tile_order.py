@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from spacex.cube.store import TileTask
+from spacex.execution.tasks import TileTask
 
 SQUARE = 8
 """Tiles along a square."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spacex.attribution.attributor import ChipMaps, GeneratorOutput
-from spacex.cube.store import TileTask
+from spacex.execution.tasks import TileTask
 from spacex.grid import Window, bounds
 from spacex.mapping.chips import Cut, assemble, cut
 from spacex.mapping.tile import ChipResult, ChipSettings, Networks, TileInput

@@ -46,9 +46,7 @@ def taper(size: int, frame: int) -> NDArray[np.float64]:
     """
     inner = size - 2 * frame
     if frame < 0 or inner < 1:
-        raise RequestError(
-            "the frame leaves nothing of the chip", got=frame, expected=f"0 to {size // 2 - 1} pixels"
-        )
+        raise RequestError("the frame leaves nothing of the chip", got=frame, expected=f"0 to {size // 2 - 1} pixels")
     weights = np.zeros(size)
     # half-pixel offsets keep the ends above zero, so a pixel seen by one chip only still has a weight
     weights[frame : size - frame] = np.sin(np.pi * (np.arange(inner) + 0.5) / inner) ** 2

@@ -19,11 +19,11 @@ from torch.utils.flop_counter import flop_registry
 
 from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint
-from spacex.cube.store import Status, create_cube
+from spacex.cube.store import create_cube
 from spacex.errors import RequestError
+from spacex.execution.tasks import Status, TileReport
 from spacex.mapping.plan import Plan
 from spacex.mapping.request import MapRequest
-from spacex.mapping.tile import TileReport
 from spacex.mapping.worker import CPU_READERS, Job, open_pipeline, save_scenes
 
 

@@ -1,4 +1,4 @@
-"""The line of a map: tiles are read, computed (on the workbench of `spacex.mapping.chip_batcher`), blended and written."""
+"""Pipeline of a map's worker: tiles are read, computed in batches of chips, blended and written."""
 
 from __future__ import annotations
 
@@ -7,19 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spacex.cube.store import Status, TileTask
 from spacex.execution.pipeline import TilePipeline
+from spacex.execution.tasks import Status, TileReport, TileTask
 from spacex.grid import chip_windows
 from spacex.mapping.chip_batcher import ChipBatcher, Tile
-from spacex.mapping.tile import (
-    ChipSettings,
-    Networks,
-    TileInput,
-    TileReport,
-    TileSink,
-    TileSource,
-    blend_tile,
-)
+from spacex.mapping.tile import ChipSettings, Networks, TileInput, TileSink, TileSource, blend_tile
 
 
 class Pipeline(TilePipeline[TileInput, Tile]):
@@ -64,9 +56,7 @@ class Pipeline(TilePipeline[TileInput, Tile]):
     def _write(self, tile: Tile) -> TileReport:
         """Blend and write one tile (in the writer's thread)."""
         begun = time.perf_counter()
-        maps = blend_tile(
-            tile.input, self._sink, tile.task, tile.results, tile.changes, self._settings, self._display
-        )
+        maps = blend_tile(tile.input, self._sink, tile.task, tile.results, tile.changes, self._settings, self._display)
         status = Status.DONE if np.isfinite(maps.maps["naturalness"]).any() else Status.NO_DATA
         self._sink.write(tile.task, maps)
         tile.seconds["writing"] = time.perf_counter() - begun

@@ -10,21 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spacex.cube.extend import carried, fits
-from spacex.cube.store import Cube, Status, TileTask, check_format, read_attributes
+from spacex.cube.store import Cube, check_format, read_attributes
 from spacex.errors import CatalogueError, CubeError
+from spacex.execution.tasks import Status, TileTask
 from spacex.execution.tile_order import tile_order
 from spacex.grid import chip_windows
+from spacex.mapping.extend import carried, fits
 from spacex.mapping.request import MapRequest, core_window
-from spacex.sentinel2.read_estimate import ReadEstimator, read_of
+from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch, read_of
 from spacex.sentinel2.scene_list import Scenes
 from spacex.sentinel2.search import get_catalogue, search
 
-READ_BYTES = 1.2
-"""Bytes to fetch per pixel and 10 m band: 16-bit Sentinel-2 COGs deflate to 1.11 in the embedded archive; the visible
-bands of a real scene to 1.25 to 1.5 with their overviews, which take a quarter of a file and are not read."""
-SCL_BYTES = 0.1
-"""The same for a classification, per pixel of 10 m."""
 STORED_BYTES = 6.0
 """Bytes a finished pixel takes in the cube with both maps and overviews (measured on the embedded region)."""
 
@@ -53,9 +49,7 @@ class Plan:
     @property
     def counts(self) -> Counter[Status]:
         """Number of tiles by status."""
-        return Counter(
-            {Status(value): int((self.statuses == value).sum()) for value in np.unique(self.statuses)}
-        )
+        return Counter({Status(value): int((self.statuses == value).sum()) for value in np.unique(self.statuses)})
 
     @cached_property
     def work(self) -> Work:
@@ -109,37 +103,7 @@ class Plan:
         return bytes_to_fetch(self.work, bands, self.request.resolution)
 
 
-@dataclass
-class Work:
-    """Amounts of work in a plan."""
-
-    chips: int = 0
-    """Chips to attribute, those that tiles share counted once; several workers do those between them twice."""
-    scene_reads: float = 0.0
-    """Scenes whose bands are expected to be read, tile by tile."""
-    pixels_read: float = 0.0
-    """Pixels per band expected to be read, at the cube's resolution."""
-    pixels_classified: float = 0.0
-    """The same of classifications."""
-    pixels_written: int = 0
-    """Pixels of the tiles to do."""
-
-
-def bytes_to_fetch(work: Work, bands: int, resolution: float) -> int:
-    """Bytes to fetch for an amount of work.
-
-    Args:
-        work: pixels expected to be read, at `resolution`.
-        bands: bands that are read.
-        resolution: metres per pixel.
-    """
-    finest = (10 / resolution) ** -2
-    return round((READ_BYTES * bands * work.pixels_read + SCL_BYTES * work.pixels_classified) * finest)
-
-
-def make_plan(
-    request: MapRequest, output: str, fingerprint: str, bands: tuple[str, ...], known: Scenes | None
-) -> Plan:
+def make_plan(request: MapRequest, output: str, fingerprint: str, bands: tuple[str, ...], known: Scenes | None) -> Plan:
     """Work out a request against its catalogue and its output.
 
     Args:
@@ -217,9 +181,7 @@ def _search(request: MapRequest, bands: tuple[str, ...]) -> list[list[Any]]:
     for first, last in request.intervals:
         try:
             found.append(
-                search(
-                    catalogue, request.region.area, f"{first}/{last}", request.max_cloud_cover, bands=bands
-                )
+                search(catalogue, request.region.area, f"{first}/{last}", request.max_cloud_cover, bands=bands)
             )
         except CatalogueError as error:
             if "no scenes" not in str(error):
@@ -231,4 +193,4 @@ def _search(request: MapRequest, bands: tuple[str, ...]) -> list[list[Any]]:
     return found
 
 
-__all__ = ["Plan", "make_plan", "new_statuses", "renewed"]
+__all__ = ["Plan", "make_plan", "new_statuses", "refresh"]

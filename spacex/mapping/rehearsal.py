@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spacex.attribution.attributor import ChipMaps, GeneratorOutput
-from spacex.cube.store import Cube, Status, TileTask
+from spacex.cube.store import Cube
 from spacex.errors import TileError
+from spacex.execution.tasks import Status, TileReport, TileTask
 from spacex.grid import Window
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.request import MapRequest, core_window
-from spacex.mapping.tile import TileInput, TileReport
+from spacex.mapping.tile import TileInput
 from spacex.mapping.worker import CubeSink, Job
 
 Array = NDArray[np.float32]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field, field_validator
 from shapely.geometry import shape
 
-import spacex
 from spacex.attribution.names import PATH_STEPS, Precision
 from spacex.checkpoint import Checkpoint
 from spacex.cube.layout import CHUNK, CubeSpec
@@ -22,22 +19,11 @@ from spacex.mapping.chips import check_stride
 from spacex.mapping.tile import ChipSettings
 from spacex.model_card import Card
 from spacex.models.generator import window_margin
+from spacex.pixel_code import code_digest
 from spacex.region import Region
 from spacex.sentinel2.observation import CompositeSettings
-from spacex.settings import RGB, Settings, checked, fingerprint
-
-PIXEL_CODE = (
-    "grid.py",
-    "attribution/inference.py",
-    "attribution/lift.py",
-    "attribution/attributor.py",
-    "models",
-    "mapping/chip_batcher.py",
-    "mapping/chips.py",
-    "mapping/tile.py",
-    "sentinel2",
-)
-"""Sources that decide a pixel's value; their digest is part of the fingerprint."""
+from spacex.sentinel2.scene_request import SceneRequest
+from spacex.settings import RGB, checked, fingerprint
 
 WINDOW = 384
 """Side of the generators' windows: larger ones have less margin (1.46 times their own pixels with 40 around them;
@@ -58,29 +44,6 @@ HOW_UNLIKE = (
     "applicability. Dissimilarity index of Meyer & Pebesma 2021 on mean and standard deviation of the channels of the "
     "classifier's encoder, divided by its threshold from spatial folds ({0.threshold}, {0.chips} training chips)"
 )
-
-
-class SceneRequest(Settings):
-    """Which scenes, and what is read of them: what maps and sets of chips have in common."""
-
-    catalogue: str = "earth-search"
-    """Name of the catalogue's style."""
-    stac_url: str | None = None
-    """Another endpoint of the same style."""
-    collection: str | None = None
-    """Another collection of the same style."""
-    crs: str = "EPSG:3035"
-    resolution: float = 10.0
-    """Metres per pixel."""
-    max_cloud_cover: float = Field(60.0, ge=0, le=100)
-    """Percent of a scene that may be cloudy; clouds in the rest are masked pixel by pixel."""
-    composite: CompositeSettings = CompositeSettings()
-    """Masking, merging and resampling."""
-
-    @property
-    def elsewhere(self) -> set[str]:
-        """Fields that are other every time and decide nothing: the embedded catalogue is served on another port."""
-        return {"stac_url"} if self.catalogue == "demo" else set()
 
 
 class MapRequest(SceneRequest):
@@ -147,9 +110,7 @@ def parse_request(*, composite: Callable[[], CompositeSettings], **values: Any) 
     return checked(lambda: MapRequest(composite=composite(), **values))
 
 
-def chip_settings(
-    card: Card, maps: tuple[str, ...], stride: int | None = None, **others: Any
-) -> ChipSettings:
+def chip_settings(card: Card, maps: tuple[str, ...], stride: int | None = None, **others: Any) -> ChipSettings:
     """Cutting and blending for a checkpoint; the stride is the card's unless given.
 
     Raises:
@@ -184,21 +145,6 @@ def check_chips(card: Card) -> None:
 def display_bands(bands: tuple[str, ...]) -> tuple[str, ...]:
     """Red, green and blue where the checkpoint has them, else its first band."""
     return tuple(band for band in RGB if band in bands) or bands[:1]
-
-
-def code_digest(*more: str) -> str:
-    """Version and a digest of the sources in `PIXEL_CODE`: changed code makes another cube.
-
-    Args:
-        more: further files or folders, for what is made by more than those.
-    """
-    root = Path(spacex.__file__).parent
-    found = hashlib.sha256()
-    for name in (*PIXEL_CODE, *more):
-        place = root / name
-        for file in [place] if place.is_file() else sorted(place.rglob("*.py")):
-            found.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
-    return f"{spacex.__version__}+{found.hexdigest()[:8]}"
 
 
 def core_window(region: Region, window: Window) -> Window:

@@ -14,25 +14,29 @@ import numpy as np
 
 from spacex.attribution.lift import check_lift
 from spacex.checkpoint import SHIPPED, Checkpoint
-from spacex.cube.extend import check_not_replaced, fits, make_room, reconcile
 from spacex.cube.overviews import make_overviews, withdraw
-from spacex.cube.store import Cube, Status, TileTask, check_format, create_cube, read_attributes
-from spacex.cube.verify import mark_damaged
+from spacex.cube.store import Cube, check_format, create_cube, read_attributes
 from spacex.errors import RequestError
 from spacex.execution.driver import RunDriver
 from spacex.execution.jobs import Runner
 from spacex.execution.lock import OutputLock, output_lock
-from spacex.execution.progress import ProgressLog, write_text
+from spacex.execution.progress import ProgressLog
+from spacex.execution.run_stats import RunStats
 from spacex.execution.task_queue import TaskQueue
+from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.estimate import tiles_geojson
+from spacex.mapping.extend import check_not_replaced, fits, make_room, reconcile
 from spacex.mapping.plan import Plan, make_plan, refresh
-from spacex.mapping.report import RunStats, render
-from spacex.mapping.request import MapRequest, code_digest
+from spacex.mapping.report import render
+from spacex.mapping.request import MapRequest
+from spacex.mapping.verify import mark_damaged
 from spacex.mapping.worker import Job
 from spacex.model_card import Card
+from spacex.pixel_code import code_digest
 from spacex.sentinel2.scene_list import known_scenes, save_scenes
+from spacex.storage import run_folder, write_text
 
-__all__ = ["LICENSE", "Outcome", "Runner", "carry_out", "describe", "prepare", "run_folder"]
+__all__ = ["LICENSE", "Outcome", "Runner", "describe", "execute", "prepare", "run_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,21 +62,14 @@ class Outcome:
         return not self.quarantined
 
 
-def run_folder(output: str) -> str:
-    """Where a run keeps its papers: `lapland.run/` beside `lapland.zarr`."""
-    return output.rstrip("/").removesuffix(".zarr") + ".run"
-
-
-def prepare(
-    request: MapRequest, output: str, checkpoint: Checkpoint, *, grow: bool = False
-) -> tuple[Plan, str]:
+def prepare(request: MapRequest, output: str, checkpoint: Checkpoint, *, grow: bool = False) -> tuple[Plan, str]:
     """Plan a request; gives the plan and the fingerprint. Writes nothing.
 
     Args:
         request: what was asked for.
         output: URI of the cube; it may exist.
         checkpoint: the networks.
-        grow: whether an existing cube may take further time steps and land (`spacex.cube.extend`).
+        grow: whether an existing cube may take further time steps and land (`spacex.mapping.extend`).
 
     Raises:
         RequestError: if the request cannot be carried out.
@@ -118,7 +115,7 @@ def execute(
         on_start: called with the progress log before the first tile.
         estimate: hours expected (`spacex.mapping.estimate.estimate`), for the report to compare with.
         license: of a new cube's maps, an SPDX identifier.
-        verify: whether to read the whole cube first and do damaged tiles again (`spacex.cube.verify`).
+        verify: whether to read the whole cube first and do damaged tiles again (`spacex.mapping.verify`).
         worker: further fields of `Job`: readers, time_limit, threads, device.
 
     Raises:

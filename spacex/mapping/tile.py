@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spacex.attribution.attributor import ChipMaps, GeneratorOutput
-from spacex.cube.store import Status, TileMaps, TileTask
+from spacex.cube.store import TileMaps
+from spacex.execution.tasks import Status, TileTask
 from spacex.grid import Window, bounds, chip_windows
 from spacex.mapping.chips import Blend, assemble
 from spacex.settings import Settings
@@ -89,26 +90,6 @@ class TileInput:
     """Bytes of scenes that had to be fetched for it, as they are stored."""
 
 
-@dataclass(frozen=True)
-class TileReport:
-    """What a worker tells the driver about one tile; small, and plain data."""
-
-    task: TileTask
-    status: Status
-    reason: str = ""
-    """Why the tile failed; empty otherwise."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Seconds spent reading, computing and writing."""
-    chips: int = 0
-    """Chips the network ran for this tile (shared ones count for the first)."""
-    scenes: int = 0
-    """Scenes read."""
-    fetched: int = 0
-    """Bytes of scenes fetched."""
-    worker: str = ""
-    """Host and process."""
-
-
 class TileSource(Protocol):
     """Where a tile's pixels come from. Called from several threads at once."""
 
@@ -133,7 +114,10 @@ class TileSink(Protocol):
 
 
 class Networks(Protocol):
-    """What computes: `spacex.attribution.attributor.Attributor`. Answers are called for, so that a GPU can work ahead."""
+    """The networks of a worker, `spacex.attribution.attributor.Attributor`.
+
+    Each method returns a function that waits for the result, so that a GPU can work ahead.
+    """
 
     whole_batches: bool
     """Whether a smaller last batch must be filled up: where kernels depend on a batch's size, all need the same."""

@@ -13,8 +13,9 @@ from pydantic import Field
 from spacex.attribution.attributor import Attributor
 from spacex.attribution.replica_pool import ReplicaPool
 from spacex.checkpoint import load_checkpoint
-from spacex.cube.store import Cube, Status, TileMaps, TileTask
+from spacex.cube.store import Cube, TileMaps
 from spacex.execution.jobs import CPU_READERS, AnyJob
+from spacex.execution.tasks import Status, TileTask
 from spacex.grid import Window
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.request import MapRequest, core_window, display_bands

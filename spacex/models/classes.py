@@ -2,8 +2,8 @@
 
 Attribution, generators and maps ask one question of a classifier: how much speaks for natural, or in general for the
 *target* class? Of more than two classes that is the target's logit against the log-sum-exp of the others', whose
-sigmoid is the target's softmax probability. So a classifier of several classes is, seen through `BinaryView`, a classifier
-of two.
+sigmoid is the target's softmax probability. So a classifier of several classes is, seen through `BinaryView`, a
+classifier of two.
 """
 
 from __future__ import annotations

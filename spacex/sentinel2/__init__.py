@@ -13,7 +13,7 @@ from spacex.sentinel2.search import CATALOGUES, CatalogueProfile, get_catalogue,
 
 __all__ = [
     "CATALOGUES",
-    "Catalogue",
+    "CatalogueProfile",
     "Composite",
     "CompositeSettings",
     "Offset",

@@ -59,7 +59,9 @@ class BlockReader:
     """
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
-        self._blocks: SingleFlightCache[BlockKey, CompressedArray | RawArray] = SingleFlightCache(remembered, lambda block: block.nbytes)
+        self._blocks: SingleFlightCache[BlockKey, CompressedArray | RawArray] = SingleFlightCache(
+            remembered, lambda block: block.nbytes
+        )
         self._kept = CompressedArray.of if remembered else RawArray
         self._headers: dict[str, Header] = {}
         self._lock = Lock()

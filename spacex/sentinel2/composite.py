@@ -103,7 +103,9 @@ def read_composite(
         TileError: if a file is missing, damaged, or not what its item says.
     """
     settings = settings or CompositeSettings()
-    return Composer(bands, catalogue, settings, BlockReader(remembered=0), threads).compose(touching(scenes, geobox), geobox)
+    return Composer(bands, catalogue, settings, BlockReader(remembered=0), threads).compose(
+        touching(scenes, geobox), geobox
+    )
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,9 @@ class _Tables:
 
     def __init__(self, geobox: GeoBox, settings: CompositeSettings) -> None:
         self.geobox, self.settings = geobox, settings
-        self._made: SingleFlightCache[tuple[PixelGrid, Resampling, int], ResamplingTable] = SingleFlightCache(0, lambda table: 0)  # a few: all are kept
+        self._made: SingleFlightCache[tuple[PixelGrid, Resampling, int], ResamplingTable] = SingleFlightCache(
+            0, lambda table: 0
+        )  # a few: all are kept
 
     def scl(self, lattice: PixelGrid) -> ResamplingTable:
         # the margin lets clouds outside the window grow into it, so the buffer cannot depend on the window

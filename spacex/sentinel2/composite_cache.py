@@ -62,7 +62,9 @@ class CompositeCache:
     ) -> None:
         self._grid, self._composer = grid, composer
         self._indices = [SceneIndex(step, grid.crs) for step in scenes]
-        self._store: SingleFlightCache[PieceKey, CachedBlock] = SingleFlightCache(remembered, lambda piece: piece.nbytes, PATIENCE)
+        self._store: SingleFlightCache[PieceKey, CachedBlock] = SingleFlightCache(
+            remembered, lambda piece: piece.nbytes, PATIENCE
+        )
 
     def read(self, window: Window, step: int = 0) -> Composite:
         """The composite of a window.

@@ -15,7 +15,8 @@ anything else, /vsi…    no                        no
 
 "On this machine" is an address that resolves to the loopback interface, as the demo's does. Keys never come from the
 environment of the store the cube goes to: Planetary Computer's signature is put on links to its blob storage by
-https alone, the Copernicus Data Space's keys are given to its own endpoint alone (:mod:`spacex.sentinel2.catalogue_profiles`).
+https alone, the Copernicus Data Space's keys are given to its own endpoint alone
+(:mod:`spacex.sentinel2.catalogue_profiles`).
 """
 
 from __future__ import annotations

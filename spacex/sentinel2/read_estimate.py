@@ -123,3 +123,40 @@ def read_of(core: Window, around: Window, alone: tuple[bool, bool, bool, bool]) 
     left += (core.col - around.col) * alone[2]
     right += (around.stop_col - core.stop_col) * alone[3]
     return Window(core.row - above, core.col - left, core.height + above + below, core.width + left + right)
+
+
+READ_BYTES = 1.2
+"""Bytes to fetch per pixel and 10 m band: 16-bit Sentinel-2 COGs deflate to 1.11 in the embedded archive; the visible
+bands of a real scene to 1.25 to 1.5 with their overviews, which take a quarter of a file and are not read."""
+
+
+SCL_BYTES = 0.1
+"""The same for a classification, per pixel of 10 m."""
+
+
+@dataclass
+class Work:
+    """Amounts of work in a plan."""
+
+    chips: int = 0
+    """Chips to attribute, those that tiles share counted once; several workers do those between them twice."""
+    scene_reads: float = 0.0
+    """Scenes whose bands are expected to be read, tile by tile."""
+    pixels_read: float = 0.0
+    """Pixels per band expected to be read, at the cube's resolution."""
+    pixels_classified: float = 0.0
+    """The same of classifications."""
+    pixels_written: int = 0
+    """Pixels of the tiles to do."""
+
+
+def bytes_to_fetch(work: Work, bands: int, resolution: float) -> int:
+    """Bytes to fetch for an amount of work.
+
+    Args:
+        work: pixels expected to be read, at `resolution`.
+        bands: bands that are read.
+        resolution: metres per pixel.
+    """
+    finest = (10 / resolution) ** -2
+    return round((READ_BYTES * bands * work.pixels_read + SCL_BYTES * work.pixels_classified) * finest)

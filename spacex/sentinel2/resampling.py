@@ -127,7 +127,7 @@ def sampling(geobox: GeoBox, lattice: PixelGrid, how: Resampling = "nearest", ma
 
 
 def _needed(positions: PixelTransform, margin: int, reach: int) -> tuple[NDArray[np.int64], Window]:
-    """What each square of a grid needs of the source, as in `ResamplingTable.cells`, and the window that holds all of it.
+    """Source pixels that each square of a grid needs (`ResamplingTable.cells`), and the window that holds them all.
 
     Between nodes positions are bilinear, so the outermost of a square lie where it ends, or the space between nodes.
     """

@@ -1,7 +1,7 @@
 """Finding scenes: one search for every STAC catalogue, however it pages, limits or fails.
 
-How the catalogues differ is in :mod:`spacex.sentinel2.catalogue_profiles`; what comes out is the same for all: a list of
-:class:`~spacex.sentinel2.scenes.Scene`, one per acquisition and tile, in an order that depends on nothing else.
+How the catalogues differ is in :mod:`spacex.sentinel2.catalogue_profiles`; what comes out is the same for all: a
+list of :class:`~spacex.sentinel2.scenes.Scene`, one per acquisition and tile, in an order that depends on nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from spacex.sentinel2.reflectance import offset_of
 from spacex.sentinel2.scenes import FOOTPRINT_SLACK, Scene, newest_processing, scene_of
 from spacex.sentinel2.stac_io import BoundedStacIO
 
-__all__ = ["CATALOGUES", "Catalogue", "get_catalogue", "search"]
+__all__ = ["CATALOGUES", "CatalogueProfile", "get_catalogue", "search"]
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,9 @@ def search(
     return newest_processing(_scenes(catalogue, clear, wanted, needed))
 
 
-def _scenes(catalogue: CatalogueProfile, items: list[dict[str, Any]], wanted: list[str], needed: list[str]) -> list[Scene]:
+def _scenes(
+    catalogue: CatalogueProfile, items: list[dict[str, Any]], wanted: list[str], needed: list[str]
+) -> list[Scene]:
     required = [*needed, catalogue.scl]
     complete = [item for item in items if all(key in item["assets"] for key in required)]
     if not complete:
@@ -183,7 +185,12 @@ def _reason(error: Exception) -> str:
 
 
 def _search(
-    client: Client, catalogue: CatalogueProfile, area: BaseGeometry, interval: str, page_size: int, limit: dict[str, Any]
+    client: Client,
+    catalogue: CatalogueProfile,
+    area: BaseGeometry,
+    interval: str,
+    page_size: int,
+    limit: dict[str, Any],
 ) -> ItemSearch:
     """Puts the search together; nothing is sent yet."""
     try:

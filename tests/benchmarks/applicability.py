@@ -74,8 +74,9 @@ def _plane(file: Path) -> np.ndarray:
 def spoiled(x: Tensor) -> Iterator[tuple[str, Tensor]]:
     """The same chips, made strange in the ways a careless archive would."""
     drawn = torch.Generator().manual_seed(0)
-    yield "another gain per band (factor exp(N(0, 0.5)))", x * torch.exp(
-        0.5 * torch.randn(len(x), x.shape[1], 1, 1, generator=drawn)
+    yield (
+        "another gain per band (factor exp(N(0, 0.5)))",
+        x * torch.exp(0.5 * torch.randn(len(x), x.shape[1], 1, 1, generator=drawn)),
     )
     yield "heavy haze (0.6 x + 0.15)", 0.6 * x + 0.15
     yield "bands rotated", x.roll(1, dims=1)

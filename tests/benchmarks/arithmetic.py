@@ -53,7 +53,7 @@ def networks_once(threads: int, stride: int, device: str = "cpu") -> dict[str, f
     from spacex.attribution.inference import choose_precision
     from spacex.attribution.names import DEFAULT_MAPS
     from spacex.attribution.replica_pool import ReplicaPool
-    from spacex.cube.store import TileTask
+    from spacex.execution.tasks import TileTask
     from spacex.mapping.tile import TileInput
     from spacex.mapping.worker import GPU_BATCH
 

@@ -59,13 +59,20 @@ def real() -> tuple[CatalogueProfile, list[dict[str, Any]], tuple[float, float]]
     return get_catalogue("earth-search", url="http://127.0.0.1:9"), items, (5.263, 51.26)
 
 
-def ours(scenes: list[Scene], geobox: GeoBox, bands: list[str], catalogue: CatalogueProfile, threads: int) -> np.ndarray:
+def ours(
+    scenes: list[Scene], geobox: GeoBox, bands: list[str], catalogue: CatalogueProfile, threads: int
+) -> np.ndarray:
     """The composite as SpacEX makes it."""
     return read_composite(scenes, geobox, bands, catalogue, threads=threads).reflectance
 
 
 def theirs(
-    items: list[pystac.Item], scenes: list[Scene], geobox: GeoBox, bands: list[str], catalogue: CatalogueProfile, threads: int
+    items: list[pystac.Item],
+    scenes: list[Scene],
+    geobox: GeoBox,
+    bands: list[str],
+    catalogue: CatalogueProfile,
+    threads: int,
 ) -> np.ndarray:
     """The usual way: lazy load by solar day, mask, harmonise, median, compute."""
     keys, settings = catalogue.keys(bands), CompositeSettings()

@@ -22,12 +22,12 @@ os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 from spacex import load_checkpoint
-from spacex.cube.store import TileTask
 from spacex.execution.logs import log_tile
 from spacex.execution.progress import ProgressLog
+from spacex.execution.run_stats import RunStats
 from spacex.execution.task_queue import TaskQueue
+from spacex.execution.tasks import TileTask
 from spacex.mapping.rehearsal import IdlePipeline
-from spacex.mapping.report import RunStats
 from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.worker import Job
 

@@ -36,8 +36,9 @@ from rasterio.windows import Window
 from shapely.geometry import box, mapping, shape
 
 from spacex import load_checkpoint
-from spacex.cube.store import Cube, Status, TileTask
+from spacex.cube.store import Cube
 from spacex.execution.local import run_local
+from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.plan import Plan, new_statuses
 from spacex.mapping.rehearsal import FakeNetworks
@@ -163,9 +164,7 @@ def hostile_soak(tiles: int, every: float, trouble: float, workers: int, checkpo
     request, files = request_of(checkpoint.card, tiles), Path(folder) / "files"
     files.mkdir()
     items = write_scenes(request, files)
-    killer = soak.Killer(
-        os.environ["RAY_TMPDIR"], every, Path(folder) / "soak.run" / "progress.json", spare_one=True
-    )
+    killer = soak.Killer(os.environ["RAY_TMPDIR"], every, Path(folder) / "soak.run" / "progress.json", spare_one=True)
     with archive_server.serve(archive_server.Archive(files, valid_for=5.0, trouble=trouble)) as archive:
         killer.start()
         begun = time.monotonic()

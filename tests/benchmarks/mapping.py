@@ -68,9 +68,7 @@ def whole_once(threads: int, stride: int, *, ray: bool = False, device: str = "c
         request = request_on(url, checkpoint.card, chips=chips, **more)
         plan, fingerprint = prepare(request, f"{folder}/map.zarr", checkpoint)
         begun = time.perf_counter()
-        outcome = execute(
-            plan, fingerprint, f"{folder}/map.zarr", checkpoint, runner, threads=threads, device=device
-        )
+        outcome = execute(plan, fingerprint, f"{folder}/map.zarr", checkpoint, runner, threads=threads, device=device)
         seconds = time.perf_counter() - begun
     return {"chips": outcome.chips, "seconds": seconds}
 

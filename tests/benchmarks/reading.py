@@ -28,9 +28,11 @@ def free(tile_size: int, enough: int | None) -> dict:
     from shapely.geometry import box, mapping
 
     from spacex.checkpoint import load_checkpoint
-    from spacex.cube.store import Cube, Status, create_cube
+    from spacex.cube.store import Cube, create_cube
+    from spacex.execution.tasks import Status
     from spacex.mapping.pipeline import Pipeline
     from spacex.mapping.plan import make_plan
+
     try:
         from spacex.mapping.rehearsal import FakeNetworks
 
@@ -135,7 +137,7 @@ def blocks(tiles: int, scenes: int, side: int = 10_980) -> None:
     from pyproj import Transformer
     from rasterio.transform import from_origin
 
-    from spacex.cube.store import TileTask
+    from spacex.execution.tasks import TileTask
     from spacex.execution.tile_order import tile_order
     from spacex.grid import Grid, Window
     from spacex.mapping.tile import ChipSettings

@@ -32,8 +32,8 @@ import zarr
 from shapely.geometry import box, mapping
 
 from spacex import load_checkpoint
-from spacex.cube.store import Status, TileTask
 from spacex.execution.local import run_local
+from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.plan import Plan, new_statuses
 from spacex.mapping.rehearsal import Rehearsal
 from spacex.mapping.request import MapRequest, chip_settings

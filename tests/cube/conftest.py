@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from spacex.cube.layout import CubeSpec
-from spacex.cube.store import Cube, Status, TileMaps, TileTask, create_cube
+from spacex.cube.store import Cube, TileMaps, create_cube
+from spacex.execution.tasks import Status, TileTask
 
 SPEC = CubeSpec(
     crs="EPSG:3035",

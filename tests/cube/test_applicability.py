@@ -14,8 +14,9 @@ from spacex.cube.applicability import UNKNOWN, share_outside, tiles_outside, tru
 from spacex.cube.layout import CubeSpec
 from spacex.cube.overviews import make_overviews
 from spacex.cube.quicklook import draw
-from spacex.cube.store import Cube, Status, TileMaps, TileTask, create_cube
-from spacex.mapping.run import run_folder
+from spacex.cube.store import Cube, TileMaps, create_cube
+from spacex.execution.tasks import Status, TileTask
+from spacex.storage import run_folder
 
 SPEC = CubeSpec(
     crs="EPSG:3035",

@@ -15,8 +15,9 @@ from shapely.geometry import Polygon
 from spacex.commands.app import execute
 from spacex.commands.export import app
 from spacex.cube.export import export
-from spacex.cube.store import Cube, TileTask, create_cube
+from spacex.cube.store import Cube, create_cube
 from spacex.errors import RequestError
+from spacex.execution.tasks import TileTask
 
 from .conftest import SPEC, fill
 

@@ -7,7 +7,8 @@ import zarr
 
 from spacex.cube.layout import CubeSpec, written_by_tiles
 from spacex.cube.overviews import make_overviews, withdraw
-from spacex.cube.store import Cube, Status, TileMaps, TileTask, create_cube
+from spacex.cube.store import Cube, TileMaps, create_cube
+from spacex.execution.tasks import Status, TileTask
 
 SHAPE = (1300, 2100)
 """Odd at level 3, and five tiles of 512 wide."""

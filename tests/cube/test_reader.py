@@ -15,8 +15,9 @@ from shapely.geometry import box
 from spacex.cube.layout import CubeSpec
 from spacex.cube.overviews import make_overviews
 from spacex.cube.reader import open_cube, open_tiles
-from spacex.cube.store import Cube, Status, TileMaps, TileTask, consolidate, create_cube
+from spacex.cube.store import Cube, TileMaps, consolidate, create_cube
 from spacex.errors import CubeError, RequestError
+from spacex.execution.tasks import Status, TileTask
 from spacex.grid import Grid, Window
 from spacex.mapping.plan import _statuses
 

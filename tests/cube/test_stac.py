@@ -13,10 +13,11 @@ from pystac.validation import JsonSchemaSTACValidator
 from shapely.geometry import box, mapping, shape
 
 from spacex.cube.stac import MEDIA_TYPE, describe_cube
-from spacex.cube.store import Cube, TileTask, create_cube
-from spacex.mapping.run import run_folder
+from spacex.cube.store import Cube, create_cube
+from spacex.execution.tasks import TileTask
 from spacex.mapping.worker import save_scenes
 from spacex.sentinel2 import Offset, Scene
+from spacex.storage import run_folder
 
 from .conftest import SPEC, fill
 

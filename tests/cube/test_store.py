@@ -11,8 +11,9 @@ from hypothesis.extra.numpy import arrays
 
 from spacex.cube.encoding import KEEP_BITS, bitround, halve
 from spacex.cube.layout import CubeSpec
-from spacex.cube.store import Cube, Status, TileMaps, TileTask, create_cube
+from spacex.cube.store import Cube, TileMaps, create_cube
 from spacex.errors import CubeError, RequestError
+from spacex.execution.tasks import Status, TileTask
 
 SPEC = CubeSpec(
     crs="EPSG:3035",

@@ -6,10 +6,10 @@ import pytest
 import shapely
 from pyproj import CRS
 
-from spacex.cube.store import TileTask
 from spacex.dataset_building.labels import HUMAN, NATURAL, Candidates, estate_of
 from spacex.dataset_building.locations import ChipLocation, load_places, name_places, save_places, split
 from spacex.errors import RequestError
+from spacex.execution.tasks import TileTask
 from spacex.grid import Grid, Window
 from spacex.vectors import Polygons
 

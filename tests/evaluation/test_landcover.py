@@ -8,11 +8,12 @@ import rasterio.warp
 from rasterio.transform import from_origin
 
 from spacex.cube.layout import CubeSpec
-from spacex.cube.store import TileMaps, TileTask, create_cube
+from spacex.cube.store import TileMaps, create_cube
 from spacex.datasets.corine import CODES, GRID_CODES
 from spacex.errors import CubeError, DataError
 from spacex.evaluation import landcover
 from spacex.evaluation.cube_report import compare_cube
+from spacex.execution.tasks import TileTask
 
 ROW, COL, SIDE = -440_000, 460_000, 600  # 10 m pixels of EPSG:3035: x from 4,600,000, y from 4,400,000
 

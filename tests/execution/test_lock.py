@@ -16,7 +16,7 @@ import pytest
 from spacex.errors import CubeError
 from spacex.execution import lock as claim
 from spacex.execution.lock import LockOwner, output_lock, take
-from spacex.execution.lock_file import place_in
+from spacex.execution.lock_file import lock_file
 
 HOLDS = """
 import sys, time
@@ -38,7 +38,7 @@ def folder(request, tmp_path):
 def leave(folder, **changes):
     """A claim as some other holder would have left it."""
     holder = replace(LockOwner.me(), **changes)
-    assert place_in(folder).create(holder.to_json())
+    assert lock_file(folder).create(holder.to_json())
     return holder
 
 
@@ -46,17 +46,17 @@ def test_the_second_is_told_who_holds_it_and_the_third_may(folder):
     with output_lock(folder):
         with pytest.raises(CubeError) as caught:
             take(folder)
-        assert f"process {os.getpid()} on {Holder.me().host} since 20" in str(caught.value)
+        assert f"process {os.getpid()} on {LockOwner.me().host} since 20" in str(caught.value)
         assert "\n" not in str(caught.value)
     with output_lock(folder):
         pass
-    assert place_in(folder).read() is None
+    assert lock_file(folder).read() is None
 
 
 def test_it_is_given_free_on_interruption(folder):
     with pytest.raises(KeyboardInterrupt), output_lock(folder):
         raise KeyboardInterrupt
-    assert place_in(folder).read() is None
+    assert lock_file(folder).read() is None
 
 
 def test_of_many_at_once_exactly_one_gets_it(folder):
@@ -122,7 +122,7 @@ def test_a_clock_that_is_wrong_does_not_kill_a_holder(folder, monkeypatch):
     """Its beat looks old, but it changes while we look on."""
     monkeypatch.setattr(claim, "WATCH", 3.0)
     holder = leave(folder, machine="elsewhere", beat=1000.0)
-    place = place_in(folder)
+    place = lock_file(folder)
     timer = threading.Timer(0.3, lambda: place.replace(holder.to_json(1010.0), place.read()[1]))
     timer.start()
     with pytest.raises(CubeError, match="another run holds"):
@@ -133,7 +133,7 @@ def test_a_clock_that_is_wrong_does_not_kill_a_holder(folder, monkeypatch):
 def test_a_holder_renews_it_and_notices_when_it_is_lost(folder, monkeypatch):
     monkeypatch.setattr(claim, "BEAT", 0.05)
     held = take(folder)
-    place, first = place_in(folder), held._me.beat
+    place, first = lock_file(folder), held._me.beat
     until = threading.Event()
     for _ in range(100):
         if json.loads(place.read()[0])["beat"] > first:

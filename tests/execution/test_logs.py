@@ -8,10 +8,9 @@ import logging
 
 import pytest
 
-from spacex.cube.store import Status, TileTask
 from spacex.errors import TileError
 from spacex.execution.logs import json_logs, log_tile
-from spacex.mapping.tile import TileReport
+from spacex.execution.tasks import Status, TileReport, TileTask
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacex.cube.store import Status, TileTask
 from spacex.execution.task_queue import MAX_LOSSES, MAX_TRIES, TaskQueue
-from spacex.mapping.tile import TileReport
+from spacex.execution.tasks import Status, TileReport, TileTask
 
 TILES = [TileTask(0, 0, col) for col in range(3)]
 

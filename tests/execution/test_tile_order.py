@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from spacex.cube.store import TileTask
+from spacex.execution.tasks import TileTask
 from spacex.execution.tile_order import SQUARE, tile_order
 
 

@@ -55,7 +55,10 @@ def test_what_is_sent_comes_back_unharmed_from_several_streams():
 
 def test_a_classifier_and_its_generators_are_trained_on_the_gpu(tmp_path):
     data = str(demo_dataset("tiny"))
-    team, source = Distributed(device=torch.device("cuda"), compile=False), Source(root=data, bands=("B02", "B03", "B04"))
+    team, source = (
+        Distributed(device=torch.device("cuda"), compile=False),
+        Source(root=data, bands=("B02", "B03", "B04")),
+    )
     run = ClassifierRun(source=source, output=str(tmp_path / "classifier"))
     small = ("network.base=4", "recipe.batch=4", "recipe.epochs=1")
     (epoch,) = learn_classifier(changed(run, small), team)

@@ -68,7 +68,8 @@ MORE = {
     "train-classifier --set": ("recipe.batch=0", "recipe.batch=x", "recipe=1", "=", "recipe.bogus=1",
                                "network.levels=9", "source.root=/x", "recipe.rate=NaN", "output=/proc/x", "a.b.c.d=1",
                                "recipe.rate.x=1"),
-    "train-classifier --network": ("third_party_networks:Stages", "third_party_networks:no_network", "nowhere_at_all:x", "os:system", ":x",
+    "train-classifier --network": ("third_party_networks:Stages", "third_party_networks:no_network",
+    "nowhere_at_all:x", "os:system", ":x",
                                    "x:", "a b:c", "../x:y", "torch:load"),
     "train-classifier --network-args": ("{}", "[]", "null", "{", '{"classes": 2}', "[" * 9999),
     "train-classifier --target": ("natural",),
@@ -144,9 +145,15 @@ TWICE = [
     Case("make-dataset", "--workers", "2", more=("--local",)),
     Case("make-dataset", "--bbox", "23.8,67.9,24.2,68.05", more=("--area", "finland")),
     *(Case(command, more=(word,)) for command in COMMANDS for word in ("--no-such-option", "stray", "--")),
-    *(Case("train-classifier", "--set", "recipe.batch=4",
-           ("--network=third_party_networks:Stages", "--trust=third_party_networks", f"--network-args={arguments}"))
-      for arguments in ("{}", '{"classes": 7}', '{"bands": 5}', '{"nothing": 1}', '{"width": "x"}')),
+    *(
+        Case(
+            "train-classifier",
+            "--set",
+            "recipe.batch=4",
+            ("--network=third_party_networks:Stages", "--trust=third_party_networks", f"--network-args={arguments}"),
+        )
+        for arguments in ("{}", '{"classes": 7}', '{"bands": 5}', '{"nothing": 1}', '{"width": "x"}')
+    ),
 ]
 
 

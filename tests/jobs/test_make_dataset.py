@@ -152,7 +152,9 @@ def test_papers_tell_what_was_made(made):
 def test_repeating_a_finished_run_draws_and_makes_nothing(job, made, arguments, statements, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in (made / "tiles").rglob("*.tif")}
     index = (made / "infos.csv").read_bytes()
-    monkeypatch.setattr("spacex.dataset_building.plan.search", lambda *_, **__: pytest.fail("asked the catalogue again"))
+    monkeypatch.setattr(
+        "spacex.dataset_building.plan.search", lambda *_, **__: pytest.fail("asked the catalogue again")
+    )
     assert call(job, arguments(made, land_cover=statements / "corine.tif")) == 0
     assert {path: path.stat().st_mtime_ns for path in (made / "tiles").rglob("*.tif")} == before
     assert (made / "infos.csv").read_bytes() == index

@@ -19,7 +19,8 @@ from small_archive import archive_folder
 
 from spacex.commands.app import execute
 from spacex.cube.reader import open_cube
-from spacex.cube.store import Cube, Status
+from spacex.cube.store import Cube
+from spacex.execution.tasks import Status
 from spacex.synthetic.archive import serve
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +86,7 @@ def test_a_map_from_the_command_line(mapped):
     told = json.loads((mapped.parent / "lapland.run" / "progress.json").read_text())
     assert told["state"] == "complete"
     assert told["tiles"]["done"] == int((data.spacex.tiles.status == "done").sum())
-    from spacex.cube.store import TileTask
+    from spacex.execution.tasks import TileTask
 
     first = TileTask(*map(int, np.argwhere(cube.statuses() == 1)[0]))
     made = cube.provenance(first)

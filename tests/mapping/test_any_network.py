@@ -52,7 +52,10 @@ def test_a_stranger_is_mapped_by_its_path(stranger, asked):
 
 @pytest.mark.parametrize(
     ("how", "message"),
-    [({}, "--trust third_party_networks"), ({"trust": ["third_party_networks"]}, r"outside its modules.*--maps attribution,path")],
+    [
+        ({}, "--trust third_party_networks"),
+        ({"trust": ["third_party_networks"]}, r"outside its modules.*--maps attribution,path"),
+    ],
 )
 def test_what_it_lacks_is_said_before_anything_is_written(stranger, asked, tmp_path, how, message):
     with pytest.raises(RequestError, match=message):

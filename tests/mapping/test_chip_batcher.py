@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from spacex.cube.store import TileTask
+from spacex.execution.tasks import TileTask
 from spacex.grid import Window, chip_windows
 from spacex.mapping.chip_batcher import ChipBatcher
 from spacex.mapping.rehearsal import FakeNetworks, ground

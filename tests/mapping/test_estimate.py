@@ -10,10 +10,11 @@ import pytest
 import torch
 from shapely.geometry import shape
 
-from spacex.cube.store import Status
+from spacex.execution.tasks import Status
 from spacex.mapping.estimate import Pace, _OperationCounter, calibrate, estimate, operations_per_chip, tiles_geojson
-from spacex.mapping.plan import Plan, Work, new_statuses
+from spacex.mapping.plan import Plan, new_statuses
 from spacex.mapping.request import chip_settings
+from spacex.sentinel2.read_estimate import Work
 
 
 def test_a_convolution_is_counted_forward_and_backward():
@@ -66,7 +67,7 @@ def test_tiles_are_drawn_where_they_are_with_their_state(make_request):
 def test_calibration_measures_the_real_pipeline_and_leaves_nothing(make_request, archive_scenes, tiny_checkpoint):
     request = make_request()
     statuses = new_statuses(request)
-    from spacex.cube.store import TileTask
+    from spacex.execution.tasks import TileTask
 
     tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses == Status.PENDING))
     pace = calibrate(Plan(request, [archive_scenes], tasks, statuses), tiny_checkpoint, tiles=1, threads=1)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import zarr
 
-from spacex.cube.store import Cube, Status, TileTask
-from spacex.mapping.report import SLOWEST, RunStats, seam
-from spacex.mapping.run import run_folder
-from spacex.mapping.tile import TileReport
+from spacex.cube.store import Cube
+from spacex.execution.run_stats import SLOWEST, RunStats
+from spacex.execution.tasks import Status, TileReport, TileTask
+from spacex.mapping.report import seam
+from spacex.storage import run_folder
 
 
 @pytest.fixture

@@ -102,11 +102,24 @@ def test_what_cannot_be_built_is_said(network, trust, message):
 
 def test_wrong_arguments_are_said():
     settings = ForeignSettings(network="third_party_networks:Stages", arguments={"depth": 3})
-    with pytest.raises(CheckpointError, match=r"third_party_networks:Stages cannot build the network: got TypeError.*depth"):
+    with pytest.raises(
+        CheckpointError, match=r"third_party_networks:Stages cannot build the network: got TypeError.*depth"
+    ):
         make_network(settings, ["third_party_networks"])()
 
 
-@pytest.mark.parametrize("network", ["third_party_networks", "third_party_networks:", ":build", "third_party_networks:a.b", "../x:y", "a b:c", "x:y(1)"])
+@pytest.mark.parametrize(
+    "network",
+    [
+        "third_party_networks",
+        "third_party_networks:",
+        ":build",
+        "third_party_networks:a.b",
+        "../x:y",
+        "a b:c",
+        "x:y(1)",
+    ],
+)
 def test_names_that_are_none_are_refused(network):
     with pytest.raises(ValueError, match="pattern"):
         ForeignSettings(network=network)
@@ -143,7 +156,7 @@ def test_other_functions_of_the_same_packages_need_trust():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"classifier": {"network": "third_party_networks:Stages", "arguments": {"classes": 5}}}, "does not have the shape"),
+        ({"classifier": {"network": "third_party_networks:Stages", "arguments": {"classes": 5}}}, "not have the shape"),
         ({"classifier": {"network": "third_party_networks:Stages", "bands": 3}}, "damaged at classifier.foreign.bands"),
         ({"classifier": {"base": 2}}, "built for chips of 256 pixels"),
         ({"features": ["stem", "roof"]}, r"lacks: got roof; expected modules of the network, such as stem"),

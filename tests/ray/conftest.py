@@ -20,12 +20,13 @@ import pytest
 import zarr
 from shapely.geometry import box, mapping
 
-from spacex.cube.store import Status, TileTask
 from spacex.execution.local import run_local
+from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.plan import Plan, new_statuses
 from spacex.mapping.rehearsal import Rehearsal
 from spacex.mapping.request import MapRequest, chip_settings
-from spacex.mapping.run import execute, run_folder
+from spacex.mapping.run import execute
+from spacex.storage import run_folder
 
 HERE = Path(__file__).parent
 VARIABLES = ("0/attribution", "0/lift", "0/naturalness", "0/observations", "1/attribution", "1/composite")

@@ -7,7 +7,7 @@ import sys
 from functools import partial
 
 from spacex import load_checkpoint
-from spacex.cube.store import Status, TileTask
+from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.plan import Plan, new_statuses
 from spacex.mapping.rehearsal import FaultInjection, Rehearsal
 from spacex.mapping.request import MapRequest

@@ -9,7 +9,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from spacex.cube.store import Cube, TileTask
+from spacex.cube.store import Cube
+from spacex.execution.tasks import TileTask
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.rehearsal import FakeNetworks, FakeSource, FaultInjection
 from spacex.mapping.worker import CubeSink

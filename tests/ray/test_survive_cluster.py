@@ -15,9 +15,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from spacex.cube.store import Cube, Status, TileTask
+from spacex.cube.store import Cube
 from spacex.errors import SpacexError
 from spacex.execution.local import run_local
+from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.rehearsal import FaultInjection, Rehearsal
 
 pytestmark = pytest.mark.ray

@@ -12,8 +12,9 @@ import pytest
 import zarr
 from urllib3.util import Retry
 
-from spacex.cube.store import Cube, Status
+from spacex.cube.store import Cube
 from spacex.errors import CatalogueError
+from spacex.execution.tasks import Status
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.rehearsal import FakeNetworks, Rehearsal
 from spacex.mapping.worker import CubeSink, SceneSource, load_scenes

@@ -102,7 +102,9 @@ def test_a_fault_that_heals_is_not_noticed(
     assert files.faults == {"B04.tif": [], "scl.tif": []}
 
 
-def test_a_retry_asks_the_server_again(scene: Scene, files: BlockReader, geobox: GeoBox, catalogue: CatalogueProfile) -> None:
+def test_a_retry_asks_the_server_again(
+    scene: Scene, files: BlockReader, geobox: GeoBox, catalogue: CatalogueProfile
+) -> None:
     """GDAL alone would remember the 404 for as long as the process lives."""
     files.faults = {"B04.tif": [404]}
     with pytest.raises(TileError, match=r"red of S2B_34WED_20200703_0_L2A: got .*404"):
@@ -123,7 +125,9 @@ def test_a_file_that_was_cut_short_and_mended_is_read_anew(
     assert np.isfinite(read(scene, geobox, catalogue)).all()
 
 
-def test_a_file_that_is_not_there(scene: Scene, files: BlockReader, geobox: GeoBox, catalogue: CatalogueProfile) -> None:
+def test_a_file_that_is_not_there(
+    scene: Scene, files: BlockReader, geobox: GeoBox, catalogue: CatalogueProfile
+) -> None:
     (files.root / scene.id / "scl.tif").unlink()
     with pytest.raises(TileError, match=f"asset scl of {scene.id}"):
         read(scene, geobox, catalogue)

@@ -237,7 +237,9 @@ def test_a_reprocessed_scene_comes_first_and_counts_once(
     assert [use["used_share"] for use in result.uses] == [1.0, 0.0]
 
 
-def test_all_clouds_and_no_scene_are_no_data(write_product: Callable, geobox: GeoBox, catalogue: CatalogueProfile) -> None:
+def test_all_clouds_and_no_scene_are_no_data(
+    write_product: Callable, geobox: GeoBox, catalogue: CatalogueProfile
+) -> None:
     cloudy = write_product("a", scl=lambda shape, rng: np.full(shape, 8, "u1"))
     elsewhere = write_product("b", shift=(3000, 0))
     for scenes in ([cloudy.scene], [elsewhere.scene], []):

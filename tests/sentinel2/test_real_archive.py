@@ -104,7 +104,9 @@ def test_classes_are_those_of_the_first_clear_observation(styles: dict[str, Cata
     assert made.classes is not None
     assert len(np.unique(expected)) > 2
     np.testing.assert_array_equal(made.classes, expected)
-    whole = Composer(BANDS[:1], style, CompositeSettings(), BlockReader(), keep_classes=True).compose(scenes, own_grid())
+    whole = Composer(BANDS[:1], style, CompositeSettings(), BlockReader(), keep_classes=True).compose(
+        scenes, own_grid()
+    )
     np.testing.assert_array_equal(whole.classes, expected)  # however many more observations a pixel takes
     assert Composer(BANDS[:1], style, CompositeSettings(), BlockReader()).compose(scenes, own_grid()).classes is None
 

@@ -5,7 +5,8 @@ import pytest
 from matplotlib.image import imread
 
 from spacex.cube.reader import open_cube
-from spacex.cube.store import Cube, Status, TileTask
+from spacex.cube.store import Cube
+from spacex.execution.tasks import Status, TileTask
 
 pytestmark = [pytest.mark.services, pytest.mark.real]
 

@@ -10,7 +10,8 @@ from matplotlib import colormaps
 from spacex.areas import box_area, load_area
 from spacex.cube.encoding import halve
 from spacex.cube.overviews import make_overviews
-from spacex.cube.store import Status, TileMaps, TileTask, create_cube
+from spacex.cube.store import TileMaps, create_cube
+from spacex.execution.tasks import Status, TileTask
 from spacex.region import Region
 from spacex.synthetic.archive import DEMO_BBOX
 

@@ -43,9 +43,7 @@ class ChipBatch:
         steps: points on the path from x− to x.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, x: Tensor, names: Sequence[str], steps: int = PATH_STEPS
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, x: Tensor, names: Sequence[str], steps: int = PATH_STEPS) -> None:
         self.checkpoint, self.x, self.names, self.steps = checkpoint, x, tuple(names), steps
         self.borrowed = 0.0
         """Seconds of shared work the running method did not have to do again; the runner sets it to 0."""
@@ -126,9 +124,7 @@ class ChipBatch:
         """Signed integrated gradients of the logit from x− to x, per band, like x."""
         return self.once(
             "path",
-            lambda: integrated_gradients(
-                self.checkpoint.classifier, self.u, self.u_minus, self.steps
-            ).detach(),
+            lambda: integrated_gradients(self.checkpoint.classifier, self.u, self.u_minus, self.steps).detach(),
         )
 
     @property
@@ -258,9 +254,7 @@ def trivial(bands: Sequence[str]) -> list[Named]:
         Named("sobel", "trivial", sobel, "Sobel gradient of the brightness."),
         Named("distance", "trivial", distance_to_mean, "Distance to the chip's mean colour."),
         Named("noise", "trivial", smooth_noise, "Smooth random blobs, seeded by the chip's name."),
-        Named(
-            "chance", "trivial", lambda chips: torch.ones_like(chips.x[:, 0]), "The same value everywhere."
-        ),
+        Named("chance", "trivial", lambda chips: torch.ones_like(chips.x[:, 0]), "The same value everywhere."),
     ]
     for name, first, second in (("ndvi", "B08", "B04"), ("ndwi", "B03", "B08")):
         if first in bands and second in bands:
@@ -282,9 +276,7 @@ def ours() -> list[Named]:
     return [
         Named("lift", "ours", lambda c: magnitude(c.lift), "|DeepLIFT| of the logit from x− to x."),
         Named("lift+", "ours", lambda c: supporting(c.lift), "The same, evidence for naturalness only."),
-        Named(
-            "path", "ours", lambda c: magnitude(c.path), "|Integrated gradients| of the logit from x− to x."
-        ),
+        Named("path", "ours", lambda c: magnitude(c.path), "|Integrated gradients| of the logit from x− to x."),
         Named("path+", "ours", lambda c: supporting(c.path), "The same, evidence for naturalness only."),
         Named("attribution", "ours", lambda c: difference(c.x_plus, c.x_minus), "The paper's map |x+ − x−|."),
         Named(
@@ -294,7 +286,5 @@ def ours() -> list[Named]:
             "Where x+ is brighter than x−, mean over bands.",
         ),
         Named("raised", "ours", lambda c: difference(c.x_plus, c.x), "|x+ − x|: what the maximiser adds."),
-        Named(
-            "lowered", "ours", lambda c: difference(c.x, c.x_minus), "|x − x−|: what the minimiser removes."
-        ),
+        Named("lowered", "ours", lambda c: difference(c.x, c.x_minus), "|x − x−|: what the minimiser removes."),
     ]

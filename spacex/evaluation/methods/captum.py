@@ -124,9 +124,7 @@ def captum_methods(effort: Effort) -> list[Named]:
     """The methods that need no particular layer; DeepLIFT from x− is not here, but ours: `lift`."""
     return [
         *_signed("deeplift", "paper's rival", "DeepLIFT from black", lambda c: deep_lift(c, c.black)),
-        *_signed(
-            "deeplift-mean", "gradient", "DeepLIFT from the mean colour", lambda c: deep_lift(c, _mean(c))
-        ),
+        *_signed("deeplift-mean", "gradient", "DeepLIFT from the mean colour", lambda c: deep_lift(c, _mean(c))),
         *_signed(
             "integrated",
             "gradient",
@@ -154,9 +152,7 @@ def _signed(name: str, family: str, about: str, explain: Callable[[ChipBatch], T
 
     return [
         Named(name, family, lambda c: magnitude(shared(c)), f"{about}, absolute."),
-        Named(
-            f"{name}+", family, lambda c: supporting(shared(c)), f"{about}, evidence for naturalness only."
-        ),
+        Named(f"{name}+", family, lambda c: supporting(shared(c)), f"{about}, evidence for naturalness only."),
     ]
 
 

@@ -33,14 +33,10 @@ def masks(count: int, cells: int, size: int, keep: float = 0.5, shift: bool = Tr
     coarse = (torch.rand(count, 1, cells + 1, cells + 1, generator=generator) < keep).float()
     large = F.interpolate(coarse, size=((cells + 1) * step,) * 2, mode="bilinear", align_corners=False)
     corners = torch.randint(step, (count, 2), generator=generator).tolist()
-    return torch.stack(
-        [mask[:, r : r + size, c : c + size] for mask, (r, c) in zip(large, corners, strict=True)]
-    )
+    return torch.stack([mask[:, r : r + size, c : c + size] for mask, (r, c) in zip(large, corners, strict=True)])
 
 
-def rise(
-    score: Callable[[Tensor], Tensor], u: Tensor, seen: Tensor, keep: float = 0.5, batch: int = 16
-) -> Tensor:
+def rise(score: Callable[[Tensor], Tensor], u: Tensor, seen: Tensor, keep: float = 0.5, batch: int = 16) -> Tensor:
     """The map of every chip, ``(n, h, w)`` float32.
 
     Args:

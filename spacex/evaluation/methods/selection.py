@@ -73,9 +73,7 @@ def choose(listed: Sequence[Method], names: Iterable[str]) -> list[Method]:
     known = {method.name for method in listed}
     unknown = [name for name in wanted if name not in known]
     if unknown:
-        raise RequestError(
-            "unknown method", got=", ".join(unknown), expected=", ".join(m.name for m in listed)
-        )
+        raise RequestError("unknown method", got=", ".join(unknown), expected=", ".join(m.name for m in listed))
     return [method for method in listed if method.name in wanted]
 
 
@@ -106,9 +104,7 @@ def _asos(space: asos.Space) -> list[Named]:
 
     return [
         Named("asos", "activation", lambda c: signed(c).abs(), "ASOS, absolute sensitivity."),
-        Named(
-            "asos+", "activation", lambda c: signed(c).clamp(min=0), "ASOS, evidence for naturalness only."
-        ),
+        Named("asos+", "activation", lambda c: signed(c).clamp(min=0), "ASOS, evidence for naturalness only."),
     ]
 
 

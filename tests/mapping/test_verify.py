@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import zarr
 
-from spacex.cube.store import Cube, Status, TileTask
-from spacex.cube.verify import find_damage, mark_damaged
+from spacex.cube.store import Cube
 from spacex.errors import CubeError
 from spacex.execution.local import run_local
+from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.plan import Plan, new_statuses
 from spacex.mapping.rehearsal import Rehearsal
 from spacex.mapping.run import execute
+from spacex.mapping.verify import find_damage, mark_damaged
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from shapely import union_all
 from shapely.geometry import box, mapping
 from small_archive import EAST, NORTH, SOUTH, WEST
 
-from spacex.cube.extend import carried
-from spacex.cube.store import Status
 from spacex.errors import CubeError
 from spacex.execution.local import run_local
+from spacex.execution.tasks import Status
+from spacex.mapping.extend import carried
 from spacex.mapping.plan import new_statuses
 from spacex.mapping.run import execute, prepare
 

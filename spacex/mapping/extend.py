@@ -24,12 +24,15 @@ from spacex.checkpoint import Checkpoint
 from spacex.cube.encoding import halve
 from spacex.cube.layout import CubeSpec, holds, variables, written_by_tiles
 from spacex.cube.overviews import STAMP
-from spacex.cube.store import Cube, Status, TileTask, consolidate, create_cube, local_path
+from spacex.cube.store import Cube, consolidate, create_cube
 from spacex.errors import CubeError
+from spacex.execution.tasks import Status, TileTask
 from spacex.grid import Window
-from spacex.mapping.request import MapRequest, code_digest
+from spacex.mapping.request import MapRequest
 from spacex.model_card import Card
+from spacex.pixel_code import code_digest
 from spacex.region import Region
+from spacex.storage import local_path
 
 EXTENT = ("area", "intervals")
 """Fields of a request that say which pixels there are, not what they are."""

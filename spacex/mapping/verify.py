@@ -17,10 +17,11 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from spacex.cube.extend import fits
 from spacex.cube.overviews import up_to_date
-from spacex.cube.store import Cube, Status, TileTask
+from spacex.cube.store import Cube
 from spacex.errors import CubeError
+from spacex.execution.tasks import Status, TileTask
+from spacex.mapping.extend import fits
 from spacex.mapping.plan import new_statuses
 from spacex.mapping.request import MapRequest
 
