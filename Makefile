@@ -19,6 +19,7 @@ test: $(TESTED) check
 	$(RUN) -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 check: $(TESTED)
+	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
