@@ -31,7 +31,7 @@ from spacex.settings import fingerprint
 
 __all__ = ["Card", "Checkpoint", "Scaling", "load_checkpoint", "read_card", "save_checkpoint"]
 
-SHIPPED = Path(__file__).parent / "world" / "weights"
+SHIPPED = Path(__file__).parent / "synthetic" / "weights"
 """The checkpoint that ships: trained on the embedded, synthetic landscape."""
 
 CARD_BYTES = 4 * 2**20
