@@ -10,9 +10,9 @@ All maps are taken in the classifier's own units and given back in plain ones:
 
 The logit, not the sigmoid, is explained: a saturated score has no gradient left.
 
-The work is cut in two, because generators without normalisation look no further than their context and classifiers
-judge whole chips: `Attributor.change` runs the generators on windows of any size, `Attributor.judge` the classifier on
-chips. Both give their answer when it is called for, so that a GPU can work on the next batch meanwhile.
+The work is cut in two, because generators without normalisation look no further than their context while classifiers
+see whole chips: `Attributor.generate` runs the generators on windows of any size, `Attributor.classify` the classifier
+on chips. Both return a function that waits for the result, so that a GPU can start the next batch meanwhile.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spacex.attribution.device_transfer import DeviceTransfer
-from spacex.attribution.inference import ready_classifier, ready_generator
+from spacex.attribution.inference import prepare_classifier, prepare_generator
 from spacex.attribution.lift import Lift
 from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES, PATH_STEPS, Precision
 from spacex.errors import CheckpointError, RequestError
@@ -61,7 +61,7 @@ class GeneratorOutput:
 
     attribution: Array | None
     """(n, height, width) float32, reflectance; None if it was not asked for."""
-    lowering: Array | None
+    delta_minus: Array | None
     """(n, bands, height, width) float32, x− − x in the networks' units; None if no map needs it."""
 
 
@@ -136,16 +136,16 @@ class Attributor:
                 do="Train them with jobs/train_gan.py.",
             )
         self.maps, self.steps, self.device = tuple(maps), steps, torch.device(device)
-        self._checkpoint, self._precision, self._courier = checkpoint, precision, DeviceTransfer(self.device)
+        self._checkpoint, self._precision, self._transfer = checkpoint, precision, DeviceTransfer(self.device)
         self.scaling = checkpoint.card.scaling
-        self.classifier = ready_classifier(checkpoint.classifier, precision, self.device)
+        self.classifier = prepare_classifier(checkpoint.classifier, precision, self.device)
         self._lift = Lift(self.classifier, self._any_chip()) if "lift" in self.maps else None
         self._known = None if checkpoint.applicability is None else checkpoint.applicability.to(self.device)
         judge = self.classifier if self._lift is None else self._lift.network
         self._watch = None if self._known is None else LevelStatistics(judge)
 
     @property
-    def needs_lowering(self) -> bool:
+    def needs_delta_minus(self) -> bool:
         """Whether a map follows the classifier's logit down to x−."""
         return bool({"lift", "path_attribution"} & set(self.maps))
 
@@ -161,11 +161,11 @@ class Attributor:
         """The same, not waiting: the call that is returned waits for the result and gives it."""
         u = self._standardised(x)
         with torch.no_grad(), _repeatable():
-            plain, lowering = self._changes(u, self._narrow) if self.maps else (None, None)
+            plain, delta_minus = self._changes(u, self._narrow) if self.maps else (None, None)
             plainly = {} if plain is None else {"attribution": plain}
-            return self._judged(u, lowering, plainly)
+            return self._judged(u, delta_minus, plainly)
 
-    def change(self, x: Array) -> Callable[[], GeneratorOutput]:
+    def generate(self, x: Array) -> Callable[[], GeneratorOutput]:
         """Run the generators on windows, the outermost pixels of which nobody will look at.
 
         Args:
@@ -177,32 +177,32 @@ class Attributor:
         """
         u = self._standardised(x)
         with torch.no_grad(), _repeatable():
-            plain, lowering = self._changes(u, self._wide)
-        found = {"attribution": plain, "lowering": lowering}
-        fetched = self._courier.fetch({name: value for name, value in found.items() if value is not None})
+            plain, delta_minus = self._changes(u, self._wide)
+        found = {"attribution": plain, "delta_minus": delta_minus}
+        fetched = self._transfer.to_host({name: value for name, value in found.items() if value is not None})
         return lambda: GeneratorOutput(**{**dict.fromkeys(found), **fetched()})
 
-    def judge(self, x: Array, lowering: Array | None) -> Callable[[], ChipMaps]:
+    def classify(self, x: Array, delta_minus: Array | None) -> Callable[[], ChipMaps]:
         """Run the classifier on chips.
 
         Args:
             x: (n, bands, 256, 256) float32 reflectance without NaN.
-            lowering: x− − x in the networks' units, same shape, cut from `change`'s answers; None if no map needs it.
+            delta_minus: x− − x in the networks' units, same shape, cut from what `generate` gives; None if not needed.
 
         Returns:
             Waits for the result and gives it, without the plain attribution.
         """
         u = self._standardised(x)
         with torch.no_grad(), _repeatable():
-            return self._judged(u, None if lowering is None else self._sent(lowering), {})
+            return self._judged(u, None if delta_minus is None else self._sent(delta_minus), {})
 
-    def _judged(self, u: Tensor, lowering: Tensor | None, maps: dict[str, Tensor]) -> Callable[[], ChipMaps]:
+    def _judged(self, u: Tensor, delta_minus: Tensor | None, maps: dict[str, Tensor]) -> Callable[[], ChipMaps]:
         logit = None
-        if self._lift is not None and lowering is not None:
-            signed, _, logit = self._lift(u, u + lowering, self._watch)
+        if self._lift is not None and delta_minus is not None:
+            signed, _, logit = self._lift(u, u + delta_minus, self._watch)
             maps["lift"] = signed.abs().mean(dim=1)
-        if "path_attribution" in self.maps and lowering is not None:
-            signed = integrated_gradients(self.classifier, u, u + lowering, self.steps)
+        if "path_attribution" in self.maps and delta_minus is not None:
+            signed = integrated_gradients(self.classifier, u, u + delta_minus, self.steps)
             maps["path_attribution"] = signed.abs().mean(dim=1)
         if logit is None:
             with self._watch or nullcontext():
@@ -210,7 +210,7 @@ class Attributor:
         found = {**maps, "score": torch.sigmoid(logit)}
         if self._known is not None and self._watch is not None:
             found["dissimilarity"] = self._known.dissimilarity(self._watch.take())
-        fetched = self._courier.fetch(found)
+        fetched = self._transfer.to_host(found)
 
         def wait() -> ChipMaps:
             given = dict(fetched())
@@ -228,7 +228,7 @@ class Attributor:
         plain = None
         if "attribution" in self.maps:
             plain = difference(self.scaling.restore_change(maximiser.delta(u)), self.scaling.restore_change(down))
-        return plain, down if self.needs_lowering else None
+        return plain, down if self.needs_delta_minus else None
 
     @cached_property
     def _wide(self) -> tuple[nn.Module, nn.Module]:
@@ -242,7 +242,7 @@ class Attributor:
 
     def _generators(self, *, edges_matter: bool) -> tuple[nn.Module, nn.Module]:
         first, second = (
-            ready_generator(network, self._precision, self.device, edges_matter=edges_matter)
+            prepare_generator(network, self._precision, self.device, edges_matter=edges_matter)
             for network in (self._checkpoint.maximiser, self._checkpoint.minimiser)
             if network is not None
         )
@@ -252,7 +252,7 @@ class Attributor:
         return self.scaling.standardise(self._sent(x))
 
     def _sent(self, values: Array) -> Tensor:
-        return self._courier.send(values).contiguous(memory_format=torch.channels_last)
+        return self._transfer.to_device(values).contiguous(memory_format=torch.channels_last)
 
     def _any_chip(self) -> Tensor:
         card = self._checkpoint.card

@@ -28,7 +28,7 @@ class DeviceTransfer:
         count = 2 if device.type == "cuda" else 0
         self._streams = [torch.cuda.Stream(device) for _ in range(count)]  # type: ignore[no-untyped-call]
 
-    def send(self, values: Array) -> Tensor:
+    def to_device(self, values: Array) -> Tensor:
         """The array on the device; on a GPU it may still be under way, and whatever uses it will wait."""
         tensor = torch.from_numpy(values)
         if not self._streams:
@@ -41,7 +41,7 @@ class DeviceTransfer:
         sent.record_stream(computing)  # or its memory could be given away while the networks read it
         return sent
 
-    def fetch(self, tensors: Mapping[str, Tensor]) -> Callable[[], dict[str, Array]]:
+    def to_host(self, tensors: Mapping[str, Tensor]) -> Callable[[], dict[str, Array]]:
         """Starts bringing tensors back; the call that is returned waits until they are here."""
         if not self._streams:
             here = {name: _numpy(tensor) for name, tensor in tensors.items()}

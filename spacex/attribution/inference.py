@@ -52,7 +52,7 @@ def native_bfloat16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def ready_classifier(classifier: nn.Module, precision: Precision, device: torch.device) -> nn.Module:
+def prepare_classifier(classifier: nn.Module, precision: Precision, device: torch.device) -> nn.Module:
     """A copy of a classifier in eval mode whose weights have no gradients, for inference and to train against.
 
     Only our own is folded and knows where bfloat16 must end. Others stay as they are: what order their layers run in,
@@ -70,7 +70,7 @@ def ready_classifier(classifier: nn.Module, precision: Precision, device: torch.
     return _placed(ready, device)
 
 
-def ready_generator(
+def prepare_generator(
     generator: nn.Module, precision: Precision, device: torch.device, *, edges_matter: bool = True
 ) -> nn.Module:
     """A copy of a generator for inference.

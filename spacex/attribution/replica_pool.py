@@ -41,15 +41,15 @@ class ReplicaPool:
         # each thread of Python has its own number of threads in PyTorch
         self._pool = ThreadPoolExecutor(size, "networks", initializer=torch.set_num_threads, initargs=(1,))
 
-    def change(self, x: Array) -> Callable[[], GeneratorOutput]:
-        """As `Attributor.change`."""
-        return self._share(lambda networks, i: networks.change(x[i : i + 1])(), len(x))
+    def generate(self, x: Array) -> Callable[[], GeneratorOutput]:
+        """As `Attributor.generate`."""
+        return self._share(lambda networks, i: networks.generate(x[i : i + 1])(), len(x))
 
-    def judge(self, x: Array, lowering: Array | None) -> Callable[[], ChipMaps]:
-        """As `Attributor.judge`."""
+    def classify(self, x: Array, delta_minus: Array | None) -> Callable[[], ChipMaps]:
+        """As `Attributor.classify`."""
 
         def one(networks: Attributor, i: int) -> ChipMaps:
-            return networks.judge(x[i : i + 1], None if lowering is None else lowering[i : i + 1])()
+            return networks.classify(x[i : i + 1], None if delta_minus is None else delta_minus[i : i + 1])()
 
         return self._share(one, len(x))
 

@@ -177,10 +177,10 @@ class ChipBatcher:
         if chips := self._take(self._chips, flush):
             if not self._settings.window:
                 return self._run(chips, self._networks.attribute, self._keep_chip)
-            lowering = self._stack([_lowering(item) for item in chips]) if self._settings.follows else None
-            return self._run(chips, lambda x: self._networks.judge(x, lowering), self._keep_chip)
+            delta_minus = self._stack([_delta_minus(item) for item in chips]) if self._settings.follows else None
+            return self._run(chips, lambda x: self._networks.classify(x, delta_minus), self._keep_chip)
         if windows := self._take(self._windows, flush):
-            return self._run(windows, self._networks.change, self._keep_window)
+            return self._run(windows, self._networks.generate, self._keep_window)
         return None
 
     def _take(self, shelf: WorkQueue[Any], flush: bool) -> list[_Item[Any]]:
@@ -214,13 +214,13 @@ class ChipBatcher:
     def _keep_window(self, item: _Item[GeneratorOutput], found: GeneratorOutput, index: int) -> None:
         inner = (..., *item.key[1].slices(item.cut.window))
         plain = None if found.attribution is None else found.attribution[index][inner].copy()
-        lowering = None
-        if found.lowering is not None:
-            lowering = found.lowering[index][inner].copy()
+        delta_minus = None
+        if found.delta_minus is not None:
+            delta_minus = found.delta_minus[index][inner].copy()
             if item.cut.valid is not None:
-                lowering[:, ~item.cut.valid[inner]] = 0.0  # where nothing was seen nothing was lowered
-        change = GeneratorOutput(plain, lowering)
-        self._windows.keep(item, change, sum(part.nbytes for part in (plain, lowering) if part is not None))
+                delta_minus[:, ~item.cut.valid[inner]] = 0.0  # where nothing was seen nothing was lowered
+        change = GeneratorOutput(plain, delta_minus)
+        self._windows.keep(item, change, sum(part.nbytes for part in (plain, delta_minus) if part is not None))
         for tile in item.tiles:
             self._give_change(tile, item.key[1], change)
 
@@ -249,7 +249,9 @@ class ChipBatcher:
             tile.results[item.key[1]] = result
 
 
-def _lowering(item: _Item[ChipResult]) -> Array:
+def _delta_minus(item: _Item[ChipResult]) -> Array:
     """x− − x of a chip, from the windows under it of the first tile that waits for it."""
-    pieces = {place: change.lowering for place, change in item.tiles[0].changes.items() if change.lowering is not None}
+    pieces = {
+        place: change.delta_minus for place, change in item.tiles[0].changes.items() if change.delta_minus is not None
+    }
     return assemble(item.cut.window, pieces, bands=len(item.cut.pixels))

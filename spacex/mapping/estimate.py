@@ -37,9 +37,9 @@ def operations_per_chip(checkpoint: Checkpoint, request: MapRequest) -> int:
     chip, bands = card.chip_size, len(card.bands)
     if not chips.window:
         return _operations(lambda: network.attribute(_grey(bands, chip)))
-    lowering = np.zeros((1, bands, chip, chip), np.float32) if chips.follows else None
-    judging = _operations(lambda: network.judge(_grey(bands, chip), lowering))
-    changing = _operations(lambda: network.change(_grey(bands, chips.window + 2 * chips.margin))) if chips.maps else 0
+    delta_minus = np.zeros((1, bands, chip, chip), np.float32) if chips.follows else None
+    judging = _operations(lambda: network.classify(_grey(bands, chip), delta_minus))
+    changing = _operations(lambda: network.generate(_grey(bands, chips.window + 2 * chips.margin))) if chips.maps else 0
     return judging + round(changing * (chips.stride / chips.window) ** 2)
 
 

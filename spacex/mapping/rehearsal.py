@@ -86,26 +86,26 @@ class FakeNetworks:
 
     whole_batches = False
 
-    def change(self, x: Array) -> Callable[[], GeneratorOutput]:
+    def generate(self, x: Array) -> Callable[[], GeneratorOutput]:
         """A local map; every pixel lowered by its mean over the bands."""
         mean = x.mean(axis=1)
         found = GeneratorOutput(np.abs(x[:, 0] - mean), np.broadcast_to(-mean[:, None], x.shape))
         return lambda: found
 
-    def judge(self, x: Array, lowering: Array | None) -> Callable[[], ChipMaps]:
+    def classify(self, x: Array, delta_minus: Array | None) -> Callable[[], ChipMaps]:
         """A map of the chip and of what was lowered, and a score."""
         mean = x.mean(axis=1)
-        lift = mean * (mean if lowering is None else -lowering.mean(axis=1))
+        lift = mean * (mean if delta_minus is None else -delta_minus.mean(axis=1))
         score = 1.0 / (1.0 + np.exp(-40.0 * (mean.mean(axis=(1, 2)) - 0.12)))
         unlike = mean.std(axis=(1, 2)) / 0.05
         return lambda: ChipMaps({"lift": lift}, score.astype(np.float32), unlike.astype(np.float32))
 
     def attribute(self, x: Array) -> Callable[[], ChipMaps]:
         """All of it on chips alone."""
-        change = self.change(x)()
-        found = self.judge(x, change.lowering)()
+        change = self.generate(x)()
+        classified = self.classify(x, change.delta_minus)()
         plain = {} if change.attribution is None else {"attribution": change.attribution}
-        return lambda: ChipMaps({**found.maps, **plain}, found.score, found.dissimilarity)
+        return lambda: ChipMaps({**classified.maps, **plain}, classified.score, classified.dissimilarity)
 
 
 @dataclass(frozen=True)

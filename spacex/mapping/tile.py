@@ -122,10 +122,10 @@ class Networks(Protocol):
     whole_batches: bool
     """Whether a smaller last batch must be filled up: where kernels depend on a batch's size, all need the same."""
 
-    def change(self, x: Array) -> Callable[[], GeneratorOutput]:
+    def generate(self, x: Array) -> Callable[[], GeneratorOutput]:
         """(n, bands, height, width) float32 reflectance of windows to what the generators do to them."""
 
-    def judge(self, x: Array, lowering: Array | None) -> Callable[[], ChipMaps]:
+    def classify(self, x: Array, delta_minus: Array | None) -> Callable[[], ChipMaps]:
         """(n, bands, 256, 256) float32 reflectance of chips, and x− − x, to the maps of whole chips and scores."""
 
     def attribute(self, x: Array) -> Callable[[], ChipMaps]:

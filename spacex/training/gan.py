@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from spacex.attribution.inference import ready_classifier
+from spacex.attribution.inference import prepare_classifier
 from spacex.model_card import Scaling
 from spacex.models.discriminator import Discriminator
 from spacex.models.generator import Generator
@@ -61,7 +61,7 @@ class PatternLearner:
         self.preset, self.task, self.team, self.seed = preset, task, team, seed
         self.step_number = 0
         # a fifth of a step less than with the networks as they were trained
-        self.classifiers = [team.compiled(ready_classifier(c, "float32", team.device)) for c in task.classifiers]
+        self.classifiers = [team.compiled(prepare_classifier(c, "float32", team.device)) for c in task.classifiers]
         self.spread = torch.tensor(task.spread, device=team.device).view(1, -1, 1, 1)
         torch.manual_seed(seed)
         bands = {"bands": len(task.scaling.mean)}

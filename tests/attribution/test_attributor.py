@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from spacex.attribution.attributor import Attributor, difference, integrated_gradients
-from spacex.attribution.inference import choose_precision, ready_classifier, ready_generator
+from spacex.attribution.inference import choose_precision, prepare_classifier, prepare_generator
 from spacex.attribution.lift import Lift
 from spacex.errors import CheckpointError, RequestError
 from spacex.models.classifier import Classifier, ClassifierSettings
@@ -114,7 +114,7 @@ def test_lift_is_captums_deep_lift(widths):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = DeepLift(classifier).attribute(x.clone().requires_grad_(), baselines=baseline).detach()
-    folded = ready_classifier(classifier, "float32", torch.device("cpu"))
+    folded = prepare_classifier(classifier, "float32", torch.device("cpu"))
     for network in (classifier, folded):
         found, _, _ = Lift(network, x[:1])(x, baseline)
         assert pearson(found, expected) > 0.9999
@@ -167,8 +167,8 @@ def test_a_window_says_of_its_inside_what_the_chip_says(tiny_checkpoint):
     assert context(settings) <= margin < context(settings) + 4
     x = chips(1)
     networks = Attributor(tiny_checkpoint)
-    whole = networks.change(x)()
-    part = networks.change(np.ascontiguousarray(x[..., 32:224, 32:224]))()
+    whole = networks.generate(x)()
+    part = networks.generate(np.ascontiguousarray(x[..., 32:224, 32:224]))()
     chip = networks(x)
     inner = slice(32 + margin, 224 - margin)
     np.testing.assert_allclose(
@@ -181,7 +181,7 @@ def test_a_window_says_of_its_inside_what_the_chip_says(tiny_checkpoint):
         u = tiny_checkpoint.card.scaling.standardise(torch.from_numpy(x))
         expected = tiny_checkpoint.minimiser(u) - u
     inner = (..., slice(margin, -margin), slice(margin, -margin))
-    np.testing.assert_allclose(whole.lowering[inner], expected.numpy()[inner], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(whole.delta_minus[inner], expected.numpy()[inner], rtol=1e-3, atol=1e-5)
 
 
 def test_judging_what_was_changed_is_attributing_chips(tiny_checkpoint):
@@ -189,13 +189,13 @@ def test_judging_what_was_changed_is_attributing_chips(tiny_checkpoint):
     networks = Attributor(tiny_checkpoint)
     with torch.no_grad():
         u = tiny_checkpoint.card.scaling.standardise(torch.from_numpy(x))
-        lowering = tiny_checkpoint.minimiser.delta(u).numpy()
-    judged, attributed = networks.judge(x, lowering)(), networks(x)
+        delta_minus = tiny_checkpoint.minimiser.delta(u).numpy()
+    judged, attributed = networks.classify(x, delta_minus)(), networks(x)
     assert set(judged.maps) == {"lift"}
     np.testing.assert_allclose(judged.maps["lift"], attributed.maps["lift"], rtol=1e-3, atol=1e-9)
     np.testing.assert_array_equal(judged.score, attributed.score)
     alone = Attributor(tiny_checkpoint, maps=())
-    np.testing.assert_allclose(alone.judge(x, None)().score, judged.score, rtol=1e-6)
+    np.testing.assert_allclose(alone.classify(x, None)().score, judged.score, rtol=1e-6)
     assert alone(x).maps == {}
 
 
@@ -234,7 +234,7 @@ def test_a_generator_for_windows_is_the_generator(precision):
     network = Generator(settings).eval().requires_grad_(False)
     for part in (*(layer.second for layer in network.body if hasattr(layer, "second")), network.last):
         torch.nn.init.normal_(part.weight, 0, 0.1)
-    ready = ready_generator(network, precision, torch.device("cpu"), edges_matter=False)
+    ready = prepare_generator(network, precision, torch.device("cpu"), edges_matter=False)
     assert not any(isinstance(layer, nn.Upsample) for layer in ready.modules())
     x = torch.randn(2, 3, 128, 96)
     reach = context(settings)

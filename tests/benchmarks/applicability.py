@@ -114,14 +114,14 @@ def outside(found: Tensor) -> float:
 def price(checkpoint: Checkpoint, threads: int, turns: int) -> None:
     torch.set_num_threads(threads)
     x = np.random.default_rng(0).random((1, len(checkpoint.card.bands), 256, 256), dtype=np.float32) * 0.1
-    lowering = np.full_like(x, -0.1)
+    delta_minus = np.full_like(x, -0.1)
     blind = dataclasses.replace(checkpoint, applicability=None)
     sides = {name: Attributor(one, ("lift",)) for name, one in (("with", checkpoint), ("without", blind))}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(turns + 3):
         for name, patterns in sorted(sides.items(), reverse=turn % 2 == 0):
             begun = time.process_time()
-            patterns.judge(x, lowering)()
+            patterns.classify(x, delta_minus)()
             seconds[name] += [time.process_time() - begun] if turn >= 3 else []
     ratio = statistics.median(a / b for a, b in zip(seconds["with"], seconds["without"], strict=True))
     middle = {name: f"{1000 * statistics.median(values):.1f} ms" for name, values in seconds.items()}

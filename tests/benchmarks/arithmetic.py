@@ -125,13 +125,13 @@ def rounding() -> None:
 def compiled(threads: int) -> None:
     """Seconds of generator and classifier, forward, and of the classifier's lift: as they are, and compiled."""
     from spacex import load_checkpoint
-    from spacex.attribution.inference import ready_classifier, ready_generator
+    from spacex.attribution.inference import prepare_classifier, prepare_generator
     from spacex.attribution.lift import Lift
 
     torch.set_num_threads(threads)
     checkpoint, cpu = load_checkpoint(), torch.device("cpu")
-    classifier = ready_classifier(checkpoint.classifier, "float32", cpu)
-    generator = ready_generator(checkpoint.minimiser, "float32", cpu, edges_matter=False)
+    classifier = prepare_classifier(checkpoint.classifier, "float32", cpu)
+    generator = prepare_generator(checkpoint.minimiser, "float32", cpu, edges_matter=False)
     u = torch.randn(1, len(checkpoint.card.bands), 512, 512).contiguous(memory_format=torch.channels_last)
     chip = u[..., :256, :256].contiguous(memory_format=torch.channels_last)
     for name, network, inputs in (

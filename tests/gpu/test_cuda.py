@@ -46,9 +46,9 @@ def test_the_same_call_gives_the_same_bits_also_with_others_under_way(tiny_check
 
 
 def test_what_is_sent_comes_back_unharmed_from_several_streams():
-    courier = DeviceTransfer(torch.device("cuda"))
+    transfer = DeviceTransfer(torch.device("cuda"))
     pictures = [chips(8) + index for index in range(6)]
-    answers = [courier.fetch({"x": courier.send(picture) * 2}) for picture in pictures]
+    answers = [transfer.to_host({"x": transfer.to_device(picture) * 2}) for picture in pictures]
     for picture, answer in zip(pictures, answers, strict=True):
         np.testing.assert_array_equal(answer()["x"], picture * 2)
 

@@ -25,13 +25,13 @@ class Counting(FakeNetworks):
         self.calls[kind] += 1
         self.seen.update({(kind, picture.tobytes()) for picture in x})
 
-    def change(self, x):
-        self._note("change", x)
-        return super().change(x)
+    def generate(self, x):
+        self._note("generate", x)
+        return super().generate(x)
 
-    def judge(self, x, lowering):
-        self._note("judge", x)
-        return super().judge(x, lowering)
+    def classify(self, x, delta_minus):
+        self._note("classify", x)
+        return super().classify(x, delta_minus)
 
 
 def tile(core, settings, step=0):
@@ -69,9 +69,9 @@ def test_neighbours_share_windows_and_chips(batch):
     distinct = set(chips[0]) | set(chips[1])
     windows = {w for chip in distinct for w in WINDOWS.windows(chip)}
     kinds = Counter(kind for kind, _ in networks.seen)
-    assert kinds == {"judge": len(distinct), "change": len(windows)}
+    assert kinds == {"classify": len(distinct), "generate": len(windows)}
     assert all(count == 1 for count in networks.seen.values()) or batch > 1  # a padded batch repeats its last
-    assert networks.calls["judge"] <= len(distinct) // batch + 2
+    assert networks.calls["classify"] <= len(distinct) // batch + 2
     assert sum(made.computed for made in done) == len(distinct)
     assert done[1].computed < len(chips[1])
 
@@ -109,9 +109,9 @@ def test_where_nothing_was_seen_nothing_was_lowered():
     bench = ChipBatcher(FakeNetworks(), WINDOWS)
     bench.put(TileTask(0, 0, 0), read, chip_windows(core, 128), 1.0)
     (made,) = work_off(bench)
-    lowering = made.changes[Window(0, 0, 384, 384)].lowering
-    assert (lowering[:, 100:150, 100:160] == 0).all()
-    assert (lowering[:, :100] != 0).all()
+    delta_minus = made.changes[Window(0, 0, 384, 384)].delta_minus
+    assert (delta_minus[:, 100:150, 100:160] == 0).all()
+    assert (delta_minus[:, :100] != 0).all()
 
 
 def test_a_tile_without_data_is_complete_at_once():

@@ -10,7 +10,7 @@ import pytest
 import third_party_networks
 import torch
 
-from spacex.attribution.inference import ready_classifier
+from spacex.attribution.inference import prepare_classifier
 from spacex.attribution.lift import check_lift
 from spacex.checkpoint import SHIPPED, Card, Checkpoint, Scaling, load_checkpoint, save_checkpoint
 from spacex.errors import CheckpointError, RequestError
@@ -209,7 +209,7 @@ def test_nothing_in_it_writes_over_its_input(tmp_path):
 
 def test_it_is_made_ready_without_being_rearranged(tmp_path):
     network = saved(tmp_path).classifier
-    ready = ready_classifier(network, "bfloat16", torch.device("cpu"))
+    ready = prepare_classifier(network, "bfloat16", torch.device("cpu"))
     chips = torch.randn(2, 3, 64, 64)
     assert torch.allclose(ready(chips), network(chips), atol=1e-6)
     assert isinstance(ready.network.stem[1], torch.nn.BatchNorm2d)
