@@ -108,7 +108,7 @@ class PassThrough:
         return len(self.tiles)
 
     @property
-    def hungry(self) -> bool:
+    def needs_input(self) -> bool:
         """Always ready for another tile."""
         return True
 
@@ -116,7 +116,7 @@ class PassThrough:
         """Nothing to compute."""
         return False
 
-    def complete(self) -> list[ReadTile]:
+    def pop_completed(self) -> list[ReadTile]:
         """The tiles read since the last call."""
         tiles, self.tiles = self.tiles, []
         return tiles
@@ -137,11 +137,11 @@ class ChipLine(TilePipeline[ReadTile, ReadTile]):
         self, source: ChipSource, folder: DatasetFolder, request: DatasetRequest, *, readers: int, time_limit: float
     ) -> None:
         self._through = PassThrough()
-        super().__init__(source, self._through, readers=readers, time_limit=time_limit)
+        super().__init__(source.read, self._through, readers=readers, time_limit=time_limit)
         self._folder, self._request = folder, request
         self._grid = Grid(request.crs, request.resolution)
 
-    def _put(self, task: TileTask, read: ReadTile, seconds: float) -> None:
+    def _submit(self, task: TileTask, read: ReadTile, seconds: float) -> None:
         read.seconds = seconds
         self._through.tiles.append(read)
 

@@ -33,8 +33,8 @@ class TileWorker(Protocol):
     def __len__(self) -> int:
         """Tiles added and not yet reported."""
 
-    def advance(self, patience: float) -> list[TileReport]:
-        """Work until a tile is finished, `patience` seconds at most if there is nothing to compute."""
+    def advance(self, timeout: float) -> list[TileReport]:
+        """Work until a tile is finished, `timeout` seconds at most if there is nothing to compute."""
 
     def close(self) -> None:
         """Let what is being written finish; forget the rest."""

@@ -34,7 +34,7 @@ def run_local(
         while not ledger.finished:
             while len(pipeline) < job.in_hand and (task := ledger.take()) is not None:
                 pipeline.add(task)
-            for report in pipeline.advance(patience=1.0):
+            for report in pipeline.advance(timeout=1.0):
                 settled = ledger.settle(report)
                 if report.task in ledger.quarantined:
                     on_quarantine(report.task, ledger.quarantined[report.task])

@@ -1,10 +1,10 @@
-"""The line of a worker: read ahead, work on the bench, write, report.
+"""Pipeline of a worker: prefetches tiles, computes them in batches, writes results and reports what became of each.
 
-One line lives in every worker, be it this process or a Ray actor. Threads read tiles ahead of the bench and write
-them behind it; the thread that calls `advance` does nothing but what the bench computes.
+Every worker, be it this process or a Ray actor, holds one pipeline. Its own threads read tiles ahead of the compute
+stage and write them behind it; the thread that calls `advance` only computes.
 
-A tile that cannot be read or written comes back as a report with status *failed*: a bad tile is data. An
-error of the bench itself is raised: the worker is broken.
+A tile that cannot be read or written comes back as a report with status *failed*, since a bad tile is data. An error
+of the compute stage is raised, since it means that the worker is broken.
 """
 
 from __future__ import annotations
@@ -20,76 +20,76 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from spacex.execution.tasks import Status, TileReport, TileTask
-from spacex.execution.threads import Tidy, in_daemon_thread, share_arenas
+from spacex.execution.threads import MemoryTrimmer, run_in_daemon_thread, share_arenas
 
 Result = TypeVar("Result")
 Read = TypeVar("Read")
-Read_co = TypeVar("Read_co", covariant=True)
+POLL_S = 0.2
+"""Seconds to wait for a read or a write before looking at the other stages again."""
 
 
-class Made(Protocol):
+class Computed(Protocol):
     """A tile that is ready to be written."""
 
     task: TileTask
 
 
-MadeT = TypeVar("MadeT", bound=Made)
+ComputedT = TypeVar("ComputedT", bound=Computed)
 
 
-class Source(Protocol[Read_co]):
-    """Where a tile's pixels come from. Called from several threads at once."""
-
-    def read(self, task: TileTask) -> Read_co:
-        """Read the tile; raise anything if that fails."""
-
-
-class Workbench(Protocol[MadeT]):
-    """Where tiles lie between reading and writing."""
+class ComputeStage(Protocol[ComputedT]):
+    """Holds tiles between reading and writing, and computes them."""
 
     def __len__(self) -> int:
-        """Tiles on the bench."""
+        """Tiles in the stage."""
 
     @property
-    def hungry(self) -> bool:
+    def needs_input(self) -> bool:
         """True if there is nothing to compute before another tile has been read."""
 
     def compute(self, *, flush: bool) -> bool:
-        """Do some work, with `flush` also what would rather wait for more; False if there was nothing to do."""
+        """Do some work, with `flush` also on a batch that is not full; False if there was nothing to do."""
 
-    def complete(self) -> list[MadeT]:
-        """Take the complete tiles off the bench."""
+    def pop_completed(self) -> list[ComputedT]:
+        """Remove and return the tiles that are completely computed."""
 
 
-class TilePipeline(ABC, Generic[Read, MadeT]):
-    """Tiles in, reports out.
+class TilePipeline(ABC, Generic[Read, ComputedT]):
+    """Takes tile names and returns reports.
 
     Args:
-        source: reads tiles.
-        bench: works on what was read.
-        readers: tiles read at the same time, ahead of the bench.
-        time_limit: seconds after which the read of a tile, or its write, is given up.
+        read: reads a tile; called from several threads at once.
+        stage: computes what was read.
+        readers: tiles read at the same time, ahead of the stage.
+        time_limit: seconds after which the read or the write of a tile is abandoned.
     """
 
     def __init__(
-        self, source: Source[Read], bench: Workbench[MadeT], *, readers: int = 2, time_limit: float = 900.0
+        self,
+        read: Callable[[TileTask], Read],
+        stage: ComputeStage[ComputedT],
+        *,
+        readers: int = 2,
+        time_limit: float = 900.0,
     ) -> None:
-        self._source, self._bench = source, bench
+        self._read, self._stage = read, stage
         self._readers, self._time_limit = readers, time_limit
         share_arenas()
-        self._tidy = Tidy()
+        self._trim_memory = MemoryTrimmer()
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._queue: deque[TileTask] = deque()
+        # the tile and the time.monotonic() of its start, by future
         self._reading: dict[Future[tuple[Read, float]], tuple[TileTask, float]] = {}
-        self._to_write: deque[MadeT] = deque()
+        self._to_write: deque[ComputedT] = deque()
         self._writing: dict[Future[TileReport], tuple[TileTask, float]] = {}
 
     @abstractmethod
-    def _put(self, task: TileTask, read: Read, seconds: float) -> None:
-        """Put a tile that has been read, in so many seconds, on the bench."""
+    def _submit(self, task: TileTask, read: Read, seconds: float) -> None:
+        """Give the stage a tile that was read in so many seconds."""
 
     @abstractmethod
-    def _write(self, tile: MadeT) -> TileReport:
-        """Write a complete tile (in the writer's thread)."""
+    def _write(self, tile: ComputedT) -> TileReport:
+        """Write a computed tile; called in the writer's thread."""
 
     def add(self, task: TileTask) -> None:
         """Queue a tile; reading starts as soon as a reader is free."""
@@ -98,26 +98,27 @@ class TilePipeline(ABC, Generic[Read, MadeT]):
 
     def __len__(self) -> int:
         """Tiles added and not yet reported."""
-        under_way: tuple[Sized, ...] = (self._queue, self._reading, self._bench, self._to_write, self._writing)
-        return sum(len(stage) for stage in under_way)
+        stages: tuple[Sized, ...] = (self._queue, self._reading, self._stage, self._to_write, self._writing)
+        return sum(map(len, stages))
 
-    def advance(self, patience: float = 3600.0) -> list[TileReport]:
-        """Work until at least one tile is finished, and report it; nothing if no tile is under way.
+    def advance(self, timeout: float = 3600.0) -> list[TileReport]:
+        """Work until at least one tile is finished, and return the reports.
 
         Args:
-            patience: seconds after which to come back even without a report, if nothing can be computed.
+            timeout: seconds after which to return without a report if nothing can be computed.
         """
         reports: list[TileReport] = []
-        until = time.monotonic() + patience
+        until = time.monotonic() + timeout
         while len(self) and not reports and time.monotonic() < until:
             self._read_ahead()
-            reports += self._take_reads(block=self._bench.hungry)
-            # a batch that nothing can fill any more must not wait for it
-            busy = self._bench.compute(flush=not self._reading)
-            self._to_write.extend(self._bench.complete())
+            # wait for a read only where the stage could do nothing meanwhile
+            reports += self._collect_reads(wait_s=POLL_S if self._stage.needs_input else 0)
+            # when no read is under way, nothing can fill up the last batch, so it is computed as it is
+            busy = self._stage.compute(flush=not self._reading)
+            self._to_write.extend(self._stage.pop_completed())
             self._write_next()
-            reports += self._take_writes(block=not busy and not self._reading)
-        self._tidy()
+            reports += self._collect_writes(wait_s=0 if busy or self._reading else POLL_S)
+        self._trim_memory()
         return reports
 
     def close(self) -> None:
@@ -127,63 +128,58 @@ class TilePipeline(ABC, Generic[Read, MadeT]):
         wait(self._writing, timeout=self._time_limit)
 
     def _read_ahead(self) -> None:
-        # tiles read but not yet through the bench count too: they are what fills the memory
-        while self._queue and len(self._reading) + len(self._bench) < self._readers + 1:
+        # tiles in the stage count too, since they are what fills the memory
+        while self._queue and len(self._reading) + len(self._stage) < self._readers + 1:
             task = self._queue.popleft()
-            self._reading[in_daemon_thread(partial(_timed, partial(self._source.read, task)))] = (
-                task,
-                time.monotonic(),
-            )
+            future = run_in_daemon_thread(partial(_timed, partial(self._read, task)))
+            self._reading[future] = task, time.monotonic()
 
-    def _take_reads(self, *, block: bool) -> list[TileReport]:
+    def _collect_reads(self, wait_s: float) -> list[TileReport]:
+        """Submit tiles that have been read; report those that could not be, or took too long."""
         reports = []
-        for future in _finished(self._reading, timeout=0.2 if block else 0):
+        for future in _finished(self._reading, wait_s):
             task, _ = self._reading.pop(future)
             try:
-                self._put(task, *future.result())
+                self._submit(task, *future.result())
             except Exception as error:
                 reports.append(self._failed(task, "read", error))
-        return reports + self._give_up_overdue(self._reading, "read")
+        return reports + self._abandon_overdue(self._reading, "read")
 
     def _write_next(self) -> None:
-        # one at a time: threads that write together would only share the same disk and hold more tiles
+        # one at a time: several writers would share the same disk and hold more tiles in memory
         if self._to_write and not self._writing:
             tile = self._to_write.popleft()
-            future = in_daemon_thread(lambda: self._write(tile))
+            future = run_in_daemon_thread(partial(self._write, tile))
             self._writing[future] = tile.task, time.monotonic()
 
-    def _take_writes(self, *, block: bool) -> list[TileReport]:
+    def _collect_writes(self, wait_s: float) -> list[TileReport]:
+        """Report tiles that have been written, could not be, or took too long."""
         reports = []
-        for future in _finished(self._writing, timeout=0.2 if block else 0):
+        for future in _finished(self._writing, wait_s):
             task, _ = self._writing.pop(future)
             try:
                 reports.append(future.result())
             except Exception as error:
                 reports.append(self._failed(task, "write", error))
-        reports += self._give_up_overdue(self._writing, "write")
+        reports += self._abandon_overdue(self._writing, "write")
         self._write_next()
         return reports
 
-    def _give_up_overdue(self, under_way: dict[Future[Any], tuple[TileTask, float]], stage: str) -> list[TileReport]:
-        """Report what has taken too long. Its thread cannot be stopped; should it end after all, that is harmless."""
-        limit = time.monotonic() - self._time_limit
-        overdue = [future for future, (_, begun) in under_way.items() if begun < limit]
-        late = TimeoutError(f"no end after {self._time_limit:.0f} s")
-        return [self._failed(under_way.pop(future)[0], stage, late) for future in overdue]
+    def _abandon_overdue(self, running: dict[Future[Any], tuple[TileTask, float]], action: str) -> list[TileReport]:
+        """Report what takes too long. Its thread cannot be stopped; it does no harm if it ends after all."""
+        latest = time.monotonic() - self._time_limit
+        overdue = [future for future, (_, begun) in running.items() if begun < latest]
+        error = TimeoutError(f"no end after {self._time_limit:.0f} s")
+        return [self._failed(running.pop(future)[0], action, error) for future in overdue]
 
-    def _failed(self, task: TileTask, stage: str, error: BaseException) -> TileReport:
-        return TileReport(
-            task,
-            Status.FAILED,
-            f"{stage}: {type(error).__name__}: {error}".replace("\n", " "),
-            worker=self._worker,
-        )
+    def _failed(self, task: TileTask, action: str, error: Exception) -> TileReport:
+        reason = f"{action}: {type(error).__name__}: {error}".replace("\n", " ")
+        return TileReport(task, Status.FAILED, reason, worker=self._worker)
 
 
 def _finished(futures: dict[Future[Any], Any], timeout: float) -> list[Future[Any]]:
-    if not futures:
-        return []
-    done = wait(list(futures), timeout=timeout, return_when=FIRST_COMPLETED).done
+    """Those of the futures that are done, in the order of their start."""
+    done = wait(futures, timeout=timeout, return_when=FIRST_COMPLETED).done if futures else ()
     return [future for future in futures if future in done]
 
 

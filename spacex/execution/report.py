@@ -31,8 +31,8 @@ COLOURS = {
 }
 
 
-def fill(template: str, package: str = "spacex.execution", **values: Any) -> str:
-    """A report from a template beside the modules of a package; those of mapping can be extended."""
+def fill(template: str, package: str, **values: Any) -> str:
+    """Render a template that lies beside the modules of a package; it may extend those of this package."""
     places = [PackageLoader(name, ".") for name in dict.fromkeys((package, "spacex.execution"))]
     environment = Environment(loader=ChoiceLoader(places), autoescape=select_autoescape(("jinja",)))
     return environment.get_template(template).render(**values)

@@ -114,11 +114,11 @@ class ChipBatcher:
         return len(self._tiles)
 
     @property
-    def hungry(self) -> bool:
+    def needs_input(self) -> bool:
         """True if there is no full batch to compute."""
         return max(len(self._windows.waiting), len(self._chips.waiting)) < self._batch and self._collect is None
 
-    def put(self, task: TileTask, read: TileInput, chips: list[Window], seconds: float) -> None:
+    def submit(self, task: TileTask, read: TileInput, chips: list[Window], seconds: float) -> None:
         """Cut a tile that has been read, and queue what the networks must do for it.
 
         Args:
@@ -166,7 +166,7 @@ class ChipBatcher:
             before()
         return before is not None or self._collect is not None
 
-    def complete(self) -> list[Tile]:
+    def pop_completed(self) -> list[Tile]:
         """Take the complete tiles off the bench."""
         done = [tile for tile in self._tiles if tile.missing == 0 and tile.complete]
         self._tiles = [tile for tile in self._tiles if tile not in done]

@@ -106,7 +106,7 @@ def calibrate(plan: Plan, checkpoint: Checkpoint, tiles: int, threads: int | Non
             pipeline.add(task)
         reports: list[TileReport] = []
         while len(pipeline):
-            reports += pipeline.advance(patience=1.0)
+            reports += pipeline.advance(timeout=1.0)
         pipeline.close()
     return _pace([report for report in reports if report.status is not Status.FAILED], reports)
 

@@ -41,17 +41,17 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         time_limit: float = 900.0,
     ) -> None:
         self._tiles = ChipBatcher(networks, settings, batch)
-        super().__init__(source, self._tiles, readers=readers, time_limit=time_limit)
+        super().__init__(source.read, self._tiles, readers=readers, time_limit=time_limit)
         self._sink, self._settings, self._display = sink, settings, list(display)
 
-    def _put(self, task: TileTask, read: TileInput, seconds: float) -> None:
+    def _submit(self, task: TileTask, read: TileInput, seconds: float) -> None:
         """Put a tile that has been read on the bench, with the chips that touch pixels asked for."""
         wanted = [
             chip
             for chip in chip_windows(read.core, self._settings.stride)
             if self._sink.inside(chip.intersect(read.core)).any()
         ]
-        self._tiles.put(task, read, wanted, seconds)
+        self._tiles.submit(task, read, wanted, seconds)
 
     def _write(self, tile: Tile) -> TileReport:
         """Blend and write one tile (in the writer's thread)."""

@@ -137,7 +137,7 @@ class IdlePipeline:
         """Tiles added and not yet reported."""
         return len(self._tasks)
 
-    def advance(self, patience: float = 0.0) -> list[TileReport]:
+    def advance(self, timeout: float = 0.0) -> list[TileReport]:
         """Report every tile taken on."""
         tasks, self._tasks = self._tasks, []
         seconds = {"reading": 0.0, "computing": 0.0, "writing": 0.0}

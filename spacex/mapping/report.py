@@ -87,6 +87,7 @@ def render(
     seen = seam(cube)
     return fill(
         "report.html.jinja",
+        "spacex.mapping",
         **common(ledger, notes, state),
         output=cube.uri,
         fingerprint=cube.fingerprint,

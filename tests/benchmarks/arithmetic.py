@@ -66,10 +66,10 @@ def networks_once(threads: int, stride: int, device: str = "cpu") -> dict[str, f
 
     def attribute() -> None:
         bench = ChipBatcher(networks, settings, threads if device == "cpu" else GPU_BATCH)
-        bench.put(TileTask(0, 0, 0), read, chips, 0.0)
+        bench.submit(TileTask(0, 0, 0), read, chips, 0.0)
         while bench.compute(flush=True):
             pass
-        assert len(bench.complete()) == 1
+        assert len(bench.pop_completed()) == 1
 
     attribute_once = networks.attribute(pixels[None, :, :256, :256])
     attribute_once()

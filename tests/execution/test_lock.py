@@ -104,14 +104,14 @@ def test_a_process_id_used_again_is_not_the_holder(folder):
 
 
 def test_a_holder_elsewhere_holds_as_long_as_it_is_heard(folder, monkeypatch):
-    monkeypatch.setattr(claim, "WATCH", 0.2)
+    monkeypatch.setattr(claim, "CONFIRM_S", 0.2)
     leave(folder, machine="elsewhere", host="node7")
     with pytest.raises(CubeError, match="on node7"):
         take(folder)
 
 
 def test_a_holder_elsewhere_that_has_fallen_silent_is_succeeded(folder, monkeypatch, caplog):
-    monkeypatch.setattr(claim, "WATCH", 0.2)
+    monkeypatch.setattr(claim, "CONFIRM_S", 0.2)
     leave(folder, machine="elsewhere", host="node7", beat=0.0)
     take(folder).release()
     assert "took over the output from" in caplog.text
@@ -120,7 +120,7 @@ def test_a_holder_elsewhere_that_has_fallen_silent_is_succeeded(folder, monkeypa
 
 def test_a_clock_that_is_wrong_does_not_kill_a_holder(folder, monkeypatch):
     """Its beat looks old, but it changes while we look on."""
-    monkeypatch.setattr(claim, "WATCH", 3.0)
+    monkeypatch.setattr(claim, "CONFIRM_S", 3.0)
     holder = leave(folder, machine="elsewhere", beat=1000.0)
     place = lock_file(folder)
     timer = threading.Timer(0.3, lambda: place.replace(holder.to_json(1010.0), place.read()[1]))
@@ -131,7 +131,7 @@ def test_a_clock_that_is_wrong_does_not_kill_a_holder(folder, monkeypatch):
 
 
 def test_a_holder_renews_it_and_notices_when_it_is_lost(folder, monkeypatch):
-    monkeypatch.setattr(claim, "BEAT", 0.05)
+    monkeypatch.setattr(claim, "HEARTBEAT_S", 0.05)
     held = take(folder)
     place, first = lock_file(folder), held._me.beat
     until = threading.Event()

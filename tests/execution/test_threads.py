@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spacex.execution.threads import Tidy
+from spacex.execution.threads import MemoryTrimmer
 
 PIECE = 64 * 1024
 """Bytes: too few for a mapping of its own, which glibc would give back by itself."""
@@ -24,10 +24,10 @@ def test_memory_freed_between_what_is_kept_goes_back(monkeypatch):
     kept = pieces[::8]
     full = resident()
     del pieces
-    tidy = Tidy()
-    tidy()  # too soon
+    trim = MemoryTrimmer()
+    trim()  # too soon
     assert resident() > full - 2**25
-    monkeypatch.setattr(Tidy, "EVERY", 0.0)
-    tidy()
+    monkeypatch.setattr(MemoryTrimmer, "INTERVAL_S", 0.0)
+    trim()
     assert resident() < full - 2**26
     assert len(kept) == 256

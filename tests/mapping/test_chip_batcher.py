@@ -42,8 +42,8 @@ def tile(core, settings, step=0):
 def work_off(bench):
     done = []
     while bench.compute(flush=True) or len(bench):
-        done += bench.complete()
-    return done + bench.complete()
+        done += bench.pop_completed()
+    return done + bench.pop_completed()
 
 
 @pytest.mark.parametrize("settings", [WINDOWS, CHIPS])
@@ -63,7 +63,7 @@ def test_neighbours_share_windows_and_chips(batch):
     cores = [Window(0, 0, 512, 512), Window(0, 512, 512, 512)]
     chips = [chip_windows(core, 128) for core in cores]
     for index, core in enumerate(cores):
-        bench.put(TileTask(0, 0, index), tile(core, WINDOWS), chips[index], 1.0)
+        bench.submit(TileTask(0, 0, index), tile(core, WINDOWS), chips[index], 1.0)
     done = work_off(bench)
     assert [made.task.col for made in done] == [0, 1]
     distinct = set(chips[0]) | set(chips[1])
@@ -81,12 +81,12 @@ def test_what_is_remembered_is_not_computed_again():
     bench = ChipBatcher(networks, WINDOWS)
     core = Window(0, 0, 512, 512)
     first, again = (
-        (bench.put(TileTask(0, 0, 0), tile(core, WINDOWS), chip_windows(core, 128), 1.0), work_off(bench))[1]
+        (bench.submit(TileTask(0, 0, 0), tile(core, WINDOWS), chip_windows(core, 128), 1.0), work_off(bench))[1]
         for _ in range(2)
     )
     assert again[0].computed == 0
     assert set(again[0].results) == set(first[0].results)
-    bench.put(TileTask(1, 0, 0), tile(core, WINDOWS, step=1), chip_windows(core, 128), 1.0)
+    bench.submit(TileTask(1, 0, 0), tile(core, WINDOWS, step=1), chip_windows(core, 128), 1.0)
     assert work_off(bench)[0].computed == len(first[0].results)  # another day is another picture
 
 
@@ -95,7 +95,7 @@ def test_memory_of_results_is_bounded(monkeypatch):
     bench = ChipBatcher(FakeNetworks(), WINDOWS)
     for col in range(6):
         core = Window(0, 512 * col, 512, 512)
-        bench.put(TileTask(0, 0, col), tile(core, WINDOWS), chip_windows(core, 128), 1.0)
+        bench.submit(TileTask(0, 0, col), tile(core, WINDOWS), chip_windows(core, 128), 1.0)
         work_off(bench)
         for shelf, share in ((bench._windows, 3), (bench._chips, 1)):
             assert sum(size for _, size in shelf._recent.values()) <= share * 2**20
@@ -107,7 +107,7 @@ def test_where_nothing_was_seen_nothing_was_lowered():
     hole = Window(100, 100, 50, 60)
     read.reflectance[(slice(None), *hole.slices(read.around))] = np.nan
     bench = ChipBatcher(FakeNetworks(), WINDOWS)
-    bench.put(TileTask(0, 0, 0), read, chip_windows(core, 128), 1.0)
+    bench.submit(TileTask(0, 0, 0), read, chip_windows(core, 128), 1.0)
     (made,) = work_off(bench)
     delta_minus = made.changes[Window(0, 0, 384, 384)].delta_minus
     assert (delta_minus[:, 100:150, 100:160] == 0).all()
@@ -119,8 +119,8 @@ def test_a_tile_without_data_is_complete_at_once():
     read = tile(core, WINDOWS)
     read.reflectance[...] = np.nan
     bench = ChipBatcher(FakeNetworks(), WINDOWS, batch=4)
-    bench.put(TileTask(0, 0, 0), read, chip_windows(core, 128), 1.0)
-    assert len(bench.complete()) == 1
+    bench.submit(TileTask(0, 0, 0), read, chip_windows(core, 128), 1.0)
+    assert len(bench.pop_completed()) == 1
     assert not bench.compute(flush=True)
 
 
@@ -129,6 +129,6 @@ def test_a_short_batch_costs_no_more_than_it_holds():
     bench = ChipBatcher(networks, CHIPS, batch=8)
     core = Window(0, 0, 256, 256)
     chips = chip_windows(core, 128)[:3]
-    bench.put(TileTask(0, 0, 0), tile(core, CHIPS), chips, 1.0)
+    bench.submit(TileTask(0, 0, 0), tile(core, CHIPS), chips, 1.0)
     work_off(bench)
     assert sum(networks.seen.values()) == len(set(networks.seen))
