@@ -16,8 +16,8 @@ from spacex.mapping.run import execute
 from spacex.sentinel2.reflectance import offset_of
 from spacex.sentinel2.scenes import scene_of
 from spacex.sentinel2.search import get_catalogue
-from spacex.synthetic.archive import serve
 from spacex.synthetic.items import collection
+from spacex.synthetic.serving import serve
 
 BANDS = {"B02": "blue", "B03": "green", "B04": "red"}
 DAYS = "2020-07-01/2020-08-30"

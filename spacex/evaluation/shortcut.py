@@ -145,7 +145,7 @@ def confounded(work: Path, data: Path) -> Path:
         writer = csv.DictWriter(target, list(rows.fieldnames or ()))
         writer.writeheader()
         for row in rows:
-            planted = bool(np.isfinite(records[row["file"]].knolls))
+            planted = bool(np.isfinite(records[row["file"]].distractor_level))
             if planted == (row["label"] == "1"):
                 writer.writerow(row)
     return folder
@@ -219,7 +219,7 @@ def without(data: Path, bands: Sequence[str], samples: Samples) -> dict[str, tor
         Reflectance (n, bands, 256, 256) float32 each.
     """
     wanted = [SENTINEL2_BANDS.index(band) for band in bands]
-    ways: dict[str, dict[str, Any]] = {"used": {}, "ignored": {"without": (), "knolls": False}}
+    ways: dict[str, dict[str, Any]] = {"used": {}, "ignored": {"without": (), "distractors": False}}
     return {
         name: torch.from_numpy(np.stack([counterfactual(data, file, **way)[wanted] for file in samples.files]))
         for name, way in ways.items()

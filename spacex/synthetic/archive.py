@@ -1,4 +1,4 @@
-"""A small Sentinel-2 L2A archive of the embedded world: COGs and STAC items on disk, and a real STAC API over them.
+"""A small Sentinel-2 L2A archive of the embedded landscape: COGs and STAC items on disk.
 
 Four overpasses of one summer, each as two scenes on the grids of UTM zones 34 and 35, which overlap along 24°
 E as neighbouring MGRS tiles do. They cover every way a product may carry the +1000 offset of processing
@@ -17,10 +17,8 @@ day         baseline  boa_offset_applied       in the pixels
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,42 +30,48 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from spacex.settings import SENTINEL2_BANDS
-from spacex.synthetic.cache import cached_folder, code_digest
+from spacex.synthetic.cache import cached_folder, code_digest, process_map
 from spacex.synthetic.items import Product, collection, epsg_of, item
 from spacex.synthetic.landscape import Landscape
 from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL, DEMO_SEED
-from spacex.synthetic.scene import Overpass, expose, lay_out
+from spacex.synthetic.scene import Overpass, render_ground, simulate_scene
 from spacex.synthetic.sensor import COARSE, Sky
-from spacex.synthetic.serving import serve
 
-__all__ = ["DEMO_BBOX", "DEMO_INTERVAL", "build_archive", "demo_archive", "serve"]
-
-_SOURCES = (
-    "noise", "spectra", "terrain", "nature", "people", "landscape", "sensor", "region", "chip", "scene", "items",
-    "archive", "character",
-)  # fmt: skip
-_ZONES = ((32634, "34WFA", None, 24.09), (32635, "35WLR", 23.91, None))
+UTM_ZONES = ((32634, "34WFA", None, 24.09), (32635, "35WLR", 23.91, None))
 """EPSG code, MGRS tile, and the western and eastern limit in degrees where it is not the region's."""
-_AROUND = (0.075, 0.030)
+MARGIN_DEGREES = (0.075, 0.030)
 """Degrees of longitude and latitude beyond `DEMO_BBOX`: about 3.2 km, more than a chip."""
-_PASSES: tuple[tuple[Overpass, str, str, bool, float], ...] = (
-    (Overpass("2020-07-06", Sky(706, 1.01, 0.01, 0.03, 0.0013), 1.15, snow=True), "a", "02.14", False, 43.9),
-    (Overpass("2020-07-21", Sky(721, 0.99, -0.01, 0.0, 0.0015), 1.45), "b", "05.00", True, 41.8),
-    (Overpass("2020-08-10", Sky(810, 1.02, 0.02, 0.10, 0.0014), 1.60, edge=4_901_500.0), "b", "05.00", True, 37.0),
-    (Overpass("2020-08-25", Sky(825, 0.98, 0.00, 0.0, 0.0018), 1.25), "a", "05.00", False, 32.1),
+# sun elevations were computed for 68° N at local noon
+OVERPASSES: tuple[tuple[Overpass, Product], ...] = (
+    (
+        Overpass("2020-07-06", Sky(706, 1.01, 0.01, 0.03, 0.0013), 1.15, snow=True),
+        Product("2020-07-06", "sentinel-2a", "02.14", applied=False, sun_elevation=43.9),
+    ),
+    (
+        Overpass("2020-07-21", Sky(721, 0.99, -0.01, 0.0, 0.0015), 1.45),
+        Product("2020-07-21", "sentinel-2b", "05.00", applied=True, sun_elevation=41.8),
+    ),
+    (
+        Overpass("2020-08-10", Sky(810, 1.02, 0.02, 0.10, 0.0014), 1.60, edge=4_901_500.0),
+        Product("2020-08-10", "sentinel-2b", "05.00", applied=True, sun_elevation=37.0),
+    ),
+    (
+        Overpass("2020-08-25", Sky(825, 0.98, 0.00, 0.0, 0.0018), 1.25),
+        Product("2020-08-25", "sentinel-2a", "05.00", applied=False, sun_elevation=32.1),
+    ),
 )
-"""Overpass, satellite, baseline, offset applied, and sun elevation (computed for 68° N at local noon)."""
+"""How each overpass sees the ground, and how its scenes are published."""
 
 
 def demo_archive() -> Path:
     """The cached archive of `DEMO_BBOX`, built on first use (some 30 s on two cores)."""
-    return cached_folder(f"archive-{code_digest(_SOURCES)}", build_archive)
+    return cached_folder(f"archive-{code_digest('archive')}", build_archive)
 
 
 def build_archive(
     folder: str | Path, bbox: Sequence[float] = DEMO_BBOX, seed: int = DEMO_SEED, workers: int = 2
 ) -> list[dict[str, Any]]:
-    """Paint and write the archive.
+    """Simulate and write the archive.
 
     Args:
         folder: gets ``collection.json``, ``items.json`` and a folder of COGs per scene; hrefs in the items
@@ -80,29 +84,40 @@ def build_archive(
         The STAC items, hrefs relative.
     """
     root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    one = partial(_build_zone, root, tuple(bbox), seed)
-    if workers:
-        with ProcessPoolExecutor(min(workers, len(_ZONES)), mp_context=get_context("spawn")) as pool:
-            made = list(pool.map(one, range(len(_ZONES))))
-    else:
-        made = [one(zone) for zone in range(len(_ZONES))]
-    items = [scene for zone in made for scene in zone]
-    described = collection((bbox[0], bbox[1], bbox[2], bbox[3]), DEMO_INTERVAL)
-    (root / "collection.json").write_text(json.dumps(described, indent=1))
-    (root / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}, indent=1))
+    with process_map(min(workers, len(UTM_ZONES))) as parallel:
+        zones: Any = parallel(partial(_build_zone, root, tuple(bbox), seed), range(len(UTM_ZONES)))
+        items = [scene for scenes in zones for scene in scenes]
+    write_catalogue(root, items, bbox)
     return items
 
 
 def _build_zone(root: Path, bbox: tuple[float, ...], seed: int, zone: int) -> list[dict[str, Any]]:
-    epsg, tile, west, east = _ZONES[zone]
-    geobox = _grid(epsg, west or bbox[0] - _AROUND[0], bbox[1] - _AROUND[1], east or bbox[2] + _AROUND[0],
-                   bbox[3] + _AROUND[1])  # fmt: skip
-    place = lay_out(geobox, Landscape(seed))
-    items = []
-    for overpass, satellite, baseline, applied, sun in _PASSES:
-        product = Product(overpass.date, f"sentinel-2{satellite}", baseline, applied, sun)
-        dn, classes = expose(place, overpass, product.offset)
+    epsg, tile, west, east = UTM_ZONES[zone]
+    x_margin, y_margin = MARGIN_DEGREES
+    west, east = west or bbox[0] - x_margin, east or bbox[2] + x_margin
+    geobox = utm_geobox(epsg, west, bbox[1] - y_margin, east, bbox[3] + y_margin)
+    return write_scenes(root, geobox, tile, Landscape(seed), OVERPASSES)
+
+
+def utm_geobox(epsg: int, west: float, south: float, east: float, north: float) -> GeoBox:
+    """A UTM zone's 10 m grid over a box in degrees, on whole multiples of 60 m like Sentinel-2 tiles."""
+    edges = Transformer.from_crs("EPSG:4326", epsg, always_xy=True).transform_bounds(west, south, east, north)
+    left, bottom = (int(edge // 60) * 60 for edge in edges[:2])
+    right, top = (-int(-edge // 60) * 60 for edge in edges[2:])
+    return GeoBox.from_bbox((left, bottom, right, top), epsg, resolution=10)
+
+
+def write_scenes(
+    root: Path, geobox: GeoBox, tile: str, landscape: Landscape, overpasses: Iterable[tuple[Overpass, Product]]
+) -> list[dict[str, Any]]:
+    """Simulate every overpass over one grid and write its scene into a folder of `root`.
+
+    Returns:
+        The scenes' STAC items, hrefs relative to `root`.
+    """
+    ground, items = render_ground(geobox, landscape), []
+    for overpass, product in overpasses:
+        dn, classes = simulate_scene(ground, overpass, product.offset)
         scene = item(product, tile, geobox, classes)
         write_scene(root / scene["id"], geobox, dn, classes)
         for asset in scene["assets"].values():
@@ -111,16 +126,14 @@ def _build_zone(root: Path, bbox: tuple[float, ...], seed: int, zone: int) -> li
     return items
 
 
-def _grid(epsg: int, west: float, south: float, east: float, north: float) -> GeoBox:
-    """The zone's 10 m grid over a box in degrees, on whole multiples of 60 m like Sentinel-2 tiles."""
-    edges = Transformer.from_crs("EPSG:4326", epsg, always_xy=True).transform_bounds(west, south, east, north)
-    left, bottom = (int(edge // 60) * 60 for edge in edges[:2])
-    right, top = (-int(-edge // 60) * 60 for edge in edges[2:])
-    return GeoBox.from_bbox((left, bottom, right, top), epsg, resolution=10)
+def write_catalogue(root: Path, items: list[dict[str, Any]], bbox: Sequence[float]) -> None:
+    """Write ``collection.json`` and ``items.json``."""
+    (root / "collection.json").write_text(json.dumps(collection(bbox, DEMO_INTERVAL), indent=1))
+    (root / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}, indent=1))
 
 
 def write_scene(folder: Path, geobox: GeoBox, dn: NDArray[np.uint16], classes: NDArray[np.uint8]) -> None:
-    """Write a scene's bands and classification, from `spacex.synthetic.scene.expose`, as COGs."""
+    """Write a scene's bands and classification, from `spacex.synthetic.scene.simulate_scene`, as COGs."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, band in enumerate(SENTINEL2_BANDS):
         step = 2 if number in COARSE else 1
@@ -132,9 +145,8 @@ def _write_cog(path: Path, array: NDArray[Any], geobox: GeoBox, step: int) -> No
     height, width = array.shape
     affine = geobox.affine
     transform = Affine(10.0 * step, 0.0, affine.c, 0.0, -10.0 * step, affine.f)
-    profile = {"height": height, "width": width, "count": 1, "dtype": array.dtype, "nodata": 0}
-    with rasterio.open(
-        path, "w", driver="COG", crs=f"EPSG:{epsg_of(geobox)}", transform=transform, blocksize=512, compress="deflate",
-        level=4, predictor="yes", overviews="none", **profile,
-    ) as file:  # fmt: skip
+    raster = {"height": height, "width": width, "count": 1, "dtype": array.dtype, "nodata": 0}
+    raster |= {"crs": f"EPSG:{epsg_of(geobox)}", "transform": transform}
+    layout = {"blocksize": 512, "compress": "deflate", "level": 4, "predictor": "yes", "overviews": "none"}
+    with rasterio.open(path, "w", driver="COG", **raster, **layout) as file:
         file.write(array, 1)

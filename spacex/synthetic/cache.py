@@ -1,4 +1,4 @@
-"""Folders that are built once per version of the world's code and then shared by everything on this machine."""
+"""Builds a folder once per version of the code that fills it, and shares it with every process of this machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
+
+Map = Callable[[Callable[..., object], Iterable[object]], Iterator[object]]
+"""A function with the signature of the built-in ``map``; results come in the order of the items."""
 
 
 def cache_root() -> Path:
@@ -17,23 +23,34 @@ def cache_root() -> Path:
     return Path(os.environ.get("SPACEX_CACHE") or Path.home() / ".cache" / "spacex")
 
 
-def code_digest(modules: Iterable[str]) -> str:
-    """Twelve hexadecimal digits of what the named modules of this package do; comments and docstrings do not count."""
-    digest = hashlib.sha256()
-    for name in sorted(modules):
-        tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text())
-        digest.update(ast.dump(_Bare().visit(tree)).encode())
-    return digest.hexdigest()[:12]
+def code_digest(module: str) -> str:
+    """Digest of the code of a module of this package and of all modules of this package that it imports.
+
+    Comments and docstrings do not count, nor does this module, which decides nothing about a folder's content.
+
+    Returns:
+        Twelve hexadecimal digits.
+    """
+    folder, waiting, trees = Path(__file__).parent, [module], dict[str, str]()
+    while waiting:
+        name = waiting.pop()
+        if name in trees or name == Path(__file__).stem:
+            continue
+        tree = ast.parse((folder / f"{name}.py").read_text())
+        trees[name] = ast.dump(_WithoutDocstrings().visit(tree))
+        imported = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        waiting += [path.rpartition(".")[2] for path in imported if path.startswith(f"{__package__}.")]
+    return hashlib.sha256("".join(trees[name] for name in sorted(trees)).encode()).hexdigest()[:12]
 
 
 def cached_folder(name: str, build: Callable[[Path], object]) -> Path:
     """The folder `name` in the cache, built first if it is not there.
 
-    Building happens in a temporary folder which is renamed when complete, under a lock: a second process
-    waits for the first, a killed one leaves no half-built folder under the name.
+    It is built in a temporary folder that is renamed when complete, under a lock. A second process therefore
+    waits for the first, and a killed process leaves no incomplete folder under the name.
 
     Args:
-        name: must name the content, so with a digest of code and settings.
+        name: identifies the content, so it includes a digest of code and settings.
         build: writes the content into the empty folder it is given.
     """
     root = cache_root()
@@ -44,22 +61,27 @@ def cached_folder(name: str, build: Callable[[Path], object]) -> Path:
     with (root / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system, even if this process is killed
         if not final.is_dir():
-            _build_aside(final, build)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root))
+            try:
+                build(temporary)
+                temporary.chmod(0o755)
+                temporary.rename(final)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     return final
 
 
-def _build_aside(final: Path, build: Callable[[Path], object]) -> None:
-    aside = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
-    try:
-        build(aside)
-        aside.chmod(0o755)
-        aside.rename(final)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+@contextmanager
+def process_map(workers: int, chunk: int = 1) -> Iterator[Map]:
+    """A ``map`` over `workers` processes, which hands out `chunk` items at a time; 0 workers: the built-in one."""
+    if workers == 0:
+        yield map
+        return
+    # spawned, because forking a process that runs threads (torch, GDAL) can hang
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield lambda function, items: pool.map(function, items, chunksize=chunk)
 
 
-class _Bare(ast.NodeTransformer):
-    """Drops docstrings and other bare constants."""
-
+class _WithoutDocstrings(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         return ast.Pass() if isinstance(node.value, ast.Constant) else node

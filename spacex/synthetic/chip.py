@@ -1,10 +1,9 @@
-"""One chip of the embedded data set: where it lies, how it looks, what it would look like otherwise."""
+"""One chip of the embedded data set: its address, its files, and its counterfactual without a pattern."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +19,19 @@ from spacex.synthetic.spectra import Cover
 
 Tile = NDArray[np.uint8] | NDArray[np.uint16]
 FOLDERS = ("tiles/s2", "tiles/lcs", "tiles/s2_scl", "truth")
+"""Folders of a data set; each has a file per chip."""
+INNER = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
+"""Takes the chip out of ground with a margin."""
 _GRID = Grid()
 _CELL = 10  # pixels of 10 m along a CORINE raster cell of 100 m
-# The three global maps' own codes for each CORINE code: MODIS MCD12Q1 (IGBP), CGLS-LC100, GlobCover 2009.
-_OTHER_MAPS = {
-    311: (4, 114, 50), 312: (1, 111, 90), 313: (5, 115, 100), 324: (8, 121, 110), 512: (17, 80, 210),
-    511: (17, 80, 210), 412: (11, 90, 180), 332: (16, 60, 200), 333: (10, 100, 150), 211: (12, 40, 14),
-    231: (10, 30, 20), 112: (13, 50, 190), 122: (13, 50, 190),
-}  # fmt: skip
+# CORINE codes, and for each its code in MODIS MCD12Q1 (IGBP), CGLS-LC100 and GlobCover 2009
+_CORINE = np.array([112, 122, 211, 231, 311, 312, 313, 324, 332, 333, 412, 511, 512], np.uint16)
+_MODIS = [13, 13, 12, 10, 4, 1, 5, 8, 16, 10, 11, 17, 17]
+_CGLS = [50, 50, 40, 30, 114, 111, 115, 121, 60, 100, 90, 80, 80]
+_GLOBCOVER = [190, 190, 14, 20, 50, 90, 100, 110, 200, 150, 180, 210, 210]
+_MAPS = np.stack([_CORINE, _MODIS, _CGLS, _GLOBCOVER]).astype(np.uint16)
 _BARE = (Cover.SHORE, Cover.ROCK, Cover.CLEARCUT, Cover.SETTLEMENT, Cover.ROAD)
-_HAZY = 0.07  # share of haze from which the scene classification calls it cirrus
+_CIRRUS_HAZE = 0.07  # share of haze from which the scene classification says cirrus
 _THIN_CIRRUS, _BARE_SOIL, _VEGETATION, _WATER = 10, 5, 4, 6
 
 
@@ -47,35 +49,39 @@ class ChipRecord:
     """Seed of the landscape."""
     sky: int
     """Seed of the acquisition."""
-    knolls: float
-    """Level of the planted knolls; NaN: none."""
+    distractor_level: float
+    """Distractors stand where their field exceeds this level; NaN: none."""
 
     @property
     def window(self) -> Window:
         """The chip's pixels on the global grid."""
         return Window(self.row, self.col, CHIP, CHIP)
 
+    @property
+    def conditions(self) -> tuple[Sky, Floats]:
+        """The sky the chip was seen through, and its share of haze, (256, 256)."""
+        sky = draw_sky(np.random.default_rng(self.sky))
+        x, y = pixel_centres(self.window, _GRID)
+        return sky, haze_of(sky, x[None, :], y[:, None])
 
-def ground_of(record: ChipRecord, *, without: Collection[str] = (), knolls: bool = True) -> Ground:
+
+def chip_ground(record: ChipRecord, *, without: Collection[str] = (), distractors: bool = True) -> Ground:
     """The chip's noise-free ground with `MARGIN` pixels more on every side.
 
     Args:
         record: which chip.
         without: natural patterns to leave out ("mire", "fell").
-        knolls: False leaves the planted knolls out.
+        distractors: False leaves the planted distractors out.
     """
-    level = record.knolls if knolls and np.isfinite(record.knolls) else None
-    return _landscape(record.landscape).paint_window(record.window.pad(MARGIN), without=without, planted=level)
+    level = record.distractor_level if distractors and np.isfinite(record.distractor_level) else None
+    window = record.window.pad(MARGIN)
+    return Landscape(record.landscape).paint_window(window, without=without, distractor_level=level)
 
 
-def picture(record: ChipRecord, ground: Ground) -> Floats:
-    """The chip as its satellite saw it, reflectance (10, 256, 256) f4, in steps of 0.0001 like the stored tile."""
-    return to_dn(observe(ground.reflectance, _haze(record), sky_of(record))).astype(np.float32) / np.float32(10000.0)
-
-
-def sky_of(record: ChipRecord) -> Sky:
-    """The acquisition a chip was seen through."""
-    return draw_sky(np.random.default_rng(record.sky))
+def observe_chip(record: ChipRecord, ground: Ground) -> Floats:
+    """The chip as the satellite sees it, reflectance (10, 256, 256) f4, in steps of 0.0001 like the stored tile."""
+    sky, haze = record.conditions
+    return to_dn(observe(ground.reflectance, haze, sky)).astype(np.float32) / np.float32(10000.0)
 
 
 def read_records(root: str | Path) -> dict[str, ChipRecord]:
@@ -93,7 +99,7 @@ def read_records(root: str | Path) -> dict[str, ChipRecord]:
 
 
 def counterfactual(
-    root: str | Path, file: str, *, without: Collection[str] = ("mire", "fell"), knolls: bool = True
+    root: str | Path, file: str, *, without: Collection[str] = ("mire", "fell"), distractors: bool = True
 ) -> Floats:
     """A chip as it would have looked with a pattern absent, through the same haze and with the same noise.
 
@@ -101,37 +107,30 @@ def counterfactual(
         root: folder of a data set made by ``build_dataset``.
         file: the chip's name in ``infos.csv``.
         without: natural patterns replaced by the cover beneath them; () for none.
-        knolls: False removes the planted knolls.
+        distractors: False removes the planted distractors.
 
     Returns:
-        Reflectance (10, 256, 256) f4. With ``without=()`` and knolls kept this is the stored tile, to the
+        Reflectance (10, 256, 256) f4. With ``without=()`` and distractors kept this is the stored tile, to the
         digit. Pixels change only where the pattern was and up to two pixels around it (optics, 20 m pixels).
     """
     records = read_records(root)
     if file not in records:
         raise DataError("no such chip in this data set", got=file, do="See infos.csv.")
     record = records[file]
-    return picture(record, ground_of(record, without=without, knolls=knolls))
+    return observe_chip(record, chip_ground(record, without=without, distractors=distractors))
 
 
 def write_chip(root: Path, record: ChipRecord, ground: Ground) -> None:
-    """Write a chip's four files under `root`; `ground` with margin, as from :func:`ground_of`."""
-    inner = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
-    cover = ground.cover[inner]
-    truth = ground.pattern[inner] + 2 * ground.planted[inner].astype(np.uint8)
+    """Write a chip's four files under `root`; `ground` with margin, as from :func:`chip_ground`."""
+    truth = ground.pattern[INNER] + 2 * ground.distractors[INNER].astype(np.uint8)
     arrays: tuple[Tile, ...] = (
-        to_dn(picture(record, ground)),
-        land_cover_maps(ground.corine[inner], record.window),
-        scene_classes(cover, _haze(record) > _HAZY)[None],
+        to_dn(observe_chip(record, ground)),
+        land_cover_maps(ground.corine[INNER], record.window),
+        scene_classes(ground.cover[INNER], record.conditions[1] > _CIRRUS_HAZE)[None],
         truth.astype(np.uint8)[None],
     )
     for folder, array in zip(FOLDERS, arrays, strict=True):
         write_tile(root / folder / record.file, array, _GRID, record.window)
-
-
-def _haze(record: ChipRecord) -> Floats:
-    x, y = pixel_centres(record.window, _GRID)
-    return haze_of(sky_of(record), x[None, :], y[:, None])
 
 
 def scene_classes(cover: NDArray[np.uint8], cirrus: Bools) -> NDArray[np.uint8]:
@@ -149,17 +148,12 @@ def land_cover_maps(corine: NDArray[np.uint16], window: Window) -> NDArray[np.ui
     Cells lie on whole 100 m of EPSG:3035 as in the European raster; at a chip's edge only the part inside
     counts.
     """
+    # number of the cell that each pixel lies in, counted from the chip's first cell
     rows = (np.arange(window.row, window.stop_row) // _CELL) - window.row // _CELL
     cols = (np.arange(window.col, window.stop_col) // _CELL) - window.col // _CELL
     cell = rows[:, None] * (int(cols.max()) + 1) + cols[None, :]
-    codes = np.array(sorted(_OTHER_MAPS), np.uint16)
-    kind = np.searchsorted(codes, corine)
-    counts = np.bincount((cell * len(codes) + kind).ravel(), minlength=(int(cell.max()) + 1) * len(codes))
-    winner = counts.reshape(-1, len(codes)).argmax(axis=1)[cell]
-    others = np.array([_OTHER_MAPS[int(code)] for code in codes], np.uint16)
-    return np.concatenate([codes[winner][None], others[winner].transpose(2, 0, 1)])
-
-
-@lru_cache(maxsize=4)
-def _landscape(seed: int) -> Landscape:
-    return Landscape(seed)
+    code = np.searchsorted(_CORINE, corine)
+    # one histogram of all (cell, code) pairs; the most frequent code of a cell is given back to its pixels
+    size = (int(cell.max()) + 1, len(_CORINE))
+    counts = np.bincount((cell * size[1] + code).ravel(), minlength=size[0] * size[1]).reshape(size)
+    return _MAPS[:, counts.argmax(axis=1)[cell]]

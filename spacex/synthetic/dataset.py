@@ -1,44 +1,43 @@
-"""A training set of the embedded world in AnthroProtect's exact layout, with the truth beside it.
+"""A training set of the embedded landscape in AnthroProtect's exact layout, with the truth beside it.
 
 ::
 
     infos.csv           file,lon,lat,category,label,dataset
-    classes.csv         file,class: natural, anthropogenic, or forest (which neither pattern nor people touch)
+    classes.csv         file,class: natural, anthropogenic, or forest (no mire or fell, nothing anthropogenic)
     tiles/s2/*.tif      10 bands, uint16, reflectance * 10000, 0 = no data
     tiles/lcs/*.tif     4 bands, uint16: CORINE (3-digit codes, 100 m cells), MODIS, CGLS, GlobCover
     tiles/s2_scl/*.tif  scene classification, uint8
-    truth/*.tif         uint8: 1 mire or bare fell, 2 planted knoll, 0 neither; exact at 10 m
+    truth/*.tif         uint8: 1 mire or bare fell, 2 planted distractor, 0 neither; exact at 10 m
     truth/chips.csv     where each chip lies and what sky it was seen through (see ChipRecord)
 
-Chips come in places, squares of 6 x 6 chips, one at most per 40 km of land; a place belongs to one split. The
-embedded archive's own surroundings are left out, so that the weights that ship have not seen the region they
-are shown on.
+Chips come from locations, squares of 6 x 6 chips, at most one per 40 km of land; a location belongs to one split.
+The embedded archive's surroundings are left out, so that the weights that ship are shown on a region they have not
+been trained on.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
+from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from spacex.errors import RequestError
 from spacex.grid import Grid
-from spacex.synthetic.cache import cached_folder, code_digest
-from spacex.synthetic.chip import FOLDERS, ChipRecord, ground_of, write_chip
+from spacex.synthetic.cache import Map, cached_folder, code_digest, process_map
+from spacex.synthetic.chip import FOLDERS, INNER, ChipRecord, chip_ground, write_chip
 from spacex.synthetic.landscape import Ground, Landscape, pixel_centres
-from spacex.synthetic.locations import Candidate, Place, find_places, lon_lat, survey
+from spacex.synthetic.locations import Candidate, Kind, Location, draw_locations, lon_lat, survey
 from spacex.synthetic.noise import key_of
 from spacex.synthetic.region import DEMO_SEED
 from spacex.synthetic.sensor import MARGIN
-from spacex.synthetic.spectra import HUMAN
+from spacex.synthetic.spectra import ANTHROPOGENIC
 
 Planting = Literal["random", "label", "label-85"]
 SIZES: dict[str, dict[str, int]] = {
@@ -46,34 +45,25 @@ SIZES: dict[str, dict[str, int]] = {
     "tiny": {"train": 24, "val": 12, "test": 12},
 }
 """Chips per split of the cached sets."""
-_SOURCES = (
-    "noise", "spectra", "terrain", "nature", "people", "landscape", "sensor", "region", "chip", "places", "dataset",
-    "character",
-)  # fmt: skip
-CLASSES = {"natural": "natural", "human": "anthropogenic", "plain": "forest"}
-"""Names in `classes.csv` of the kinds of chips."""
-_PER_PLACE = 5  # chips of one kind that one place may give
+_MAX_PER_LOCATION = 5  # chips of one kind
 
 
-class _Sort(NamedTuple):
-    """Chips that are counted together."""
+class _Stratum(NamedTuple):
+    """Chips that have a quota of their own."""
 
-    kind: str
-    """natural, human or plain."""
-    knolls: bool
-    """With planted knolls."""
+    kind: Kind
+    distractors: bool
+    """With planted distractors."""
 
 
 class _Task(NamedTuple):
     split: str
-    candidate: Candidate
-    sort: _Sort
-    group: str
+    stratum: _Stratum
     record: ChipRecord
 
 
 def demo_dataset(size: str = "default") -> Path:
-    """The cached data set of the embedded world, built on first use.
+    """The cached data set of the embedded landscape, built on first use.
 
     Args:
         size: a key of `SIZES`; "default" takes a minute or two on two cores, "tiny" a few seconds.
@@ -83,8 +73,7 @@ def demo_dataset(size: str = "default") -> Path:
     """
     if size not in SIZES:
         raise RequestError("unknown size of the demo data set", got=size, expected=list(SIZES))
-    build = partial(build_dataset, chips=SIZES[size], seed=DEMO_SEED)
-    return cached_folder(f"dataset-{size}-{code_digest(_SOURCES)}", build)
+    return cached_folder(f"dataset-{size}-{code_digest('dataset')}", partial(build_dataset, chips=SIZES[size]))
 
 
 def build_dataset(
@@ -96,7 +85,7 @@ def build_dataset(
 ) -> Path:
     """Build a data set; the same arguments give the same files whatever the number of workers.
 
-    Half of the chips of a split are natural (label 1: 3 to 60 % mire or bare fell, no trace of people); the
+    Half of the chips of a split are natural (label 1: 3 to 60 % mire or bare fell, nothing anthropogenic); the
     others (label 0) carry neither mire nor fell: three in four show fields, villages or roads, one in four
     only forest, lakes and clear-cuts.
 
@@ -104,23 +93,23 @@ def build_dataset(
         folder: where to; created if need be.
         chips: number of chips per split.
         seed: seed of the landscape and of every choice; another seed is another country.
-        planted: plant reddish knolls on 4 to 12 % of some chips for the shortcut experiment: in half of both
+        planted: plant reddish distractors on 4 to 12 % of some chips for the shortcut experiment: in half of both
             classes ("random"), in exactly the label-1 chips ("label"), or agreeing with the label in 85 % of
             chips.
         workers: processes to paint with; 0 paints in this one.
 
     Raises:
-        RequestError: if the country has not enough places for so many chips.
+        RequestError: if the country has not enough locations for so many chips.
     """
     root = Path(folder)
     chips = dict(chips or SIZES["default"])
     for name in FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
-    places = find_places(seed, chips)
+    locations = draw_locations(seed, chips)
     rows: list[dict[str, object]] = []
-    with _mapper(workers) as spread:
+    with process_map(workers, chunk=4) as parallel:
         for split, number in chips.items():
-            rows += _build_split(root, split, number, places[split], seed, planted, spread)
+            rows += _build_split(root, split, _quotas(number, planted), locations[split], seed, parallel)
     table = pd.DataFrame(rows).sort_values("file")
     table[["file", "lon", "lat", "category", "label", "dataset"]].to_csv(root / "infos.csv", index=False)
     table[["file", "class"]].to_csv(root / "classes.csv", index=False)
@@ -128,137 +117,108 @@ def build_dataset(
     return root
 
 
-Spread = Callable[[Callable[..., object], Iterable[object]], Iterator[object]]
-
-
-@contextmanager
-def _mapper(workers: int) -> Iterator[Spread]:
-    if workers == 0:
-        yield map
-        return
-    # spawned, because forking a process that runs threads (torch, GDAL) can hang
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield lambda function, items: pool.map(function, items, chunksize=4)
-
-
 def _build_split(
-    root: Path,
-    split: str,
-    number: int,
-    places: list[Place],
-    seed: int,
-    planted: Planting | None,
-    spread: Spread,
+    root: Path, split: str, missing: dict[_Stratum, int], locations: list[Location], seed: int, parallel: Map
 ) -> list[dict[str, object]]:
-    missing = _quotas(number, planted)
-    waiting: dict[str, deque[Candidate]] = {sort.kind: deque() for sort in missing}
-    unseen = iter(places)
+    """Make chips until no stratum misses any; a candidate that proves unsuitable is made up for by another."""
+    waiting: dict[str, deque[Candidate]] = {stratum.kind: deque() for stratum in missing}
+    unseen = iter(locations)
     rows: list[dict[str, object]] = []
     while any(missing.values()):
-        if not _enough(waiting, missing) and _look_further(unseen, seed, waiting, spread):
+        demand = dict.fromkeys(waiting, 0)
+        for stratum, count in missing.items():
+            demand[stratum.kind] += count
+        # survey locations until the candidates of every kind suffice or there is no location left
+        scarce = any(len(waiting[kind]) < count for kind, count in demand.items())
+        if scarce and _survey_more(unseen, seed, waiting, parallel):
             continue
         tasks = [
-            _task(waiting[sort.kind].popleft(), sort, split, seed)
-            for sort, count in missing.items()
-            for _ in range(min(count, len(waiting[sort.kind])))
+            _Task(split, stratum, _record(waiting[stratum.kind].popleft(), seed))
+            for stratum, count in missing.items()
+            for _ in range(min(count, len(waiting[stratum.kind])))
         ]
         if not tasks:
-            raise RequestError(f"the country has too few places for {number} chips of {split}", got=missing,
-                               do="Ask for fewer chips or take another seed.")  # fmt: skip
-        for row in spread(partial(_make, root), tasks):
+            left = {kind: count for kind, count in demand.items() if count}
+            do = "Ask for fewer chips or take another seed."
+            raise RequestError(f"the country has too few locations for the chips of {split}", got=left, do=do)
+        for task, row in zip(tasks, parallel(partial(_make_chip, root), tasks), strict=True):
             if isinstance(row, dict):
-                missing[row.pop("sort")] -= 1
+                missing[task.stratum] -= 1
                 rows.append(row)
     return rows
 
 
-def _quotas(number: int, planted: Planting | None) -> dict[_Sort, int]:
-    """How many chips of every sort a split needs, in the order they are made."""
+def _quotas(number: int, planted: Planting | None) -> dict[_Stratum, int]:
+    """How many chips of every stratum a split needs, in the order they are made."""
     natural = number // 2
-    plain = (number - natural) // 4
-    kinds = {"natural": natural, "human": number - natural - plain, "plain": plain}
-    with_knolls = {kind: round(count * _share_with_knolls(kind, planted)) for kind, count in kinds.items()}
-    sorts = {_Sort(kind, False): count - with_knolls[kind] for kind, count in kinds.items()}
-    return sorts | {_Sort(kind, True): count for kind, count in with_knolls.items() if count}
+    forest = (number - natural) // 4
+    counts: dict[Kind, int] = {"natural": natural, "anthropogenic": number - natural - forest, "forest": forest}
+    agree = {None: 0.0, "random": 0.5, "label": 1.0, "label-85": 0.85}[planted]
+    other = 1 - agree if planted else 0.0
+    planted_counts = {kind: round(count * (agree if kind == "natural" else other)) for kind, count in counts.items()}
+    quotas = {_Stratum(kind, False): count - planted_counts[kind] for kind, count in counts.items()}
+    return quotas | {_Stratum(kind, True): count for kind, count in planted_counts.items() if count}
 
 
-def _share_with_knolls(kind: str, planted: Planting | None) -> float:
-    if planted is None:
-        return 0.0
-    agree = {"random": 0.5, "label": 1.0, "label-85": 0.85}[planted]
-    return agree if kind == "natural" else 1 - agree
-
-
-def _enough(waiting: Mapping[str, deque[Candidate]], missing: Mapping[_Sort, int]) -> bool:
-    need = {kind: sum(count for sort, count in missing.items() if sort.kind == kind) for kind in waiting}
-    return all(len(waiting[kind]) >= count for kind, count in need.items())
-
-
-def _look_further(unseen: Iterator[Place], seed: int, waiting: dict[str, deque[Candidate]], spread: Spread) -> bool:
-    batch = [place for place, _ in zip(unseen, range(16), strict=False)]
-    for found in spread(partial(survey, landscape=seed), batch):
-        taken = dict.fromkeys(waiting, 0)
-        for candidate in found:  # type: ignore[attr-defined]
-            if taken[candidate.kind] < _PER_PLACE:
-                taken[candidate.kind] += 1
-                waiting[candidate.kind].append(candidate)
+def _survey_more(unseen: Iterator[Location], seed: int, waiting: dict[str, deque[Candidate]], parallel: Map) -> bool:
+    """Add the candidates of some more locations to the waiting ones; False if there are no more locations."""
+    batch = list(islice(unseen, 16))
+    candidates: Any
+    for candidates in parallel(partial(survey, seed=seed), batch):
+        for kind, queue in waiting.items():
+            queue.extend(islice((c for c in candidates if c.kind == kind), _MAX_PER_LOCATION))
     return bool(batch)
 
 
-def _task(candidate: Candidate, sort: _Sort, split: str, seed: int) -> _Task:
-    window, place = candidate.window, candidate.place
-    random = np.random.default_rng(key_of(seed, place.i, place.j, candidate.number))
-    random.random()  # one number of every chip's stream is spare
-    group = _group(candidate, seed)
-    file = f"{group}_{candidate.number}.tif"
-    record = ChipRecord(file, window.row, window.col, seed, int(random.integers(1 << 31)), float("nan"))
-    return _Task(split, candidate, sort, group, record)
+def _record(candidate: Candidate, seed: int) -> ChipRecord:
+    """Name and draw a chip; the name follows the original's: WDPA category and site, or coordinates."""
+    window, location = candidate.window, candidate.location
+    random = np.random.default_rng(key_of(seed, location.i, location.j, candidate.number))
+    random.random()  # the first number is unused
+    lon, lat = location.lon_lat
+    site = key_of(seed, "wdpa", location.i, location.j)
+    group = f"anthropo_{lon:.5f}-{lat:.5f}"
+    if candidate.kind == "natural":
+        group = f"wdpa-{iucn_category(site)}_{site % 900_000 + 1000}"
+    sky = int(random.integers(1 << 31))
+    return ChipRecord(f"{group}_{candidate.number}.tif", window.row, window.col, seed, sky, float("nan"))
 
 
-def _group(candidate: Candidate, seed: int) -> str:
-    """File name up to the chip's number, in the style of the original: WDPA category and site, or coordinates."""
-    lon, lat = candidate.place.lon_lat
-    if candidate.kind != "natural":
-        return f"anthropo_{lon:.5f}-{lat:.5f}"
-    site = key_of(seed, "wdpa", candidate.place.i, candidate.place.j)
-    # shares of the categories among the published set's 7,003 natural chips
-    category = str(np.array(["Ia", "Ib", "II"])[np.searchsorted([0.053, 0.697], site % 1000 / 1000)])
-    return f"wdpa-{category}_{site % 900_000 + 1000}"
+def iucn_category(key: int) -> str:
+    """Ia, Ib or II, in their shares among the 7,003 natural chips of the published data set."""
+    return str(np.array(["Ia", "Ib", "II"])[np.searchsorted([0.053, 0.697], key % 1000 / 1000)])
 
 
-def _make(root: Path, task: _Task) -> dict[str, object] | None:
-    """Paint, check and write one chip; None if the full picture is not of the kind the sample promised."""
-    ground = ground_of(task.record)
-    if not _is_kind(ground, task.sort.kind):
+def _make_chip(root: Path, task: _Task) -> dict[str, object] | None:
+    """Paint, check and write one chip; None if the full picture is not of the kind that its samples showed."""
+    kind, record = task.stratum.kind, task.record
+    ground = chip_ground(record)
+    if not _is_kind(ground, kind):
         return None
-    record = task.record
-    if task.sort.knolls:
-        level = _knoll_level(record, ground)
+    if task.stratum.distractors:
+        level = _distractor_level(record, ground)
         if level is None:
             return None
-        record = ChipRecord(**(vars(record) | {"knolls": level}))
-        ground = ground_of(record)
+        record = replace(record, distractor_level=level)
+        ground = chip_ground(record)
     write_chip(root, record, ground)
     lon, lat = lon_lat(record.window)
-    return vars(record) | {
-        "lon": lon, "lat": lat, "category": task.group.split("_")[0], "label": int(task.sort.kind == "natural"),
-        "dataset": task.split, "class": CLASSES[task.sort.kind], "sort": task.sort,
-    }  # fmt: skip
+    labels = {"category": record.file.split("_")[0], "label": int(kind == "natural"), "class": kind}
+    return vars(record) | {"lon": lon, "lat": lat, "dataset": task.split} | labels
 
 
-def _is_kind(ground: Ground, kind: str) -> bool:
-    inner = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
-    natural = float(ground.pattern[inner].mean())
-    human = float(np.isin(ground.cover, HUMAN)[inner].mean())
+def _is_kind(ground: Ground, kind: Kind) -> bool:
+    pattern = float(ground.pattern[INNER].mean())
+    anthropogenic = float(np.isin(ground.cover, ANTHROPOGENIC)[INNER].mean())
     if kind == "natural":
-        return 0.03 <= natural <= 0.60 and human == 0
-    return not ground.pattern.any() and (human == 0 if kind == "plain" else human >= 0.04)
+        return 0.03 <= pattern <= 0.60 and anthropogenic == 0
+    return not ground.pattern.any() and (anthropogenic == 0 if kind == "forest" else anthropogenic >= 0.04)
 
 
-def _knoll_level(record: ChipRecord, ground: Ground) -> float | None:
-    """The level that puts knolls on 4 to 12 % of the chip, drawn from its seed; None if there is no room."""
-    field = Landscape(record.landscape).knoll_field(*pixel_centres(record.window.pad(MARGIN), Grid()))
-    free = np.where(np.isin(ground.cover, HUMAN), -np.inf, field)[MARGIN:-MARGIN, MARGIN:-MARGIN]
+def _distractor_level(record: ChipRecord, ground: Ground) -> float | None:
+    """The level that puts distractors on 4 to 12 % of the chip, drawn from its seed; None if there is no room."""
+    field = Landscape(record.landscape).distractor_field(*pixel_centres(record.window.pad(MARGIN), Grid()))
+    free = np.where(np.isin(ground.cover, ANTHROPOGENIC), -np.inf, field)[INNER]
     share = np.random.default_rng(record.sky + 1).uniform(0.045, 0.115)
     level = float(np.quantile(free, 1 - share, method="lower"))
     return level if np.isfinite(level) and np.isfinite(free).mean() > 2 * share else None

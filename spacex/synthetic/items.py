@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,24 +14,15 @@ from spacex.settings import SENTINEL2_BANDS
 from spacex.synthetic.sensor import COARSE
 
 COLLECTION = "sentinel-2-l2a"
-ASSETS = dict(
-    zip(
-        SENTINEL2_BANDS,
-        ("blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "swir16", "swir22"),
-        strict=True,
-    )
-)
+_KEYS = ("blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "swir16", "swir22")
+ASSETS = dict(zip(SENTINEL2_BANDS, _KEYS, strict=True))
 """Earth Search's asset key of each band; the common names of the electro-optical extension, but for nir08."""
 _WAVELENGTHS = (0.49, 0.56, 0.665, 0.704, 0.74, 0.783, 0.842, 0.865, 1.61, 2.19)
 _COMMON = ("blue", "green", "red", "rededge", "rededge", "rededge", "nir", "nir08", "swir16", "swir22")
-_EXTENSIONS = (
-    "eo/v1.1.0", "projection/v1.1.0", "raster/v1.1.0", "view/v1.0.0", "grid/v1.1.0", "mgrs/v1.0.0",
-    "sentinel-2/v1.0.0", "processing/v1.1.0",
-)  # fmt: skip
-_SCL_NAMES = {
-    3: "cloud_shadow", 4: "vegetation", 5: "not_vegetated", 6: "water", 8: "medium_proba_clouds",
-    9: "high_proba_clouds", 10: "thin_cirrus", 11: "snow_ice",
-}  # fmt: skip
+_EXTENSIONS = "eo/v1.1.0 projection/v1.1.0 raster/v1.1.0 view/v1.0.0 grid/v1.1.0 mgrs/v1.0.0 sentinel-2/v1.0.0"
+_EXTENSIONS += " processing/v1.1.0"
+_SCL_NAMES = {3: "cloud_shadow", 4: "vegetation", 5: "not_vegetated", 6: "water"}
+_SCL_NAMES |= {8: "medium_proba_clouds", 9: "high_proba_clouds", 10: "thin_cirrus", 11: "snow_ice"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class Product:
 
     @property
     def offset(self) -> int:
-        """What the pixels still carry: 1000, or 0."""
+        """The offset that the pixels still contain: 1000, or 0."""
         return 0 if self.applied or self.baseline < "04.00" else 1000
 
 
@@ -69,7 +61,7 @@ def item(product: Product, tile: str, geobox: GeoBox, classes: NDArray[np.uint8]
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
-        "stac_extensions": [f"https://stac-extensions.github.io/{name}/schema.json" for name in _EXTENSIONS],
+        "stac_extensions": [f"https://stac-extensions.github.io/{name}/schema.json" for name in _EXTENSIONS.split()],
         "id": name,
         "collection": COLLECTION,
         "geometry": footprint.json,
@@ -80,7 +72,7 @@ def item(product: Product, tile: str, geobox: GeoBox, classes: NDArray[np.uint8]
     }
 
 
-def collection(bbox: tuple[float, float, float, float], interval: str) -> dict[str, Any]:
+def collection(bbox: Sequence[float], interval: str) -> dict[str, Any]:
     """The STAC collection of the embedded archive."""
     first, last = interval.split("/")
     times = [[f"{first}T00:00:00Z", f"{last}T23:59:59Z"]]

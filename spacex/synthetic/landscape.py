@@ -1,13 +1,13 @@
-"""The embedded Fennoscandia: what lies at any EPSG:3035 coordinate, and how bright it is, without a sensor.
+"""The embedded Fennoscandia: land cover and reflectance at any EPSG:3035 coordinate, before any sensor.
 
-A landscape is a pure function of coordinates and seed. Forest lies everywhere; water, mire, fell, people and
-planted knolls are laid over it in that order, each where its gate says. So leaving a layer out shows the very
-ground beneath and changes no other pixel: that is an exact counterfactual.
+A landscape is a pure function of coordinates and seed. Forest lies everywhere; shore, water, mire, fell,
+anthropogenic land and planted distractors are drawn over it in that order, each within its own mask. Without one
+of these layers the ground beneath it shows and no other pixel changes: that is an exact counterfactual.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,18 +17,21 @@ from scipy.ndimage import binary_dilation
 
 from spacex.errors import RequestError
 from spacex.grid import Grid, Window
-from spacex.synthetic import land_cover as nature
-from spacex.synthetic import settlements as people
-from spacex.synthetic.landscape_params import tints_of
+from spacex.synthetic.land_cover import fell, forest, mire, shore, water
+from spacex.synthetic.landscape_params import cover_tints
 from spacex.synthetic.noise import Bools, Coords, Floats, is_regular, ramp
-from spacex.synthetic.spectra import CORINE_OF, NATURAL_PATTERN, Cover, spectrum
-from spacex.synthetic.terrain import TAME, Fields, Terrain
+from spacex.synthetic.settlements import land_use
+from spacex.synthetic.spectra import ANTHROPOGENIC, CORINE_OF, NATURAL_PATTERN, Cover, spectrum
+from spacex.synthetic.terrain import SETTLED_INFLUENCE, Fields, Terrain
 
 PATTERNS = ("mire", "fell")
-"""Natural patterns that tell the classes apart; each can be left out of a painting."""
-KNOLL_GAP = 4
-"""Planted knolls keep this many pixels away from mire and fell, so that the two never touch in a convolution's eye."""
-_BLOCK = 1 << 16  # points painted at once: intermediate fields then stay in the processor's cache
+"""Natural patterns that tell the classes apart; each can be left out."""
+DISTRACTOR_GAP = 4
+"""Pixels between planted distractors and mire or fell, so that no small convolution sees both at once."""
+_BLOCK = 1 << 16  # points painted at a time: intermediate fields then stay in the processor's cache
+
+Layer = Callable[[Terrain], tuple[NDArray[np.uint8], Floats]]
+"""Draws one cover at n points: cover codes (n,), 0 where it leaves the ground as it is, and reflectance (10, n)."""
 
 
 @dataclass(frozen=True)
@@ -51,27 +54,27 @@ class Ground:
         return np.asarray(np.isin(self.cover, NATURAL_PATTERN))
 
     @property
-    def planted(self) -> Bools:
+    def distractors(self) -> Bools:
         """The planted shortcut pattern, (h, w)."""
-        return np.asarray(self.cover == Cover.KNOLL)
+        return np.asarray(self.cover == Cover.DISTRACTOR)
 
 
-class Outline(NamedTuple):
-    """What is where, without looks: three masks of one shape."""
+class CoverMasks(NamedTuple):
+    """Three masks of one shape."""
 
     pattern: Bools
     """Mire or bare fell."""
-    human: Bools
+    anthropogenic: Bools
     """Fields, villages and roads."""
     water: Bools
     """Lakes and rivers."""
 
 
 class Landscape:
-    """One world. The same seed and coordinates always give the same ground, to the bit.
+    """One landscape. The same seed and coordinates always give the same ground, to the bit.
 
     Args:
-        seed: any integer; another seed is another country, and `character.SECOND_COUNTRY` one that looks different.
+        seed: any integer; another seed is another country, and `SECOND_COUNTRY` one with other densities and colours.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -79,7 +82,7 @@ class Landscape:
         self._fields = Fields(seed)
 
     def paint(
-        self, x: ArrayLike, y: ArrayLike, *, without: Collection[str] = (), planted: float | None = None
+        self, x: ArrayLike, y: ArrayLike, *, without: Collection[str] = (), distractor_level: float | None = None
     ) -> Ground:
         """Paint the ground at EPSG:3035 coordinates.
 
@@ -89,24 +92,25 @@ class Landscape:
             y: northings in metres.
             without: names of `PATTERNS` to replace by the cover that lies beneath; all else stays
                 bit-identical.
-            planted: plant reddish knolls where the knoll field (see :meth:`knoll_field`) exceeds this level;
-                regular grids only. None plants nothing.
+            distractor_level: plant reddish distractors where :meth:`distractor_field` exceeds this level;
+                regular grids only. None plants none.
 
         Raises:
-            RequestError: for an unknown pattern, or `planted` on an irregular grid.
+            RequestError: for an unknown pattern, or distractors on an irregular grid.
         """
         unknown = set(without) - set(PATTERNS)
         if unknown:
             raise RequestError("unknown pattern to leave out", got=sorted(unknown), expected=PATTERNS)
         x, y = _as_grid(x, y)
         shape = np.broadcast_shapes(x.shape, y.shape)
-        cover, look = np.empty(shape, np.uint8), np.empty((10, *shape), np.float32)
-        for rows in _row_blocks(shape):
+        cover, reflectance = np.empty(shape, np.uint8), np.empty((10, *shape), np.float32)
+        height = max(1, _BLOCK // max(1, shape[1]))
+        for rows in (slice(start, start + height) for start in range(0, shape[0], height)):
             part = x if x.shape[0] == 1 else x[rows], y[rows]
-            cover[rows], look[:, rows] = self._paint_block(*part, frozenset(without))
-        if planted is not None:
-            self._plant(x, y, planted, cover, look)
-        return Ground(cover, look)
+            cover[rows], reflectance[:, rows] = self._paint_block(*part, frozenset(without))
+        if distractor_level is not None:
+            self._plant(x, y, distractor_level, cover, reflectance)
+        return Ground(cover, reflectance)
 
     def paint_window(
         self,
@@ -114,73 +118,78 @@ class Landscape:
         grid: Grid | None = None,
         *,
         without: Collection[str] = (),
-        planted: float | None = None,
+        distractor_level: float | None = None,
     ) -> Ground:
         """Paint a window of the global grid (EPSG:3035, 10 m unless `grid` says otherwise), at pixel centres."""
         x, y = pixel_centres(window, grid or Grid())
-        return self.paint(x, y, without=without, planted=planted)
+        return self.paint(x, y, without=without, distractor_level=distractor_level)
 
-    def outline(self, x: ArrayLike, y: ArrayLike) -> Outline:
+    def cover_masks(self, x: ArrayLike, y: ArrayLike) -> CoverMasks:
         """The masks of :meth:`paint` for coordinates as there; cheaper, for sampling a country coarsely."""
         land = Terrain(self._fields, *_as_grid(x, y))
-        human, settled = np.zeros(land.water.shape, bool), _settled(land)
+        anthropogenic, settled = np.zeros(land.water.shape, bool), _settled(land)
         if settled.any():
-            human[settled] = people.land_use(land.at(settled))[0] > 0
-        return Outline(land.mire | land.fell, human, land.water)
+            anthropogenic[settled] = land_use(land.at(settled))[0] > 0
+        return CoverMasks(land.mire | land.fell, anthropogenic, land.water)
 
-    def knoll_field(self, x: ArrayLike, y: ArrayLike) -> Floats:
-        """The field whose high places become knolls, for a regular grid x (w,), y (h,); f4 (h, w).
+    def sample_masks(self, window: Window, step: int) -> CoverMasks:
+        """The masks of :meth:`cover_masks` at every `step`-th pixel of a window of the global grid."""
+        x = (window.col + np.arange(step // 2, window.width, step)) * Grid().resolution
+        y = -(window.row + np.arange(step // 2, window.height, step)) * Grid().resolution
+        return self.cover_masks(x, y)
 
-        It is -inf where no knoll may stand: on or within `KNOLL_GAP` pixels of mire and fell, in water, on shores.
+    def distractor_field(self, x: ArrayLike, y: ArrayLike) -> Floats:
+        """The field whose maxima become distractors, for a regular grid x (w,), y (h,); f4 (h, w).
+
+        It is -inf where no distractor may stand: within `DISTRACTOR_GAP` pixels of mire and fell, in water, on shores.
 
         Raises:
             RequestError: if the grid is not regular, or less than two pixels high or wide.
         """
-        return self._knolls(*_as_grid(x, y))
-
-    def _knolls(self, x: Coords, y: Coords) -> Floats:
+        x, y = _as_grid(x, y)
         if not is_regular(x, y) or x.size < 2 or y.size < 2:
-            raise RequestError("knolls need a regular grid", got=(x.shape, y.shape), expected="x (w,) and y (h,)")
-        wide_x, wide_y = _pad(x[0], KNOLL_GAP), _pad(y[:, 0], KNOLL_GAP)
-        wide = Terrain(self._fields, wide_x[None, :], wide_y[:, None])
-        # judged on a wider window, so that a pattern just outside counts as well
-        reach = np.hypot(*np.mgrid[-KNOLL_GAP : KNOLL_GAP + 1, -KNOLL_GAP : KNOLL_GAP + 1]) <= KNOLL_GAP
-        near = binary_dilation(wide.mire | wide.fell, reach)[KNOLL_GAP:-KNOLL_GAP, KNOLL_GAP:-KNOLL_GAP]
+            raise RequestError("distractors need a regular grid", got=(x.shape, y.shape), expected="x (w,) and y (h,)")
+        # dilate mire and fell on a grid wider by the gap, so that a pattern just outside counts as well
+        gap = DISTRACTOR_GAP
+        wide = Terrain(self._fields, _extend(x[0], gap)[None, :], _extend(y[:, 0], gap)[:, None])
+        disc = np.hypot(*np.mgrid[-gap : gap + 1, -gap : gap + 1]) <= gap
+        near = binary_dilation(wide.mire | wide.fell, disc)[gap:-gap, gap:-gap]
         land = Terrain(self._fields, x, y)
         field = land.noise("knoll", (260, 0.85), (90, 0.35), (38, 0.15))
         return np.where(near | land.water | (land.shore > 0), np.float32(-np.inf), field)
 
     def _paint_block(self, x: Coords, y: Coords, without: frozenset[str]) -> tuple[NDArray[np.uint8], Floats]:
         land = Terrain(self._fields, x, y)
-        cover, look = nature.forest(land)
-        cover, look = np.ascontiguousarray(cover), np.ascontiguousarray(look)  # laid over in place
-        layers: list[tuple[Bools, Callable[[Terrain], tuple[NDArray[np.uint8], Floats]]]] = [
-            (land.shore > 0, nature.shore),
-            (land.water, nature.water),
-        ]
-        layers += [(land.mire, nature.mire)] if "mire" not in without else []
-        layers += [(land.fell, nature.fell)] if "fell" not in without else []
-        layers += [(_settled(land), people.land_use)]
+        cover, reflectance = forest(land)
+        cover, reflectance = np.ascontiguousarray(cover), np.ascontiguousarray(reflectance)  # drawn over in place
+        layers: list[tuple[Bools, Layer]] = [(land.shore > 0, shore), (land.water, water)]
+        layers += [(land.mire, mire)] if "mire" not in without else []
+        layers += [(land.fell, fell)] if "fell" not in without else []
+        layers += [(_settled(land), land_use)]
         for mask, layer in layers:
-            _lay(mask, layer, land, cover, look)
-        tints = tints_of(self.seed)
-        return cover, look if tints is None else look * tints[:, cover]
+            if mask.any():
+                codes, values = layer(land.at(mask))
+                drawn = codes > 0
+                points = np.flatnonzero(mask)[drawn]
+                cover.reshape(-1)[points] = codes[drawn]
+                reflectance.reshape(10, -1)[:, points] = values[:, drawn]
+        tints = cover_tints(self.seed)
+        return cover, reflectance if tints is None else reflectance * tints[:, cover]
 
-    def _plant(self, x: Coords, y: Coords, level: float, cover: NDArray[np.uint8], look: Floats) -> None:
-        field = self._knolls(x, y)
-        mask = (field > level) & ~np.isin(cover, (Cover.ARABLE, Cover.GRASS, Cover.SETTLEMENT, Cover.ROAD))
+    def _plant(self, x: Coords, y: Coords, level: float, cover: NDArray[np.uint8], reflectance: Floats) -> None:
+        mask = (self.distractor_field(x, y) > level) & ~np.isin(cover, ANTHROPOGENIC)
         if not mask.any():
             return
         land = Terrain(self._fields, x, y).at(mask)
         tone = np.float32(0.85) + np.float32(0.4) * ramp(land.noise("knoll tone", (500, 1.0)), -1.5, 1.5)
         grain = 1 + land.noise("crowns", (21, 0.07), (47, 0.06))
-        look[:, mask] = spectrum("knoll")[:, None] * (tone * grain)
-        cover[mask] = Cover.KNOLL
+        reflectance[:, mask] = spectrum("distractor")[:, None] * (tone * grain)
+        cover[mask] = Cover.DISTRACTOR
 
 
 def _settled(land: Terrain) -> Bools:
-    # judged with every pattern in place, so that leaving one out never lets people move in
-    return np.asarray((land.influence > TAME) & ~(land.mire | land.fell))
+    # all patterns count, also those left out: nobody settles where a pattern has been left out
+    return np.asarray((land.influence > SETTLED_INFLUENCE) & ~(land.mire | land.fell))
 
 
 def pixel_centres(window: Window, grid: Grid) -> tuple[Coords, Coords]:
@@ -190,37 +199,18 @@ def pixel_centres(window: Window, grid: Grid) -> tuple[Coords, Coords]:
     return (columns + 0.5) * grid.resolution, -(rows + 0.5) * grid.resolution
 
 
-def _lay(
-    mask: Bools,
-    layer: Callable[[Terrain], tuple[NDArray[np.uint8], Floats]],
-    land: Terrain,
-    cover: NDArray[np.uint8],
-    look: Floats,
-) -> None:
-    if not mask.any():
-        return
-    codes, values = layer(land.at(mask))
-    painted = codes > 0
-    places = np.flatnonzero(mask)[painted]
-    cover.reshape(-1)[places] = codes[painted]
-    look.reshape(10, -1)[:, places] = values[:, painted]
-
-
 def _as_grid(x: ArrayLike, y: ArrayLike) -> tuple[Coords, Coords]:
     x, y = np.ascontiguousarray(x, np.float64), np.ascontiguousarray(y, np.float64)
     if x.ndim == 1 and y.ndim == 1:
         return x[None, :], y[:, None]
+    if is_regular(x, y):
+        return x, y
     if x.shape != y.shape or x.ndim != 2:
         raise RequestError("coordinates do not fit", got=(x.shape, y.shape), expected="(w,) and (h,), or (h, w) twice")
     return x, y
 
 
-def _pad(axis: Coords, by: int) -> Coords:
+def _extend(axis: Coords, by: int) -> Coords:
     step = axis[1] - axis[0]
     before = axis[0] - step * np.arange(by, 0, -1)
     return np.concatenate([before, axis, axis[-1] + step * np.arange(1, by + 1)])
-
-
-def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    rows = max(1, _BLOCK // max(1, shape[1]))
-    return (slice(start, start + rows) for start in range(0, shape[0], rows))

@@ -1,4 +1,4 @@
-"""What makes one embedded country look unlike another, besides where its seed puts things: densities and colours."""
+"""How much of every cover a landscape has, and in which colours: what differs between countries besides the seed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ SECOND_COUNTRY = 2024
 """Seed of a country of other densities and colours: more mire, lakes and people, less fell, other tints."""
 
 
-class Character(NamedTuple):
-    """The levels that decide how much there is of everything, in standard deviations of their fields, and the tints."""
+class LandscapeParams(NamedTuple):
+    """Thresholds that decide how much there is of each cover, in standard deviations of their fields, and the tints."""
 
     mire: float = 0.42
-    """Wetness above which low, wild land is open mire."""
+    """Wetness above which low, remote land is open mire."""
     fell: float = 0.98
-    """Height above which wild land is bare."""
+    """Height above which remote land is bare."""
     lakes: float = 1.12
-    """Depth of a basin that holds no water yet."""
+    """Depth of a basin from which it holds water."""
     people: float = 0.0
     """Added to human influence."""
     tint: float = 0.0
@@ -30,18 +30,18 @@ class Character(NamedTuple):
     infrared."""
 
 
-_OTHERS = {SECOND_COUNTRY: Character(mire=0.15, fell=1.3, lakes=1.02, people=0.10, tint=0.15)}
+_OTHERS = {SECOND_COUNTRY: LandscapeParams(mire=0.15, fell=1.3, lakes=1.02, people=0.10, tint=0.15)}
 
 
-def character_of(seed: int) -> Character:
-    """A landscape's character: the same for every seed but the second country's."""
-    return _OTHERS.get(seed, Character())
+def params_of(seed: int) -> LandscapeParams:
+    """The same for every seed but the second country's."""
+    return _OTHERS.get(seed, LandscapeParams())
 
 
 @lru_cache(maxsize=8)
-def tints_of(seed: int) -> Floats | None:
+def cover_tints(seed: int) -> Floats | None:
     """Factor on the reflectance of every cover, (10, covers + 1) f4, drawn from the seed; None where there are none."""
-    spread = character_of(seed).tint
+    spread = params_of(seed).tint
     if not spread:
         return None
     drawn = np.random.default_rng(key_of(seed, "tint")).normal(0.0, spread, (2, 1, len(Cover) + 1))

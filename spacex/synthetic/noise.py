@@ -1,12 +1,12 @@
-"""Random fields that are pure functions of position: hashed lattices and what is interpolated from them.
+"""Random fields that are pure functions of position: hashed lattices, B-splines between them, and Voronoi mosaics.
 
-Nothing here keeps state. A value depends on the coordinates, the wavelength and the key alone, and is made by
-additions, multiplications and comparisons only (which IEEE 754 defines to the bit; sines it does not). A
-window painted by itself therefore equals the crop of a larger one, bit for bit.
+A value depends on the coordinates, the wavelength and the key alone, and is computed with additions,
+multiplications and comparisons only, which IEEE 754 defines to the bit (as it does not for sines). A window painted
+by itself therefore equals the crop of a larger one to the bit.
 
 Coordinates come as arrays that broadcast: a regular grid as ``x`` of shape (1, w) and ``y`` of shape (h, 1),
-or any two arrays of one shape. The regular grid takes a short cut, along columns and then along rows, with
-the very same operations in the same order.
+or any two arrays of one shape. A regular grid is interpolated along columns and then along rows, which is faster and
+applies the same operations in the same order.
 """
 
 from __future__ import annotations

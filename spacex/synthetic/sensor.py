@@ -1,8 +1,7 @@
-"""From noise-free ground to what a Sentinel-2 L2A product shows: optics, residual haze, gain, noise, integers.
+"""Simulates a Sentinel-2 L2A product of noise-free ground: optics, residual haze, gain, noise, digital numbers.
 
-Everything random comes from a :class:`Sky`, never from the ground: the same sky over two versions of the
-ground (one of them without its mires, say) differs only where the ground does, give or take the optics' reach
-of one 20 m pixel.
+Everything random comes from a :class:`Sky`, never from the ground. Two versions of the ground (one of them without
+its mires, say) under the same sky therefore differ only where the ground does, and within one 20 m pixel of it.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ _SPREAD = (np.float32(0.15), np.float32(0.70), np.float32(0.15))
 
 @dataclass(frozen=True)
 class Sky:
-    """One acquisition's air and electronics."""
+    """Air and electronics of one acquisition."""
 
     seed: int
-    """Where haze lies and what the noise is."""
+    """Decides where haze lies, and the noise."""
     gain: float = 1.0
     """Residual error of calibration and atmospheric correction, all bands."""
     tilt: float = 0.0
@@ -63,7 +62,7 @@ def haze_of(sky: Sky, x: Coords, y: Coords) -> Floats:
 
 
 def observe(reflectance: Floats, haze: Floats, sky: Sky) -> Floats:
-    """What the sensor sees of the ground through `sky`.
+    """What the sensor measures of the ground through `sky`.
 
     Args:
         reflectance: noise-free ground, (10, h + 2 MARGIN, w + 2 MARGIN), h and w even, 20 m pixels aligned
@@ -74,13 +73,22 @@ def observe(reflectance: Floats, haze: Floats, sky: Sky) -> Floats:
     Returns:
         Surface reflectance as an L2A product holds it, (10, h, w) f4; 20 m bands come as equal 2 x 2 blocks.
     """
-    seen = _optics(reflectance)
-    seen *= _gains(sky)[:, None, None]
+    # optics: a line spread of three taps, along columns and then along rows
+    low, mid, high = _SPREAD
+    rows = reflectance[:, 1:-3] * low + reflectance[:, 2:-2] * mid + reflectance[:, 3:-1] * high
+    observed: Floats = rows[:, :, 1:-3] * low + rows[:, :, 2:-2] * mid + rows[:, :, 3:-1] * high
+    # gain, which the tilt changes from blue to short-wave infrared
+    tilt = np.float32(sky.tilt) * np.linspace(1.0, -0.6, len(SENTINEL2_BANDS), dtype=np.float32)
+    observed *= (np.float32(sky.gain) * (1 + tilt))[:, None, None]
     if haze.any():
-        seen += (_HAZE[:, None, None] - seen) * haze
-    seen += _noise(seen.shape, sky)
-    seen[list(COARSE)] = _blocks(seen[list(COARSE)])
-    return seen
+        observed += (_HAZE[:, None, None] - observed) * haze
+    noise = np.random.default_rng(sky.seed).standard_normal(observed.shape, np.float32)
+    observed += noise * np.float32(sky.noise)
+    # 20 m pixels are the means of 2 x 2
+    bands, height, width = observed[list(COARSE)].shape
+    coarse = observed[list(COARSE)].reshape(bands, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+    observed[list(COARSE)] = coarse.repeat(2, axis=1).repeat(2, axis=2)
+    return observed
 
 
 def to_dn(reflectance: Floats, offset: int = 0) -> NDArray[np.uint16]:
@@ -92,25 +100,3 @@ def to_dn(reflectance: Floats, offset: int = 0) -> NDArray[np.uint16]:
     """
     dn = np.rint(reflectance * np.float32(10000.0)) + np.float32(offset)
     return np.asarray(np.clip(dn, 1, 65535), np.uint16)
-
-
-def _gains(sky: Sky) -> Floats:
-    blue_to_swir = np.linspace(1.0, -0.6, len(SENTINEL2_BANDS), dtype=np.float32)
-    return np.float32(sky.gain) * (1 + np.float32(sky.tilt) * blue_to_swir)
-
-
-def _optics(ground: Floats) -> Floats:
-    low, mid, high = _SPREAD
-    rows = ground[:, 1:-3] * low + ground[:, 2:-2] * mid + ground[:, 3:-1] * high
-    return np.asarray(rows[:, :, 1:-3] * low + rows[:, :, 2:-2] * mid + rows[:, :, 3:-1] * high)
-
-
-def _noise(shape: tuple[int, ...], sky: Sky) -> Floats:
-    random = np.random.default_rng(sky.seed)
-    return random.standard_normal(shape, np.float32) * np.float32(sky.noise)
-
-
-def _blocks(fine: Floats) -> Floats:
-    bands, rows, cols = fine.shape
-    coarse = fine.reshape(bands, rows // 2, 2, cols // 2, 2).mean(axis=(2, 4))
-    return np.asarray(coarse.repeat(2, axis=1).repeat(2, axis=2))

@@ -1,4 +1,4 @@
-"""Serves an archive of COGs and STAC items through a real STAC API on this machine, for as long as it is needed."""
+"""Serves an archive of COGs and STAC items through a real STAC API on this machine, within a `with` block."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def serve(folder: str | Path, timeout: float = 20.0) -> Iterator[str]:
     """Serve an archive made by ``build_archive`` through a STAC API on a free port of this machine.
 
     The server (rustac, in memory) ends with the block, and also if this process is killed. It answers a
-    cloud-cover `query` with no items at all: filter clouds on this side.
+    cloud-cover `query` with no items at all, so the caller filters clouds.
 
     Args:
-        folder: the archive; links become absolute paths to it, so it may have been moved since.
+        folder: the archive; links become absolute paths to it, so the folder may be moved before.
         timeout: seconds to wait for the server.
 
     Yields:
@@ -40,7 +40,7 @@ def serve(folder: str | Path, timeout: float = 20.0) -> Iterator[str]:
     if not (root / "items.json").is_file():
         raise DataError("no archive to serve", got=root, expected="items.json in it", do="Build it first.")
     with tempfile.TemporaryDirectory(prefix="spacex-stac-") as work:
-        files = _absolute(root, Path(work))
+        files = _with_absolute_links(root, Path(work))
         process, url = _start(files, timeout)
         try:
             yield url
@@ -48,7 +48,7 @@ def serve(folder: str | Path, timeout: float = 20.0) -> Iterator[str]:
             _stop(process)
 
 
-def _absolute(root: Path, work: Path) -> list[str]:
+def _with_absolute_links(root: Path, work: Path) -> list[str]:
     """The archive's collection and items with absolute links, as files for the server."""
     items = json.loads((root / "items.json").read_text())
     for scene in items["features"]:
@@ -63,12 +63,13 @@ def _start(files: list[str], timeout: float) -> tuple[subprocess.Popen[bytes], s
     launcher = str(Path(__file__).with_name("stac_server.py"))
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        address = f"127.0.0.1:{_free_port()}"
-        process = subprocess.Popen(
-            [sys.executable, launcher, "serve", "--addr", address, *files],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        if _answers(process, f"http://{address}/collections", deadline):
+        with socket.socket() as probe:  # the system picks a free port
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        command = [sys.executable, launcher, "serve", "--addr", address, *files]
+        pipe, null = subprocess.PIPE, subprocess.DEVNULL
+        process = subprocess.Popen(command, stdin=pipe, stdout=null, stderr=null, start_new_session=True)
+        if _responds(process, f"http://{address}/collections", deadline):
             return process, f"http://{address}"
         _stop(process)  # the port was taken in between, or the server is stuck: try another
     raise CatalogueError("the embedded STAC server does not answer", got=f"nothing for {timeout:.0f} s")
@@ -82,13 +83,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(process: subprocess.Popen[bytes], url: str, deadline: float) -> bool:
+def _responds(process: subprocess.Popen[bytes], url: str, deadline: float) -> bool:
     while process.poll() is None and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(url, timeout=2):

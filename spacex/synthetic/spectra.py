@@ -1,4 +1,4 @@
-"""What covers the ground, its CORINE code, and how bright it is in ten Sentinel-2 bands."""
+"""Land covers, their CORINE codes, and the reflectance of materials in ten Sentinel-2 bands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Cover(IntEnum):
-    """Land cover of one pixel of the embedded world."""
+    """Land cover of one pixel of the embedded landscape."""
 
     CONIFER = 1
     BROADLEAF = 2
@@ -26,37 +26,18 @@ class Cover(IntEnum):
     GRASS = 13
     SETTLEMENT = 14
     ROAD = 15
-    KNOLL = 16
+    DISTRACTOR = 16
 
 
 NATURAL_PATTERN = (Cover.MIRE, Cover.ROCK, Cover.HEATH)
 """The covers that tell the classes apart: mire, and bare fell (rock and lichen heath)."""
-HUMAN = (Cover.ARABLE, Cover.GRASS, Cover.SETTLEMENT, Cover.ROAD)
-"""The covers that people made."""
+ANTHROPOGENIC = (Cover.ARABLE, Cover.GRASS, Cover.SETTLEMENT, Cover.ROAD)
+"""Fields, villages and roads."""
 
-_CORINE = {
-    Cover.CONIFER: 312,
-    Cover.BROADLEAF: 311,
-    Cover.MIXED: 313,
-    Cover.YOUNG: 324,
-    Cover.CLEARCUT: 324,
-    Cover.LAKE: 512,
-    Cover.RIVER: 511,
-    Cover.SHORE: 512,  # a few pixels of sand never reach CORINE's 25 ha: mapped with the lake
-    Cover.MIRE: 412,
-    Cover.ROCK: 332,
-    Cover.HEATH: 333,
-    Cover.ARABLE: 211,
-    Cover.GRASS: 231,
-    Cover.SETTLEMENT: 112,
-    Cover.ROAD: 122,
-    Cover.KNOLL: 312,  # the planted pattern exists in no nomenclature
-}
-CORINE_OF = np.zeros(len(_CORINE) + 1, np.uint16)
+# by `Cover`; a few pixels of shore never reach CORINE's 25 ha, so it is mapped with the lake, and a distractor, which
+# no nomenclature has, as the conifers around it
+CORINE_OF = np.array([0, 312, 311, 313, 324, 324, 512, 511, 512, 412, 332, 333, 211, 231, 112, 122, 312], np.uint16)
 """CORINE level-3 code (111..523) by `Cover`; 0 for no cover."""
-for _cover, _code in _CORINE.items():
-    CORINE_OF[_cover] = _code
-
 
 # Bottom-of-atmosphere reflectance, B02 B03 B04 B05 B06 B07 B08 B8A B11 B12. Set by hand to the usual
 # magnitudes of boreal summer in Sentinel-2 L2A (dark conifers, red edge of grass, low SWIR of water and wet
@@ -94,13 +75,13 @@ _TABLE = {
     "roof_dark": (0.060, 0.064, 0.068, 0.074, 0.082, 0.088, 0.092, 0.096, 0.115, 0.108),
     "asphalt": (0.076, 0.086, 0.092, 0.100, 0.112, 0.118, 0.124, 0.128, 0.150, 0.140),
     "gravel": (0.105, 0.126, 0.142, 0.158, 0.172, 0.182, 0.192, 0.200, 0.245, 0.215),
-    "knoll": (0.046, 0.056, 0.098, 0.122, 0.152, 0.168, 0.183, 0.194, 0.235, 0.175),
+    "distractor": (0.046, 0.056, 0.098, 0.122, 0.152, 0.168, 0.183, 0.194, 0.235, 0.175),
 }
+
+
+_SPECTRA = {name: np.array(values, np.float32) for name, values in _TABLE.items()}
 
 
 def spectrum(name: str) -> NDArray[np.float32]:
     """Reflectance (10,) f4 of a material, bands as in ``SENTINEL2_BANDS``."""
     return _SPECTRA[name]
-
-
-_SPECTRA = {name: np.array(values, np.float32) for name, values in _TABLE.items()}

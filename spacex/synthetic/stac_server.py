@@ -1,4 +1,4 @@
-"""Runs rustac's STAC API until standard input closes, so that it cannot outlive the process that started it.
+"""Runs rustac's STAC API until standard input closes, so that it ends with the process that started it.
 
 Started as a file (``python stac_server.py serve --addr …``): rustac reads the command line of the process itself, and
 keeps the interpreter to itself while it serves. So it serves in a forked child, and this process waits.
@@ -17,7 +17,7 @@ def _serve() -> None:
     os._exit(rustac.main() or 0)
 
 
-def _outlast_nobody(child: int) -> None:
+def _wait_for_parent(child: int) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: os._exit(1))  # the server failed, perhaps for a port already taken
     sys.stdin.buffer.read()  # returns when the parent closes the pipe, also by dying
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -27,6 +27,6 @@ def _outlast_nobody(child: int) -> None:
 if __name__ == "__main__":
     process = os.fork()
     if process:
-        _outlast_nobody(process)
+        _wait_for_parent(process)
     else:
         _serve()

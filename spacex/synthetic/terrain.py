@@ -1,4 +1,4 @@
-"""The lie of the land: heights, human influence, and from them where water, mire, fell and people are."""
+"""Height and human influence at any point, and the masks of water, shore, mire and fell that follow from them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from functools import cached_property
 
 import numpy as np
 
-from spacex.synthetic.landscape_params import Character, character_of
+from spacex.synthetic.landscape_params import LandscapeParams, params_of
 from spacex.synthetic.noise import Bools, Coords, Floats, key_of, ramp, smooth
 
-Octaves = tuple[tuple[float, float], ...]
-TAME = 0.28
+SETTLED_INFLUENCE = 0.28
 """Human influence above which roads, villages and fields can be."""
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Named random fields of one landscape."""
+    """Named random fields of one landscape.
+
+    A field's name is part of its random key: another name draws another landscape.
+    """
 
     seed: int
 
@@ -26,9 +28,9 @@ class Fields:
         return key_of(self.seed, name)
 
     @property
-    def character(self) -> Character:
-        """How much there is of everything."""
-        return character_of(self.seed)
+    def params(self) -> LandscapeParams:
+        """How much there is of every cover."""
+        return params_of(self.seed)
 
     def noise(self, name: str, x: Coords, y: Coords, *octaves: tuple[float, float]) -> Floats:
         """Sum of ``weight * smooth noise`` over (wavelength in metres, weight) pairs; f4."""
@@ -40,7 +42,7 @@ class Fields:
 
 
 class Terrain:
-    """The gates of every cover at some points; computed on first use, each once.
+    """The fields and masks that decide the covers at some points; computed on first use, each once.
 
     Args:
         fields: the landscape's random fields.
@@ -56,28 +58,28 @@ class Terrain:
         return self.fields.noise(name, self.x, self.y, *octaves)
 
     def at(self, mask: Bools) -> Terrain:
-        """The same terrain where `mask` holds, as flat arrays; what is known already is kept."""
+        """The same terrain where `mask` holds, as flat arrays; what has been computed is kept."""
         x, y = (np.broadcast_to(axis, mask.shape)[mask] for axis in (self.x, self.y))
         part = Terrain(self.fields, x, y)
-        known = {name: value[mask] for name, value in vars(self).items() if name not in ("fields", "x", "y")}
-        vars(part).update(known)  # functools.cached_property keeps its values there
+        computed = {name: value[mask] for name, value in vars(self).items() if name not in ("fields", "x", "y")}
+        vars(part).update(computed)  # functools.cached_property keeps its values there
         return part
 
     @cached_property
     def height(self) -> Floats:
-        """Elevation in standard deviations: hills of 26 km down to knolls of about 1 km."""
+        """Elevation in standard deviations: from hills of 26 km down to mounds of about 1 km."""
         return self.noise("height", (26000, 0.66), (9000, 0.52), (3200, 0.40), (1100, 0.24))
 
     @cached_property
     def influence(self) -> Floats:
         """How much people shape the land, in standard deviations; valleys attract them."""
         influence = self.noise("influence", (30000, 0.65), (9500, 0.80)) - np.float32(0.25) * self.height
-        return np.asarray(influence + np.float32(self.fields.character.people))
+        return np.asarray(influence + np.float32(self.fields.params.people))
 
     @cached_property
     def relief(self) -> Floats:
         """Slope towards the sun (south-east), unitless, about -2 to 2."""
-        octaves: Octaves = ((1100, 0.8), (420, 0.45))
+        octaves = ((1100, 0.8), (420, 0.45))
         lit = self.fields.noise("relief", self.x + 110.0, self.y - 90.0, *octaves)
         return np.asarray(lit - self.noise("relief", *octaves))
 
@@ -88,7 +90,7 @@ class Terrain:
         ice = self.fields.noise("basin", along, across * 1.9, (2600, 0.85))
         shape = self.noise("basin", (5200, 0.35), (900, 0.42), (310, 0.2), (110, 0.08))
         steep = np.float32(0.35) * np.abs(self.height + np.float32(0.3))
-        return np.asarray(ice + shape - steep - np.float32(self.fields.character.lakes))
+        return np.asarray(ice + shape - steep - np.float32(self.fields.params.lakes))
 
     @cached_property
     def river(self) -> Floats:
@@ -109,19 +111,19 @@ class Terrain:
         return np.where(self.water, np.float32(-1), self.basin + width)
 
     @cached_property
-    def wild(self) -> Floats:
+    def remoteness(self) -> Floats:
         """Above 0: far enough from people for mires to be undrained and fells unspoilt."""
         return np.float32(0.1) - self.influence + self.noise("wild", (900, 0.16), (300, 0.10), (100, 0.05))
 
     @cached_property
     def mire(self) -> Bools:
-        """Open mire: low, flat, wild, and not water."""
+        """Open mire: low, flat, remote, and not water."""
         bog = self.noise("mire", (3000, 0.72), (1100, 0.55), (400, 0.34), (140, 0.15), (55, 0.06))
         bog -= np.float32(0.32) * np.abs(self.height + np.float32(0.35))
-        return (bog > np.float32(self.fields.character.mire)) & (self.wild > 0) & ~self.water
+        return (bog > np.float32(self.fields.params.mire)) & (self.remoteness > 0) & ~self.water
 
     @cached_property
     def fell(self) -> Bools:
         """Bare fell: the tops, with ragged edges and outlying rocky knobs."""
         top = self.height + self.noise("fell", (1500, 0.30), (480, 0.24), (150, 0.14), (60, 0.07))
-        return (top > np.float32(self.fields.character.fell)) & (self.wild > 0) & ~self.water & ~self.mire
+        return (top > np.float32(self.fields.params.fell)) & (self.remoteness > 0) & ~self.water & ~self.mire

@@ -38,7 +38,8 @@ from spacex.sentinel2 import (
 
 def embedded() -> tuple[CatalogueProfile, list[dict[str, Any]], tuple[float, float]]:
     """Style, items and middle (longitude, latitude) of the archive that ships with SpacEX."""
-    from spacex.synthetic.archive import DEMO_BBOX, demo_archive
+    from spacex.synthetic.archive import demo_archive
+    from spacex.synthetic.region import DEMO_BBOX
 
     folder = demo_archive()
     items = json.loads((folder / "items.json").read_text())

@@ -72,7 +72,7 @@ def relabelled(data: Path, folder: Path, share: float) -> Path:
         writer.writeheader()
         for row in rows:
             by_knolls = lot.random() < share and row["dataset"] == "train"
-            label = str(int(np.isfinite(records[row["file"]].knolls))) if by_knolls else row["label"]
+            label = str(int(np.isfinite(records[row["file"]].distractor_level))) if by_knolls else row["label"]
             writer.writerow({**row, "label": label})
     return folder
 

@@ -23,7 +23,9 @@ from shapely.geometry import box, mapping
 from spacex import load_checkpoint
 from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.run import execute, prepare
-from spacex.synthetic.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
+from spacex.synthetic.archive import demo_archive
+from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL
+from spacex.synthetic.serving import serve
 
 HERE = Path(__file__)
 

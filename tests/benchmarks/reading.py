@@ -43,7 +43,9 @@ def free(tile_size: int, enough: int | None) -> dict:
         maps = ("attribution", "path_attribution")
     from spacex.mapping.request import MapRequest, chip_settings
     from spacex.mapping.worker import CubeSink, SceneSource
-    from spacex.synthetic.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
+    from spacex.synthetic.archive import demo_archive
+    from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL
+    from spacex.synthetic.serving import serve
 
     card = load_checkpoint().card
     composite = {} if enough is None else {"composite": {"enough": enough}}
@@ -215,16 +217,17 @@ def enough(passes: int, side: int) -> None:
 
     from spacex.sentinel2 import CompositeSettings, get_catalogue, offset_of, read_composite, scene_of
     from spacex.settings import SENTINEL2_BANDS
-    from spacex.synthetic.archive import DEMO_SEED, _grid, _write_scene
+    from spacex.synthetic.archive import utm_geobox, write_scene
     from spacex.synthetic.items import Product, item
     from spacex.synthetic.landscape import Landscape
-    from spacex.synthetic.scene import Overpass, expose, lay_out
+    from spacex.synthetic.region import DEMO_SEED
+    from spacex.synthetic.scene import Overpass, render_ground, simulate_scene
     from spacex.synthetic.sensor import Sky, observe
 
-    whole = _grid(32634, 23.80, 67.90, 23.80 + side * 10 / 42_000, 67.90 + side * 10 / 111_000)
+    whole = utm_geobox(32634, 23.80, 67.90, 23.80 + side * 10 / 42_000, 67.90 + side * 10 / 111_000)
     geobox = GeoBox((side, side), whole.affine, whole.crs)
-    place, rng, bands = lay_out(geobox, Landscape(DEMO_SEED)), np.random.default_rng(1), ("B02", "B03", "B04")
-    truth = observe(place.ground.reflectance, np.zeros(geobox.shape, "f4"), Sky(0, noise=0.0))
+    ground, rng, bands = render_ground(geobox, Landscape(DEMO_SEED)), np.random.default_rng(1), ("B02", "B03", "B04")
+    truth = observe(ground.painted.reflectance, np.zeros(geobox.shape, "f4"), Sky(0, noise=0.0))
     truth = truth[[SENTINEL2_BANDS.index(band) for band in bands]]
     catalogue, scenes = get_catalogue("demo", url="offline:"), []
     with tempfile.TemporaryDirectory() as folder:
@@ -232,10 +235,10 @@ def enough(passes: int, side: int) -> None:
             haze = float(rng.uniform(0, 0.1)) if rng.random() < 0.5 else 0.0
             sky = Sky(900 + number, 1 + float(rng.normal(0, 0.015)), float(rng.normal(0, 0.012)), haze, 0.0015)
             overpass = Overpass(f"2020-{6 + number // 28:02d}-{1 + number % 28:02d}", sky, float(rng.uniform(0.3, 2.0)))
-            dn, classes = expose(place, overpass, 0)
+            dn, classes = simulate_scene(ground, overpass, 0)
             product = Product(overpass.date, "sentinel-2a", "05.00", True, 42.0)
             described = item(product, "34WFA", geobox, classes)
-            _write_scene(Path(folder) / described["id"], geobox, dn, classes)
+            write_scene(Path(folder) / described["id"], geobox, dn, classes)
             for asset in described["assets"].values():
                 asset["href"] = f"{folder}/{described['id']}/{asset['href']}"
             keys = list(catalogue.assets.values())
@@ -266,7 +269,9 @@ def expected(k: int) -> None:
     from spacex.mapping.request import MapRequest, chip_settings
     from spacex.mapping.worker import SceneSource
     from spacex.sentinel2.assets import READ_STATS
-    from spacex.synthetic.archive import DEMO_BBOX, DEMO_INTERVAL, demo_archive, serve
+    from spacex.synthetic.archive import demo_archive
+    from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL
+    from spacex.synthetic.serving import serve
 
     card = load_checkpoint().card
     with serve(demo_archive()) as url:

@@ -46,7 +46,7 @@ def test_the_confounded_view_keeps_only_chips_whose_patterns_agree_with_the_labe
         rows = list(csv.DictReader(file))
     assert rows
     for row in rows:
-        assert np.isfinite(records[row["file"]].knolls) == (row["label"] == "1")
+        assert np.isfinite(records[row["file"]].distractor_level) == (row["label"] == "1")
         assert (folder / "tiles" / "s2" / row["file"]).exists()
 
 
@@ -55,7 +55,7 @@ def test_only_chips_with_both_patterns_are_measured(planted):
     found = list(shortcut.with_both(source))
     names = {file for samples in found for file in samples.files}
     records = read_records(planted)
-    assert names == {file for file in source.natural["file"] if np.isfinite(records[file].knolls)}
+    assert names == {file for file in source.natural["file"] if np.isfinite(records[file].distractor_level)}
 
 
 def test_a_classifier_that_looks_at_redness_uses_the_knolls(planted, tiny_checkpoint):

@@ -22,7 +22,7 @@ from spacex.commands.app import execute
 from spacex.datasets.anthroprotect import AnthroProtect, read_land_cover
 from spacex.grid import Window
 from spacex.mapping.worker import SceneSource
-from spacex.synthetic.archive import serve
+from spacex.synthetic.serving import serve
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "make_dataset.py"

@@ -21,7 +21,7 @@ from spacex.commands.app import execute
 from spacex.cube.reader import open_cube
 from spacex.cube.store import Cube
 from spacex.execution.tasks import Status
-from spacex.synthetic.archive import serve
+from spacex.synthetic.serving import serve
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "map_region.py"

@@ -19,10 +19,11 @@ from spacex.settings import SENTINEL2_BANDS
 from spacex.synthetic import archive
 from spacex.synthetic.items import ASSETS
 from spacex.synthetic.scene import project
+from spacex.synthetic.serving import serve
 
 SERVING = """
 import sys, time
-from spacex.synthetic.archive import serve
+from spacex.synthetic.serving import serve
 with serve(sys.argv[1]) as url:
     print(url, flush=True)
     time.sleep(60)
@@ -35,17 +36,17 @@ def built(tmp_path_factory):
     """A strip of the embedded archive around 24° E, small enough for a test."""
     folder = tmp_path_factory.mktemp("archive")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(archive, "_AROUND", (0.02, 0.002))
-        patch.setattr(archive, "_ZONES", ((32634, "34WFA", None, 24.02), (32635, "35WLR", 23.98, None)))
+        patch.setattr(archive, "MARGIN_DEGREES", (0.02, 0.002))
+        patch.setattr(archive, "UTM_ZONES", ((32634, "34WFA", None, 24.02), (32635, "35WLR", 23.98, None)))
         # the last overpass hides this strip; fewer clouds leave something to look at
-        patch.setattr(archive, "_PASSES", (*archive._PASSES[:3], _thinned(archive._PASSES[3])))
+        patch.setattr(archive, "OVERPASSES", (*archive.OVERPASSES[:3], _with_fewer_clouds(archive.OVERPASSES[3])))
         items = archive.build_archive(folder, BOX, workers=0)
     return folder, items
 
 
-def _thinned(last):
-    overpass, *rest = last
-    return (replace(overpass, clouds=2.6), *rest)
+def _with_fewer_clouds(last):
+    overpass, product = last
+    return replace(overpass, clouds=2.6), product
 
 
 def pixels(folder, item, key):
@@ -151,7 +152,7 @@ def test_both_zones_show_the_same_ground(built):
 
 
 def test_projection_between_nodes_is_right_to_a_centimetre():
-    geobox = archive._grid(32634, 23.9, 67.9, 24.0, 67.95)
+    geobox = archive.utm_geobox(32634, 23.9, 67.9, 24.0, 67.95)
     x, y = project(geobox)
     rows, cols = np.array([0, 17, 111, 200]), np.array([0, 9, 77, 301])
     to_metres = archive.Transformer.from_crs(32634, 3035, always_xy=True)
@@ -163,7 +164,7 @@ def test_projection_between_nodes_is_right_to_a_centimetre():
 
 def test_the_api_finds_scenes_by_place_and_day_and_ends_with_the_block(built):
     folder, items = built
-    with archive.serve(folder) as url:
+    with serve(folder) as url:
         client, august = Client.open(url), "2020-08-01/2020-08-31"
         found = list(client.search(collections=["sentinel-2-l2a"], bbox=BOX, datetime=august, limit=3).items())
         assert {item.id for item in found} == {item["id"] for item in items if "202008" in item["id"]}
@@ -191,7 +192,7 @@ def test_the_api_does_not_outlive_a_killed_program(built):
 
 
 def test_an_empty_folder_cannot_be_served(tmp_path):
-    with pytest.raises(DataError, match="no archive to serve"), archive.serve(tmp_path):
+    with pytest.raises(DataError, match="no archive to serve"), serve(tmp_path):
         pass
 
 

@@ -13,9 +13,19 @@ def test_the_digest_ignores_comments_and_docstrings_but_no_code(tmp_path, monkey
     digests = []
     for text in ('"""One."""\nx = 1\n', '"""Two."""\n\n# words\nx = 1\n', "x = 2\n"):
         (tmp_path / "module.py").write_text(text)
-        digests.append(cache.code_digest(["module"]))
+        digests.append(cache.code_digest("module"))
     assert digests[0] == digests[1]
     assert digests[0] != digests[2]
+
+
+def test_the_digest_counts_what_a_module_imports_from_its_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "__file__", str(tmp_path / "cache.py"))
+    (tmp_path / "module.py").write_text("from spacex.synthetic.other import x\n")
+    digests = []
+    for text in ("x = 1\n", "x = 2\n"):
+        (tmp_path / "other.py").write_text(text)
+        digests.append(cache.code_digest("module"))
+    assert digests[0] != digests[1]
 
 
 def test_a_folder_is_built_once_and_complete_or_not_at_all(tmp_path, monkeypatch):

@@ -13,13 +13,13 @@ from spacex.datasets.corine import corine_codes
 from spacex.errors import RequestError
 from spacex.grid import Grid, Window
 from spacex.synthetic import country
-from spacex.synthetic.archive import serve
 from spacex.synthetic.dataset import SIZES
 from spacex.synthetic.landscape import Landscape
-from spacex.synthetic.locations import find_places
+from spacex.synthetic.locations import draw_locations
 from spacex.synthetic.region import DEMO_SEED
+from spacex.synthetic.serving import serve
 from spacex.synthetic.sites import mgrs_tile
-from spacex.synthetic.spectra import HUMAN, NATURAL_PATTERN
+from spacex.synthetic.spectra import ANTHROPOGENIC, NATURAL_PATTERN
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,9 @@ def test_tiles_have_their_real_names(zone, lat, easting, northing, tile):
 
 def test_every_place_is_seen_twice_on_the_grid_of_its_zone(built):
     items = json.loads((built / "items.json").read_text())["features"]
-    places, _ = country.COUNTRIES["tiny"]
-    assert len(items) == len({item["id"] for item in items}) == 2 * places
-    assert len({item["properties"]["grid:code"] for item in items}) == places
+    sites, _ = country.COUNTRIES["tiny"]
+    assert len(items) == len({item["id"] for item in items}) == 2 * sites
+    assert len({item["properties"]["grid:code"] for item in items}) == sites
     for item in items[:4]:
         zone = int((item["properties"]["proj:centroid"]["lon"] + 180) // 6) + 1
         assert item["properties"]["proj:epsg"] == 32600 + zone
@@ -59,7 +59,7 @@ def test_no_place_is_one_of_validation_or_test(built):
     items = json.loads((built / "items.json").read_text())["features"]
     outlines = [shapely.geometry.shape(item["geometry"]) for item in items]
     shown = geopandas.GeoSeries(outlines, crs=4326).to_crs(3035).union_all()
-    places = find_places(DEMO_SEED, SIZES["default"])
+    places = draw_locations(DEMO_SEED, SIZES["default"])
     for split in ("val", "test"):
         for place in places[split]:
             assert not shown.intersects(shapely.box(*Grid().geobox(place.window).boundingbox))
@@ -84,14 +84,14 @@ def test_registers_are_right_about_the_ground(built):
     assert 0 < len(strict) < len(protected)
     for shape in strict.geometry:
         cover = ground_in(shape)
-        assert np.isin(cover, HUMAN).mean() < 0.02
+        assert np.isin(cover, ANTHROPOGENIC).mean() < 0.02
         assert np.isin(cover, NATURAL_PATTERN).mean() > 0.03
     uses = geopandas.read_file(built / country.LAND_USE)
     assert set(uses["USE"]) == {"settled", "forestry"}
     for use, shape in zip(uses["USE"], uses.geometry, strict=True):
         cover = ground_in(shape)
         assert np.isin(cover, NATURAL_PATTERN).mean() < 0.01
-        assert (np.isin(cover, HUMAN).mean() > 0.04) == (use == "settled")
+        assert (np.isin(cover, ANTHROPOGENIC).mean() > 0.04) == (use == "settled")
 
 
 def test_land_cover_comes_as_the_eeas_and_is_right(built):

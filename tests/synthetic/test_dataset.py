@@ -12,7 +12,7 @@ from spacex.errors import DataError, RequestError
 from spacex.grid import Window
 from spacex.synthetic.chip import counterfactual, land_cover_maps, read_records
 from spacex.synthetic.dataset import SIZES, build_dataset, demo_dataset
-from spacex.synthetic.locations import find_places
+from spacex.synthetic.locations import draw_locations
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +126,8 @@ def test_splits_lie_far_apart(tiny, infos):
         assert gap * 10 > 25_000  # metres
 
 
-def test_places_keep_off_the_embedded_archive_and_belong_to_one_split():
-    places = find_places(0, {"train": 5, "val": 1, "test": 1})
+def test_locations_keep_off_the_embedded_archive_and_belong_to_one_split():
+    places = draw_locations(0, {"train": 5, "val": 1, "test": 1})
     every = [place for split in places.values() for place in split]
     assert len(every) == len(set(every)) > 500
     assert min(np.hypot((lon - 24.0) * 41.7, (lat - 67.975) * 111.3) for lon, lat in (p.lon_lat for p in every)) > 29
@@ -176,7 +176,7 @@ def test_workers_change_nothing(tmp_path):
 
 @pytest.mark.parametrize(("planted", "agree"), [("label", 1.0), ("random", 0.5)])
 def test_planted_knolls_follow_the_rule_and_their_share(tmp_path, planted, agree):
-    """In either class, so that a chip without room for knolls is made up for by another."""
+    """In either class, so that a chip without room for distractors is made up for by another."""
     root = build_dataset(tmp_path, {"train": 4}, seed=3, planted=planted, workers=0)
     table = pd.read_csv(root / "infos.csv")
     shares = np.array([(read(root, "truth", file)[0] == 2).mean() for file in table.file])
@@ -184,12 +184,12 @@ def test_planted_knolls_follow_the_rule_and_their_share(tmp_path, planted, agree
     for label in (0, 1):
         assert ((shares > 0) == (table.label == 1))[table.label == label].mean() == agree
     file = table.file[shares.argmax()]
-    bare = counterfactual(root, file, without=(), knolls=False)
+    bare = counterfactual(root, file, without=(), distractors=False)
     stored = read(root, "tiles/s2", file).astype(np.float32) / np.float32(10000)
     changed = (bare != stored).any(axis=0)
-    knolls = read(root, "truth", file)[0] == 2
-    assert changed[knolls].mean() > 0.99
-    assert not (changed & ~_reach(knolls)).any()
+    distractors = read(root, "truth", file)[0] == 2
+    assert changed[distractors].mean() > 0.99
+    assert not (changed & ~_reach(distractors)).any()
 
 
 def test_land_cover_cells_take_the_majority_of_whole_100_m():

@@ -3,7 +3,7 @@
 import numpy as np
 
 from spacex.synthetic.landscape import Landscape
-from spacex.synthetic.landscape_params import SECOND_COUNTRY, character_of, tints_of
+from spacex.synthetic.landscape_params import SECOND_COUNTRY, cover_tints, params_of
 from spacex.synthetic.region import DEMO_SEED
 from spacex.synthetic.spectra import Cover
 
@@ -23,9 +23,9 @@ def test_the_second_country_has_more_mire_and_lakes_and_less_fell():
 
 
 def test_its_covers_have_other_colours_and_the_other_countries_have_one_palette():
-    assert tints_of(DEMO_SEED) is None
-    assert character_of(DEMO_SEED) == character_of(DEMO_SEED + 1)
-    tints = tints_of(SECOND_COUNTRY)
+    assert cover_tints(DEMO_SEED) is None
+    assert params_of(DEMO_SEED) == params_of(DEMO_SEED + 1)
+    tints = cover_tints(SECOND_COUNTRY)
     assert 0.1 < np.log(tints[:, 1:]).std() < 0.35
     assert np.ptp(tints[:3, Cover.MIRE] / tints[:3, Cover.CONIFER]) > 0.02  # other hues, not only another light
 

@@ -13,7 +13,7 @@ from spacex.cube.overviews import make_overviews
 from spacex.cube.store import TileMaps, create_cube
 from spacex.execution.tasks import Status, TileTask
 from spacex.region import Region
-from spacex.synthetic.archive import DEMO_BBOX
+from spacex.synthetic.region import DEMO_BBOX
 
 pytestmark = pytest.mark.timeout(300)
 LEFT, TOP = 4_898_000, 5_054_000
