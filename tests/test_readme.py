@@ -1,25 +1,177 @@
-"""Every Python line of the README runs, and gives something."""
+"""Every Python block of the documents runs, every command is run or read by its own parser, every path exists."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import re
+import shlex
+import subprocess
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import command_lines
 import numpy as np
 import pytest
 import xarray as xr
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+ROOT = Path(__file__).parents[1]
+WEIGHTS_LOG = ROOT / "spacex/synthetic/weights/README.md"
+DOCUMENTS = sorted(
+    [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "tests/benchmarks/README.md")),
+        *(ROOT / "cluster").glob("*.md"),
+        *(file for file in (ROOT / "spacex").rglob("README.md") if "node_modules" not in file.parts),
+    ]
+)
 SMALL = (24.0, 67.95, 24.02, 67.96)
-"""In place of the README's box, which takes longer."""
+"""In place of the documents' boxes, which take longer."""
+
+NOT_RUN = {
+    "text": "a listing of files",
+    "promql": "asks a Prometheus server",
+}
+"""Languages of blocks that are neither Python nor commands, and why they are not run."""
+NOT_OURS = {
+    ".": "activates a virtual environment",
+    "cd": "changes the folder of the next command",
+    "chmod": "changes a file at home",
+    "export": "sets variables of the shell",
+    "kubectl": "needs a Kubernetes cluster",
+    "npm": "downloads packages",
+    "podman": "builds an image from the network",
+    "ray": "starts, stops or asks a cluster; what it submits is read",
+    "sbatch": "needs Slurm; what it submits is read",
+    "scp": "needs a second machine",
+}
+"""Programs that are not started, and why."""
+ONLY_READ = {
+    "evaluate": "minutes; tests/evaluation runs it",
+    "import-checkpoint": "needs the authors' file; tests/test_checkpoint_import.py runs it",
+    "make-dataset": "minutes; tests/jobs/test_make_dataset.py runs it",
+    "train-classifier": "minutes; tests/training runs it",
+    "train-gan": "minutes; tests/training runs it",
+    "view": "serves until it is stopped; tests/viewer runs it",
+}
+"""Commands of SpacEX that are read by their own parser and not run, and why."""
 
 
-@pytest.fixture
-def lapland(tmp_path, monkeypatch):
-    """`lapland.zarr` in the working directory: the README's box, with numbers for maps."""
+class Block(NamedTuple):
+    """A fenced block of a document."""
+
+    file: Path
+    language: str
+    text: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}:{self.number}"
+
+
+def fenced(file: Path) -> list[Block]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```", file.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [Block(file, language, text, number) for number, (language, text) in enumerate(found)]
+
+
+def command_lines_of(block: Block) -> list[str]:
+    """Its commands, without comments; a backslash at the end of a line continues it, `&&` joins two."""
+    lines = re.sub(r"\\\n\s*", lambda gap: "" if gap[0] == "\\\n" else " ", block.text).splitlines()
+    parts = [part.strip() for line in lines for part in re.sub(r"(^|\s)#.*", "", line).split("&&")]
+    return [part for part in parts if part]
+
+
+BLOCKS = [block for file in DOCUMENTS for block in fenced(file)]
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+COMMANDS = [(block, line) for block in BLOCKS if not block.language for line in command_lines_of(block)]
+INLINE = [(file, word) for file in DOCUMENTS for word in re.findall(r"`([^`\n]+)`", file.read_text())]
+
+
+def read(line: str) -> str:
+    """Read a command with its own parser; gives the sub-command of SpacEX, or nothing where it is not ours."""
+    words = shlex.split(line)
+    job = next((n for n, word in enumerate(words) if re.fullmatch(r"jobs/\w+\.py", word)), None)
+    if job is not None:
+        command_lines.parse(shlex.join(words[job:]))
+    elif words[0] == "spacex":
+        command_lines.parse(line)
+        return words[1]
+    elif words[0] == "python":
+        assert words[1].startswith("tests/benchmarks/"), line
+        command_lines.parse_benchmark(line)
+    elif words[0] == "make":
+        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+        assert set(words[1:]) <= set(targets), line
+    else:
+        assert words[0] in NOT_OURS, f"{line}: run it, or say in NOT_OURS why not"
+    return ""
+
+
+@pytest.mark.parametrize(("block", "line"), COMMANDS, ids=[f"{block} {line[:50]}" for block, line in COMMANDS])
+def test_a_command_is_one_that_its_program_takes(block, line):
+    name = read(line)
+    assert name in ("", "map", "export") or name in ONLY_READ, f"run `spacex {name}` here, or say in ONLY_READ why not"
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [(file, word) for file, word in INLINE if re.match(r"(python|make|spacex) \S", word) and "…" not in word],
+)
+def test_a_command_within_the_text_is_one_that_its_program_takes(file, line):
+    name = re.fullmatch(r"spacex ([\w-]+)( --help)?|python (jobs/\w+\.py)", line)
+    if name:  # alone, without what it needs
+        assert name[1] in command_lines.COMMANDS or (ROOT / (name[3] or "")).is_file()
+    else:
+        read(line)
+
+
+def test_every_option_and_path_of_the_text_exists():
+    ours, others = command_lines.options(), {"--help", "--price", "--working-dir"}
+    assert {option for _, word in INLINE for option in re.findall(r"^--[a-z][\w-]*", word)} <= ours | others
+    for file, word in INLINE:
+        if re.fullmatch(r"(spacex|tests|jobs|cluster|\.ci)/[\w./-]*\w", word):
+            assert (ROOT / word).exists(), f"{file}: {word}"
+    for file in DOCUMENTS:
+        for link in re.findall(r"\]\(([^)#]+)(?:#[\w-]+)?\)", file.read_text()):
+            assert link.startswith("http") or (file.parent / link).exists(), f"{file}: {link}"
+
+
+def test_every_link_to_a_section_meets_its_heading():
+    def anchors(file: Path) -> set[str]:
+        headings = re.findall(r"^#+ (.*)", file.read_text(), flags=re.MULTILINE)
+        return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+    for file in DOCUMENTS:
+        for link, anchor in re.findall(r"\]\(([^)#]*)#([\w-]+)\)", file.read_text()):
+            assert anchor in anchors(file.parent / link if link else file), f"{file}: {link}#{anchor}"
+
+
+def test_every_block_is_python_or_commands_or_exempt():
+    assert {block.language for block in BLOCKS} <= {"", "python", *NOT_RUN}
+    assert len(PYTHON) >= 7
+    assert len(COMMANDS) >= 50
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_a_renamed_option_fails():
+    with pytest.raises(Exception, match="No such option"):
+        read("spacex map --boxes 1 --output x.zarr")
+    with pytest.raises(SystemExit):
+        read("python tests/benchmarks/composite.py --sizes 3")
+    with pytest.raises(AssertionError, match="NOT_OURS"):
+        read("curl example.org")
+
+
+BOX = re.search(r"--bbox (\S+) (\S+) (\S+) (\S+)", (ROOT / "README.md").read_text())
+assert BOX is not None
+README_BOX = tuple(map(float, BOX.groups()))
+
+
+@pytest.fixture(scope="module")
+def land(tmp_path_factory):
+    """A folder with `lapland.zarr`: the README's box, with numbers for maps."""
     import spacex
     from spacex.cube.layout import variables
     from spacex.cube.overviews import make_overviews
@@ -27,11 +179,12 @@ def lapland(tmp_path, monkeypatch):
     from spacex.execution.tasks import Status, TileTask
     from spacex.mapping.run import describe
 
-    monkeypatch.chdir(tmp_path)
-    work = spacex.plan(bbox=README_BOX, catalogue="demo", output="lapland.zarr")
+    folder = tmp_path_factory.mktemp("land")
+    uri = str(folder / "lapland.zarr")
+    work = spacex.plan(bbox=README_BOX, catalogue="demo", output=uri)
     request, card = work.plan.request, work.checkpoint.card
     spec = request.spec(card)
-    cube = create_cube("lapland.zarr", spec, work.fingerprint, describe(request, card))
+    cube = create_cube(uri, spec, work.fingerprint, describe(request, card))
     names = [v.name for v in variables(spec) if v.name not in ("observations", "composite")]
     for task in work.plan.todo:
         shape = cube.window(task).shape
@@ -39,12 +192,20 @@ def lapland(tmp_path, monkeypatch):
         maps = TileMaps(dict.fromkeys(names, rows), np.ones(shape, "u2"), np.stack([rows] * 3))
         cube.write(TileTask(0, task.row, task.col), maps)
         cube.finish(task, Status.DONE, {"scenes": [], "seconds": {}})
-    make_overviews(Cube("lapland.zarr"))
+    make_overviews(Cube(uri))
+    return folder
 
 
-BOX = re.search(r"--bbox (\S+) (\S+) (\S+) (\S+)", README)
-assert BOX is not None
-README_BOX = tuple(map(float, BOX.groups()))
+@pytest.fixture
+def lapland(land, tmp_path, monkeypatch):
+    """The working directory, with that cube under the names that the documents use, and an area within it."""
+    from shapely import to_geojson
+    from shapely.geometry import box
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("lapland.zarr", "finland.zarr"):
+        Path(name).symlink_to(land / "lapland.zarr")
+    Path("reserve.geojson").write_text(to_geojson(box(*SMALL)))
 
 
 def something(value):
@@ -59,7 +220,7 @@ def something(value):
 
 @pytest.fixture
 def others(lapland, tiny_checkpoint, tmp_path, monkeypatch):
-    """Beside it what the README takes for granted of other people: a package, a picture, a checkpoint of pictures."""
+    """Beside it what the documents take for granted of other people: a package, a picture, a checkpoint of pictures."""
     from small_pictures import draw_picture, write_picture
 
     from spacex.checkpoint import Card, save_checkpoint
@@ -77,8 +238,8 @@ def others(lapland, tiny_checkpoint, tmp_path, monkeypatch):
     save_checkpoint("runs/zebra-gan", card, {"classifier": Classifier(shape), **generators})
 
 
-@pytest.mark.parametrize("number", range(len(SNIPPETS)))
-def test_a_snippet_runs_and_gives_something(number, lapland, others, tmp_path, monkeypatch):
+@pytest.mark.parametrize("block", PYTHON, ids=str)
+def test_a_snippet_runs_and_gives_something(block, others, monkeypatch):
     import spacex
 
     real = spacex.map_region
@@ -89,14 +250,53 @@ def test_a_snippet_runs_and_gives_something(number, lapland, others, tmp_path, m
 
     monkeypatch.setattr(spacex, "map_region", small)
     known: dict[str, object] = {}
-    for statement in ast.parse(SNIPPETS[number]).body:
+    for statement in ast.parse(block.text).body:
         if isinstance(statement, ast.Expr):
             line = ast.unparse(statement)
-            assert something(eval(compile(ast.Expression(statement.value), "README", "eval"), known)), line
+            assert something(eval(compile(ast.Expression(statement.value), str(block), "eval"), known)), line
         else:
-            exec(compile(ast.Module([statement], []), "README", "exec"), known)
+            exec(compile(ast.Module([statement], []), str(block), "exec"), known)
     assert len(known) > 2
 
 
-def test_there_are_snippets():
-    assert len(SNIPPETS) >= 2
+def demo_instead(line: str) -> list[str]:
+    """A command with the demo catalogue, the small box and no network but the score's in place of its own."""
+    words = shlex.split(line)
+    taking = {"--bbox": 4, "--area": 1, "--datetime": 1, "--catalogue": 1, "--checkpoint": 1, "--maps": 1}
+    kept: list[str] = []
+    while words:
+        word = words.pop(0)
+        del words[: taking.get(word, 0)]
+        kept += [] if word in taking else [word]
+    return [*kept, "--catalogue", "demo", "--bbox", *map(str, SMALL), "--maps", "naturalness"]
+
+
+RUNS = {line for _, line in COMMANDS if re.match("spacex (map --(local|plan)|export) ", line)}
+
+
+@pytest.mark.parametrize("line", sorted(RUNS))
+def test_a_command_of_seconds_runs(line, lapland, capsys):
+    words = demo_instead(line) if line.startswith("spacex map ") else shlex.split(line)
+    for cube in Path().glob("*.zarr"):
+        if words[1] == "map":
+            cube.unlink()
+    assert command_lines.run(words) == 0, capsys.readouterr().err
+    files: dict[str, Any] = {word: Path(word).exists() for word in words if re.search(r"\.(zarr|png)$|/$", word)}
+    assert all(there != ("--plan" in words) for there in files.values()), files
+
+
+def test_the_weights_log_alone_holds_history():
+    """Words of figures that no longer hold; what was before goes into the changelog or the weights' log."""
+    for file in DOCUMENTS:
+        if file != WEIGHTS_LOG:
+            text = file.read_text()
+            assert not re.search(r"shipped then|preset before|earlier generators|used to be|were before", text), file
+
+
+def test_no_document_is_forgotten():
+    tracked = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    known = {str(file.relative_to(ROOT)) for file in DOCUMENTS} | {"CHANGELOG.md"}
+    left_out = {name for name in tracked.stdout.split() if not name.startswith("tests/data/")} - known
+    assert left_out == set(), "add these documents to DOCUMENTS"

@@ -11,14 +11,14 @@ import torch
 from spacex.checkpoint import save_checkpoint
 from spacex.errors import DataError, RequestError
 from spacex.model_card import Card, Scaling, Shape
-from spacex.models.classes import check_output_columns, output_columns
+from spacex.models.classes import check_columns, columns
 from spacex.models.classifier import ClassifierSettings
 from spacex.models.features import find_features
-from spacex.models.third_party import network_builder
-from spacex.training.applicability import fit_applicability
-from spacex.training.batches import BatchLoader, EpochOrder, shard
+from spacex.models.foreign import make_network
+from spacex.training.applicability import learn_where
+from spacex.training.batches import BatchLoader, EpochOrder, portions
 from spacex.training.classifier import ClassifierLearner
-from spacex.training.data import SPLITS, DatasetSplit, SplitName, band_statistics, open_split
+from spacex.training.data import SPLITS, Split, SplitName, band_statistics, open_split
 from spacex.training.distributed import SINGLE, Distributed
 from spacex.training.loop import FREE, Epoch, Run, TrainingLoop
 from spacex.training.metrics import measure_classifier
@@ -43,14 +43,12 @@ class ClassifierRun(Run):
     """Whether chips are standardised per band; the `paper` and `repository` presets need ``reflectance``."""
 
 
-def prepare_classifier(
-    run: ClassifierRun, distributed: Distributed = SINGLE
-) -> tuple[dict[SplitName, DatasetSplit], EpochOrder]:
+def prepare_classifier(run: ClassifierRun, team: Distributed = SINGLE) -> tuple[dict[SplitName, Split], EpochOrder]:
     """Everything that can be wrong with the request, found out before anything is trained or written.
 
     Args:
         run: what was asked for.
-        distributed: who will train; only its size matters here.
+        team: who will train; only its size matters here.
 
     Raises:
         RequestError: as `learn_classifier`.
@@ -58,42 +56,42 @@ def prepare_classifier(
     splits = {name: open_split(run.source, name) for name in SPLITS}
     check_side(splits)
     network_for(run, splits["train"])
-    order = EpochOrder(splits["train"].all, run.recipe.batch, run.seed, distributed)
-    RunStore(run.output).check_settings(run, FREE)
+    order = EpochOrder(splits["train"].all, run.recipe.batch, run.seed, team)
+    RunStore(run.output).check(run, FREE)
     return splits, order
 
 
-def learn_classifier(run: ClassifierRun, distributed: Distributed = SINGLE) -> Iterator[Epoch]:
+def learn_classifier(run: ClassifierRun, team: Distributed = SINGLE) -> Iterator[Epoch]:
     """Train a classifier; the checkpoint is in ``run.output`` when the last epoch has been taken.
 
     Raises:
         RequestError: if the data set is not usable, or another run lives in ``run.output``.
     """
-    splits, order = prepare_classifier(run, distributed)
+    splits, order = prepare_classifier(run, team)
     train, bands = splits["train"], len(run.source.bands)
     shape, outputs, features = network_for(run, train)
-    scaling = band_statistics(train, distributed) if run.units == "sigma" else Scaling.identity(bands)
-    loader = BatchLoader(train.dataset, order, run.readers, distributed.device)
+    scaling = band_statistics(train, team) if run.units == "sigma" else Scaling.identity(bands)
+    feed = BatchLoader(train.dataset, order, run.readers, team.device)
     torch.manual_seed(run.seed)
-    network, steps = network_builder(shape, run.trust)(), run.recipe.epochs * len(loader)
-    learner = ClassifierLearner(run.recipe, network, scaling, steps, run.seed, distributed, outputs)
-    torch.manual_seed(run.seed * 1000 + distributed.rank)
-    RunStore(run.output, distributed).bind(run, FREE)
-    measure = partial(_measured, learner, run.recipe.batch, distributed)
+    network, steps = make_network(shape, run.trust)(), run.recipe.epochs * len(feed)
+    learner = ClassifierLearner(run.recipe, network, scaling, steps, run.seed, team, outputs)
+    torch.manual_seed(run.seed * 1000 + team.rank)
+    RunStore(run.output, team).claim(run, FREE)
+    measure = partial(_measured, learner, run.recipe.batch, team)
     about = _card(shape, features, scaling, train)
     yield from TrainingLoop(
-        settings=run,
-        distributed=distributed,
+        run=run,
+        team=team,
         learner=learner,
-        loader=loader,
+        feed=feed,
         epochs=run.recipe.epochs,
         step=lambda epoch, x, label: learner.step(x, label),
         validate=lambda: _flat(measure(splits["val"])),
         finish=lambda seconds: _finish(run, learner, about, splits, _each(measure, splits), seconds),
-    ).run()
+    ).follow()
 
 
-def network_for(run: ClassifierRun, train: DatasetSplit) -> tuple[Shape, int, tuple[str, ...]]:
+def network_for(run: ClassifierRun, train: Split) -> tuple[Shape, int, tuple[str, ...]]:
     """The network a run will train: its settings for these chips, its logits per chip, and its features if not ours.
 
     Raises:
@@ -105,13 +103,13 @@ def network_for(run: ClassifierRun, train: DatasetSplit) -> tuple[Shape, int, tu
         _check_halving(train.side, run.network.levels)
         fitted = {"bands": bands, "chip_size": train.side, "outputs": outputs}
         return run.network.model_copy(update=fitted), outputs, ()
-    network = network_builder(run.network, run.trust)().eval()
-    outputs = output_columns(network, bands, train.side)
-    check_output_columns(outputs, count, run.network.network)
+    network = make_network(run.network, run.trust)().eval()
+    outputs = columns(network, bands, train.side)
+    check_columns(outputs, count, run.network.network)
     return run.network, outputs, find_features(network, torch.zeros(1, bands, train.side, train.side))
 
 
-def check_side(splits: dict[SplitName, DatasetSplit], side: int | None = None) -> None:
+def check_side(splits: dict[SplitName, Split], side: int | None = None) -> None:
     """Refuse splits of different chip sizes, or of another than `side`.
 
     Raises:
@@ -132,14 +130,12 @@ def _check_halving(side: int, levels: int) -> None:
         raise RequestError(what, got=got, expected=expected, do="Cut or scale the pictures, or --set network.levels=N.")
 
 
-def _measured(learner: ClassifierLearner, batch: int, distributed: Distributed, chips: DatasetSplit) -> dict[str, Any]:
-    read = shard(chips.dataset, chips.all, batch, distributed)
-    return measure_classifier(learner.result(), learner.scaling, read, distributed, chips.classes)
+def _measured(learner: ClassifierLearner, batch: int, team: Distributed, chips: Split) -> dict[str, Any]:
+    read = portions(chips.dataset, chips.all, batch, team)
+    return measure_classifier(learner.result(), learner.scaling, read, team, chips.classes)
 
 
-def _each(
-    measure: Callable[[DatasetSplit], dict[str, Any]], splits: dict[Any, DatasetSplit]
-) -> dict[Any, dict[str, Any]]:
+def _each(measure: Callable[[Split], dict[str, Any]], splits: dict[Any, Split]) -> dict[Any, dict[str, Any]]:
     return {name: measure(split) for name, split in splits.items()}
 
 
@@ -151,28 +147,28 @@ def _finish(
     run: ClassifierRun,
     learner: ClassifierLearner,
     about: dict[str, Any],
-    splits: dict[Any, DatasetSplit],
+    splits: dict[Any, Split],
     metrics: dict[Any, dict[str, Any]],
     seconds: float,
 ) -> None:
-    train, distributed, features = splits["train"], learner.distributed, about["features"]
-    known = fit_applicability(learner.result(), learner.scaling, train, run.recipe.batch, distributed, features)
-    if not learner.distributed.is_main:
+    train, team, features = splits["train"], learner.team, about["features"]
+    known = learn_where(learner.result(), learner.scaling, train, run.recipe.batch, team, features)
+    if not learner.team.leads:
         return
     card = Card(
         kind="classifier",
         bands=run.source.bands,
         **about,
-        data=data_record(run, splits),
+        data=described(run, splits),
         metrics=metrics,
-        training=training_record(run, seconds),
+        training=told(run, seconds),
         intended_use=INTENDED,
         limits=LIMITS + (SYNTHETIC if run.source.root == "demo" else ""),
     )
     save_checkpoint(run.output, card, {"classifier": learner.result()}, known)
 
 
-def _card(shape: Shape, features: tuple[str, ...], scaling: Scaling, train: DatasetSplit) -> dict[str, Any]:
+def _card(shape: Shape, features: tuple[str, ...], scaling: Scaling, train: Split) -> dict[str, Any]:
     """What the card says of the network and its chips; of small chips an eighth on each side is frame."""
     frame = train.side // 8
     return {
@@ -187,7 +183,7 @@ def _card(shape: Shape, features: tuple[str, ...], scaling: Scaling, train: Data
     }
 
 
-def data_record(run: Run, splits: dict[Any, DatasetSplit]) -> dict[str, Any]:
+def described(run: Run, splits: dict[Any, Split]) -> dict[str, Any]:
     """What the card says about the data: name, split, counts, files left out."""
     return {
         "name": run.source.root.rstrip("/").rsplit("/", 1)[-1],
@@ -198,8 +194,8 @@ def data_record(run: Run, splits: dict[Any, DatasetSplit]) -> dict[str, Any]:
     }
 
 
-def training_record(run: Run, seconds: float) -> dict[str, Any]:
+def told(run: Run, seconds: float) -> dict[str, Any]:
     """The run's settings for the card, without this machine's folders, and how long it took."""
     plain = run.model_dump(mode="json", exclude={"output", "source", "readers", "pictures_every"})
-    kept = {key: value for key, value in plain.items() if key not in ("classifier", "extra_classifiers")}
+    kept = {key: value for key, value in plain.items() if key not in ("classifier", "further")}
     return {**kept, "seconds": round(seconds, 1)}

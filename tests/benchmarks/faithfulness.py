@@ -33,17 +33,17 @@ from scipy.stats import spearmanr
 
 from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.evaluation.bootstrap import ClusterBootstrap, association, draw, interval
-from spacex.evaluation.methods.baselines import Chips
+from spacex.evaluation.methods.baselines import ChipBatch
 from spacex.evaluation.methods.captum import Effort
 from spacex.evaluation.methods.selection import all_methods, choose
 from spacex.evaluation.samples import Samples, Source
 from spacex.evaluation.shortcut import ShortcutSettings, falls, logits, trained_classifier, with_both, without
 from spacex.synthetic.chip import read_records
 from spacex.synthetic.dataset import build_dataset
-from spacex.training.data import DatasetSettings
+from spacex.training.data import Source as Chosen
 from spacex.training.distributed import Distributed, Precision
 from spacex.training.gan_run import PatternRun, learn_patterns
-from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset, with_overrides
+from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset, changed
 
 BANDS = ShortcutSettings().bands
 SHARES = (0.0, 0.05, 0.2, 0.5)
@@ -82,12 +82,9 @@ def learn(folder: Path, data: Path, preset: Preset, sizes: ShortcutSettings, tea
     say = partial(print, f"{folder.parent.name}, {folder.name}, {preset.name},", flush=True)
     preload = team.device.type == "cuda"
     patterns = PatternRun(
-        source=DatasetSettings(root=str(data), bands=BANDS, preload=preload),
-        output=str(folder / preset.name),
-        seed=sizes.seed,
-        classifier=trained_classifier(folder, data, sizes, say, team),
-        preset=with_overrides(preset, sizes.generator_changes),
-    )
+        source=Chosen(root=str(data), bands=BANDS, preload=preload), output=str(folder / preset.name), seed=sizes.seed,
+        classifier=trained_classifier(folder, data, sizes, say, team), preset=changed(preset, sizes.generator_changes),
+    )  # fmt: skip
     for epoch in learn_patterns(patterns, team):
         say(epoch)
 
@@ -107,7 +104,7 @@ def measured(checkpoint: Checkpoint, names: tuple[str, ...], data: Path) -> pd.D
     frames = []
     for samples in with_both(Source(data, BANDS, "test")):
         others = without(data, BANDS, samples)
-        chips, effect = Chips(checkpoint, samples.x, samples.files), effects(checkpoint, samples, others)
+        chips, effect = ChipBatch(checkpoint, samples.x, samples.files), effects(checkpoint, samples, others)
         for method in methods:
             found = falls(method, chips, samples.codes["truth"])
             frames.append(pd.DataFrame({"method": method.name, "place": samples.places, **effect, **found}))
