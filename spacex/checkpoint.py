@@ -25,8 +25,8 @@ from spacex.checkpoint_networks import build, maker
 from spacex.errors import CheckpointError
 from spacex.model_card import FORMAT_VERSION, Card, Scaling
 from spacex.models.applicability import Applicability, count_features
-from spacex.models.classes import bare
-from spacex.models.foreign import ForeignSettings
+from spacex.models.classes import unwrap
+from spacex.models.third_party import ThirdPartySettings
 from spacex.settings import fingerprint
 
 __all__ = ["Card", "Checkpoint", "Scaling", "load_checkpoint", "read_card", "save_checkpoint"]
@@ -87,7 +87,7 @@ def save_checkpoint(
         what = f"these modules do not make a checkpoint of kind {card.kind!r}"
         raise CheckpointError(what, got=sorted(modules), expected=_parts(card))
     fs, folder = _open(uri)
-    files = {name: _serialise(bare(module).state_dict()) for name, module in modules.items()}
+    files = {name: _serialise(unwrap(module).state_dict()) for name, module in modules.items()}
     if applicability is not None:
         files["applicability"] = _serialise(applicability.tensors())
     named = {f"{name}-{_sha256(data)[:8]}.safetensors": data for name, data in files.items()}
@@ -100,7 +100,9 @@ def save_checkpoint(
     _put_card(fs, folder, card)
     _sweep(fs, folder, keep=set(named))
     # whoever has built the network has imported its module
-    return load_checkpoint(uri, trust=[card.classifier.module] if isinstance(card.classifier, ForeignSettings) else ())
+    return load_checkpoint(
+        uri, trust=[card.classifier.module] if isinstance(card.classifier, ThirdPartySettings) else ()
+    )
 
 
 def load_checkpoint(
@@ -118,7 +120,7 @@ def load_checkpoint(
         bands: the bands the caller has, in the caller's order; None to take whatever the card says.
         device: where the networks go; they are float32.
         trust: modules that may be imported if the card names one of them as its classifier's
-            (`spacex.models.foreign`); their code runs on this machine.
+            (`spacex.models.third_party`); their code runs on this machine.
 
     Raises:
         CheckpointError: if it is missing, damaged, of an unknown format, made for other bands, or needs a module that

@@ -29,8 +29,8 @@ from spacex.model_card import Card, Scaling
 from spacex.models.asos import Pool, convert
 from spacex.models.classifier import Classifier
 from spacex.settings import SENTINEL2_BANDS
-from spacex.training.batches import portions
-from spacex.training.data import Source, Split, SplitName, open_split
+from spacex.training.batches import shard
+from spacex.training.data import DatasetSettings, DatasetSplit, SplitName, open_split
 from spacex.training.metrics import measure_classifier
 
 CREDIBLE = 0.9
@@ -93,16 +93,16 @@ def import_checked(
     """
     state = read_state(uri)
     card = describe(convert(state), uri, bands)
-    chips = open_split(Source(root=root, bands=card.bands, limit=limit), split)
+    chips = open_split(DatasetSettings(root=root, bands=card.bands, limit=limit), split)
     classifier, metrics = _best_reading(state, chips, card.scaling)
     data = card.data | {"checked on": root, "split": chips.digest}
     return classifier, describe(classifier, uri, bands).model_copy(update={"metrics": metrics, "data": data})
 
 
-def _best_reading(state: dict[str, Tensor], chips: Split, scaling: Scaling) -> tuple[Classifier, dict[str, Any]]:
+def _best_reading(state: dict[str, Tensor], chips: DatasetSplit, scaling: Scaling) -> tuple[Classifier, dict[str, Any]]:
     readings = {pool: convert(state, pool) for pool in get_args(Pool)}
     metrics = {
-        pool: measure_classifier(model, scaling, portions(chips.dataset, chips.all, batch=16))
+        pool: measure_classifier(model, scaling, shard(chips.dataset, chips.all, batch=16))
         for pool, model in readings.items()
     }
     best = max(metrics, key=lambda pool: float(metrics[pool]["accuracy"]))

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from spacex.errors import CheckpointError
 from spacex.model_card import Card
-from spacex.models.classes import BinaryView, check_columns, columns
+from spacex.models.classes import BinaryView, check_output_columns, output_columns
 from spacex.models.classifier import ClassifierSettings
 from spacex.models.features import find_features
-from spacex.models.foreign import make_network
 from spacex.models.generator import Generator
+from spacex.models.third_party import network_builder
 
 
 def maker(card: Card, part: str, trust: Collection[str]) -> Callable[[], nn.Module]:
@@ -29,7 +29,7 @@ def maker(card: Card, part: str, trust: Collection[str]) -> Callable[[], nn.Modu
         CheckpointError: if the classifier's module is not trusted or not there.
     """
     if part == "classifier":
-        return make_network(card.classifier, trust)
+        return network_builder(card.classifier, trust)
     assert card.generator is not None
     settings = card.generator
     return lambda: Generator(settings)
@@ -77,8 +77,8 @@ def judge(network: nn.Module, card: Card) -> nn.Module:
     """
     shape, bands, side = card.classifier, len(card.bands), card.chip_size
     own = isinstance(shape, ClassifierSettings)
-    count = shape.outputs if isinstance(shape, ClassifierSettings) else columns(network, bands, side)
-    check_columns(count, len(card.classes), "the card's classifier")
+    count = shape.outputs if isinstance(shape, ClassifierSettings) else output_columns(network, bands, side)
+    check_output_columns(count, len(card.classes), "the card's classifier")
     if own and count == 1:
         return network
     features = () if own else find_features(network, torch.zeros(1, bands, side, side), card.features)

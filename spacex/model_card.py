@@ -15,10 +15,10 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from torch import Tensor
 
 from spacex.grid import CHIP
-from spacex.models.applicability import Applies
+from spacex.models.applicability import ApplicabilitySummary
 from spacex.models.classifier import ClassifierSettings
-from spacex.models.foreign import ForeignSettings
 from spacex.models.generator import GeneratorSettings
+from spacex.models.third_party import ThirdPartySettings
 from spacex.settings import Settings
 
 FORMAT_VERSION = 1
@@ -68,12 +68,12 @@ def _column(values: tuple[float, ...], dtype: torch.dtype, device: torch.device)
 
 
 def _kind(settings: Any) -> str:
-    foreign = "network" in settings if isinstance(settings, dict) else isinstance(settings, ForeignSettings)
+    foreign = "network" in settings if isinstance(settings, dict) else isinstance(settings, ThirdPartySettings)
     return "foreign" if foreign else "ours"
 
 
 Shape = Annotated[
-    Annotated[ClassifierSettings, Tag("ours")] | Annotated[ForeignSettings, Tag("foreign")], Discriminator(_kind)
+    Annotated[ClassifierSettings, Tag("ours")] | Annotated[ThirdPartySettings, Tag("foreign")], Discriminator(_kind)
 ]
 """Of a classifier's network: our own's sizes, or the function that builds another one."""
 
@@ -125,7 +125,7 @@ class Card(Settings):
     """Pixels at a chip's edge that weigh nothing when chips are blended."""
     stride: int = Field(192, ge=1)
     """Pixels between neighbouring chips' corners when mapping."""
-    applicability: Applies | None = None
+    applicability: ApplicabilitySummary | None = None
     """Where the classifier applies; None if that was not learned."""
     hashes: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each weights file; filled in by :func:`save_checkpoint`."""

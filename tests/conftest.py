@@ -63,7 +63,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     import torch
 
     from spacex.checkpoint import Card, Scaling, save_checkpoint
-    from spacex.models.applicability import LevelStatistics, learn_applicability, spatial_folds
+    from spacex.models.applicability import FeatureStatistics, learn_applicability, spatial_folds
     from spacex.models.classifier import Classifier, ClassifierSettings
     from spacex.models.generator import Generator, GeneratorSettings
 
@@ -86,10 +86,10 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
             modules[name] = Generator(generator)
             for parameter in modules[name].parameters():
                 torch.nn.init.normal_(parameter, 0.0, 0.1)
-        watch = LevelStatistics(looking := copy.deepcopy(modules["classifier"]).eval())
+        watch = FeatureStatistics(looking := copy.deepcopy(modules["classifier"]).eval())
         with torch.no_grad(), watch:
             looking(torch.randn(12, 3, 256, 256))
-    known = learn_applicability(watch.take(), spatial_folds(range(12)))
+    known = learn_applicability(watch.pop(), spatial_folds(range(12)))
     return save_checkpoint(tmp_path_factory.mktemp("checkpoint"), card, modules, known)
 
 

@@ -11,14 +11,14 @@ import fsspec
 
 from spacex.checkpoint import Checkpoint, load_checkpoint, read_card
 from spacex.errors import RequestError
-from spacex.models.foreign import ForeignSettings, check_installed, check_trusted
+from spacex.models.third_party import ThirdPartySettings, check_installed, check_trusted
 from spacex.settings import PICTURE_BANDS, SENTINEL2_BANDS, checked
 from spacex.training.classifier_run import ClassifierRun, learn_classifier, prepare_classifier
-from spacex.training.data import Source, holds_pictures
+from spacex.training.data import DatasetSettings, holds_pictures
 from spacex.training.distributed import Distributed, Precision, choose_device
 from spacex.training.gan_run import PatternRun, learn_patterns, prepare_patterns
 from spacex.training.loop import Epoch, Run
-from spacex.training.presets import PRESETS, changed
+from spacex.training.presets import PRESETS, with_overrides
 
 PresetName = Literal["delta", "paper", "repository", "class-difference"]
 
@@ -102,7 +102,9 @@ def train_classifier(
         sizes.append(f"network.base={base}")
     else:
         run = run.model_copy(update={"network": _foreign(network, arguments or {}, settings)})
-    return _follow(learn_classifier, prepare_classifier, changed(run, [*sizes, *settings.get("changes", [])]), settings)
+    return _follow(
+        learn_classifier, prepare_classifier, with_overrides(run, [*sizes, *settings.get("changes", [])]), settings
+    )
 
 
 def train_gan(
@@ -146,8 +148,8 @@ def train_gan(
         source=_source(data, card.bands, settings, card.target),
         output=_absolute(output),
         classifier=judges[0],
-        further=tuple(judges[1:]),
-        preset=changed(PRESETS[preset], [*asked, *settings.get("changes", [])]),
+        extra_classifiers=tuple(judges[1:]),
+        preset=with_overrides(PRESETS[preset], [*asked, *settings.get("changes", [])]),
         **_common(settings),
     )
     return _follow(learn_patterns, prepare_patterns, run, settings)
@@ -161,14 +163,14 @@ def _bands(data: str, asked: Sequence[str] | None) -> tuple[str, ...]:
     return bands
 
 
-def _foreign(network: str, arguments: Mapping[str, Any], settings: TrainingSettings) -> ForeignSettings:
-    foreign = checked(lambda: ForeignSettings(network=network, arguments=dict(arguments)))
+def _foreign(network: str, arguments: Mapping[str, Any], settings: TrainingSettings) -> ThirdPartySettings:
+    foreign = checked(lambda: ThirdPartySettings(network=network, arguments=dict(arguments)))
     check_trusted(foreign, settings.get("trust", ()))
     check_installed(foreign)
     return foreign
 
 
-def _source(data: str, bands: tuple[str, ...], settings: TrainingSettings, target: str) -> Source:
+def _source(data: str, bands: tuple[str, ...], settings: TrainingSettings, target: str) -> DatasetSettings:
     """The chips asked for; the embedded data set is built now rather than by every worker at once."""
     if data == "demo":
         from spacex.synthetic.dataset import demo_dataset
@@ -180,7 +182,7 @@ def _source(data: str, bands: tuple[str, ...], settings: TrainingSettings, targe
     if limit is not None and limit < 2:
         raise RequestError("the limit leaves too little", got=limit, expected="2 or more")
     grouped, strict = settings.get("grouped", False), settings.get("strict", False)
-    return Source(root=data, bands=bands, limit=limit, grouped=grouped, strict=strict, target=target)
+    return DatasetSettings(root=data, bands=bands, limit=limit, grouped=grouped, strict=strict, target=target)
 
 
 def _common(settings: TrainingSettings) -> dict[str, Any]:

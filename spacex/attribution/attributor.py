@@ -33,8 +33,8 @@ from spacex.attribution.inference import prepare_classifier, prepare_generator
 from spacex.attribution.lift import Lift
 from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES, PATH_STEPS, Precision
 from spacex.errors import CheckpointError, RequestError
-from spacex.models.applicability import LevelStatistics
-from spacex.models.generator import context, window_margin
+from spacex.models.applicability import FeatureStatistics
+from spacex.models.generator import context, window_halo
 
 if TYPE_CHECKING:
     from spacex.checkpoint import Checkpoint
@@ -142,7 +142,7 @@ class Attributor:
         self._lift = Lift(self.classifier, self._any_chip()) if "lift" in self.maps else None
         self._known = None if checkpoint.applicability is None else checkpoint.applicability.to(self.device)
         judge = self.classifier if self._lift is None else self._lift.network
-        self._watch = None if self._known is None else LevelStatistics(judge)
+        self._watch = None if self._known is None else FeatureStatistics(judge)
 
     @property
     def needs_delta_minus(self) -> bool:
@@ -209,7 +209,7 @@ class Attributor:
                 logit = self.classifier(u).float()
         found = {**maps, "score": torch.sigmoid(logit)}
         if self._known is not None and self._watch is not None:
-            found["dissimilarity"] = self._known.dissimilarity(self._watch.take())
+            found["dissimilarity"] = self._known.dissimilarity(self._watch.pop())
         fetched = self._transfer.to_host(found)
 
         def wait() -> ChipMaps:
@@ -234,7 +234,7 @@ class Attributor:
     def _wide(self) -> tuple[nn.Module, nn.Module]:
         settings = self._checkpoint.card.generator
         assert settings is not None
-        return self._generators(edges_matter=context(settings) > window_margin(settings, self._checkpoint.card.frame))
+        return self._generators(edges_matter=context(settings) > window_halo(settings, self._checkpoint.card.frame))
 
     @cached_property
     def _narrow(self) -> tuple[nn.Module, nn.Module]:

@@ -24,7 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from spacex.attribution.lift import put_doublings
 from spacex.attribution.names import PRECISIONS, Precision
 from spacex.errors import RequestError
-from spacex.models.classes import own_network
+from spacex.models.classes import native_network
 from spacex.models.classifier import Up
 from spacex.models.generator import Generator
 
@@ -59,7 +59,7 @@ def prepare_classifier(classifier: nn.Module, precision: Precision, device: torc
     and what their features mean, is not ours to know.
     """
     ready = copy.deepcopy(classifier).eval()
-    if (own := own_network(ready)) is not None:
+    if (own := native_network(ready)) is not None:
         _fold(own)
         if precision == "bfloat16":
             own.unet.encoders.to(torch.bfloat16)

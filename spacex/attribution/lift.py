@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spacex.errors import RequestError
-from spacex.models.classes import TargetVsRest, own_network
+from spacex.models.classes import TargetVsRest, native_network
 from spacex.models.classifier import RandomPixelOcclusion
-from spacex.models.foreign import not_in_place
+from spacex.models.third_party import disable_inplace
 
 CURVES = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.ELU, nn.CELU, nn.SiLU, nn.GELU, nn.Softplus, nn.Tanh, nn.Sigmoid,
           nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Mish)  # fmt: skip
@@ -61,7 +61,7 @@ class Lift:
 
     def __init__(self, classifier: nn.Module, chip: Tensor) -> None:
         check_rules(classifier)
-        self._network = not_in_place(copy.deepcopy(classifier))
+        self._network = disable_inplace(copy.deepcopy(classifier))
         self._chords = list(_put_chords(self._network))
         put_doublings(self._network)
         self.check(chip, chip * 0.9 - 0.1)
@@ -256,7 +256,7 @@ def check_lift(classifier: nn.Module, bands: int, side: int) -> None:
         RequestError: if it has layers without a rescale rule, or non-linearities outside its layers.
     """
     check_rules(classifier)
-    if own_network(classifier) is None:
+    if native_network(classifier) is None:
         chip = torch.randn(1, bands, side, side, generator=torch.Generator().manual_seed(0))
         # far apart, so that whatever bends in secret has to
         Lift(classifier, chip).check(chip, -2 * chip.flip(-1), STRICT)

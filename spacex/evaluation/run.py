@@ -33,7 +33,7 @@ from spacex.evaluation.methods.captum import Effort
 from spacex.evaluation.methods.selection import all_methods, choose, has_lift
 from spacex.evaluation.perturbation import Fill
 from spacex.evaluation.samples import ChipSource, Samples
-from spacex.models.classes import own_head
+from spacex.models.classes import native_head
 from spacex.settings import Settings
 
 SANITY = (
@@ -269,7 +269,7 @@ class Evaluation:
         self.outcome.left_out[reason] = self.outcome.left_out.get(reason, 0) + int(flags.sum())
 
     def _activation_space(self) -> asos.Space | None:
-        head = own_head(self.checkpoint.classifier)
+        head = native_head(self.checkpoint.classifier)
         wanted = not self.settings.methods or any(name.startswith("asos") for name in self.settings.methods)
         if head is None or not (wanted and self.settings.asos_chips):
             return None

@@ -32,10 +32,10 @@ from spacex.settings import SENTINEL2_BANDS, Settings
 from spacex.synthetic.chip import counterfactual, read_records
 from spacex.synthetic.dataset import build_dataset
 from spacex.training.classifier_run import ClassifierRun, learn_classifier
-from spacex.training.data import Source as Chosen
+from spacex.training.data import DatasetSettings
 from spacex.training.distributed import Distributed, Precision
 from spacex.training.gan_run import PatternRun, learn_patterns
-from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset, changed
+from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset, with_overrides
 
 USED, IGNORED = 1, 2
 """Values of the truth masks: mire and fell; planted knolls."""
@@ -47,9 +47,9 @@ RIVALS = ("deeplift", "integrated", "gradcam-last", "gradcam-first", "brightness
 _VARIANTS: dict[str, Preset] = {
     "delta": DELTA,
     "random-classifier": DELTA,
-    "single-domain": changed(CLASS_DIFFERENCE, ["domain=single", "name=single-domain", "note="]),
+    "single-domain": with_overrides(CLASS_DIFFERENCE, ["domain=single", "name=single-domain", "note="]),
     "class-difference": CLASS_DIFFERENCE,
-    "class-difference-0": changed(CLASS_DIFFERENCE, ["weights.activation=0"]),
+    "class-difference-0": with_overrides(CLASS_DIFFERENCE, ["weights.activation=0"]),
 }
 """The default; the same against a random classifier; with the paper's adversary, which judges both generators
 against natural chips; with the class-conditional one; and that with λ_AM = 0."""
@@ -121,9 +121,9 @@ def trained_classifier(
     work: Path, data: Path, settings: ShortcutSettings, say: Callable[[str], None], team: Distributed
 ) -> str:
     """A classifier of a folder of chips, by these settings; gives the checkpoint's folder."""
-    source = Chosen(root=str(data), bands=settings.bands, preload=team.device.type == "cuda")
+    source = DatasetSettings(root=str(data), bands=settings.bands, preload=team.device.type == "cuda")
     run = ClassifierRun(source=source, output=str(work / "classifier"), seed=settings.seed)
-    for epoch in learn_classifier(changed(run, settings.classifier_changes), team):
+    for epoch in learn_classifier(with_overrides(run, settings.classifier_changes), team):
         say(f"classifier, {epoch}")
     return run.output
 
@@ -156,11 +156,11 @@ def _variant(
 ) -> Checkpoint:
     judge = _randomised(work, classifier, data) if name == "random-classifier" else classifier
     run = PatternRun(
-        source=Chosen(root=str(confounded(work, data)), bands=settings.bands),
+        source=DatasetSettings(root=str(confounded(work, data)), bands=settings.bands),
         output=str(work / name),
         seed=settings.seed,
         classifier=judge,
-        preset=changed(_VARIANTS[name], settings.generator_changes),
+        preset=with_overrides(_VARIANTS[name], settings.generator_changes),
     )
     for epoch in learn_patterns(run, Distributed(precision=settings.precision)):
         say(f"{name}, {epoch}")

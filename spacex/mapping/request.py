@@ -18,7 +18,7 @@ from spacex.grid import CHIP, Grid, Window
 from spacex.mapping.chips import check_stride
 from spacex.mapping.tile import ChipSettings
 from spacex.model_card import Card
-from spacex.models.generator import window_margin
+from spacex.models.generator import window_halo
 from spacex.pixel_code import code_digest
 from spacex.region import Region
 from spacex.sentinel2.observation import CompositeSettings
@@ -121,7 +121,7 @@ def chip_settings(card: Card, maps: tuple[str, ...], stride: int | None = None, 
     check_chips(card)
     generator = card.generator
     if generator is not None and generator.norm == "none":
-        window = {"window": WINDOW, "margin": window_margin(generator, card.frame)}
+        window = {"window": WINDOW, "margin": window_halo(generator, card.frame)}
     else:
         window = {"frame": card.frame}
     known = card.applicability is not None

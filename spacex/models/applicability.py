@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from spacex.errors import CheckpointError
-from spacex.models.classes import own_network
+from spacex.models.classes import native_network
 from spacex.models.features import feature_modules
 from spacex.settings import Settings
 
@@ -31,7 +31,7 @@ FOLDS = 10
 TINY = 1e-6
 
 
-class Applies(Settings):
+class ApplicabilitySummary(Settings):
     """What is known of where a classifier applies, in words; the numbers lie in a file beside the card."""
 
     chips: int
@@ -42,7 +42,7 @@ class Applies(Settings):
     """Dissimilarity index up to which a chip counts as known (Meyer & Pebesma 2021); maps are divided by it."""
 
 
-class LevelStatistics:
+class FeatureStatistics:
     """Reads along while a classifier works: mean and standard deviation of its levels' channels.
 
     Only calls within ``with statistics:`` are read; `take` gives what the last of them showed.
@@ -58,14 +58,14 @@ class LevelStatistics:
         for module in feature_modules(classifier, names):
             module.register_forward_hook(self._look)
 
-    def __enter__(self) -> LevelStatistics:
+    def __enter__(self) -> FeatureStatistics:
         self._found, self._reading = [], True
         return self
 
     def __exit__(self, *_: object) -> None:
         self._reading = False
 
-    def take(self) -> Tensor:
+    def pop(self) -> Tensor:
         """(n, channels * 2) float32, on the network's device."""
         found, self._found = self._found, []
         return torch.cat(found, dim=1)
@@ -101,7 +101,7 @@ class Applicability:
         """How unlike the training chips some chips are.
 
         Args:
-            statistics: (n, features) float32, of `LevelStatistics`.
+            statistics: (n, features) float32, of `FeatureStatistics`.
 
         Returns:
             (n,) float32: dissimilarity index over its threshold; above 1 outside the area of applicability.
@@ -111,9 +111,9 @@ class Applicability:
         return nearest / (self.mean_distance * self.threshold)
 
     @property
-    def summary(self) -> Applies:
+    def summary(self) -> ApplicabilitySummary:
         """For the card."""
-        return Applies(
+        return ApplicabilitySummary(
             chips=len(self.points),
             mean_distance=round(float(self.mean_distance), 4),
             threshold=round(float(self.threshold), 4),
@@ -176,32 +176,32 @@ def learn_applicability(statistics: Tensor, folds: Tensor) -> Applicability:
     return Applicability(centre, spread, axes, points, mean, _whisker(others.amin(dim=1) / mean))
 
 
-def reader(classifier: nn.Module, names: Sequence[str] | None = None) -> Callable[[Tensor], Tensor]:
+def feature_extractor(classifier: nn.Module, names: Sequence[str] | None = None) -> Callable[[Tensor], Tensor]:
     """Gives what turns standardised chips (n, bands, h, w) into their statistics (n, features).
 
     Args:
         classifier: in eval mode; copied, not changed.
-        names: as for `LevelStatistics`.
+        names: as for `FeatureStatistics`.
     """
     network = copy.deepcopy(classifier)
-    watch = LevelStatistics(network, names)
+    watch = FeatureStatistics(network, names)
 
     def read(u: Tensor) -> Tensor:
         with torch.no_grad(), watch:
             network(u)
-        return watch.take()
+        return watch.pop()
 
     return read
 
 
 def count_features(classifier: nn.Module, bands: int, side: int) -> int:
-    """How many numbers `LevelStatistics` gives for a chip (bands, side, side)."""
-    if (own := own_network(classifier)) is not None:
+    """How many numbers `FeatureStatistics` gives for a chip (bands, side, side)."""
+    if (own := native_network(classifier)) is not None:
         levels = own.unet.encoders.modules()
         return 2 * sum(layer.out_channels for layer in levels if isinstance(layer, nn.Conv2d))
     # on a blank chip: not every network that is not ours knows the meta device
     device = next(classifier.parameters()).device
-    return reader(classifier)(torch.zeros(1, bands, side, side, device=device)).shape[1]
+    return feature_extractor(classifier)(torch.zeros(1, bands, side, side, device=device)).shape[1]
 
 
 def spatial_folds(places: Sequence[object], folds: int = FOLDS) -> Tensor:

@@ -54,27 +54,27 @@ class BinaryView(nn.Module):
         return logits
 
 
-def bare(classifier: nn.Module) -> nn.Module:
+def unwrap(classifier: nn.Module) -> nn.Module:
     """The network itself, as it was trained and as its weights are stored."""
     return classifier.network if isinstance(classifier, BinaryView) else classifier
 
 
-def own_network(classifier: nn.Module) -> Classifier | None:
+def native_network(classifier: nn.Module) -> Classifier | None:
     """The classifier as our own U-Net and head, if it is that."""
-    network = bare(classifier)
+    network = unwrap(classifier)
     return network if isinstance(network, Classifier) else None
 
 
-def own_head(classifier: nn.Module) -> nn.Module | None:
+def native_head(classifier: nn.Module) -> nn.Module | None:
     """Of our own classifier, what turns activation maps (n, maps, h, w) into n logits."""
-    own = own_network(classifier)
+    own = native_network(classifier)
     if own is None or own is classifier:
         return own and own.head
     assert isinstance(classifier, BinaryView)
     return nn.Sequential(own.head, classifier.against)
 
 
-def columns(network: nn.Module, bands: int, side: int) -> int:
+def output_columns(network: nn.Module, bands: int, side: int) -> int:
     """How many logits a network gives per chip, found out on one.
 
     Args:
@@ -101,7 +101,7 @@ def columns(network: nn.Module, bands: int, side: int) -> int:
     return int(out.numel())
 
 
-def check_columns(count: int, classes: int, what: str = "the network") -> None:
+def check_output_columns(count: int, classes: int, what: str = "the network") -> None:
     """Refuse a number of logits that does not fit the number of classes.
 
     Args:

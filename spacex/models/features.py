@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spacex.errors import CheckpointError
-from spacex.models.classes import BinaryView, bare, own_network
+from spacex.models.classes import BinaryView, native_network, unwrap
 
 MOST = 8
 """Stages that are taken without being named; more say little more."""
@@ -33,11 +33,11 @@ def feature_modules(network: nn.Module, names: Sequence[str] | None = None) -> l
     Raises:
         CheckpointError: if a named module is not there, or none is named and none was found.
     """
-    own = own_network(network)
+    own = native_network(network)
     if own is not None:
         return list(own.unet.encoders)
     wanted = tuple(names or (network.features if isinstance(network, BinaryView) else ()))
-    modules = dict(bare(network).named_modules())
+    modules = dict(unwrap(network).named_modules())
     if missing := [name for name in wanted if not name or name not in modules]:
         raise _missing(missing[0], modules)
     if not wanted:

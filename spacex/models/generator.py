@@ -208,7 +208,7 @@ def alignment(settings: GeneratorSettings) -> int:
     return 1 << settings.downs
 
 
-def window_margin(settings: GeneratorSettings, frame: int) -> int:
+def window_halo(settings: GeneratorSettings, frame: int) -> int:
     """Pixels around a window that are redrawn and thrown away, so that windows side by side agree.
 
     Up to `WIDEST` that is the whole context, and they agree exactly; wider contexts are mostly empty, and the frame

@@ -31,7 +31,7 @@ class EpochOrder:
         indices: the chips to draw from.
         batch: size of the *global* batch; smaller if there are fewer chips than that.
         seed: names the order.
-        team: who shares the batch.
+        distributed: who shares the batch.
         partners: other chips; every batch carries as many of them, drawn at random, behind its own.
 
     Raises:
@@ -39,19 +39,24 @@ class EpochOrder:
     """
 
     def __init__(
-        self, indices: Sequence[int], batch: int, seed: int, team: Distributed = SINGLE, partners: Sequence[int] = ()
+        self,
+        indices: Sequence[int],
+        batch: int,
+        seed: int,
+        distributed: Distributed = SINGLE,
+        partners: Sequence[int] = (),
     ) -> None:
         if not indices:
             raise RequestError("no chip to train on", do="Look at the split and the labels of the data set.")
         self.indices, self.partners = torch.tensor(indices), torch.tensor(list(partners))
-        self.batch = min(batch, len(indices) // team.size * team.size)
-        if self.batch == 0 or self.batch % team.size:
+        self.batch = min(batch, len(indices) // distributed.size * distributed.size)
+        if self.batch == 0 or self.batch % distributed.size:
             raise RequestError(
                 "the batch cannot be shared equally",
-                got=f"batch {batch}, {len(indices)} chips, {team.size} workers",
+                got=f"batch {batch}, {len(indices)} chips, {distributed.size} workers",
                 do="Choose a batch that is a multiple of the number of workers.",
             )
-        self.seed, self.team, self.epoch = seed, team, 0
+        self.seed, self.distributed, self.epoch = seed, distributed, 0
 
     def __len__(self) -> int:
         """Batches per epoch; what is left over after the last full batch waits for another epoch's order."""
@@ -69,12 +74,12 @@ class EpochOrder:
             yield chosen
 
     def _mine(self, batch: Tensor) -> list[int]:
-        share: list[int] = batch.chunk(self.team.size)[self.team.rank].tolist()
+        share: list[int] = batch.chunk(self.distributed.size)[self.distributed.rank].tolist()
         return share
 
 
 class BatchLoader:
-    """Batches of a data set on the team's device, in the order of an :class:`EpochOrder`.
+    """Batches of a data set on the distributed's device, in the order of an :class:`EpochOrder`.
 
     Args:
         dataset: gives (chip (bands, size, size) float32, label float32).
@@ -105,10 +110,10 @@ class BatchLoader:
             yield x.to(self.device, non_blocking=True), label.to(self.device, non_blocking=True)
 
 
-def portions(
-    dataset: Dataset[Any], indices: Sequence[int], batch: int, team: Distributed = SINGLE
+def shard(
+    dataset: Dataset[Any], indices: Sequence[int], batch: int, distributed: Distributed = SINGLE
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """This worker's part of the chips, in order, for measuring; the last batch may be smaller."""
-    mine = list(indices)[team.rank :: team.size]
+    mine = list(indices)[distributed.rank :: distributed.size]
     for x, label in DataLoader(torch.utils.data.Subset(dataset, mine), batch_size=batch):
-        yield x.to(team.device), label.to(team.device)
+        yield x.to(distributed.device), label.to(distributed.device)

@@ -12,8 +12,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 from spacex.model_card import Scaling
 from spacex.training.augment import EDGES, draw_strips, draw_turns, edge_strip, other_label, quarter_turns
 from spacex.training.batches import seeded
-from spacex.training.distributed import SINGLE, Distributed, bare
-from spacex.training.gradient_probe import clipped
+from spacex.training.distributed import SINGLE, Distributed, unwrap_ddp
+from spacex.training.gradient_probe import clip_gradients
 from spacex.training.presets import ClassifierRecipe
 
 
@@ -29,7 +29,7 @@ class ClassifierLearner:
         scaling: reflectance to the network's units.
         steps: length of the run, for the one-cycle schedule.
         seed: names all draws.
-        team: who trains together.
+        distributed: who trains together.
         classes: logits per chip; 1 for two classes. More are trained with cross-entropy, the target's is the last.
     """
 
@@ -40,12 +40,18 @@ class ClassifierLearner:
         scaling: Scaling,
         steps: int,
         seed: int = 0,
-        team: Distributed = SINGLE,
+        distributed: Distributed = SINGLE,
         classes: int = 1,
     ) -> None:
-        self.recipe, self.scaling, self.team, self.seed, self.classes = recipe, scaling, team, seed, classes
+        self.recipe, self.scaling, self.distributed, self.seed, self.classes = (
+            recipe,
+            scaling,
+            distributed,
+            seed,
+            classes,
+        )
         self.step_number = 0
-        self.network = team.share(network)
+        self.network = distributed.wrap(network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
         self.schedule = OneCycleLR(self.optimiser, recipe.rate, total_steps=max(steps, 2))
 
@@ -62,13 +68,13 @@ class ClassifierLearner:
         self.network.train()
         mixed, target = self._augmented(x, self._shares(label))
         u = self.scaling.standardise(mixed).contiguous(memory_format=torch.channels_last)
-        with self.team.autocast():
+        with self.distributed.autocast():
             logit = self.network(u)
         logit = logit.float().view(target.shape)
         loss = self._loss(logit, target)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = clipped(self.network, self.recipe.clip)
+        norm = clip_gradients(self.network, self.recipe.clip)
         rate = torch.tensor(self.schedule.get_last_lr()[0])
         self.optimiser.step()
         self.schedule.step()
@@ -81,13 +87,13 @@ class ClassifierLearner:
 
     def result(self) -> nn.Module:
         """The network in eval mode."""
-        return bare(self.network).eval()
+        return unwrap_ddp(self.network).eval()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes while learning."""
         return {
             "step": self.step_number,
-            "network": bare(self.network).state_dict(),
+            "network": unwrap_ddp(self.network).state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
@@ -95,7 +101,7 @@ class ClassifierLearner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a saved state."""
         self.step_number = state["step"]
-        bare(self.network).load_state_dict(state["network"])
+        unwrap_ddp(self.network).load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
 
@@ -108,7 +114,7 @@ class ClassifierLearner:
 
     def _augmented(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         generator = seeded("augment", self.seed, self.step_number)
-        n, first = len(x) * self.team.size, len(x) * self.team.rank
+        n, first = len(x) * self.distributed.size, len(x) * self.distributed.rank
         mine = slice(first, first + len(x))
         if self.recipe.rotate:
             turns, flips = draw_turns(n, generator)
@@ -116,7 +122,7 @@ class ClassifierLearner:
         if not self.recipe.cutmix:
             return x, label
         edges, shares = draw_strips(n, self.recipe.cutmix, self.recipe.strip, generator)
-        everyone, labels = self.team.whole(x), self.team.whole(label)
+        everyone, labels = self.distributed.all_gather(x), self.distributed.all_gather(label)
         known = labels.argmax(dim=1) if self.classes > 1 else labels
         partner = other_label(known.cpu(), generator)
         chips, targets = [], []

@@ -11,14 +11,14 @@ import torch
 from spacex.checkpoint import save_checkpoint
 from spacex.errors import DataError, RequestError
 from spacex.model_card import Card, Scaling, Shape
-from spacex.models.classes import check_columns, columns
+from spacex.models.classes import check_output_columns, output_columns
 from spacex.models.classifier import ClassifierSettings
 from spacex.models.features import find_features
-from spacex.models.foreign import make_network
-from spacex.training.applicability import learn_where
-from spacex.training.batches import BatchLoader, EpochOrder, portions
+from spacex.models.third_party import network_builder
+from spacex.training.applicability import fit_applicability
+from spacex.training.batches import BatchLoader, EpochOrder, shard
 from spacex.training.classifier import ClassifierLearner
-from spacex.training.data import SPLITS, Split, SplitName, band_statistics, open_split
+from spacex.training.data import SPLITS, DatasetSplit, SplitName, band_statistics, open_split
 from spacex.training.distributed import SINGLE, Distributed
 from spacex.training.loop import FREE, Epoch, Run, TrainingLoop
 from spacex.training.metrics import measure_classifier
@@ -43,12 +43,14 @@ class ClassifierRun(Run):
     """Whether chips are standardised per band; the `paper` and `repository` presets need ``reflectance``."""
 
 
-def prepare_classifier(run: ClassifierRun, team: Distributed = SINGLE) -> tuple[dict[SplitName, Split], EpochOrder]:
+def prepare_classifier(
+    run: ClassifierRun, distributed: Distributed = SINGLE
+) -> tuple[dict[SplitName, DatasetSplit], EpochOrder]:
     """Everything that can be wrong with the request, found out before anything is trained or written.
 
     Args:
         run: what was asked for.
-        team: who will train; only its size matters here.
+        distributed: who will train; only its size matters here.
 
     Raises:
         RequestError: as `learn_classifier`.
@@ -56,42 +58,42 @@ def prepare_classifier(run: ClassifierRun, team: Distributed = SINGLE) -> tuple[
     splits = {name: open_split(run.source, name) for name in SPLITS}
     check_side(splits)
     network_for(run, splits["train"])
-    order = EpochOrder(splits["train"].all, run.recipe.batch, run.seed, team)
-    RunStore(run.output).check(run, FREE)
+    order = EpochOrder(splits["train"].all, run.recipe.batch, run.seed, distributed)
+    RunStore(run.output).check_settings(run, FREE)
     return splits, order
 
 
-def learn_classifier(run: ClassifierRun, team: Distributed = SINGLE) -> Iterator[Epoch]:
+def learn_classifier(run: ClassifierRun, distributed: Distributed = SINGLE) -> Iterator[Epoch]:
     """Train a classifier; the checkpoint is in ``run.output`` when the last epoch has been taken.
 
     Raises:
         RequestError: if the data set is not usable, or another run lives in ``run.output``.
     """
-    splits, order = prepare_classifier(run, team)
+    splits, order = prepare_classifier(run, distributed)
     train, bands = splits["train"], len(run.source.bands)
     shape, outputs, features = network_for(run, train)
-    scaling = band_statistics(train, team) if run.units == "sigma" else Scaling.identity(bands)
-    feed = BatchLoader(train.dataset, order, run.readers, team.device)
+    scaling = band_statistics(train, distributed) if run.units == "sigma" else Scaling.identity(bands)
+    loader = BatchLoader(train.dataset, order, run.readers, distributed.device)
     torch.manual_seed(run.seed)
-    network, steps = make_network(shape, run.trust)(), run.recipe.epochs * len(feed)
-    learner = ClassifierLearner(run.recipe, network, scaling, steps, run.seed, team, outputs)
-    torch.manual_seed(run.seed * 1000 + team.rank)
-    RunStore(run.output, team).claim(run, FREE)
-    measure = partial(_measured, learner, run.recipe.batch, team)
+    network, steps = network_builder(shape, run.trust)(), run.recipe.epochs * len(loader)
+    learner = ClassifierLearner(run.recipe, network, scaling, steps, run.seed, distributed, outputs)
+    torch.manual_seed(run.seed * 1000 + distributed.rank)
+    RunStore(run.output, distributed).bind(run, FREE)
+    measure = partial(_measured, learner, run.recipe.batch, distributed)
     about = _card(shape, features, scaling, train)
     yield from TrainingLoop(
-        run=run,
-        team=team,
+        settings=run,
+        distributed=distributed,
         learner=learner,
-        feed=feed,
+        loader=loader,
         epochs=run.recipe.epochs,
         step=lambda epoch, x, label: learner.step(x, label),
         validate=lambda: _flat(measure(splits["val"])),
         finish=lambda seconds: _finish(run, learner, about, splits, _each(measure, splits), seconds),
-    ).follow()
+    ).run()
 
 
-def network_for(run: ClassifierRun, train: Split) -> tuple[Shape, int, tuple[str, ...]]:
+def network_for(run: ClassifierRun, train: DatasetSplit) -> tuple[Shape, int, tuple[str, ...]]:
     """The network a run will train: its settings for these chips, its logits per chip, and its features if not ours.
 
     Raises:
@@ -103,13 +105,13 @@ def network_for(run: ClassifierRun, train: Split) -> tuple[Shape, int, tuple[str
         _check_halving(train.side, run.network.levels)
         fitted = {"bands": bands, "chip_size": train.side, "outputs": outputs}
         return run.network.model_copy(update=fitted), outputs, ()
-    network = make_network(run.network, run.trust)().eval()
-    outputs = columns(network, bands, train.side)
-    check_columns(outputs, count, run.network.network)
+    network = network_builder(run.network, run.trust)().eval()
+    outputs = output_columns(network, bands, train.side)
+    check_output_columns(outputs, count, run.network.network)
     return run.network, outputs, find_features(network, torch.zeros(1, bands, train.side, train.side))
 
 
-def check_side(splits: dict[SplitName, Split], side: int | None = None) -> None:
+def check_side(splits: dict[SplitName, DatasetSplit], side: int | None = None) -> None:
     """Refuse splits of different chip sizes, or of another than `side`.
 
     Raises:
@@ -130,12 +132,14 @@ def _check_halving(side: int, levels: int) -> None:
         raise RequestError(what, got=got, expected=expected, do="Cut or scale the pictures, or --set network.levels=N.")
 
 
-def _measured(learner: ClassifierLearner, batch: int, team: Distributed, chips: Split) -> dict[str, Any]:
-    read = portions(chips.dataset, chips.all, batch, team)
-    return measure_classifier(learner.result(), learner.scaling, read, team, chips.classes)
+def _measured(learner: ClassifierLearner, batch: int, distributed: Distributed, chips: DatasetSplit) -> dict[str, Any]:
+    read = shard(chips.dataset, chips.all, batch, distributed)
+    return measure_classifier(learner.result(), learner.scaling, read, distributed, chips.classes)
 
 
-def _each(measure: Callable[[Split], dict[str, Any]], splits: dict[Any, Split]) -> dict[Any, dict[str, Any]]:
+def _each(
+    measure: Callable[[DatasetSplit], dict[str, Any]], splits: dict[Any, DatasetSplit]
+) -> dict[Any, dict[str, Any]]:
     return {name: measure(split) for name, split in splits.items()}
 
 
@@ -147,28 +151,28 @@ def _finish(
     run: ClassifierRun,
     learner: ClassifierLearner,
     about: dict[str, Any],
-    splits: dict[Any, Split],
+    splits: dict[Any, DatasetSplit],
     metrics: dict[Any, dict[str, Any]],
     seconds: float,
 ) -> None:
-    train, team, features = splits["train"], learner.team, about["features"]
-    known = learn_where(learner.result(), learner.scaling, train, run.recipe.batch, team, features)
-    if not learner.team.leads:
+    train, distributed, features = splits["train"], learner.distributed, about["features"]
+    known = fit_applicability(learner.result(), learner.scaling, train, run.recipe.batch, distributed, features)
+    if not learner.distributed.is_main:
         return
     card = Card(
         kind="classifier",
         bands=run.source.bands,
         **about,
-        data=described(run, splits),
+        data=data_record(run, splits),
         metrics=metrics,
-        training=told(run, seconds),
+        training=training_record(run, seconds),
         intended_use=INTENDED,
         limits=LIMITS + (SYNTHETIC if run.source.root == "demo" else ""),
     )
     save_checkpoint(run.output, card, {"classifier": learner.result()}, known)
 
 
-def _card(shape: Shape, features: tuple[str, ...], scaling: Scaling, train: Split) -> dict[str, Any]:
+def _card(shape: Shape, features: tuple[str, ...], scaling: Scaling, train: DatasetSplit) -> dict[str, Any]:
     """What the card says of the network and its chips; of small chips an eighth on each side is frame."""
     frame = train.side // 8
     return {
@@ -183,7 +187,7 @@ def _card(shape: Shape, features: tuple[str, ...], scaling: Scaling, train: Spli
     }
 
 
-def described(run: Run, splits: dict[Any, Split]) -> dict[str, Any]:
+def data_record(run: Run, splits: dict[Any, DatasetSplit]) -> dict[str, Any]:
     """What the card says about the data: name, split, counts, files left out."""
     return {
         "name": run.source.root.rstrip("/").rsplit("/", 1)[-1],
@@ -194,8 +198,8 @@ def described(run: Run, splits: dict[Any, Split]) -> dict[str, Any]:
     }
 
 
-def told(run: Run, seconds: float) -> dict[str, Any]:
+def training_record(run: Run, seconds: float) -> dict[str, Any]:
     """The run's settings for the card, without this machine's folders, and how long it took."""
     plain = run.model_dump(mode="json", exclude={"output", "source", "readers", "pictures_every"})
-    kept = {key: value for key, value in plain.items() if key not in ("classifier", "further")}
+    kept = {key: value for key, value in plain.items() if key not in ("classifier", "extra_classifiers")}
     return {**kept, "seconds": round(seconds, 1)}

@@ -17,16 +17,16 @@ from spacex.errors import DataError
 from spacex.grid import CHIP
 from spacex.model_card import Scaling
 from spacex.settings import Settings
-from spacex.training.batches import portions
+from spacex.training.batches import shard
 from spacex.training.distributed import SINGLE, Distributed
 
 SAMPLE = 400
-"""Chips, evenly spaced over the training split, from which means, spreads and margins are estimated."""
+"""Chips, evenly evenly_spaced over the training split, from which means, spreads and margins are estimated."""
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
-class Source(Settings):
+class DatasetSettings(Settings):
     """Which chips to learn from."""
 
     root: str
@@ -39,7 +39,7 @@ class Source(Settings):
     limit: int | None = None
     """Use only this many chips of each split."""
     grouped: bool = False
-    """Split by place instead of the official split, which puts neighbours into different splits."""
+    """DatasetSplit by place instead of the official split, which puts neighbours into different splits."""
     strict: bool = False
     """Refuse a data set with a bad file instead of leaving the file out."""
     preload: bool = False
@@ -47,7 +47,7 @@ class Source(Settings):
 
 
 @dataclass(frozen=True)
-class Split:
+class DatasetSplit:
     """One split."""
 
     dataset: Dataset[Any]
@@ -83,7 +83,7 @@ class Split:
         return list(range(len(self.labels)))
 
 
-def open_split(source: Source, split: SplitName) -> Split:
+def open_split(source: DatasetSettings, split: SplitName) -> DatasetSplit:
     """One split of the data set in `source.root`, whichever of the known ones it is.
 
     Raises:
@@ -97,7 +97,7 @@ def open_split(source: Source, split: SplitName) -> Split:
     last = max(len(dataset.classes) - 1, 1)
     labels = torch.tensor(dataset.infos["label"].to_numpy(dtype="float64") > last - 0.5)
     places, problems = tuple(map(str, dataset.infos["group"])), tuple(map(str, dataset.problems))
-    return Split(dataset, labels, places, dataset.split_hash, problems, dataset.side, dataset.classes)
+    return DatasetSplit(dataset, labels, places, dataset.split_hash, problems, dataset.side, dataset.classes)
 
 
 def _root(name: str) -> Path:
@@ -139,26 +139,28 @@ def _found(root: Path) -> Any:
     return Pictures if has_pictures(root) else None
 
 
-def band_statistics(chips: Split, team: Distributed = SINGLE) -> Scaling:
+def band_statistics(chips: DatasetSplit, distributed: Distributed = SINGLE) -> Scaling:
     """Mean and standard deviation of each band's reflectance over a sample of all chips.
 
     Args:
         chips: the training split; `SAMPLE` chips at equal distances are read.
-        team: shares the reading.
+        distributed: shares the reading.
     """
-    sums = torch.stack([_moments(x) for x, _ in portions(chips.dataset, spaced(chips.all), 16, team)]).mean(0)
-    mean, square = team.gather(sums[None]).mean(0)
+    sums = torch.stack([_moments(x) for x, _ in shard(chips.dataset, evenly_spaced(chips.all), 16, distributed)]).mean(
+        0
+    )
+    mean, square = distributed.gather_rows(sums[None]).mean(0)
     std = (square - mean.square()).clamp_min(1e-12).sqrt()
     return Scaling(mean=tuple(_rounded(mean)), std=tuple(_rounded(std)))
 
 
-def spaced(indices: list[int], count: int = SAMPLE) -> list[int]:
+def evenly_spaced(indices: list[int], count: int = SAMPLE) -> list[int]:
     """At most `count` of the indices, at equal distances."""
     step = max(1, len(indices) / count)
     return [indices[int(i * step)] for i in range(min(count, len(indices)))]
 
 
-def first_chips(chips: Split, indices: Iterable[int], count: int) -> Tensor:
+def first_chips(chips: DatasetSplit, indices: Iterable[int], count: int) -> Tensor:
     """The first few of the given chips, (count, bands, side, side) float32 reflectance."""
     return torch.stack([torch.as_tensor(chips.dataset[i][0]) for i in islice(indices, count)])
 

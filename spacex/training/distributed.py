@@ -6,7 +6,7 @@ business.
 
 The rules for four networks under ``DistributedDataParallel`` (each was measured; breaking the second
 gives wrong gradients without an error): no batch norm with statistics of one worker; one backward per
-network and step; a discriminator is frozen and called through `bare` while the generators learn, and
+network and step; a discriminator is frozen and called through `unwrap_ddp` while the generators learn, and
 sees real and fake in one forward when it learns itself; no search for unused parameters; the frozen
 classifier is never wrapped.
 """
@@ -43,35 +43,35 @@ class Distributed:
     """Whether networks are compiled; None means on a GPU only."""
 
     @classmethod
-    def joined(cls, device: str | torch.device = "cpu", **options: Any) -> Distributed:
-        """The team of the process group that is already initialised; alone if there is none."""
+    def from_process_group(cls, device: str | torch.device = "cpu", **options: Any) -> Distributed:
+        """The distributed of the process group that is already initialised; alone if there is none."""
         if not (dist.is_available() and dist.is_initialized()):
             return cls(device=torch.device(device), **options)
         return cls(dist.get_rank(), dist.get_world_size(), torch.device(device), **options)
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """True for the one process that writes."""
         return self.rank == 0
 
     @property
-    def reduced(self) -> bool:
+    def uses_bfloat16(self) -> bool:
         """True if the bodies of the networks run in bfloat16."""
         return self.precision == "bfloat16" or (self.precision == "auto" and self.device.type == "cuda")
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """bfloat16 for what tolerates it; the generators keep their last convolution and skip in float32."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.uses_bfloat16)
 
-    def place(self, module: nn.Module) -> nn.Module:
+    def to_device(self, module: nn.Module) -> nn.Module:
         """The module on this device, channels last (1.2 × faster without normalisation)."""
         return module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def share(self, module: nn.Module) -> nn.Module:
-        """The module on this device, compiled where that pays, its gradients averaged over the team."""
-        module = self.place(module)
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module on this device, compiled where that pays, its gradients averaged over the distributed."""
+        module = self.to_device(module)
         if self.size > 1:
-            module = share_batch_statistics(module)
+            module = convert_sync_batch_norm(module)
             gpus = [self.device.index] if self.device.type == "cuda" else None
             module = DistributedDataParallel(module, device_ids=gpus, forward_sync_buffers=False)
         return self.compiled(module)
@@ -84,19 +84,19 @@ class Distributed:
         return module
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The same names with the mean over the team."""
+        """The same names with the mean over the distributed."""
         if self.size == 1:
             return dict(values)
         total = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         return dict(zip(sorted(values), (total / self.size).tolist(), strict=True))
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until everyone is here."""
         if self.size > 1:
             dist.barrier()
 
-    def from_leader(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The leader's plain value, on every process."""
         if self.size == 1:
             return value
@@ -104,7 +104,7 @@ class Distributed:
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
-    def whole(self, share: Tensor) -> Tensor:
+    def all_gather(self, share: Tensor) -> Tensor:
         """The global batch, in the order of the workers, from equal shares (n, ...) on the device."""
         if self.size == 1:
             return share
@@ -112,7 +112,7 @@ class Distributed:
         dist.all_gather(parts, share.contiguous())
         return torch.cat(parts)
 
-    def gather(self, values: Tensor) -> Tensor:
+    def gather_rows(self, values: Tensor) -> Tensor:
         """The rows of every process, (n_total, ...), on the CPU; row counts may differ."""
         if self.size == 1:
             return values.cpu()
@@ -142,7 +142,7 @@ def choose_device(gpu: bool) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
-def bare(module: nn.Module) -> nn.Module:
+def unwrap_ddp(module: nn.Module) -> nn.Module:
     """The module inside its distributed wrapper, if it has one."""
     return module.module if isinstance(module, DistributedDataParallel) else module
 
@@ -161,7 +161,7 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
 
 
 class _Summed(torch.autograd.Function):
-    """The sum over the team; its gradient is the sum of the team's gradients."""
+    """The sum over the distributed; its gradient is the sum of the distributed's gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -175,8 +175,8 @@ class _Summed(torch.autograd.Function):
         return _Summed.forward(ctx, gradients[0])
 
 
-class SharedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the whole team's batch, on CPU and GPU alike.
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the whole distributed's batch, on CPU and GPU alike.
 
     torch's SyncBatchNorm refuses CPU tensors; without sharing, two workers would learn something else
     than one.
@@ -205,9 +205,9 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(variance * count / max(count - 1, 1), rate)  # type: ignore[union-attr]
 
 
-def share_batch_statistics(module: nn.Module) -> nn.Module:
+def convert_sync_batch_norm(module: nn.Module) -> nn.Module:
     """Turn every batch norm of the module into a shared one, in place; parameters and names stay."""
     for child in module.modules():
         if type(child) is nn.BatchNorm2d:
-            child.__class__ = SharedBatchNorm2d
+            child.__class__ = SyncBatchNorm2d
     return module

@@ -24,18 +24,18 @@ from spacex.models.generator import Generator
 from spacex.training import losses
 from spacex.training.augment import Blotches, blotched, draw_blotches, jitter, zoomed
 from spacex.training.batches import seeded
-from spacex.training.distributed import SINGLE, Distributed, bare, frozen
-from spacex.training.gradient_probe import GradientProbe, clipped
+from spacex.training.distributed import SINGLE, Distributed, frozen, unwrap_ddp
+from spacex.training.gradient_probe import GradientProbe, clip_gradients
 from spacex.training.image_pool import ImagePool
 from spacex.training.losses import Direction
 from spacex.training.presets import Preset
 
-SIDES: tuple[tuple[str, Direction], ...] = (("maximiser", "raise"), ("minimiser", "lower"))
+ROLES: tuple[tuple[str, Direction], ...] = (("maximiser", "raise"), ("minimiser", "lower"))
 """The two generators, and where each is to push the score."""
 
 
 @dataclass(frozen=True)
-class Task:
+class ExplainedClassifiers:
     """What the generators explain, fixed for a run."""
 
     classifiers: Sequence[nn.Module]
@@ -54,29 +54,33 @@ class PatternLearner:
         task: what they explain.
         steps: length of the run, for the schedule.
         seed: names the initial weights and all draws.
-        team: who trains together.
+        distributed: who trains together.
     """
 
-    def __init__(self, preset: Preset, task: Task, steps: int, seed: int = 0, team: Distributed = SINGLE) -> None:
-        self.preset, self.task, self.team, self.seed = preset, task, team, seed
+    def __init__(
+        self, preset: Preset, task: ExplainedClassifiers, steps: int, seed: int = 0, distributed: Distributed = SINGLE
+    ) -> None:
+        self.preset, self.task, self.distributed, self.seed = preset, task, distributed, seed
         self.step_number = 0
         # a fifth of a step less than with the networks as they were trained
-        self.classifiers = [team.compiled(prepare_classifier(c, "float32", team.device)) for c in task.classifiers]
-        self.spread = torch.tensor(task.spread, device=team.device).view(1, -1, 1, 1)
+        self.classifiers = [
+            distributed.compiled(prepare_classifier(c, "float32", distributed.device)) for c in task.classifiers
+        ]
+        self.spread = torch.tensor(task.spread, device=distributed.device).view(1, -1, 1, 1)
         torch.manual_seed(seed)
         bands = {"bands": len(task.scaling.mean)}
         shape = preset.generator.model_copy(update=bands)
-        self.generators = {side: Generator(shape) for side, _ in SIDES}
+        self.generators = {side: Generator(shape) for side, _ in ROLES}
         self.averages = {side: self._average(net) for side, net in self.generators.items()} if preset.average else {}
         self.discriminators: dict[str, nn.Module] = {}
         if preset.discriminator is not None:
             judge = preset.discriminator.model_copy(update=bands)
-            self.discriminators = {side: Discriminator(judge) for side, _ in SIDES}
+            self.discriminators = {side: Discriminator(judge) for side, _ in ROLES}
         self.networks = {
             **self._named("", self.generators),
             **self._named("discriminator of ", self.discriminators),
         }
-        self.networks = {name: team.share(network) for name, network in self.networks.items()}
+        self.networks = {name: distributed.wrap(network) for name, network in self.networks.items()}
         self.optimisers = {name: self._optimiser(name) for name in self.networks}
         self.schedules = {name: LambdaLR(o, self._factor(steps)) for name, o in self.optimisers.items()}
         self.pools = {side: ImagePool(preset.pool, seed + i) for i, side in enumerate(self.discriminators)}
@@ -109,13 +113,13 @@ class PatternLearner:
         if side in self.averages:
             mean: nn.Module = self.averages[side].module
             return mean.eval()
-        return bare(self.networks[side]).eval()
+        return unwrap_ddp(self.networks[side]).eval()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes while learning."""
         return {
             "step": self.step_number,
-            "networks": {name: bare(network).state_dict() for name, network in self.networks.items()},
+            "networks": {name: unwrap_ddp(network).state_dict() for name, network in self.networks.items()},
             "averages": {side: mean.state_dict() for side, mean in self.averages.items()},
             "optimisers": {name: o.state_dict() for name, o in self.optimisers.items()},
             "schedules": {name: s.state_dict() for name, s in self.schedules.items()},
@@ -126,7 +130,7 @@ class PatternLearner:
         """Take up a saved state."""
         self.step_number = state["step"]
         for name, network in self.networks.items():
-            bare(network).load_state_dict(state["networks"][name])
+            unwrap_ddp(network).load_state_dict(state["networks"][name])
             self.optimisers[name].load_state_dict(state["optimisers"][name])
             self.schedules[name].load_state_dict(state["schedules"][name])
         for side, mean in self.averages.items():
@@ -135,53 +139,55 @@ class PatternLearner:
             pool.load_state_dict(state["pools"][side])
 
     def _generator_step(self, u: Tensor, activate: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        gauges = GradientProbe()
-        judges = [bare(d) for d in self.discriminators.values()]
-        with frozen(*judges), self.team.autocast():
+        probe = GradientProbe()
+        judges = [unwrap_ddp(d) for d in self.discriminators.values()]
+        with frozen(*judges), self.distributed.autocast():
             before = self._unchanged(u)
-            made = {side: self.networks[side](u) for side, _ in SIDES}
-            logits = self._judged(made, gauges) if activate else None
-            terms = self._terms(u, made, gauges) | self._activations(logits, before)
+            made = {side: self.networks[side](u) for side, _ in ROLES}
+            logits = self._judged(made, probe) if activate else None
+            terms = self._terms(u, made, probe) | self._activations(logits, before)
             total = torch.stack(list(terms.values())).sum()
-        for side, _ in SIDES:
+        for side, _ in ROLES:
             self.optimisers[side].zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
-        norms = {f"grad/all/{side}": clipped(self.networks[side], self.preset.clip) for side, _ in SIDES}
-        for side, _ in SIDES:
+        norms = {f"grad/all/{side}": clip_gradients(self.networks[side], self.preset.clip) for side, _ in ROLES}
+        for side, _ in ROLES:
             self.optimisers[side].step()
             if side in self.averages:
-                self.averages[side].update_parameters(bare(self.networks[side]))
+                self.averages[side].update_parameters(unwrap_ddp(self.networks[side]))
         made = {side: picture.detach() for side, picture in made.items()}
         losses_now = {f"loss/{name}": term.detach() for name, term in terms.items()}
-        return made, {**losses_now, **gauges.norms(), **norms, **self._seen(u, made, before[0], logits)}
+        return made, {**losses_now, **probe.norms(), **norms, **self._seen(u, made, before[0], logits)}
 
-    def _terms(self, u: Tensor, made: dict[str, Tensor], gauges: GradientProbe) -> dict[str, Tensor]:
+    def _terms(self, u: Tensor, made: dict[str, Tensor], probe: GradientProbe) -> dict[str, Tensor]:
         """Every weighted term of Eq. 6 that has a factor, by ``term/generator``, except the activation."""
         weights, terms = self.preset.weights, {}
-        for side, _ in SIDES:
-            picture = gauges.tap(made[side], f"similarity/{side}")
-            terms[f"similarity/{side}"] = weights.similarity * losses.similarity(u, picture, self.preset.size)
+        for side, _ in ROLES:
+            picture = probe.probe(made[side], f"similarity/{side}")
+            terms[f"similarity/{side}"] = weights.similarity * losses.similarity(u, picture, self.preset.change_norm)
             if weights.smooth:
-                change = gauges.tap(made[side], f"smooth/{side}") - u
-                terms[f"smooth/{side}"] = weights.smooth * losses.roughness(change, self.preset.size)
+                change = probe.probe(made[side], f"smooth/{side}") - u
+                terms[f"smooth/{side}"] = weights.smooth * losses.total_variation(change, self.preset.change_norm)
             if weights.edges:
-                picture = gauges.tap(made[side], f"edges/{side}")
-                terms[f"edges/{side}"] = weights.edges * losses.drawn_edges(u, picture, self.preset.size)
+                picture = probe.probe(made[side], f"edges/{side}")
+                terms[f"edges/{side}"] = weights.edges * losses.added_edges(u, picture, self.preset.change_norm)
             if side in self.discriminators:
-                patches = bare(self.networks[f"discriminator of {side}"])(gauges.tap(made[side], f"adversary/{side}"))
+                patches = unwrap_ddp(self.networks[f"discriminator of {side}"])(
+                    probe.probe(made[side], f"adversary/{side}")
+                )
                 terms[f"adversary/{side}"] = weights.adversary * losses.fool(patches, self.preset.adversary)
         if weights.cycle:
-            terms |= self._cycles(u, made, gauges)
+            terms |= self._cycles(u, made, probe)
         return terms
 
-    def _cycles(self, u: Tensor, made: dict[str, Tensor], gauges: GradientProbe) -> dict[str, Tensor]:
+    def _cycles(self, u: Tensor, made: dict[str, Tensor], probe: GradientProbe) -> dict[str, Tensor]:
         terms = {}
         for side, other in (("maximiser", "minimiser"), ("minimiser", "maximiser")):
             start = made[other]
             if self.preset.cycle_trains == "own":
                 start = start.detach()
-            restored = self.networks[side](gauges.tap(start, f"cycle/{other}"))
-            loss = losses.cycle(u, gauges.tap(restored, f"cycle/{side}"))
+            restored = self.networks[side](probe.probe(start, f"cycle/{other}"))
+            loss = losses.cycle(u, probe.probe(restored, f"cycle/{side}"))
             terms[f"cycle/{side}"] = self.preset.weights.cycle * loss
         return terms
 
@@ -190,9 +196,9 @@ class PatternLearner:
         """Of each classifier the logits of x: what a margin starts from, and the first's for the log."""
         return [classifier(u).float() for classifier in self.classifiers]
 
-    def _judged(self, made: dict[str, Tensor], gauges: GradientProbe) -> list[tuple[Tensor, ...]]:
+    def _judged(self, made: dict[str, Tensor], probe: GradientProbe) -> list[tuple[Tensor, ...]]:
         """Of each classifier the logits of x₊ and of x₋, from one pass over both."""
-        both = torch.cat([gauges.tap(made[side], f"activation/{side}") for side, _ in SIDES])
+        both = torch.cat([probe.probe(made[side], f"activation/{side}") for side, _ in ROLES])
         if self.preset.jitter:
             both = jitter(both, self.preset.jitter, seeded("jitter", self.seed, self.step_number))
         if self.preset.zoom < 1:
@@ -203,7 +209,7 @@ class PatternLearner:
         if logits is None or not self.preset.weights.activation:
             return {}
         factor = self.preset.weights.activation / len(logits)
-        sides = zip(SIDES, zip(*logits, strict=True), strict=True)
+        sides = zip(ROLES, zip(*logits, strict=True), strict=True)
         return {
             f"activation/{side}": factor
             * torch.stack([self._pushed(z, of_x, direction) for z, of_x in zip(each, before, strict=True)]).sum()
@@ -213,7 +219,7 @@ class PatternLearner:
     def _pushed(self, logit: Tensor, before: Tensor, direction: Direction) -> Tensor:
         if self.preset.activation == "bce":
             return losses.activation_bce(logit, direction)
-        margin = self.preset.raised if direction == "raise" else self.preset.lowered * before.clamp_min(1)
+        margin = self.preset.margin_plus if direction == "raise" else self.preset.margin_minus * before.clamp_min(1)
         return losses.activation_margin(logit, direction, margin)
 
     def _discriminator_step(self, u: Tensor, made: dict[str, Tensor], partners: Tensor | None) -> dict[str, Tensor]:
@@ -223,7 +229,7 @@ class PatternLearner:
             # moving towards the other class, the minimiser is judged against that class
             real = partners if side == "minimiser" and partners is not None else u
             fake = self.pools[side].swap(made[side])
-            with self.team.autocast():
+            with self.distributed.autocast():
                 patches = self.networks[name](torch.cat([real, fake]))
                 called_real, called_fake = patches.split([len(real), len(fake)])
                 loss = losses.discriminate(called_real, called_fake, self.preset.adversary)
@@ -238,7 +244,7 @@ class PatternLearner:
         self, u: Tensor, made: dict[str, Tensor], before: Tensor, logits: list[tuple[Tensor, ...]] | None
     ) -> dict[str, Tensor]:
         """Mean scores (of x₊ and x₋ as the loss saw them, where it did) and mean changes."""
-        with self.team.autocast():
+        with self.distributed.autocast():
             after = logits[0] if logits else self.classifiers[0](torch.cat([*made.values()])).chunk(2)
         scores = [one.float().sigmoid().mean() for one in (before, *after)]
         log = {f"score/{name}": score for name, score in zip(("x", "plus", "minus"), scores, strict=True)}
@@ -251,8 +257,8 @@ class PatternLearner:
         if not self.preset.blotches:
             return x
         generator = seeded("blotches", self.seed, self.step_number)
-        drawn = draw_blotches(len(x) * self.team.size, x.shape[1], self.preset.blotches, generator)
-        mine = slice(len(x) * self.team.rank, len(x) * (self.team.rank + 1))
+        drawn = draw_blotches(len(x) * self.distributed.size, x.shape[1], self.preset.blotches, generator)
+        mine = slice(len(x) * self.distributed.rank, len(x) * (self.distributed.rank + 1))
         # in reflectance: not every preset's networks see standardised chips
         return blotched(x, Blotches(*(part[mine] for part in drawn)), self.spread)
 
@@ -261,7 +267,7 @@ class PatternLearner:
 
     def _average(self, network: nn.Module) -> AveragedModel:
         mean = get_ema_multi_avg_fn(self.preset.average)  # type: ignore[no-untyped-call]
-        return AveragedModel(network, self.team.device, multi_avg_fn=mean, use_buffers=True)
+        return AveragedModel(network, self.distributed.device, multi_avg_fn=mean, use_buffers=True)
 
     def _optimiser(self, name: str) -> torch.optim.Adam:
         rate = self.preset.discriminator_rate if name.startswith("discriminator") else self.preset.rate

@@ -21,7 +21,7 @@ class GradientProbe:
     def __init__(self) -> None:
         self.squares: dict[str, Tensor] = {}
 
-    def tap(self, picture: Tensor, name: str) -> Tensor:
+    def probe(self, picture: Tensor, name: str) -> Tensor:
         """An alias of `picture` for one term; several aliases with one name are added (squares).
 
         Args:
@@ -42,14 +42,14 @@ class GradientProbe:
         self.squares[name] = self.squares[name] + square if name in self.squares else square
 
 
-def parameter_norm(module: torch.nn.Module) -> Tensor:
+def gradient_norm(module: torch.nn.Module) -> Tensor:
     """Euclidean norm of all gradients of a module's parameters."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
     return torch.nn.utils.get_total_norm(gradients)
 
 
-def clipped(module: torch.nn.Module, largest: float | None) -> Tensor:
+def clip_gradients(module: torch.nn.Module, largest: float | None) -> Tensor:
     """Scale all gradients of a module down to a norm of `largest`, if they exceed it; gives the norm before."""
     if largest is None:
-        return parameter_norm(module)
+        return gradient_norm(module)
     return torch.nn.utils.clip_grad_norm_(module.parameters(), largest)

@@ -1,7 +1,7 @@
 """A training run from data to checkpoint: a generator of epochs that can be killed and taken up again.
 
 A run lives in one folder (or any fsspec URI): ``card.json`` and weights once it is finished, ``state/``
-to resume from, ``log/`` to look at. The folder is its name: the same request in the same place goes on
+to resume from, ``log/`` to log_images at. The folder is its name: the same request in the same place goes on
 where it stopped, and does nothing if it had finished.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from spacex.errors import SpacexError
 from spacex.settings import Settings
 from spacex.training.batches import BatchLoader
-from spacex.training.data import Source
+from spacex.training.data import DatasetSettings
 from spacex.training.distributed import Distributed
 from spacex.training.run_logger import RunLogger
 from spacex.training.state import RunStore
@@ -32,7 +32,7 @@ FREE = frozenset({"readers", "trust"})
 class Run(Settings):
     """What every training run is told."""
 
-    source: Source
+    source: DatasetSettings
     output: str
     """Folder or fsspec URI of the run."""
     seed: int = 0
@@ -41,7 +41,7 @@ class Run(Settings):
     pictures_every: int = 200
     """Steps between two pictures."""
     trust: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
-    """Modules whose networks may be imported and built (`spacex.models.foreign`)."""
+    """Modules whose networks may be imported and built (`spacex.models.third_party`)."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ class Learner(Protocol):
 class TrainingLoop:
     """How one kind of run fills the loop all runs share."""
 
-    run: Run
-    team: Distributed
+    settings: Run
+    distributed: Distributed
     learner: Learner
-    feed: BatchLoader
+    loader: BatchLoader
     epochs: int
     step: Callable[[int, Tensor, Tensor], dict[str, Tensor]]
     """(epoch from 0, chips, labels) to the step's numbers."""
@@ -96,46 +96,46 @@ class TrainingLoop:
     """Figures on the validation split, the same on every worker."""
     finish: Callable[[float], None]
     """Measures all splits and writes the checkpoint; called once, by all workers, with the seconds it took."""
-    look: Callable[[RunLogger, int], None] = lambda book, step: None
+    log_images: Callable[[RunLogger, int], None] = lambda logger, step: None
     """Draws a picture."""
-    worry: Callable[[int, dict[str, float]], str | None] = lambda epoch, metrics: None
+    health_check: Callable[[int, dict[str, float]], str | None] = lambda epoch, metrics: None
     """(epoch from 0, its metrics) to what is wrong with the run, if something is."""
 
-    def follow(self) -> Iterator[Epoch]:
+    def run(self) -> Iterator[Epoch]:
         """Resume, train, save after every epoch, and write the checkpoint at the end."""
-        store = RunStore(self.run.output, self.team)
+        store = RunStore(self.settings.output, self.distributed)
         done, seconds = 0, 0.0
         if (saved := store.load()) is not None:
             done, state = saved
             seconds = state["seconds"]
             self.learner.load_state_dict(state["learner"])
-        place = self.run.output if self.team.leads else None
+        place = self.settings.output if self.distributed.is_main else None
         if done < self.epochs:
-            with RunLogger(place, self.learner.step_number) as book:
+            with RunLogger(place, self.learner.step_number) as logger:
                 for number in range(done, self.epochs):
-                    epoch = self._epoch(number, store, book, seconds)
+                    epoch = self._epoch(number, store, logger, seconds)
                     seconds += epoch.seconds
                     yield epoch
-        if done < self.epochs or not finished(self.run.output):
+        if done < self.epochs or not finished(self.settings.output):
             self.finish(seconds)
-        self.team.wait()
+        self.distributed.barrier()
 
-    def _epoch(self, number: int, store: RunStore, book: RunLogger, before: float) -> Epoch:
+    def _epoch(self, number: int, store: RunStore, logger: RunLogger, before: float) -> Epoch:
         start = time.perf_counter()
-        for x, label in self.feed.epoch(number):
+        for x, label in self.loader.epoch(number):
             values = self.step(number, x, label)
-            book.step(self.learner.step_number, values)
-            if self.team.leads and self.learner.step_number % self.run.pictures_every == 0:
-                self.look(book, self.learner.step_number)
-        book.flush()
-        _check_finite(book.last)
-        metrics = {**book.last, **self.validate()}
-        warning = self.worry(number, metrics)
+            logger.step(self.learner.step_number, values)
+            if self.distributed.is_main and self.learner.step_number % self.settings.pictures_every == 0:
+                self.log_images(logger, self.learner.step_number)
+        logger.flush()
+        _check_finite(logger.last)
+        metrics = {**logger.last, **self.validate()}
+        warning = self.health_check(number, metrics)
         if warning is not None:
-            book.warn(warning)
+            logger.warn(warning)
         seconds = before + time.perf_counter() - start
         store.save(number + 1, {"learner": self.learner.state_dict(), "seconds": seconds})
-        book.epoch(number + 1, metrics)
+        logger.epoch(number + 1, metrics)
         return Epoch(number + 1, self.epochs, metrics, time.perf_counter() - start, warning)
 
 

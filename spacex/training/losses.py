@@ -95,7 +95,7 @@ def activation_margin(logit: Tensor, direction: Direction, margin: float | Tenso
     return F.relu(margin - sign * logit.float()).mean()
 
 
-def roughness(delta: Tensor, size: Size = "l1") -> Tensor:
+def total_variation(delta: Tensor, size: Size = "l1") -> Tensor:
     """Total variation of a change: mean |vertical| plus mean |horizontal| neighbour difference (anisotropic).
 
     Args:
@@ -106,7 +106,7 @@ def roughness(delta: Tensor, size: Size = "l1") -> Tensor:
     return down.mean() + across.mean()
 
 
-def drawn_edges(x: Tensor, changed: Tensor, size: Size = "l1") -> Tensor:
+def added_edges(x: Tensor, changed: Tensor, size: Size = "l1") -> Tensor:
     """Edges that a change draws: mean of max(0, |∇w(x)| − |∇x|) over both directions, at 1, 2 and 4 pixels.
 
     Ours. What is taken away leaves its surroundings; what is put in has edges that the chip had not. Without this a
@@ -116,7 +116,7 @@ def drawn_edges(x: Tensor, changed: Tensor, size: Size = "l1") -> Tensor:
     Args:
         x: real chips.
         changed: w(x).
-        size: as of `roughness`.
+        size: as of `total_variation`.
     """
     x, changed, drawn = x.float(), changed.float(), []
     for _ in range(_LEVELS):

@@ -49,7 +49,7 @@ def classification(score: Tensor, label: Tensor) -> dict[str, Any]:
     }
 
 
-def classes_told(logits: Tensor, label: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+def multiclass_metrics(logits: Tensor, label: Tensor, classes: Sequence[str]) -> dict[str, Any]:
     """How well several classes are told apart, and how well the last, the target, is from the rest.
 
     Args:
@@ -80,32 +80,32 @@ def measure_classifier(
     classifier: nn.Module,
     scaling: Scaling,
     chips: Iterable[tuple[Tensor, Tensor]],
-    team: Distributed = SINGLE,
+    distributed: Distributed = SINGLE,
     classes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """How good a classifier in eval mode is over this worker's part, gathered over the team.
+    """How good a classifier in eval mode is over this worker's part, gathered over the distributed.
 
     Args:
         classifier: gives (n,), (n, 1) or (n, classes).
         scaling: reflectance to its units.
         chips: chips and labels.
-        team: whose parts are gathered.
+        distributed: whose parts are gathered.
         classes: names, the target last; none for natural and not.
 
     Returns:
-        `classes_told` if there are names, else `classification`.
+        `multiclass_metrics` if there are names, else `classification`.
     """
     logits, labels = [torch.zeros(0)], [torch.zeros(0)]
     for x, label in chips:
-        with team.autocast():
+        with distributed.autocast():
             logits.append(classifier(scaling.standardise(x)).float().cpu())
         labels.append(label.cpu())
-    found, truth = team.gather(torch.cat(logits)), team.gather(torch.cat(labels))
+    found, truth = distributed.gather_rows(torch.cat(logits)), distributed.gather_rows(torch.cat(labels))
     if not classes:
         return classification(found.flatten().sigmoid(), truth)
     one = found.ndim == 1 or found.shape[1] == 1
     # one logit is that of the second of two classes against the first
-    return classes_told(F.pad(found.reshape(-1, 1), (1, 0)) if one else found, truth, classes)
+    return multiclass_metrics(F.pad(found.reshape(-1, 1), (1, 0)) if one else found, truth, classes)
 
 
 @torch.no_grad()
@@ -116,7 +116,7 @@ def measure_generators(
     scaling: Scaling,
     spread: Tensor,
     chips: Iterable[tuple[Tensor, Tensor]],
-    team: Distributed = SINGLE,
+    distributed: Distributed = SINGLE,
 ) -> dict[str, float]:
     """What the generators do to a split's natural chips.
 
@@ -127,7 +127,7 @@ def measure_generators(
         scaling: of the classifier.
         spread: (bands,) standard deviation of each band's reflectance, the unit of a change.
         chips: this worker's chips (reflectance) and labels.
-        team: whose parts are gathered.
+        distributed: whose parts are gathered.
 
     Returns:
         ``lowered``: share of chips with score(x₋) < score(x), judged on the logit, where no two scores round to
@@ -138,12 +138,12 @@ def measure_generators(
     rows = [torch.zeros(0, 5)]
     for x, _ in chips:
         u = scaling.standardise(x)
-        # float32 whatever the team trains in: x₊ may differ from x by less than bfloat16 resolves
+        # float32 whatever the distributed trains in: x₊ may differ from x by less than bfloat16 resolves
         plus, minus = maximiser(u), minimiser(u)
         z = classifier(torch.cat([u, plus, minus])).view(3, -1)
         changes = [_spreads(scaling.restore(c) - x, spread) for c in (plus, minus)]
         rows.append(torch.stack([*z, *changes], dim=1).cpu())
-    z, up, down, more, less = team.gather(torch.cat(rows)).unbind(1)
+    z, up, down, more, less = distributed.gather_rows(torch.cat(rows)).unbind(1)
     return {
         "chips": len(z),
         "lowered": float((down < z).float().mean()),
@@ -162,7 +162,7 @@ def _spreads(change: Tensor, spread: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def frame_needed(generators: Iterable[Generator], u: Tensor, least: int = 32, tolerance: float = 0.01) -> int:
+def measure_frame(generators: Iterable[Generator], u: Tensor, least: int = 32, tolerance: float = 0.01) -> int:
     """Pixels to cut from a chip's edges so that overlapping chips agree, measured on trained generators.
 
     A chip's middle is redrawn without its surroundings; ring by ring from the edge inwards, the two changes

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spacex.errors import RequestError
 from spacex.models.discriminator import DiscriminatorSettings
@@ -22,8 +22,11 @@ from spacex.training.losses import Adversary
 
 S = TypeVar("S", bound=Settings)
 
+FORMER_NAMES = {"raised": "margin_plus", "lowered": "margin_minus", "size": "change_norm"}
+"""Names of a preset's settings in earlier versions; still read from runs and still accepted when typed."""
 
-def changed(settings: S, changes: Iterable[str]) -> S:
+
+def with_overrides(settings: S, changes: Iterable[str]) -> S:
     """A copy of any settings with some values replaced and checked.
 
     Args:
@@ -41,6 +44,8 @@ def changed(settings: S, changes: Iterable[str]) -> S:
         for step in path:
             inner = place.get(step)
             place = inner if isinstance(inner, dict) else {}
+        if last not in place:
+            last = FORMER_NAMES.get(last, last)
         if last not in place:
             names = ", ".join(sorted(place)) or "no setting there"
             raise RequestError(f"no setting {name!r}", got=change, expected=names)
@@ -82,13 +87,13 @@ class Preset(Settings):
     """Whose pictures count as real: the input domain (paper), or the class a generator moves towards."""
     adversary: Adversary = "bce"
     activation: Literal["bce", "margin"]
-    raised: float = Field(default=3.0, gt=0)
+    margin_plus: float = Field(default=3.0, gt=0)
     """Margin of x₊: the logit that it shall rise above."""
-    lowered: float = Field(default=0.75, gt=0)
-    """Margin of x₋, chip by chip: it shall fall below −lowered·max(z, 1), z being the logit of its own x."""
+    margin_minus: float = Field(default=0.75, gt=0)
+    """Margin of x₋, chip by chip: it shall fall below −margin_minus·max(z, 1), z being the logit of its own x."""
     weights: Weights
-    size: losses.Size = "l1"
-    """How the size of a change, and its roughness, are measured."""
+    change_norm: losses.Size = "l1"
+    """How the size of a change, and its total_variation, are measured."""
     cycle_trains: Literal["both", "own"] = "both"
     """Eq. 6 writes L_max(w₊, w₋): a cycle trains both generators; ``own`` only the one it is named after."""
     inputs: Literal["natural", "all"] = "natural"
@@ -121,6 +126,13 @@ class Preset(Settings):
     """First epochs, of `epochs`, without the activation term."""
     note: str = ""
     """A warning that goes into the card and the help."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_names(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {FORMER_NAMES.get(name, name): value for name, value in values.items()}
 
 
 PAPER = Preset(
@@ -182,7 +194,7 @@ DELTA = Preset(
     generator=GeneratorSettings(form="delta", norm="none", base=32, cap=128, downs=3, blocks=12, limit=3.0),
     activation="margin",
     weights=Weights(similarity=1, cycle=0, adversary=0, activation=0.3, smooth=0.3, edges=10),
-    size="group",
+    change_norm="group",
     jitter=6,
     zoom=0.625,
     rate=1e-3,
@@ -228,7 +240,7 @@ CLASS_DIFFERENCE = DELTA.model_copy(
         "discriminator": DiscriminatorSettings(base=32, strided=2, spectral=True),
         "domain": "class",
         "weights": Weights(similarity=1, cycle=0, adversary=0.5, activation=0.1),
-        "size": "l1",
+        "change_norm": "l1",
         "zoom": 1.0,
         "betas": (0.5, 0.999),
         "note": "Shows what differs between the classes, not what the classifier uses: in a planted-shortcut "

@@ -36,7 +36,7 @@ def train(
     """Train `run` on a Ray cluster: the one this process belongs to, or a new one on this machine.
 
     Args:
-        learn: a module-level function that yields the run's epochs for one member of a team.
+        learn: a module-level function that yields the run's epochs for one member of a distributed.
         run: settings; its ``output`` must be reachable from every node.
         workers: processes, each with one share of the batch.
         gpu: one GPU per worker.
@@ -81,8 +81,8 @@ def _work(config: dict[str, Any]) -> None:
     import ray.train
     from ray.train.torch import get_device
 
-    team = Distributed.joined(get_device(), precision=config["precision"])
-    for epoch in config["learn"](config["run"], team):
+    distributed = Distributed.from_process_group(get_device(), precision=config["precision"])
+    for epoch in config["learn"](config["run"], distributed):
         # a barrier: every worker reports every epoch; the state itself is already down
         ray.train.report({"line": str(epoch)})
 

@@ -12,6 +12,7 @@ Files are read with ``weights_only=True`` and checked against their hash.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -23,6 +24,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from spacex.errors import CheckpointError, RequestError
 from spacex.settings import Settings
@@ -37,15 +39,15 @@ class RunStore:
 
     Args:
         uri: folder of the run, local or any fsspec URI.
-        team: who trains; every worker writes its own file, the leader the pointer.
+        distributed: who trains; every worker writes its own file, the leader the pointer.
     """
 
-    def __init__(self, uri: str, team: Distributed = SINGLE) -> None:
+    def __init__(self, uri: str, distributed: Distributed = SINGLE) -> None:
         self.fs, self.root = fsspec.core.url_to_fs(uri)
         self.folder = f"{self.root.rstrip('/')}/state"
-        self.team = team
+        self.distributed = distributed
 
-    def claim(self, settings: Settings, free: frozenset[str] = frozenset()) -> None:
+    def bind(self, settings: Settings, free: frozenset[str] = frozenset()) -> None:
         """Make this place the run's, or confirm that it is.
 
         Args:
@@ -56,17 +58,19 @@ class RunStore:
             RequestError: if a run with other settings lives here.
         """
         path = f"{self.folder}/run.json"
-        if self.team.leads and not self.fs.exists(path):
+        if self.distributed.is_main and not self.fs.exists(path):
             self._put(path, json.dumps(settings.model_dump(mode="json"), indent=2).encode())
-        self.team.wait()
-        self.check(settings, free)
+        self.distributed.barrier()
+        self.check_settings(settings, free)
 
-    def check(self, settings: Settings, free: frozenset[str] = frozenset()) -> None:
-        """Refuse a place where another run lives, as `claim` does; writes nothing."""
+    def check_settings(self, settings: Settings, free: frozenset[str] = frozenset()) -> None:
+        """Refuse a place where another run lives, as `bind` does; writes nothing."""
         path = f"{self.folder}/run.json"
         if not self.fs.exists(path):
             return
         asked, found = settings.model_dump(mode="json"), json.loads(self.fs.cat_file(path))
+        with contextlib.suppress(ValidationError):  # a setting may have had another name; a run of another kind differs
+            found = type(settings).model_validate(found).model_dump(mode="json")
         wrong = sorted(k for k in asked.keys() | found.keys() if k not in free and asked.get(k) != found.get(k))
         if wrong:
             raise RequestError(
@@ -78,17 +82,17 @@ class RunStore:
 
     def save(self, epoch: int, state: dict[str, Any]) -> None:
         """Write the state after `epoch` (counted from 1); all workers call it, and return when it is down."""
-        name = self.team.from_leader(f"{epoch:05d}-{secrets.token_hex(3)}")
+        name = self.distributed.broadcast(f"{epoch:05d}-{secrets.token_hex(3)}")
         buffer = io.BytesIO()
         torch.save({"state": state, "random": random_state()}, buffer)
         content = buffer.getvalue()
-        self._put(f"{self.folder}/{name}/rank-{self.team.rank}.pt", content)
+        self._put(f"{self.folder}/{name}/rank-{self.distributed.rank}.pt", content)
         hashes = self._gathered(hashlib.sha256(content).hexdigest())
-        if self.team.leads:
+        if self.distributed.is_main:
             pointer = {"epoch": epoch, "folder": name, "sha256": hashes}
             self._put(f"{self.folder}/latest.json", json.dumps(pointer).encode())
             self._forget()
-        self.team.wait()
+        self.distributed.barrier()
 
     def load(self) -> tuple[int, dict[str, Any]] | None:
         """Epochs done and this worker's state, and the random state put back; None if nothing was saved.
@@ -99,15 +103,15 @@ class RunStore:
         Raises:
             CheckpointError: if a file does not match its hash.
         """
-        pointer = self.team.from_leader(self._pointer() if self.team.leads else None)
+        pointer = self.distributed.broadcast(self._pointer() if self.distributed.is_main else None)
         if pointer is None:
             return None
-        rank = self.team.rank if self.team.rank < len(pointer["sha256"]) else 0
+        rank = self.distributed.rank if self.distributed.rank < len(pointer["sha256"]) else 0
         path = f"{self.folder}/{pointer['folder']}/rank-{rank}.pt"
         content = self.fs.cat_file(path)
         if hashlib.sha256(content).hexdigest() != pointer["sha256"][rank]:
             raise CheckpointError(f"{path} is damaged", do=f"Delete {self.folder} to start afresh.")
-        saved = torch.load(io.BytesIO(content), map_location=self.team.device, weights_only=True)
+        saved = torch.load(io.BytesIO(content), map_location=self.distributed.device, weights_only=True)
         set_random_state(saved["random"])
         return int(pointer["epoch"]), saved["state"]
 
@@ -116,9 +120,9 @@ class RunStore:
         return json.loads(self.fs.cat_file(path)) if self.fs.exists(path) else None
 
     def _gathered(self, text: str) -> list[str]:
-        if self.team.size == 1:
+        if self.distributed.size == 1:
             return [text]
-        all_texts: list[Any] = [None] * self.team.size
+        all_texts: list[Any] = [None] * self.distributed.size
         torch.distributed.all_gather_object(all_texts, text)
         return all_texts
 

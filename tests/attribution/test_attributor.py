@@ -12,7 +12,7 @@ from spacex.attribution.inference import choose_precision, prepare_classifier, p
 from spacex.attribution.lift import Lift
 from spacex.errors import CheckpointError, RequestError
 from spacex.models.classifier import Classifier, ClassifierSettings
-from spacex.models.generator import Generator, GeneratorSettings, context, window_margin
+from spacex.models.generator import Generator, GeneratorSettings, context, window_halo
 
 
 class Square(torch.nn.Module):
@@ -163,7 +163,7 @@ def test_attribution_is_in_reflectance(tiny_checkpoint):
 def test_a_window_says_of_its_inside_what_the_chip_says(tiny_checkpoint):
     """Beyond the context nothing matters: not the padding, not the size of the picture."""
     settings = tiny_checkpoint.card.generator
-    margin = window_margin(settings, tiny_checkpoint.card.frame)
+    margin = window_halo(settings, tiny_checkpoint.card.frame)
     assert context(settings) <= margin < context(settings) + 4
     x = chips(1)
     networks = Attributor(tiny_checkpoint)

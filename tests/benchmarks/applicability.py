@@ -32,8 +32,8 @@ from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.evaluation.methods.baselines import ChipBatch
 from spacex.synthetic.dataset import build_dataset
-from spacex.training.batches import portions
-from spacex.training.data import Source, Split, open_split
+from spacex.training.batches import shard
+from spacex.training.data import DatasetSettings, DatasetSplit, open_split
 
 ABROAD = 20_977
 """Seed of a country that nothing was trained on."""
@@ -44,8 +44,8 @@ def unlike(checkpoint: Checkpoint, x: Tensor) -> Tensor:
     return torch.cat([ChipBatch(checkpoint, part, [""] * len(part)).dissimilarity for part in x.split(8)])
 
 
-def chips_of(split: Split) -> Tensor:
-    return torch.cat([x for x, _ in portions(split.dataset, split.all, 16)])
+def chips_of(split: DatasetSplit) -> Tensor:
+    return torch.cat([x for x, _ in shard(split.dataset, split.all, 16)])
 
 
 def belgium(bands: tuple[str, ...]) -> Tensor | None:
@@ -85,14 +85,14 @@ def spoiled(x: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 def shares(checkpoint: Checkpoint) -> None:
     bands = checkpoint.card.bands
-    test = open_split(Source(root="demo", bands=bands), "test")
+    test = open_split(DatasetSettings(root="demo", bands=bands), "test")
     x = chips_of(test)
     known = unlike(checkpoint, x)
     print(f"embedded test chips ({len(x)}): {100 * outside(known):.1f} % outside; natural "
           f"{100 * outside(known[test.labels]):.1f} %, other {100 * outside(known[~test.labels]):.1f} %")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         root = build_dataset(folder, {"train": 4, "test": 120}, seed=ABROAD)
-        abroad = unlike(checkpoint, chips_of(open_split(Source(root=str(root), bands=bands), "test")))
+        abroad = unlike(checkpoint, chips_of(open_split(DatasetSettings(root=str(root), bands=bands), "test")))
     print(f"an embedded country under another seed ({len(abroad)}): {100 * outside(abroad):.1f} % outside")
     scene = belgium(bands)
     if scene is not None:

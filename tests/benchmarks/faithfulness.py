@@ -40,10 +40,10 @@ from spacex.evaluation.samples import Samples, Source
 from spacex.evaluation.shortcut import ShortcutSettings, falls, logits, trained_classifier, with_both, without
 from spacex.synthetic.chip import read_records
 from spacex.synthetic.dataset import build_dataset
-from spacex.training.data import Source as Chosen
+from spacex.training.data import DatasetSettings
 from spacex.training.distributed import Distributed, Precision
 from spacex.training.gan_run import PatternRun, learn_patterns
-from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset, changed
+from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset, with_overrides
 
 BANDS = ShortcutSettings().bands
 SHARES = (0.0, 0.05, 0.2, 0.5)
@@ -82,9 +82,12 @@ def learn(folder: Path, data: Path, preset: Preset, sizes: ShortcutSettings, tea
     say = partial(print, f"{folder.parent.name}, {folder.name}, {preset.name},", flush=True)
     preload = team.device.type == "cuda"
     patterns = PatternRun(
-        source=Chosen(root=str(data), bands=BANDS, preload=preload), output=str(folder / preset.name), seed=sizes.seed,
-        classifier=trained_classifier(folder, data, sizes, say, team), preset=changed(preset, sizes.generator_changes),
-    )  # fmt: skip
+        source=DatasetSettings(root=str(data), bands=BANDS, preload=preload),
+        output=str(folder / preset.name),
+        seed=sizes.seed,
+        classifier=trained_classifier(folder, data, sizes, say, team),
+        preset=with_overrides(preset, sizes.generator_changes),
+    )
     for epoch in learn_patterns(patterns, team):
         say(epoch)
 

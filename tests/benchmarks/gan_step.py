@@ -8,7 +8,7 @@ what ``cyclegan.py`` of ahmedemam576/SpacEX @ 2c6df0d does per step, written dow
 (identity and fake are computed separately though they are the same picture), instance norm, a direct picture,
 two PatchGAN discriminators with pools of 50, least squares, four Adams, float32, contiguous. Its activation term is
 computed here on both fakes, because without it the step would not train what ours trains.
-``ours`` is the `delta` preset; ``ours without gauges`` the same without measuring each term's gradient norm.
+``ours`` is the `delta` preset; ``ours without probe`` the same without measuring each term's gradient norm.
 On a GPU a fourth row adds bfloat16 and torch.compile to ours against its eager float32.
 """
 
@@ -28,9 +28,9 @@ from spacex.model_card import Scaling
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.models.discriminator import Discriminator, DiscriminatorSettings
 from spacex.models.generator import Generator, GeneratorSettings
-from spacex.training import gradient_probe as gauges
 from spacex.training.distributed import Distributed
-from spacex.training.gan import PatternLearner, Task
+from spacex.training.gan import ExplainedClassifiers, PatternLearner
+from spacex.training.gradient_probe import GradientProbe
 from spacex.training.image_pool import ImagePool
 from spacex.training.presets import DELTA
 
@@ -67,22 +67,22 @@ def published(shape: GeneratorSettings, classifier: nn.Module, device: torch.dev
     return step
 
 
-def ours(shape: GeneratorSettings, classifier: nn.Module, team: Distributed) -> Step:
+def ours(shape: GeneratorSettings, classifier: nn.Module, distributed: Distributed) -> Step:
     """A step of the `delta` preset."""
     preset = DELTA.model_copy(update={"generator": shape})
-    task = Task([classifier], Scaling.identity(3), (1.0,) * 3, {"raise": 2.0, "lower": 2.0})
-    return PatternLearner(preset, task, 1000, 0, team).step
+    task = ExplainedClassifiers([classifier], Scaling.identity(3), (1.0,) * 3, {"raise": 2.0, "lower": 2.0})
+    return PatternLearner(preset, task, 1000, 0, distributed).step
 
 
 @contextmanager
-def without_gauges() -> Iterator[None]:
+def without_probe() -> Iterator[None]:
     """Within the block no gradient norm is measured per term."""
-    tap = gauges.GradientProbe.tap
-    gauges.GradientProbe.tap = lambda self, picture, name: picture  # type: ignore[method-assign]
+    probe = GradientProbe.probe
+    GradientProbe.probe = lambda self, picture, name: picture  # type: ignore[method-assign]
     try:
         yield
     finally:
-        gauges.GradientProbe.tap = tap  # type: ignore[method-assign]
+        GradientProbe.probe = probe  # type: ignore[method-assign]
 
 
 def main() -> None:
@@ -96,11 +96,11 @@ def main() -> None:
         torch.set_num_threads(chosen.threads)
     device = torch.device("cuda" if chosen.gpu else "cpu")
     shape = GeneratorSettings(base=chosen.base, cap=4 * chosen.base, downs=chosen.downs, blocks=chosen.blocks, stem=7)
-    team = Distributed(device=device, precision="float32", compile=False)
+    distributed = Distributed(device=device, precision="float32", compile=False)
     rows: dict[str, Step] = {
         "published shape, float32": published(shape, _classifier(), device),
-        "ours, float32": ours(shape, _classifier(), team),
-        "ours without gauges, float32": ours(shape, _classifier(), team),
+        "ours, float32": ours(shape, _classifier(), distributed),
+        "ours without probe, float32": ours(shape, _classifier(), distributed),
         "ours, bfloat16": ours(shape, _classifier(), Distributed(device=device, precision="bfloat16", compile=False)),
     }
     if chosen.gpu:
@@ -111,7 +111,7 @@ def main() -> None:
 def _report(rows: dict[str, Step], x: Tensor, rounds: int) -> None:
     best = dict.fromkeys(rows, float("inf"))
     for name in chain(*[rows] * (rounds + 1)):  # the first round warms up
-        with without_gauges() if "without" in name else _nothing():
+        with without_probe() if "without" in name else _nothing():
             best[name] = min(best[name], _seconds(rows[name], x))
     first = best[next(iter(rows))]
     for name, seconds in best.items():

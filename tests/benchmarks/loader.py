@@ -1,4 +1,4 @@
-"""Does loading feed the device? Tiles per second of the loader against tiles per second of a training step.
+"""Does loading loader the device? Tiles per second of the loader against tiles per second of a training step.
 
     python tests/benchmarks/loader.py --data demo
     python tests/benchmarks/loader.py --data /data/anthroprotect --gpu --readers 0 --readers 8
@@ -19,15 +19,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.training.batches import BatchLoader, EpochOrder
-from spacex.training.data import Source, Split, open_split
+from spacex.training.data import DatasetSettings, DatasetSplit, open_split
 
 
-def loader_rate(split: Split, batch: int, readers: int, device: torch.device) -> float:
+def loader_rate(split: DatasetSplit, batch: int, readers: int, device: torch.device) -> float:
     """Tiles per second that arrive on the device when nothing else is done."""
-    feed = BatchLoader(split.dataset, EpochOrder(split.all, batch, seed=0), readers, device)
+    loader = BatchLoader(split.dataset, EpochOrder(split.all, batch, seed=0), readers, device)
     for epoch in (0, 1):
         start, tiles = time.perf_counter(), 0
-        for chips, _ in feed.epoch(epoch):
+        for chips, _ in loader.epoch(epoch):
             tiles += len(chips)
         settle(device)
         rate = tiles / (time.perf_counter() - start)
@@ -72,7 +72,7 @@ def main(
     """Print both rates and their ratio."""
     device = torch.device("cuda" if gpu else "cpu")
     names = tuple(bands.split(","))
-    split = open_split(Source(root=data, bands=names, limit=limit), "train")
+    split = open_split(DatasetSettings(root=data, bands=names, limit=limit), "train")
     needed = step_rate(batch, base, len(names), steps, device)
     say(f"training step, base {base}, batch {batch}, {device.type}", needed, needed)
     for number in readers:

@@ -12,7 +12,7 @@ from spacex.datasets.classes import ordered
 from spacex.datasets.pictures import Pictures, has_pictures, list_pictures, read_picture, read_pictures
 from spacex.errors import DataError
 from spacex.settings import PICTURE_BANDS
-from spacex.training.data import Source, open_split
+from spacex.training.data import DatasetSettings, open_split
 
 
 def test_what_is_written_is_read_between_0_and_1(tmp_path):
@@ -134,7 +134,7 @@ def test_held_in_memory_items_stay_the_same(tmp_path):
 
 def test_it_is_found_among_the_data_sets(tmp_path):
     build_pictures(tmp_path)
-    split = open_split(Source(root=str(tmp_path), bands=PICTURE_BANDS, target="striped"), "train")
+    split = open_split(DatasetSettings(root=str(tmp_path), bands=PICTURE_BANDS, target="striped"), "train")
     assert (split.side, split.classes) == (64, ("dotted", "plain", "striped"))
     assert len(split.natural) == 4
     assert all("striped" in split.dataset.infos["path"][i] for i in split.natural)

@@ -9,10 +9,10 @@ from spacex.attribution.device_transfer import DeviceTransfer
 from spacex.checkpoint import load_checkpoint
 from spacex.synthetic.dataset import demo_dataset
 from spacex.training.classifier_run import ClassifierRun, learn_classifier
-from spacex.training.data import Source
+from spacex.training.data import DatasetSettings
 from spacex.training.distributed import Distributed
 from spacex.training.gan_run import PatternRun, learn_patterns
-from spacex.training.presets import DELTA, changed
+from spacex.training.presets import DELTA, with_overrides
 
 pytestmark = [
     pytest.mark.gpu,
@@ -57,15 +57,15 @@ def test_a_classifier_and_its_generators_are_trained_on_the_gpu(tmp_path):
     data = str(demo_dataset("tiny"))
     team, source = (
         Distributed(device=torch.device("cuda"), compile=False),
-        Source(root=data, bands=("B02", "B03", "B04")),
+        DatasetSettings(root=data, bands=("B02", "B03", "B04")),
     )
     run = ClassifierRun(source=source, output=str(tmp_path / "classifier"))
     small = ("network.base=4", "recipe.batch=4", "recipe.epochs=1")
-    (epoch,) = learn_classifier(changed(run, small), team)
+    (epoch,) = learn_classifier(with_overrides(run, small), team)
     assert np.isfinite(list(epoch.metrics.values())).all()
     shape = ("generator.base=4", "generator.cap=8", "generator.blocks=1", "batch=4", "epochs=1")
     patterns = PatternRun(
-        source=source, output=str(tmp_path / "patterns"), classifier=run.output, preset=changed(DELTA, shape)
+        source=source, output=str(tmp_path / "patterns"), classifier=run.output, preset=with_overrides(DELTA, shape)
     )
     assert len(list(learn_patterns(patterns, team))) == 1
     assert load_checkpoint(patterns.output).minimiser is not None

@@ -12,7 +12,7 @@ from spacex.errors import CheckpointError, RequestError
 from spacex.mapping.worker import Job, open_pipeline, save_scenes
 from spacex.model_card import Card
 from spacex.models.classifier import Classifier, ClassifierSettings
-from spacex.models.foreign import ForeignSettings, make_network
+from spacex.models.third_party import ThirdPartySettings, network_builder
 
 BOX = (23.98, 67.96, 24.02, 67.975)
 
@@ -21,7 +21,7 @@ def patterns(folder, tiny_checkpoint, **changes):
     """The tiny checkpoint's generators around another classifier."""
     card = Card.model_validate(tiny_checkpoint.card.model_dump() | changes)
     torch.manual_seed(0)
-    classifier = make_network(card.classifier, ["third_party_networks"])()
+    classifier = network_builder(card.classifier, ["third_party_networks"])()
     generators = {name: getattr(tiny_checkpoint, name) for name in ("maximiser", "minimiser")}
     return save_checkpoint(folder, card, {"classifier": classifier, **generators}).uri
 
@@ -29,7 +29,7 @@ def patterns(folder, tiny_checkpoint, **changes):
 @pytest.fixture(scope="module")
 def stranger(tiny_checkpoint, tmp_path_factory):
     """URI of a checkpoint whose classifier hides a ReLU, so that only the path map follows it."""
-    foreign = ForeignSettings(network="third_party_networks:Hidden").model_dump()
+    foreign = ThirdPartySettings(network="third_party_networks:Hidden").model_dump()
     return patterns(tmp_path_factory.mktemp("stranger"), tiny_checkpoint, classifier=foreign)
 
 

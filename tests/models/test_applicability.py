@@ -13,7 +13,7 @@ from spacex.errors import CheckpointError
 from spacex.models.applicability import (
     AXES,
     Applicability,
-    LevelStatistics,
+    FeatureStatistics,
     count_features,
     learn_applicability,
     spatial_folds,
@@ -89,12 +89,12 @@ def test_statistics_are_those_of_every_level():
         third = network.unet.encoders[2](network.unet.pool(second))
         parts = [f(level) for level in (first, second, third) for f in (
             lambda v: v.mean((2, 3)), lambda v: v.var((2, 3), correction=0).sqrt())]  # fmt: skip
-        watch = LevelStatistics(network)
+        watch = FeatureStatistics(network)
         network(chips * 2)  # not looked at
         with watch:
             network(chips)
         network(chips * 3)
-    torch.testing.assert_close(watch.take(), torch.cat(parts, dim=1))
+    torch.testing.assert_close(watch.pop(), torch.cat(parts, dim=1))
     assert count_features(network, 3, 256) == 2 * (2 + 4 + 8)
 
 
@@ -144,9 +144,9 @@ def test_maps_and_scores_are_the_same_with_and_without_it(tiny_checkpoint):
     for name in maps:
         np.testing.assert_array_equal(found.maps[name], blind.maps[name])
 
-    watch = LevelStatistics(network := load_checkpoint(tiny_checkpoint.uri).classifier)
+    watch = FeatureStatistics(network := load_checkpoint(tiny_checkpoint.uri).classifier)
     with torch.no_grad(), watch:
         network(tiny_checkpoint.card.scaling.standardise(torch.from_numpy(chips)))
-    expected = tiny_checkpoint.applicability.dissimilarity(watch.take())
+    expected = tiny_checkpoint.applicability.dissimilarity(watch.pop())
     np.testing.assert_allclose(found.dissimilarity, expected, rtol=1e-3)
     np.testing.assert_allclose(score_only.dissimilarity, expected, rtol=1e-3)

@@ -11,7 +11,7 @@ from spacex.attribution.attributor import integrated_gradients
 from spacex.attribution.lift import Lift, check_lift
 from spacex.checkpoint import Card, Scaling, save_checkpoint
 from spacex.errors import CheckpointError
-from spacex.models.classes import BinaryView, TargetVsRest, check_columns, own_head, own_network
+from spacex.models.classes import BinaryView, TargetVsRest, check_output_columns, native_head, native_network
 from spacex.models.classifier import Classifier, ClassifierSettings
 
 THREE = ClassifierSettings(base=2, levels=2, chip_size=64, outputs=3)
@@ -46,11 +46,11 @@ def test_huge_logits_do_not_overflow():
 
 def test_a_checkpoint_of_three_classes_gives_one_logit(three):
     chips = torch.randn(2, 3, 64, 64)
-    logits = own_network(three.classifier)(chips)
+    logits = native_network(three.classifier)(chips)
     assert logits.shape == (2, 3)
     assert torch.allclose(three.classifier(chips).sigmoid(), logits.softmax(dim=1)[:, 1], atol=1e-6)
-    own = own_network(three.classifier)
-    assert torch.equal(own_head(three.classifier)(own.activation_map(chips)), three.classifier(chips))
+    own = native_network(three.classifier)
+    assert torch.equal(native_head(three.classifier)(own.activation_map(chips)), three.classifier(chips))
 
 
 def test_the_target_is_part_of_what_names_a_checkpoint(three, tmp_path):
@@ -83,13 +83,13 @@ def test_of_a_linear_network_lift_is_integrated_gradients():
 
 @pytest.mark.parametrize(("count", "classes"), [(1, 0), (1, 2), (2, 2), (3, 3), (9, 9)])
 def test_logits_that_fit(count, classes):
-    check_columns(count, classes)
+    check_output_columns(count, classes)
 
 
 @pytest.mark.parametrize(("count", "classes"), [(2, 0), (1000, 0), (3, 2), (1, 3), (2, 3), (0, 0)])
 def test_logits_that_do_not(count, classes):
     with pytest.raises(CheckpointError, match=f"another number of logits: got {count}"):
-        check_columns(count, classes)
+        check_output_columns(count, classes)
 
 
 def test_a_judge_of_one_logit_takes_both_shapes():

@@ -8,7 +8,7 @@ import torch
 from spacex.checkpoint import Card, Scaling, load_checkpoint, save_checkpoint
 from spacex.evaluation.methods.selection import all_methods, has_lift
 from spacex.models.features import feature_modules
-from spacex.models.foreign import ForeignSettings, make_network
+from spacex.models.third_party import ThirdPartySettings, network_builder
 
 try:
     import timm  # noqa: F401
@@ -26,12 +26,12 @@ except Exception as error:  # torchvision built for another torch raises what it
 )
 def test_a_network_of_timm_needs_no_trust(name, stages, tmp_path):
     side = 224 if "224" in name else 64
-    settings = ForeignSettings(network="timm:create_model", arguments={"model_name": name, "num_classes": 1})
+    settings = ThirdPartySettings(network="timm:create_model", arguments={"model_name": name, "num_classes": 1})
     card = Card(
         kind="classifier", bands=("B02", "B03", "B04"), scaling=Scaling.identity(3), classifier=settings,
         chip_size=side, frame=8, stride=32,
     )  # fmt: skip
-    save_checkpoint(tmp_path, card, {"classifier": make_network(settings)()})
+    save_checkpoint(tmp_path, card, {"classifier": network_builder(settings)()})
     again = load_checkpoint(tmp_path)
     assert again.classifier(torch.zeros(2, 3, side, side)).shape == (2,)
     assert again.classifier.features == stages

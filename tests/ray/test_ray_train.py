@@ -9,17 +9,17 @@ import pytest
 
 from spacex import load_checkpoint
 from spacex.errors import RequestError, SpacexError
-from spacex.training.data import Source
+from spacex.training.data import DatasetSettings
 from spacex.training.gan_run import PatternRun, learn_patterns
-from spacex.training.presets import DELTA, changed
+from spacex.training.presets import DELTA, with_overrides
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SMALL = ["generator.base=4", "generator.blocks=1", "generator.downs=1", "generator.stem=3", "warmup=0", "batch=2"]
 
 
 def _run(data, checkpoint, output):
-    preset = changed(DELTA, [*SMALL, "epochs=3"])
-    source = Source(root=str(data), bands=("B02", "B03", "B04"))
+    preset = with_overrides(DELTA, [*SMALL, "epochs=3"])
+    source = DatasetSettings(root=str(data), bands=("B02", "B03", "B04"))
     return PatternRun(source=source, output=str(output), classifier=checkpoint.uri, preset=preset)
 
 

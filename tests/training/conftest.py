@@ -10,7 +10,7 @@ import torch
 
 from spacex.model_card import Scaling
 from spacex.training.distributed import SINGLE, Distributed
-from spacex.training.gan import PatternLearner, Task
+from spacex.training.gan import ExplainedClassifiers, PatternLearner
 from spacex.training.presets import PRESETS
 
 
@@ -36,7 +36,7 @@ def make_learner() -> Callable[..., PatternLearner]:
     """Builds a small learner of any preset around :class:`BinaryView`, for chips of any size."""
 
     def make(
-        preset: str = "delta", bands: int = 3, seed: int = 0, team: Distributed = SINGLE, **changes: Any
+        preset: str = "delta", bands: int = 3, seed: int = 0, distributed: Distributed = SINGLE, **changes: Any
     ) -> PatternLearner:
         chosen = PRESETS[preset]
         small = chosen.generator.model_copy(update=SMALL)
@@ -46,8 +46,8 @@ def make_learner() -> Callable[..., PatternLearner]:
         scaling = Scaling(mean=(0.05,) * bands, std=(0.02,) * bands)
         if chosen.units == "reflectance":
             scaling = Scaling.identity(bands)
-        task = Task([BinaryView()], scaling, (0.02,) * bands)
-        return PatternLearner(chosen.model_copy(update=quick | changes), task, 100, seed, team)
+        task = ExplainedClassifiers([BinaryView()], scaling, (0.02,) * bands)
+        return PatternLearner(chosen.model_copy(update=quick | changes), task, 100, seed, distributed)
 
     return make
 

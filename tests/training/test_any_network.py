@@ -14,9 +14,9 @@ from small_pictures import build_pictures
 import spacex
 from spacex.checkpoint import load_checkpoint, read_card, save_checkpoint
 from spacex.errors import RequestError
-from spacex.models.classes import own_network
+from spacex.models.classes import native_network
 from spacex.training.augment import other_label
-from spacex.training.metrics import classes_told
+from spacex.training.metrics import multiclass_metrics
 
 QUIET = {"report": lambda epoch: None}
 SMALL = ["generator.base=4", "generator.blocks=1", "generator.downs=1", "generator.stem=3", "warmup=0", "batch=2"]
@@ -56,15 +56,16 @@ def test_a_stranger_is_trained_saved_explained_and_asked(tiny_data, tmp_path):
 
 
 def test_a_stranger_resumes_with_the_state_it_had(tiny_data, tmp_path):
-    from spacex.models.foreign import ForeignSettings
+    from spacex.models.third_party import ThirdPartySettings
     from spacex.training.classifier_run import ClassifierRun, learn_classifier
-    from spacex.training.data import Source
+    from spacex.training.data import DatasetSettings
     from spacex.training.presets import ClassifierRecipe
 
     runs = [
         ClassifierRun(
-            source=Source(root=str(tiny_data), bands=("B02", "B03", "B04")), output=str(tmp_path / name),
-            recipe=ClassifierRecipe(batch=4, epochs=2), network=ForeignSettings(network="third_party_networks:Stages"),
+            source=DatasetSettings(root=str(tiny_data), bands=("B02", "B03", "B04")), output=str(tmp_path / name),
+            recipe=ClassifierRecipe(batch=4, epochs=2),
+            network=ThirdPartySettings(network="third_party_networks:Stages"),
             trust=("third_party_networks",),
         )
         for name in ("whole", "broken")
@@ -111,7 +112,7 @@ def test_three_classes_of_pictures(three):
     assert (card.target, card.chip_size, card.bands) == ("striped", 64, ("red", "green", "blue"))
     assert card.frame <= 16
     assert card.stride == 64 - 2 * card.frame
-    assert own_network(made.classifier).settings.outputs == 3
+    assert native_network(made.classifier).settings.outputs == 3
     told = made.card.metrics["test"]
     assert told["by_class"].keys() == told["confusion"].keys() == set(card.classes)
     assert sum(sum(row.values()) for row in told["confusion"].values()) == told["chips"] == 12
@@ -152,7 +153,7 @@ def test_two_classes_of_pictures_are_one_logit(tmp_path):
     data = build_pictures(tmp_path / "data", classes=("plain", "striped"))
     made = train(data, tmp_path / "run", target="plain")
     assert made.card.classes == ("striped", "plain")
-    assert own_network(made.classifier).settings.outputs == 1
+    assert native_network(made.classifier).settings.outputs == 1
     assert made.card.metrics["val"]["by_class"].keys() == {"striped", "plain"}
     again = train(data, tmp_path / "two", target="plain", **STRANGER, arguments={"classes": 2})
     chips = torch.randn(3, 3, 64, 64)
@@ -198,7 +199,7 @@ def test_a_checkpoint_is_told_other_data(three, tiny_data, pictures, tmp_path):
 def test_what_three_classes_are_measured_by():
     """Worked by hand: of a 2 of 3 are right, of b 1 of 1, c has no chip."""
     logits = torch.tensor([[3.0, 0, 0], [3, 0, 0], [0, 3, 0], [0, 3, 0]])
-    told = classes_told(logits, torch.tensor([0.0, 0, 0, 1]), ("a", "b", "c"))
+    told = multiclass_metrics(logits, torch.tensor([0.0, 0, 0, 1]), ("a", "b", "c"))
     assert told["accuracy"] == 0.75
     assert told["by_class"]["a"] == pytest.approx(2 / 3)
     assert told["by_class"]["b"] == 1

@@ -9,7 +9,7 @@ from torch import nn
 
 from spacex.errors import RequestError
 from spacex.training.batches import EpochOrder, seeded
-from spacex.training.distributed import SINGLE, Distributed, SharedBatchNorm2d, bare, choose_device, frozen
+from spacex.training.distributed import SINGLE, Distributed, SyncBatchNorm2d, choose_device, frozen, unwrap_ddp
 
 SCRIPT = Path(__file__).with_name("two_workers.py")
 
@@ -84,7 +84,7 @@ def test_frozen_thaws_even_after_an_error():
 
 def test_the_classifier_alone_is_not_wrapped():
     net = nn.Linear(2, 2)
-    assert bare(SINGLE.share(net)) is net
+    assert unwrap_ddp(SINGLE.wrap(net)) is net
 
 
 def test_a_missing_gpu_is_named(monkeypatch):
@@ -94,6 +94,6 @@ def test_a_missing_gpu_is_named(monkeypatch):
 
 
 def test_shared_batch_norm_is_batch_norm_in_eval():
-    plain, shared = nn.BatchNorm2d(3).eval(), SharedBatchNorm2d(3).eval()
+    plain, shared = nn.BatchNorm2d(3).eval(), SyncBatchNorm2d(3).eval()
     x = torch.rand(2, 3, 4, 4)
     assert torch.equal(plain(x), shared(x))

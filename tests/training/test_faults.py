@@ -16,8 +16,8 @@ from spacex.models.discriminator import Discriminator, DiscriminatorSettings
 from spacex.models.generator import Generator
 from spacex.training import losses
 from spacex.training.batches import EpochOrder
-from spacex.training.data import Source, open_split
-from spacex.training.gan import SIDES
+from spacex.training.data import DatasetSettings, open_split
+from spacex.training.gan import ROLES
 from spacex.training.metrics import measure_classifier, measure_generators
 from spacex.training.presets import PRESETS
 from spacex.training.run_logger import BLOCK, RunLogger
@@ -38,7 +38,7 @@ class Calls:
 def test_01_activation_reaches_both_generators_from_every_chip(name, make_learner, chips):
     learner = make_learner(name)
     log = learner.step(chips, 0.9 * chips)
-    for side, _ in SIDES:
+    for side, _ in ROLES:
         assert log[f"grad/activation/{side}"] > 0
     seen = torch.zeros(6, requires_grad=True)
     losses.activation_margin(seen, "raise", 1.0).backward()
@@ -94,7 +94,7 @@ def test_04_any_number_of_bands_keeps_the_size(name, bands, make_learner):
 @pytest.mark.parametrize(("name", "passes"), [("paper", 2), ("repository", 2), ("delta", 1), ("class-difference", 1)])
 def test_05_four_generator_passes_with_a_cycle_two_without(name, passes, make_learner, chips):
     learner = make_learner(name)
-    counts = {side: Calls(learner.networks[side]) for side, _ in SIDES}
+    counts = {side: Calls(learner.networks[side]) for side, _ in ROLES}
     learner.step(chips, chips)
     assert {side: len(calls.inputs) for side, calls in counts.items()} == dict.fromkeys(counts, passes)
 
@@ -102,7 +102,7 @@ def test_05_four_generator_passes_with_a_cycle_two_without(name, passes, make_le
 @pytest.mark.parametrize(("trains", "flows"), [("both", True), ("own", False)])
 def test_06_what_a_cycle_trains_is_a_setting(trains, flows, make_learner, chips):
     learner = make_learner("paper", cycle_trains=trains)
-    made = {side: learner.networks[side](chips) for side, _ in SIDES}
+    made = {side: learner.networks[side](chips) for side, _ in ROLES}
     from spacex.training.gradient_probe import GradientProbe
 
     only = learner._cycles(chips, made, GradientProbe())["cycle/maximiser"]
@@ -125,7 +125,7 @@ def test_08_each_discriminator_judges_its_own_generator(make_learner, chips):
     with torch.no_grad():
         learner.networks["maximiser"].last.bias += 9.0  # white pictures
         learner.networks["minimiser"].last.bias -= 9.0  # black pictures
-    seen = {side: Calls(learner.networks[f"discriminator of {side}"]) for side, _ in SIDES}
+    seen = {side: Calls(learner.networks[f"discriminator of {side}"]) for side, _ in ROLES}
     learner.step(chips)
     real_and_fake = {side: calls.inputs[-1].chunk(2) for side, calls in seen.items()}
     assert torch.equal(real_and_fake["maximiser"][0], chips)
@@ -179,7 +179,7 @@ def test_12_the_state_holds_optimisers_and_schedules(make_learner, chips):
 
 def test_13_splits_share_no_chip_and_measuring_keeps_no_graph(tiny_data):
     bands = ("B02", "B03", "B04")
-    splits = [open_split(Source(root=str(tiny_data), bands=bands), s) for s in ("train", "val", "test")]
+    splits = [open_split(DatasetSettings(root=str(tiny_data), bands=bands), s) for s in ("train", "val", "test")]
     files = [set(split.dataset.infos["file"]) for split in splits]
     assert not files[0] & files[1]
     assert not (files[0] | files[1]) & files[2]
@@ -227,11 +227,11 @@ def test_17_no_module_is_used_twice(net):
 
 def test_18_a_step_says_nothing_and_numbers_are_fetched_in_blocks(make_learner, chips, capsys, tmp_path):
     learner = make_learner("delta")
-    with RunLogger(str(tmp_path)) as book:
+    with RunLogger(str(tmp_path)) as logger:
         for number in range(1, BLOCK):
-            book.step(number, learner.step(chips))
+            logger.step(number, learner.step(chips))
         assert not (tmp_path / "log" / "steps.jsonl").exists()
-        book.step(BLOCK, learner.step(chips))
+        logger.step(BLOCK, learner.step(chips))
         assert len((tmp_path / "log" / "steps.jsonl").read_text().splitlines()) == BLOCK
     assert capsys.readouterr().out == ""
 

@@ -8,9 +8,9 @@ from spacex import load_checkpoint
 from spacex.errors import CheckpointError, RequestError
 from spacex.models.classifier import ClassifierSettings
 from spacex.training.classifier_run import ClassifierRun, learn_classifier
-from spacex.training.data import Source
+from spacex.training.data import DatasetSettings
 from spacex.training.gan_run import PatternRun, learn_patterns
-from spacex.training.presets import PRESETS, ClassifierRecipe, changed
+from spacex.training.presets import PRESETS, ClassifierRecipe, with_overrides
 
 BANDS = ("B02", "B03", "B04")
 SMALL = ["generator.base=4", "generator.blocks=1", "generator.downs=1", "generator.stem=3", "warmup=0", "batch=2"]
@@ -26,7 +26,7 @@ def classifier_run(tiny_data, tmp_path_factory):
 
 def _classifier(data, output, **source):
     return ClassifierRun(
-        source=Source(root=str(data), bands=BANDS, **source),
+        source=DatasetSettings(root=str(data), bands=BANDS, **source),
         output=output,
         recipe=ClassifierRecipe(batch=4, epochs=3),
         network=ClassifierSettings(base=2, levels=2),
@@ -34,7 +34,7 @@ def _classifier(data, output, **source):
 
 
 def _patterns(classifier, output, preset="delta", epochs=3, **settings):
-    chosen = changed(PRESETS[preset], [*SMALL, f"epochs={epochs}"])
+    chosen = with_overrides(PRESETS[preset], [*SMALL, f"epochs={epochs}"])
     return PatternRun(source=classifier.source, output=output, classifier=classifier.output, preset=chosen, **settings)
 
 
@@ -103,7 +103,7 @@ def test_state_lives_at_any_uri(classifier_run):
     assert [epoch.number for epoch in learn_patterns(run)] == [2]
     checkpoint = load_checkpoint("memory://runs/gan", bands=BANDS)
     assert checkpoint.card.kind == "patterns"
-    assert checkpoint.card.training["patterns"]["preset"]["lowered"] == run.preset.lowered
+    assert checkpoint.card.training["patterns"]["preset"]["margin_minus"] == run.preset.margin_minus
 
 
 def test_new_generators_for_old_ones_classifier_tell_of_the_classifier_alone(classifier_run, tmp_path):

@@ -50,8 +50,8 @@ def test_each_chip_may_have_a_margin_of_its_own():
 def test_roughness_by_hand():
     step = torch.zeros(1, 1, 4, 4)
     step[..., 2:] = 1.0  # one of three column differences is 1, no row difference
-    assert losses.roughness(step).item() == pytest.approx(1 / 3)
-    assert losses.roughness(torch.ones(1, 2, 5, 5)).item() == 0
+    assert losses.total_variation(step).item() == pytest.approx(1 / 3)
+    assert losses.total_variation(torch.ones(1, 2, 5, 5)).item() == 0
 
 
 def test_a_group_charges_a_pixel_once_for_all_its_bands():
@@ -64,7 +64,7 @@ def test_a_group_charges_a_pixel_once_for_all_its_bands():
 def test_no_change_costs_nothing_and_has_a_gradient():
     x = torch.zeros(1, 3, 4, 4)
     changed = torch.zeros(1, 3, 4, 4, requires_grad=True)
-    total = losses.similarity(x, changed, "group") + losses.roughness(changed - x, "group")
+    total = losses.similarity(x, changed, "group") + losses.total_variation(changed - x, "group")
     total.backward()
     assert abs(total.item()) < 1e-8
     assert changed.grad.isfinite().all()
@@ -73,7 +73,7 @@ def test_no_change_costs_nothing_and_has_a_gradient():
 def test_roughness_of_a_group_by_hand():
     step = torch.zeros(1, 2, 4, 4)
     step[:, 0, :, 2:] = 1.0  # in one of two bands, across one of three columns
-    assert losses.roughness(step, "group").item() == pytest.approx(math.sqrt(1 / 2) / 3, rel=1e-3)
+    assert losses.total_variation(step, "group").item() == pytest.approx(math.sqrt(1 / 2) / 3, rel=1e-3)
 
 
 @pytest.mark.parametrize("size", ["l1", "group"])
@@ -81,15 +81,15 @@ def test_a_spot_that_is_drawn_costs_edges_and_one_that_is_taken_away_does_not(si
     flat = torch.zeros(1, 2, 8, 8)
     spot = flat.clone()
     spot[..., 2:4, 2:4] = 1.0
-    assert losses.drawn_edges(spot, flat, size).item() == pytest.approx(0, abs=1e-5)
-    assert losses.drawn_edges(spot, spot, size).item() == 0
+    assert losses.added_edges(spot, flat, size).item() == pytest.approx(0, abs=1e-5)
+    assert losses.added_edges(spot, spot, size).item() == 0
     pixels, halved, quartered = 2 * 4 / (7 * 8), 2 * 2 / (3 * 4), 2 * 0.25 / (1 * 2)  # at four pixels it is 1/4 high
-    assert losses.drawn_edges(flat, spot, size).item() == pytest.approx(pixels + halved + quartered, rel=1e-3)
+    assert losses.added_edges(flat, spot, size).item() == pytest.approx(pixels + halved + quartered, rel=1e-3)
 
 
 def test_a_shift_of_everything_draws_no_edges_whatever_there_is():
     x, shift = torch.rand(2, 3, 16, 16), torch.tensor([0.5, -1.0, 2.0]).view(1, 3, 1, 1)
-    assert losses.drawn_edges(x, x + shift).item() == pytest.approx(0, abs=1e-6)
+    assert losses.added_edges(x, x + shift).item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("n", [1, 3, 8])
@@ -99,5 +99,5 @@ def test_every_loss_is_a_mean(n):
     many = x.repeat(n, 1, 1, 1), changed.repeat(n, 1, 1, 1)
     assert losses.similarity(*many).item() == pytest.approx(losses.similarity(x, changed).item())
     assert losses.activation_margin(z.repeat(n), "lower", 2).item() == pytest.approx(2.7)
-    assert losses.roughness(many[0]).item() == pytest.approx(losses.roughness(x).item())
-    assert losses.drawn_edges(*many).item() == pytest.approx(losses.drawn_edges(x, changed).item())
+    assert losses.total_variation(many[0]).item() == pytest.approx(losses.total_variation(x).item())
+    assert losses.added_edges(*many).item() == pytest.approx(losses.added_edges(x, changed).item())

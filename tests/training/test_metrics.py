@@ -11,7 +11,7 @@ from spacex.training.gan import rate_factor
 from spacex.training.gradient_probe import GradientProbe
 from spacex.training.image_pool import ImagePool
 from spacex.training.image_sheets import sheet
-from spacex.training.metrics import classification, collapse, frame_needed, measure_generators
+from spacex.training.metrics import classification, collapse, measure_frame, measure_generators
 from spacex.training.run_logger import RunLogger
 
 
@@ -89,10 +89,10 @@ def test_a_collapse_is_said(what, says):
 
 
 def test_gauges_measure_each_term_alone_and_change_nothing():
-    gauges, w = GradientProbe(), torch.tensor([2.0, 1.0], requires_grad=True)
+    probe, w = GradientProbe(), torch.tensor([2.0, 1.0], requires_grad=True)
     picture = 3 * w
-    (5 * gauges.tap(picture, "a/x").sum() + gauges.tap(picture, "b/x").square().sum()).backward()
-    norms = gauges.norms()
+    (5 * probe.probe(picture, "a/x").sum() + probe.probe(picture, "b/x").square().sum()).backward()
+    norms = probe.norms()
     assert norms["grad/a/x"].item() == pytest.approx((25 + 25) ** 0.5)
     assert norms["grad/b/x"].item() == pytest.approx((12**2 + 6**2) ** 0.5)
     assert w.grad.tolist() == [3 * (5 + 12), 3 * (5 + 6)]
@@ -126,9 +126,9 @@ def test_a_sheet_has_a_row_per_chip_and_four_columns():
 
 def test_a_resumed_log_drops_what_was_not_saved(tmp_path):
     for start, steps in ((0, (1, 2, 3)), (2, (3, 4))):
-        with RunLogger(str(tmp_path), start) as book:
+        with RunLogger(str(tmp_path), start) as logger:
             for step in steps:
-                book.step(step, {"loss": torch.tensor(float(10 * start + step))})
+                logger.step(step, {"loss": torch.tensor(float(10 * start + step))})
     rows = [json.loads(line) for line in (tmp_path / "log/steps.jsonl").read_text().splitlines()]
     assert [(row["step"], row["loss"]) for row in rows] == [(1, 1), (2, 2), (3, 23), (4, 24)]
 
@@ -139,10 +139,10 @@ def test_the_frame_is_as_deep_as_a_chip_s_edge_is_felt():
     near, far = (Generator(GeneratorSettings(base=4, cap=4, downs=downs, blocks=1, stem=3)) for downs in (0, 3))
     for network in (near, far):
         torch.nn.init.normal_(network.last.weight, 0, 0.3)
-    assert frame_needed([near], u, least=0) <= -(-context(near.settings) // 4) * 4
-    assert frame_needed([near], u, least=0) < frame_needed([far], u, least=0)
-    assert frame_needed([near], u, least=32) == 32
-    frame = frame_needed([far], u, least=0)
+    assert measure_frame([near], u, least=0) <= -(-context(near.settings) // 4) * 4
+    assert measure_frame([near], u, least=0) < measure_frame([far], u, least=0)
+    assert measure_frame([near], u, least=32) == 32
+    frame = measure_frame([far], u, least=0)
     shifted, inner = far.delta(u)[..., 64:192, 64:192], far.delta(u[..., 64:192, 64:192].contiguous())
     cut = slice(frame, 128 - frame)
     assert (shifted - inner)[..., cut, cut].abs().mean() <= 0.01 * far.delta(u).abs().mean()
@@ -150,5 +150,5 @@ def test_the_frame_is_as_deep_as_a_chip_s_edge_is_felt():
 
 def test_no_frame_helps_instance_norm_and_a_fresh_generator_needs_none():
     u = torch.randn(1, 3, 256, 256)
-    assert frame_needed([Generator(GeneratorSettings(base=4, downs=1, blocks=1, norm="instance"))], u, least=8) == 8
-    assert frame_needed([Generator(GeneratorSettings(base=4, downs=1, blocks=1))], u, least=0) == 0
+    assert measure_frame([Generator(GeneratorSettings(base=4, downs=1, blocks=1, norm="instance"))], u, least=8) == 8
+    assert measure_frame([Generator(GeneratorSettings(base=4, downs=1, blocks=1))], u, least=0) == 0

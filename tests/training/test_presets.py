@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from spacex.errors import RequestError
-from spacex.training.presets import CLASS_DIFFERENCE, DELTA, PAPER, PRESETS, REPOSITORY, changed
+from spacex.training.presets import CLASS_DIFFERENCE, DELTA, PAPER, PRESETS, REPOSITORY, with_overrides
 
 
 def test_paper_has_the_published_numbers():
@@ -59,7 +59,7 @@ def test_presets_are_frozen():
 
 
 def test_changed_replaces_inner_values_and_leaves_the_preset_alone():
-    other = changed(DELTA, ["generator.base=16", "epochs=3", "activation=bce"])
+    other = with_overrides(DELTA, ["generator.base=16", "epochs=3", "activation=bce"])
     assert (other.generator.base, other.epochs, other.activation) == (16, 3, "bce")
     assert DELTA.generator.base == 32
 
@@ -67,11 +67,11 @@ def test_changed_replaces_inner_values_and_leaves_the_preset_alone():
 @pytest.mark.parametrize("wrong", ["bogus=1", "generator.bogus=1", "epochs=0", "batch=many", "discriminator.base=4"])
 def test_changed_refuses_what_does_not_exist_or_fit(wrong):
     with pytest.raises(RequestError):
-        changed(DELTA, [wrong])
+        with_overrides(DELTA, [wrong])
 
 
 def test_x_plus_has_one_margin_and_x_minus_one_of_its_own_chip(make_learner, chips):
-    learner = make_learner("delta", jitter=0, zoom=1.0, raised=3.0, lowered=0.5)
+    learner = make_learner("delta", jitter=0, zoom=1.0, margin_plus=3.0, margin_minus=0.5)
     chips = chips * torch.tensor([0.5, 1, 1.5, 2, 3, 4]).view(-1, 1, 1, 1)
     z = learner.classifiers[0](learner.task.scaling.standardise(chips))  # a fresh generator changes nothing
     assert z.min() < 1 < z.max()
@@ -83,7 +83,7 @@ def test_x_plus_has_one_margin_and_x_minus_one_of_its_own_chip(make_learner, chi
 
 
 def test_what_moves_several_classifiers_asks_each_by_its_own_logit(make_learner, chips):
-    alone, twice = (make_learner("delta", jitter=0, zoom=1.0, lowered=0.5) for _ in range(2))
+    alone, twice = (make_learner("delta", jitter=0, zoom=1.0, margin_minus=0.5) for _ in range(2))
     twice.classifiers = [alone.classifiers[0], lambda u: alone.classifiers[0](u) - 7]
     z = alone.classifiers[0](alone.task.scaling.standardise(chips))
     log = twice.step(chips)

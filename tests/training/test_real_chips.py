@@ -7,7 +7,7 @@ from spacex.model_card import Scaling
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.models.generator import GeneratorSettings
 from spacex.training.classifier import ClassifierLearner
-from spacex.training.gan import PatternLearner, Task
+from spacex.training.gan import ExplainedClassifiers, PatternLearner
 from spacex.training.presets import DELTA, ClassifierRecipe
 
 pytestmark = pytest.mark.real
@@ -41,7 +41,7 @@ def test_the_generators_move_its_score_on_those_chips(learnt):
     natural = x[label == 1]
     shape = GeneratorSettings(base=4, cap=8, downs=1, blocks=1, stem=3)
     preset = DELTA.model_copy(update={"generator": shape, "warmup": 0, "rate": 0.01, "average": 0.0})
-    task = Task([network], scaling, scaling.std)
+    task = ExplainedClassifiers([network], scaling, scaling.std)
     learner = PatternLearner(preset, task, steps=30)
     for _ in range(30):
         learner.step(natural)

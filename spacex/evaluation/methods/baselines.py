@@ -23,8 +23,8 @@ from spacex.attribution.attributor import difference, integrated_gradients
 from spacex.attribution.lift import Lift
 from spacex.attribution.names import PATH_STEPS
 from spacex.errors import CheckpointError
-from spacex.models.applicability import reader
-from spacex.models.classes import bare, own_network
+from spacex.models.applicability import feature_extractor
+from spacex.models.classes import native_network, unwrap
 from spacex.models.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ class ChipBatch:
     @property
     def network(self) -> Classifier:
         """The classifier, where a method needs its layers and not only its logits."""
-        own = own_network(self.checkpoint.classifier)
+        own = native_network(self.checkpoint.classifier)
         if own is None:
-            got = type(bare(self.checkpoint.classifier)).__name__
+            got = type(unwrap(self.checkpoint.classifier)).__name__
             raise CheckpointError("this method needs ASOS's layers", got=got)
         return own
 
@@ -97,7 +97,7 @@ class ChipBatch:
         """How unlike the training chips each is, ``(n,)``, 1 = the threshold; None if the checkpoint does not know."""
         if self.checkpoint.applicability is None:
             return None
-        return self.checkpoint.applicability.dissimilarity(reader(self.checkpoint.classifier)(self.u))
+        return self.checkpoint.applicability.dissimilarity(feature_extractor(self.checkpoint.classifier)(self.u))
 
     @property
     def u_plus(self) -> Tensor:

@@ -16,7 +16,7 @@ from spacex.errors import RequestError
 from spacex.evaluation.methods import asos, rise
 from spacex.evaluation.methods.baselines import ChipBatch, Method, Named, magnitude, ours, product, trivial
 from spacex.evaluation.methods.captum import Effort, captum_methods, foreign_cams, grad_cams
-from spacex.models.classes import own_network
+from spacex.models.classes import native_network
 
 if TYPE_CHECKING:
     from spacex.checkpoint import Checkpoint
@@ -41,7 +41,7 @@ def all_methods(
     listed: list[Method] = [*(ours() if generators else []), *captum_methods(effort)]
     if not has_lift(checkpoint):
         listed = [method for method in listed if not method.name.startswith("lift")]
-    own = own_network(checkpoint.classifier) is not None
+    own = native_network(checkpoint.classifier) is not None
     features = getattr(checkpoint.classifier, "features", ())
     listed += grad_cams() if own else foreign_cams(features) if features else []
     listed.append(_rise(effort))

@@ -16,7 +16,7 @@ from spacex.checkpoint import SHIPPED, Card, Checkpoint, Scaling, load_checkpoin
 from spacex.errors import CheckpointError, RequestError
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.models.features import feature_modules
-from spacex.models.foreign import BUILDERS, ForeignSettings, check_trusted, make_network
+from spacex.models.third_party import BUILDERS, ThirdPartySettings, check_trusted, network_builder
 from spacex.settings import fingerprint
 
 BANDS = ("B02", "B03", "B04")
@@ -30,21 +30,21 @@ def card(network: str = "third_party_networks:Stages", side: int = 64, **changes
         "chip_size": side,
         "frame": side // 8,
         "stride": side // 2,
-        "classifier": ForeignSettings(network=network),
+        "classifier": ThirdPartySettings(network=network),
     }
     return Card(**(settings | changes))  # type: ignore[arg-type]
 
 
 def saved(uri: str | Path, network: str = "third_party_networks:Stages", **changes: object) -> Checkpoint:
     torch.manual_seed(0)
-    bare = make_network(card(network).classifier, ["third_party_networks"])()
+    bare = network_builder(card(network).classifier, ["third_party_networks"])()
     return save_checkpoint(uri, card(network, **changes), {"classifier": bare})
 
 
 def test_it_judges_as_it_did_before_it_was_saved(tmp_path):
     torch.manual_seed(1)
     network = third_party_networks.Stages(width=6).eval()
-    settings = ForeignSettings(network="third_party_networks:build", arguments={"width": 6})
+    settings = ThirdPartySettings(network="third_party_networks:build", arguments={"width": 6})
     save_checkpoint(tmp_path, card(classifier=settings), {"classifier": network})
     again = load_checkpoint(tmp_path, bands=BANDS, trust=["third_party_networks"])
     chips = torch.randn(3, 3, 64, 64)
@@ -97,15 +97,15 @@ def test_what_is_not_trusted_is_not_imported(tmp_path, monkeypatch):
 )
 def test_what_cannot_be_built_is_said(network, trust, message):
     with pytest.raises(CheckpointError, match=message):
-        make_network(ForeignSettings(network=network), [trust])()
+        network_builder(ThirdPartySettings(network=network), [trust])()
 
 
 def test_wrong_arguments_are_said():
-    settings = ForeignSettings(network="third_party_networks:Stages", arguments={"depth": 3})
+    settings = ThirdPartySettings(network="third_party_networks:Stages", arguments={"depth": 3})
     with pytest.raises(
         CheckpointError, match=r"third_party_networks:Stages cannot build the network: got TypeError.*depth"
     ):
-        make_network(settings, ["third_party_networks"])()
+        network_builder(settings, ["third_party_networks"])()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_wrong_arguments_are_said():
 )
 def test_names_that_are_none_are_refused(network):
     with pytest.raises(ValueError, match="pattern"):
-        ForeignSettings(network=network)
+        ThirdPartySettings(network=network)
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_names_that_are_none_are_refused(network):
 @pytest.mark.parametrize("builder", BUILDERS)
 def test_builders_without_trust_take_plain_arguments_only(builder, arguments):
     plain = {"model_name": "resnet18", "num_classes": 1, "rate": 0.1, "pretrained": False, "kernels": [3], "act": None}
-    check_trusted(ForeignSettings(network=builder, arguments=plain), ())
-    settings = ForeignSettings(network=builder, arguments=plain | arguments)
+    check_trusted(ThirdPartySettings(network=builder, arguments=plain), ())
+    settings = ThirdPartySettings(network=builder, arguments=plain | arguments)
     with pytest.raises(CheckpointError, match=f"not trusted with these arguments: got {next(iter(arguments))}"):
         check_trusted(settings, ())
     check_trusted(settings, [builder.partition(".")[0].partition(":")[0]])
@@ -150,7 +150,7 @@ def test_builders_without_trust_take_plain_arguments_only(builder, arguments):
 
 def test_other_functions_of_the_same_packages_need_trust():
     with pytest.raises(CheckpointError, match="not trusted"):
-        check_trusted(ForeignSettings(network="torchvision.datasets.utils:download_url"), ())
+        check_trusted(ThirdPartySettings(network="torchvision.datasets.utils:download_url"), ())
 
 
 @pytest.mark.parametrize(

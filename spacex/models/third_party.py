@@ -29,7 +29,7 @@ FETCHING = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoin
 """Arguments of those by which they would fetch or open other weights than the checkpoint's."""
 
 
-class ForeignSettings(Settings):
+class ThirdPartySettings(Settings):
     """How to build a network that is not ours; stands in a card where ours has its shape."""
 
     network: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -43,8 +43,8 @@ class ForeignSettings(Settings):
         return self.network.partition(":")[0]
 
 
-def make_network(
-    settings: ClassifierSettings | ForeignSettings, trust: Collection[str] = ()
+def network_builder(
+    settings: ClassifierSettings | ThirdPartySettings, trust: Collection[str] = ()
 ) -> Callable[[], nn.Module]:
     """What builds a classifier's network, untrained: ours, or a foreign one from a module that is trusted.
 
@@ -62,7 +62,7 @@ def make_network(
     return lambda: _built(function, settings)
 
 
-def check_trusted(settings: ForeignSettings, trust: Collection[str]) -> None:
+def check_trusted(settings: ThirdPartySettings, trust: Collection[str]) -> None:
     """Refuse a network whose module the user does not trust; imports nothing.
 
     Raises:
@@ -87,7 +87,7 @@ def check_trusted(settings: ForeignSettings, trust: Collection[str]) -> None:
         )
 
 
-def check_installed(settings: ForeignSettings) -> None:
+def check_installed(settings: ThirdPartySettings) -> None:
     """Refuse a module that is not installed.
 
     Raises:
@@ -115,7 +115,7 @@ def _plain(name: str, value: JsonValue) -> bool:
 _NAME = re.compile(r"[\w.\-]*\Z")
 
 
-def _imported(settings: ForeignSettings) -> Callable[..., Any]:
+def _imported(settings: ThirdPartySettings) -> Callable[..., Any]:
     check_installed(settings)
     module, _, name = settings.network.partition(":")
     try:
@@ -131,7 +131,7 @@ def _imported(settings: ForeignSettings) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def _built(function: Callable[..., Any], settings: ForeignSettings) -> nn.Module:
+def _built(function: Callable[..., Any], settings: ThirdPartySettings) -> nn.Module:
     try:
         network = function(**settings.arguments)
     except Exception as error:
@@ -139,10 +139,10 @@ def _built(function: Callable[..., Any], settings: ForeignSettings) -> nn.Module
         raise CheckpointError(f"{settings.network} cannot build the network", got=got) from error
     if not isinstance(network, nn.Module):
         raise CheckpointError(f"{settings.network} builds no network", got=type(network).__name__)
-    return not_in_place(network)
+    return disable_inplace(network)
 
 
-def not_in_place(network: nn.Module) -> nn.Module:
+def disable_inplace(network: nn.Module) -> nn.Module:
     """Layers that write over their input (timm's ReLUs) hide it from attribution, which compares the two."""
     for layer in network.modules():
         if getattr(layer, "inplace", False) is True:
