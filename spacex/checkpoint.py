@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from spacex.models.applicability import Applicability, count_features
 from spacex.models.classes import unwrap
 from spacex.models.third_party import ThirdPartySettings
 from spacex.settings import fingerprint
+from spacex.storage import write_bytes
 
 __all__ = ["Card", "Checkpoint", "Scaling", "load_checkpoint", "read_card", "save_checkpoint"]
 
@@ -94,10 +94,8 @@ def save_checkpoint(
     hashes = {name: _sha256(data) for name, data in named.items()}
     known = None if applicability is None else applicability.summary
     card = card.model_copy(update={"hashes": hashes, "applicability": known})
-    fs.makedirs(folder, exist_ok=True)
-    for name, data in named.items():
-        _put(fs, f"{folder}/{name}", data)
-    _put_card(fs, folder, card)
+    for name, data in {**named, "card.json": card.model_dump_json(indent=2).encode()}.items():
+        write_bytes(f"{str(uri).rstrip('/')}/{name}", data, durable=True)
     _sweep(fs, folder, keep=set(named))
     # whoever has built the network has imported its module
     return load_checkpoint(
@@ -223,23 +221,6 @@ def _serialise(state: dict[str, Tensor]) -> bytes:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _put_card(fs: Any, folder: str, card: Card) -> None:
-    _put(fs, f"{folder}/card.json", card.model_dump_json(indent=2).encode())
-
-
-def _put(fs: Any, path: str, data: bytes) -> None:
-    """Write a file so that nobody ever sees half of it; object stores do that by themselves."""
-    if "file" not in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
-        fs.pipe_file(path, data)
-        return
-    part = f"{path}.{os.getpid()}.part"
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def _sweep(fs: Any, folder: str, keep: set[str]) -> None:

@@ -1,30 +1,104 @@
-"""Files on local disks and object stores: small pieces that every package shares."""
+"""Files on local disks and object stores: whether a URI is local, and writes that are atomic.
+
+A URI is a path or anything that fsspec knows (`s3://bucket/name`, `memory://name`). One PUT of an object store is
+atomic by itself; on a disk only a rename is, so what is written there is written beside its place first.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
-import fsspec
-
-
-def write_text(uri: str, text: str) -> None:
-    """Replace a small text file so that no reader ever sees half of it."""
-    fs, path = fsspec.core.url_to_fs(uri)
-    fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    if "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol):
-        fs.pipe_file(f"{path}.part", text.encode())
-        fs.mv(f"{path}.part", path)
-    else:
-        fs.pipe_file(path, text.encode())  # one PUT is atomic by itself
+LOCAL_PROTOCOLS = ("file", "local")
+"""fsspec's names of the local file system."""
 
 
-def local_path(uri: str) -> Path | None:
-    """The folder behind a local URI, or None for object stores and memory."""
-    fs, path = fsspec.core.url_to_fs(uri)
-    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
-    return Path(path) if "file" in protocols else None
+def split_protocol(uri: str | Path) -> tuple[str, str]:
+    """The protocol and the path: `s3://bucket/x` is ("s3", "bucket/x"), a bare path is ("file", path)."""
+    protocol, separator, path = str(uri).partition("://")
+    return (protocol, path) if separator else ("file", str(uri))
+
+
+def local_path(uri: str | Path) -> Path | None:
+    """The absolute path behind a local URI, or None for object stores and memory."""
+    protocol, path = split_protocol(uri)
+    return Path(os.path.abspath(os.path.expanduser(path))) if protocol in LOCAL_PROTOCOLS else None
+
+
+def absolute_uri(uri: str | Path) -> str:
+    """A local path in full, so that every process means the same one; other URIs as they are."""
+    path = local_path(uri)
+    return str(uri) if path is None else str(path)
+
+
+def write_text(uri: str | Path, text: str) -> None:
+    """Replace a text file as `write_bytes` does; UTF-8."""
+    write_bytes(uri, text.encode())
+
+
+def write_bytes(uri: str | Path, data: bytes, *, durable: bool = False) -> None:
+    """Replace a file so that no reader ever sees half of it; its folder is created.
+
+    Args:
+        uri: of the file.
+        data: all of its content.
+        durable: whether to return only after a local disk has it, so that it also survives a power failure.
+    """
+    import fsspec
+
+    path = local_path(uri)
+    if path is None:
+        fs, key = fsspec.core.url_to_fs(str(uri))
+        fs.makedirs(key.rpartition("/")[0], exist_ok=True)
+        fs.pipe_file(key, data)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as part, part.open("wb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a name beside `path` for a file or folder to be made, and renames it to `path` once the block succeeds.
+
+    If the block raises, what it made is removed. A killed process leaves `.*.part` behind, which no reader takes for
+    the result.
+    """
+    part = path.with_name(f".{path.name}-{uuid4().hex}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def publish_file(file: str | Path, uri: str | Path) -> None:
+    """Move a finished local file to its place in one step.
+
+    Args:
+        file: on the same disk as `uri`, where that is local.
+        uri: where it goes; replaced if it is there.
+    """
+    import fsspec
+
+    path = local_path(uri)
+    if path is not None:
+        os.replace(file, path)
+        return
+    fs, key = fsspec.core.url_to_fs(str(uri))
+    fs.put_file(str(file), key)
 
 
 def run_folder(output: str) -> str:
-    """Where a run keeps its papers: `lapland.run/` beside `lapland.zarr`."""
+    """Folder of a run's logs and reports: `lapland.run/` beside `lapland.zarr`."""
     return output.rstrip("/").removesuffix(".zarr") + ".run"

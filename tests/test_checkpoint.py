@@ -16,6 +16,7 @@ import spacex
 from spacex.checkpoint import Card, Checkpoint, Scaling, load_checkpoint, read_card, save_checkpoint
 from spacex.errors import CheckpointError
 from spacex.models.classifier import Classifier, ClassifierSettings
+from spacex.storage import write_bytes
 
 BANDS = ("B02", "B03", "B04")
 
@@ -98,10 +99,12 @@ def test_a_writer_killed_before_the_card_leaves_the_old_checkpoint(
 ) -> None:
     old = write(tmp_path, seed=1)
 
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
+    def die_before_the_card(uri: str, data: bytes, *, durable: bool) -> None:
+        if uri.endswith("card.json"):
+            raise KeyboardInterrupt
+        write_bytes(uri, data, durable=durable)
 
-    monkeypatch.setattr("spacex.checkpoint._put_card", die)
+    monkeypatch.setattr("spacex.checkpoint.write_bytes", die_before_the_card)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path, seed=2)
     monkeypatch.undo()

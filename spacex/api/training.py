@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-import fsspec
-
 from spacex.checkpoint import Checkpoint, load_checkpoint, read_card
 from spacex.errors import RequestError
 from spacex.models.third_party import ThirdPartySettings, check_installed, check_trusted
 from spacex.settings import PICTURE_BANDS, SENTINEL2_BANDS, checked
+from spacex.storage import local_path
 from spacex.training.classifier_run import ClassifierRun, learn_classifier, prepare_classifier
 from spacex.training.data import DatasetSettings, holds_pictures
 from spacex.training.distributed import Distributed, Precision, choose_device
@@ -217,5 +216,5 @@ def _follow(
 
 def _absolute(uri: str) -> str:
     """Local folders with their full path, so that every worker means the same one; other URIs as they are."""
-    protocol, path = fsspec.core.split_protocol(uri)
-    return str(Path(path).resolve()) if protocol in (None, "file") else uri
+    path = local_path(uri)
+    return uri if path is None else str(path.resolve())

@@ -141,23 +141,19 @@ def show_outcome(outcome: Outcome, output: str, quicklook: str | None) -> None:
         quicklook: the picture that was drawn, if one was.
     """
     from spacex.cube.applicability import trust_line
-    from spacex.storage import run_folder
+    from spacex.storage import absolute_uri, run_folder
 
     for task, reason in outcome.quarantined.items():
         say(f"given up: tile {task}: {reason}")
     rate = outcome.chips / outcome.seconds if outcome.seconds else 0.0
     say(f"{outcome.chips} chips in {outcome.seconds:.1f} s ({rate:.2f} chips/s)")
     if quicklook:
-        say(f"picture: {_full(quicklook)}")
-    say(f"report: {_full(f'{run_folder(output)}/report.html')}")
+        say(f"picture: {absolute_uri(quicklook)}")
+    say(f"report: {absolute_uri(f'{run_folder(output)}/report.html')}")
     if line := trust_line(outcome.cube):
         say(line)
     if not outcome.complete:
         say(f"{len(outcome.quarantined)} tiles were given up. To try them again:\n  {again()}")
         return
     say(f"next: {spacex()} view {shlex.quote(output)}")
-    print(f"cube: {_full(output)}")
-
-
-def _full(uri: str) -> str:
-    return uri if "://" in uri else os.path.abspath(uri)
+    print(f"cube: {absolute_uri(output)}")

@@ -25,10 +25,11 @@ from spacex.commands import map_options as options
 from spacex.commands.app import make_app
 from spacex.commands.execution import INCOMPLETE, check_ways, in_order, runner_of, show_json_logs
 from spacex.commands.options import Seed
-from spacex.commands.validation import check_folder, check_there, parse_names, split_protocol
+from spacex.commands.validation import check_folder, check_there, parse_names
 from spacex.errors import RequestError
 from spacex.intervals import parse_interval
 from spacex.metres import check_crs, snap_metres
+from spacex.storage import local_path
 
 if TYPE_CHECKING:
     from spacex.api.dataset import PlannedDataset
@@ -132,13 +133,13 @@ def _check_words(natural: str | None, datetime: str | None, demo: bool) -> None:
 
 
 def _check_file(option: str, file: str | None) -> None:
-    if file is not None and split_protocol(file)[0] != "file":
+    if file is not None and local_path(file) is None:
         raise RequestError(f"{option} must be a file of this machine", got=file, do="Copy it here first.")
     check_there(option, file)
 
 
 def _check_output(output: str) -> None:
-    if split_protocol(output)[0] != "file":
+    if local_path(output) is None:
         raise RequestError("--output must be a folder on a disk, for training reads it from there", got=output)
     if output.rstrip("/").endswith(".zarr"):
         raise RequestError("--output is the name of a cube", got=output, expected="a folder for the chips")

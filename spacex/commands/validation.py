@@ -12,18 +12,13 @@ import tempfile
 from collections.abc import Sequence
 
 from spacex.errors import RequestError
+from spacex.storage import LOCAL_PROTOCOLS, split_protocol
 
 WRITABLE = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "sftp", "smb")
 """Stores a cube, a run or a file may be written to, by fsspec's names."""
 
 LONGEST_NAME = 200
 """Bytes of a file's name; disks take 255, and some names get an ending on the way."""
-
-
-def split_protocol(uri: str) -> tuple[str, str]:
-    """The store's name and the path: ``s3://bucket/x`` is ("s3", "bucket/x"), a bare path is ("file", path)."""
-    protocol, sign, path = uri.partition("://")
-    return (protocol, path) if sign else ("file", uri)
 
 
 def cube_name(uri: str) -> str:
@@ -47,7 +42,7 @@ def check_folder(option: str, uri: str) -> None:
         RequestError: if the store is unknown, out of reach or closed to us, or the path leads through a file.
     """
     protocol, path = split_protocol(uri)
-    if protocol in ("file", "local"):
+    if protocol in LOCAL_PROTOCOLS:
         _check_local_folder(option, uri, os.path.abspath(path))
     else:
         _check_store(option, uri, protocol)
@@ -60,7 +55,7 @@ def check_file(option: str, uri: str) -> None:
         RequestError: as `check_folder`.
     """
     protocol, path = split_protocol(uri)
-    if protocol not in ("file", "local"):
+    if protocol not in LOCAL_PROTOCOLS:
         _check_store(option, uri, protocol)
         return
     path = os.path.abspath(path)

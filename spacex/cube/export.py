@@ -8,13 +8,11 @@ scale, offset, unit and no-data value beside them; QGIS and rasterio (`scales`, 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import fsspec
 import numpy as np
 import rasterio
 import rasterio.shutil
@@ -29,7 +27,7 @@ from spacex.cube.store import Cube
 from spacex.errors import RequestError
 from spacex.grid import Grid, Window
 from spacex.region import Region
-from spacex.storage import local_path
+from spacex.storage import local_path, publish_file
 
 TILE = 512
 """Side of a COG's internal tile in pixels."""
@@ -186,11 +184,7 @@ def _export(layer: Layer, window: Window, mask: BaseGeometry | None, tags: dict[
         sparse, finished = f"{work}/sparse.tif", f"{work}/cog.tif"
         _stream(layer, window, mask, tags, sparse)
         rasterio.shutil.copy(sparse, finished, driver="COG", **COG)
-        if here is not None:
-            os.replace(finished, here / layer.file)
-            return target
-        fs, path = fsspec.core.url_to_fs(target)
-        fs.put_file(finished, path)
+        publish_file(finished, target)
         return target
 
 

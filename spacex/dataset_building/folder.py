@@ -15,7 +15,6 @@ A tile's chips are put down one by one, each under another name first, and its o
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ class DatasetFolder:
         save_places(self.places_file, places)
         told = {"fingerprint": request.fingerprint(), "made_with": code_digest(), "layout": "AnthroProtect"}
         told["request"] = request.model_dump(mode="json")  # type: ignore[assignment]
-        write_text(str(self.root / "dataset.json"), json.dumps({**told, "source": source_of(request)}, indent=1))
+        write_text(self.root / "dataset.json", json.dumps({**told, "source": source_of(request)}, indent=1))
 
     def places(self) -> tuple[ChipLocation, ...]:
         """The places of the set that is there."""
@@ -91,7 +90,7 @@ class DatasetFolder:
 
     def finish(self, task: TileTask, status: Status, told: dict[str, Any]) -> None:
         """Record what became of a tile."""
-        write_text(str(self._states / f"{task}.json"), json.dumps({"status": status.name.lower(), **told}))
+        write_text(self._states / f"{task}.json", json.dumps({"status": status.name.lower(), **told}))
 
     def told(self, task: TileTask) -> dict[str, Any]:
         """What is recorded of a tile; nothing if it is not finished, or the record cannot be read."""
@@ -118,9 +117,7 @@ class DatasetFolder:
                 chips[place.task] = set(self.told(place.task).get("chips", {}))
         there = sorted((p for p in places if p.file in chips[p.task]), key=lambda p: p.file)
         rows = [(p.file, p.lon, p.lat, p.category, p.label, p.split) for p in there]
-        part = self.root / ".infos.csv.part"
-        pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(part, index=False)
-        os.replace(part, self.root / "infos.csv")
+        write_text(self.root / "infos.csv", pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False))
         return there
 
 

@@ -19,6 +19,7 @@ from spacex.datasets.splits import assign, blocks
 from spacex.errors import RequestError
 from spacex.execution.tasks import TileTask
 from spacex.grid import CHIP, Grid, Window
+from spacex.storage import write_text
 from spacex.vectors import Polygons
 
 BLOCK = 1024
@@ -141,7 +142,7 @@ def split(
 
 def save_places(file: Path, places: tuple[ChipLocation, ...]) -> None:
     """Keep the places for the workers, and for a run that resumes."""
-    file.write_text(json.dumps([asdict(place) for place in places]))
+    write_text(file, json.dumps([asdict(place) for place in places]))
 
 
 def load_places(file: Path) -> tuple[ChipLocation, ...]:

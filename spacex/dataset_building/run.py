@@ -123,7 +123,7 @@ def _conclude(folder: DatasetFolder, plan: DatasetPlan) -> None:
 def _write_papers(folder: DatasetFolder, plan: DatasetPlan, ledger: TaskQueue, notes: RunStats, state: str) -> None:
     """`report.html`, also on interruption; it must not hide how the run ended."""
     try:
-        write_text(str(folder.run / "report.html"), render(folder, plan, ledger, notes, state))
+        write_text(folder.run / "report.html", render(folder, plan, ledger, notes, state))
     except Exception:
         log.exception("the run's report could not be written to %s", folder.run)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import rasterio
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from spacex.grid import Grid, Window
+from spacex.storage import atomic_path
 
 FOLDERS = ("tiles/s2", "tiles/lcs", "tiles/s2_scl")
 """Where a chip's three files lie, all of one name: bands, land-cover maps, scene classification."""
@@ -32,18 +31,14 @@ def write_tile(path: Path, array: NDArray[Any], grid: Grid, window: Window) -> N
         window: where the tile lies on it.
     """
     bands, height, width = array.shape
-    part = path.with_name(f".{path.stem}-{uuid4().hex}.part")
-    try:
+    profile = {
+        **{"driver": "GTiff", "width": width, "height": height, "count": bands, "dtype": array.dtype},
+        **{"crs": _crs(grid.crs), "transform": grid.transform(window), "nodata": 0},
         # planes apart, so that a reader of three bands does not pay for ten
-        with rasterio.open(
-            part, "w", driver="GTiff", width=width, height=height, count=bands, dtype=array.dtype,
-            crs=_crs(grid.crs), transform=grid.transform(window), nodata=0, compress="zstd", zstd_level=1,
-            predictor=2, interleave="band", blockysize=height,
-        ) as file:  # fmt: skip
-            file.write(array)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        **{"compress": "zstd", "zstd_level": 1, "predictor": 2, "interleave": "band", "blockysize": height},
+    }
+    with atomic_path(path) as part, rasterio.open(part, "w", **profile) as file:
+        file.write(array)
 
 
 def sweep(root: Path) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 import numpy as np
 
 from spacex.attribution.lift import check_lift
@@ -178,8 +177,6 @@ def _write_papers(
 
 def _create(plan: Plan, fingerprint: str, output: str, card: Card, license: str) -> Cube:
     folder = run_folder(output)
-    fs, path = fsspec.core.url_to_fs(folder)
-    fs.makedirs(path, exist_ok=True)
     save_scenes(f"{folder}/scenes.gz", plan.scenes)
     cube = create_cube(output, plan.request.spec(card), fingerprint, describe(plan.request, card, license))
     if (plan.statuses == Status.OUTSIDE).any():

@@ -10,6 +10,7 @@ import fsspec
 
 from spacex.errors import RequestError
 from spacex.sentinel2.scenes import Scene
+from spacex.storage import write_bytes
 
 Scenes = Sequence[Sequence[Scene]]
 """The scenes of every time step."""
@@ -19,8 +20,7 @@ def save_scenes(uri: str, scenes: Scenes) -> None:
     """Keep the scene list beside the cube, so that a resumed run composites the very same scenes."""
     lines = (json.dumps([step, scene.to_json()]) for step, found in enumerate(scenes) for scene in found)
     text = "\n".join([json.dumps({"steps": len(scenes)}), *lines])
-    with fsspec.open(uri, "wb") as file:
-        file.write(gzip.compress(text.encode(), mtime=0))
+    write_bytes(uri, gzip.compress(text.encode(), mtime=0))
 
 
 def load_scenes(uri: str) -> list[list[Scene]]:

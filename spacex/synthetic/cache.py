@@ -6,13 +6,13 @@ import ast
 import fcntl
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+
+from spacex.storage import atomic_path
 
 Map = Callable[[Callable[..., object], Iterable[object]], Iterator[object]]
 """A function with the signature of the built-in ``map``; results come in the order of the items."""
@@ -61,13 +61,9 @@ def cached_folder(name: str, build: Callable[[Path], object]) -> Path:
     with (root / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system, even if this process is killed
         if not final.is_dir():
-            temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root))
-            try:
-                build(temporary)
-                temporary.chmod(0o755)
-                temporary.rename(final)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+            with atomic_path(final) as part:
+                part.mkdir()
+                build(part)
     return final
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import fsspec
 
 from spacex.errors import SpacexError
+from spacex.storage import local_path
 from spacex.training.distributed import Distributed, Precision
 from spacex.training.loop import Epoch, Run
 
@@ -92,7 +93,7 @@ def _storage(uri: str) -> tuple[Any, str]:
     from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
 
     fs, path = fsspec.core.url_to_fs(uri)
-    if "file" in fs.protocol:
+    if local_path(uri) is not None:
         return LocalFileSystem(), path
     return PyFileSystem(FSSpecHandler(fs)), path
 

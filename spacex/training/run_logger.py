@@ -25,6 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spacex.storage import local_path
+
 BLOCK = 20
 """Steps whose numbers are fetched from the device together."""
 
@@ -46,7 +48,7 @@ class RunLogger:
         from torch.utils.tensorboard import SummaryWriter
 
         self.fs, root = fsspec.core.url_to_fs(uri)
-        self.remote = None if "file" in self.fs.protocol else f"{root.rstrip('/')}/log"
+        self.remote = None if local_path(uri) else f"{root.rstrip('/')}/log"
         self.folder = Path(tempfile.mkdtemp()) if self.remote else Path(root) / "log"
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.remote and self.fs.exists(f"{self.remote}/steps.jsonl"):

@@ -16,7 +16,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import random
 import secrets
 from typing import Any
@@ -28,6 +27,7 @@ from pydantic import ValidationError
 
 from spacex.errors import CheckpointError, RequestError
 from spacex.settings import Settings
+from spacex.storage import write_bytes, write_text
 from spacex.training.distributed import SINGLE, Distributed
 
 KEEP = 2
@@ -44,7 +44,7 @@ class RunStore:
 
     def __init__(self, uri: str, distributed: Distributed = SINGLE) -> None:
         self.fs, self.root = fsspec.core.url_to_fs(uri)
-        self.folder = f"{self.root.rstrip('/')}/state"
+        self.folder, self._uri = f"{self.root.rstrip('/')}/state", f"{uri.rstrip('/')}/state"
         self.distributed = distributed
 
     def bind(self, settings: Settings, free: frozenset[str] = frozenset()) -> None:
@@ -57,9 +57,8 @@ class RunStore:
         Raises:
             RequestError: if a run with other settings lives here.
         """
-        path = f"{self.folder}/run.json"
-        if self.distributed.is_main and not self.fs.exists(path):
-            self._put(path, json.dumps(settings.model_dump(mode="json"), indent=2).encode())
+        if self.distributed.is_main and not self.fs.exists(f"{self.folder}/run.json"):
+            write_text(f"{self._uri}/run.json", json.dumps(settings.model_dump(mode="json"), indent=2))
         self.distributed.barrier()
         self.check_settings(settings, free)
 
@@ -86,11 +85,11 @@ class RunStore:
         buffer = io.BytesIO()
         torch.save({"state": state, "random": random_state()}, buffer)
         content = buffer.getvalue()
-        self._put(f"{self.folder}/{name}/rank-{self.distributed.rank}.pt", content)
+        write_bytes(f"{self._uri}/{name}/rank-{self.distributed.rank}.pt", content)
         hashes = self._gathered(hashlib.sha256(content).hexdigest())
         if self.distributed.is_main:
             pointer = {"epoch": epoch, "folder": name, "sha256": hashes}
-            self._put(f"{self.folder}/latest.json", json.dumps(pointer).encode())
+            write_text(f"{self._uri}/latest.json", json.dumps(pointer))
             self._forget()
         self.distributed.barrier()
 
@@ -125,15 +124,6 @@ class RunStore:
         all_texts: list[Any] = [None] * self.distributed.size
         torch.distributed.all_gather_object(all_texts, text)
         return all_texts
-
-    def _put(self, path: str, content: bytes) -> None:
-        # One put is atomic on object stores; on a file system only a rename is.
-        self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        if "file" not in self.fs.protocol:
-            self.fs.pipe_file(path, content)
-            return
-        self.fs.pipe_file(f"{path}.part", content)
-        os.replace(f"{path}.part", path)
 
     def _forget(self) -> None:
         folders = sorted(p for p in self.fs.ls(self.folder, detail=False) if "-" in p.rsplit("/", 1)[-1])
