@@ -13,9 +13,9 @@ from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.plan import Plan, new_statuses
 from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.run import execute
+from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.reflectance import offset_of
 from spacex.sentinel2.scenes import scene_of
-from spacex.sentinel2.search import get_catalogue
 from spacex.synthetic.items import collection
 from spacex.synthetic.serving import serve
 

@@ -19,7 +19,7 @@ from spacex.intervals import parse_intervals
 from spacex.mapping.plan import Plan
 from spacex.mapping.request import MapRequest, chip_settings, parse_request
 from spacex.mapping.run import Outcome, Runner, execute, prepare
-from spacex.sentinel2.observation import CompositeSettings
+from spacex.sentinel2.scene_request import CompositeSettings
 from spacex.synthetic.archive import demo_archive
 from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL
 from spacex.synthetic.serving import serve

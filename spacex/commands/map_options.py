@@ -11,7 +11,7 @@ from spacex.commands.options import FIRST, HOW, RUNS, WHAT, WHEN, WHERE
 from spacex.commands.validation import cube_name, parse_names, png_name
 
 if TYPE_CHECKING:
-    from spacex.sentinel2.observation import CompositeSettings
+    from spacex.sentinel2.scene_request import CompositeSettings
 
 SCORE = "naturalness"
 """The classifier's score, which every cube holds."""
@@ -267,7 +267,7 @@ def composite_settings(
         RequestError: if a class is unknown or given twice.
     """
     numbers = parse_names("--clear-classes", classes, CLASSES)
-    from spacex.sentinel2.observation import CompositeSettings  # with pydantic, which --help need not wait for
+    from spacex.sentinel2.scene_request import CompositeSettings  # with pydantic, which --help need not wait for
 
     return CompositeSettings(
         clear_classes=numbers,  # type: ignore[arg-type]  # as typed

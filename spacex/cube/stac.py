@@ -23,9 +23,9 @@ from pystac.extensions.render import RenderExtension
 from shapely.geometry import mapping, shape
 
 from spacex.cube.store import Cube
+from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.scene_list import load_scenes
 from spacex.sentinel2.scenes import Scene
-from spacex.sentinel2.search import get_catalogue
 from spacex.settings import fingerprint
 from spacex.storage import run_folder, write_text
 

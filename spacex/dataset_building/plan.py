@@ -22,10 +22,11 @@ from spacex.errors import DataError
 from spacex.execution.tasks import Status, TileTask
 from spacex.execution.tile_order import tile_order
 from spacex.grid import Grid
+from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch
 from spacex.sentinel2.scene_list import Scenes
+from spacex.sentinel2.scene_search import search
 from spacex.sentinel2.scenes import FOOTPRINT_SLACK, Scene, footprint_in
-from spacex.sentinel2.search import get_catalogue, search
 from spacex.vectors import Polygons, read_polygons
 
 OPTION = {NATURAL: "--natural", HUMAN: "--anthropogenic"}

@@ -132,7 +132,7 @@ class DatasetRequest(SceneRequest):
 
     def fingerprint(self) -> str:
         """Names request, files by their content, and code; where files lie does not matter."""
-        plain = self.model_dump(mode="json", exclude=self.elsewhere)
+        plain = self.model_dump(mode="json", exclude=self.volatile_fields)
         for name in ("natural", "anthropogenic", "land_cover"):
             if plain[name]:
                 plain[name].pop("file")

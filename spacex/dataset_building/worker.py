@@ -23,9 +23,9 @@ from spacex.execution.pipeline import TilePipeline
 from spacex.execution.tasks import Status, TileReport, TileTask
 from spacex.grid import CHIP, Grid
 from spacex.sentinel2.block_reader import BlockReader
+from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.composite import Composer, Composite
 from spacex.sentinel2.scenes import Scene, SceneIndex
-from spacex.sentinel2.search import get_catalogue
 from spacex.settings import SENTINEL2_BANDS
 
 Numbers = NDArray[np.uint16]
@@ -156,7 +156,9 @@ class ChipLine(TilePipeline[ReadTile, ReadTile]):
                 (self._folder.root / name / chip.place.file).unlink(missing_ok=True)
         status = Status.DONE if kept else Status.NO_DATA
         seconds = {"reading": round(tile.seconds, 3), "writing": round(time.perf_counter() - begun, 3)}
-        scenes = {use["id"]: use for chip in tile.chips for use in chip.composite.uses if use["used_share"] > 0}
+        scenes = {
+            use["id"]: use for chip in tile.chips for use in chip.composite.scene_records if use["used_share"] > 0
+        }
         told = {
             "chips": {chip.place.file: _told(chip) for chip in kept},
             "left_out": {chip.place.file: f"{chip.valid:.3f} of it has data" for chip in left_out},

@@ -17,9 +17,10 @@ from spacex.execution.tile_order import tile_order
 from spacex.grid import chip_windows
 from spacex.mapping.extend import carried, fits
 from spacex.mapping.request import MapRequest, core_window
-from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch, read_of
+from spacex.sentinel2.catalogue_profiles import get_catalogue
+from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch, read_window
 from spacex.sentinel2.scene_list import Scenes
-from spacex.sentinel2.search import get_catalogue, search
+from spacex.sentinel2.scene_search import search
 
 STORED_BYTES = 6.0
 """Bytes a finished pixel takes in the cube with both maps and overviews (measured on the embedded region)."""
@@ -62,7 +63,7 @@ class Plan:
             window = region.tiling.window(task.row, task.col)
             core = core_window(region, window)
             alone = [(task.time, task.row + down, task.col + right) not in planned for down, right in beside]
-            read = read_of(core, request.chips.around(core), (alone[0], alone[1], alone[2], alone[3]))
+            read = read_window(core, request.chips.around(core), (alone[0], alone[1], alone[2], alone[3]))
             expected = forecasts[task.time].of(read)
             # a chip that reaches into the tile above or to the left is that tile's
             total.chips += sum(

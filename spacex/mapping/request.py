@@ -21,8 +21,7 @@ from spacex.model_card import Card
 from spacex.models.generator import window_halo
 from spacex.pixel_code import code_digest
 from spacex.region import Region
-from spacex.sentinel2.observation import CompositeSettings
-from spacex.sentinel2.scene_request import SceneRequest
+from spacex.sentinel2.scene_request import CompositeSettings, SceneRequest
 from spacex.settings import RGB, checked, fingerprint
 
 WINDOW = 384
@@ -79,7 +78,7 @@ class MapRequest(SceneRequest):
 
         Where two cubes with equal fingerprints have the same pixel, it has the same value.
         """
-        apart = {"area", "intervals"} | self.elsewhere
+        apart = {"area", "intervals"} | self.volatile_fields
         return fingerprint(self.model_dump(mode="json", exclude=apart), checkpoint.digest, code_digest())
 
     def spec(self, card: Card) -> CubeSpec:

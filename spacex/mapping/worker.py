@@ -21,10 +21,10 @@ from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.request import MapRequest, core_window, display_bands
 from spacex.mapping.tile import TileInput
 from spacex.sentinel2.block_reader import BlockReader
+from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.composite import Composer
 from spacex.sentinel2.composite_cache import CompositeCache
 from spacex.sentinel2.scene_list import Scenes, load_scenes, save_scenes
-from spacex.sentinel2.search import get_catalogue
 
 __all__ = ["CPU_READERS", "CubeSink", "Job", "SceneSource", "Scenes", "load_scenes", "open_pipeline", "save_scenes"]
 
@@ -72,7 +72,7 @@ class SceneSource:
         core = core_window(region, region.tiling.window(task.row, task.col))
         around = self.request.chips.around(core)
         found = self._pieces.read(around, task.time)
-        return TileInput(core, around, found.reflectance, found.observations, found.uses, found.fetched)
+        return TileInput(core, around, found.reflectance, found.observations, found.scene_records, found.fetched)
 
 
 class CubeSink:

@@ -1,7 +1,7 @@
-"""Opens one file of a scene, checks that it is what the item says, and reads a window of it.
+"""Opens one file of a scene and checks that it is what its item says.
 
-Every fault becomes a :class:`~spacex.errors.TileError` that names the item and the asset. A file that cannot
-be read, or is not on its item's grid, must never pass for "no data".
+Every failure becomes a :class:`~spacex.errors.TileError` that names the item and the asset. A file that cannot be read,
+or is not on its item's grid, must never pass for "no data".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from spacex.errors import TileError
 from spacex.grid import Window
 from spacex.rasters import open_raster
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile
-from spacex.sentinel2.links import forbidden
+from spacex.sentinel2.links import disallowed_reason
 from spacex.sentinel2.pixel_grid import PixelGrid
 from spacex.sentinel2.scenes import Scene
 
@@ -35,19 +35,18 @@ GDAL_OPTIONS: dict[str, str] = {
     "GDAL_HTTP_RETRY_DELAY": "0.5",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "120",
-    "GDAL_HTTP_LOW_SPEED_TIME": "20",  # a stalled transfer is given up, so that no reader hangs for ever
+    "GDAL_HTTP_LOW_SPEED_TIME": "20",  # a stalled transfer fails, so that no thread waits for ever
     "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
 }
-"""GDAL configuration for reading; a variable of that name in the environment wins."""
-
+"""GDAL configuration for reading; an environment variable of the same name takes precedence."""
 
 MAX_SIDE = 10_980
-"""Pixels a side of a Sentinel-2 tile at 10 m (Products Specification); no asset has more."""
+"""Side in pixels of a Sentinel-2 tile at 10 m (Products Specification); no asset has more."""
 
-SAME = 1e-3
-"""Metres by which a file may lie elsewhere than its item says."""
+MAX_SHIFT = 1e-3
+"""Metres by which a file's place may differ from what its item says."""
 
-FAULTS = (RasterioError, CPLE_BaseError, OSError)
+READ_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 """What reading a file can raise; network errors of signing are OSErrors too."""
 
 
@@ -72,102 +71,96 @@ READ_STATS = ReadStats()
 
 @dataclass(frozen=True)
 class Raster:
-    """An open file on a lattice."""
+    """An open file and where its pixels lie."""
 
     source: Any
     """The open rasterio dataset: one integer band, north up."""
-    lattice: PixelGrid
-    """The lattice its pixels lie on."""
+    grid: PixelGrid
+    """The grid its pixels lie on."""
     extent: Window
-    """The part of the lattice the file covers."""
+    """The part of the grid that the file covers."""
 
 
 @contextmanager
 def open_asset(scene: Scene, key: str, catalogue: CatalogueProfile) -> Iterator[Raster]:
-    """Opens an asset of a scene, signed just now, under the reading options.
-
-    Faults of the file or the network, also those raised while reading inside the block, become a
-    :class:`TileError` with the scene's id, the asset and the unsigned link. What the header claims is checked
-    before any pixel is read.
+    """Open an asset of a scene, signed just now; its header is checked before any pixel is read.
 
     Args:
         scene: the scene.
         key: asset key.
         catalogue: how links are signed and which store they are in.
+
+    Raises:
+        TileError: for any failure of the file or the network, also inside the block, with the scene's id, the asset
+            and the unsigned link.
     """
     href = url = scene.item["assets"][key]["href"]
-    if (why := forbidden(href, catalogue.url)) is not None:
-        raise TileError(f"asset {key} of {scene.id} points where it may not", got=_scrub(href), expected=f"not {why}")
+    if (why := disallowed_reason(href, catalogue.url)) is not None:
+        raise TileError(f"asset {key} of {scene.id} points where it may not", got=_redact(href), expected=f"not {why}")
     session = _session(catalogue, href)
     try:
         url = catalogue.sign(href)
-        with open_raster(url, session, _options()) as source:
-            yield _raster(source, scene, key, "uint8" if key == catalogue.scl else "uint16")
-    except FAULTS as error:
-        _forget(url, session)
+        with open_raster(url, session, _gdal_options()) as source:
+            _check_header(source, scene, key, "uint8" if key == catalogue.scl else "uint16")
+            size, left, top = source.transform.a, source.transform.c, source.transform.f
+            grid = PixelGrid(source.crs.to_string(), size, left % size, top % size)
+            row, col = round((grid.north - top) / size), round((left - grid.east) / size)
+            yield Raster(source, grid, Window(row, col, source.height, source.width))
+    except READ_ERRORS as error:
+        _drop_from_gdal_cache(url, session)
         raise TileError(
-            f"cannot read asset {key} of {scene.id}", got=f"{_scrub(str(error))} for {_scrub(href)}",
+            f"cannot read asset {key} of {scene.id}",
+            got=f"{_redact(str(error))} for {_redact(href)}",
             do="It is tried again; if it stays, the file is missing or damaged at its host.",
-        ) from None  # the cause would carry the signed link  # fmt: skip
+        ) from None  # the cause would carry the signed link
 
 
-def _raster(source: Any, scene: Scene, key: str, dtype: str) -> Raster:
-    declared = scene.item["assets"][key]
-    properties = scene.item["properties"]
-    transform = source.transform
-    if source.count != 1 or source.dtypes[0] != dtype:
-        _refuse(scene, key, f"one band of {dtype}", f"{source.count} of {source.dtypes[0]}")
-    if max(source.shape) > MAX_SIDE:
-        _refuse(scene, key, f"at most {MAX_SIDE} pixels a side", f"{source.width} x {source.height}")
-    if source.crs is None or transform.b or transform.d or transform.a != -transform.e:
-        _refuse(scene, key, "a north-up grid of square pixels", f"{source.crs}, {tuple(transform)[:6]}")
-    shape = declared.get("proj:shape")
-    if shape is not None and tuple(shape) != source.shape:
-        _refuse(scene, key, f"shape {tuple(shape)}", f"shape {source.shape}")
-    placed = declared.get("proj:transform")
-    if placed is not None and not all(abs(a - b) <= SAME for a, b in zip(placed, transform, strict=False)):
-        _refuse(scene, key, f"transform {placed[:6]}", f"transform {tuple(transform)[:6]}")
-    code = _code(declared) or _code(properties)
-    if code is not None and CRS.from_user_input(code) != source.crs:
-        _refuse(scene, key, code, source.crs)
-    return _placed(source)
+def _check_header(source: Any, scene: Scene, key: str, dtype: str) -> None:
+    declared, properties, transform = scene.item["assets"][key], scene.item["properties"], source.transform
+
+    def require(holds: bool, expected: object, got: object) -> None:
+        if not holds:
+            raise TileError(f"asset {key} of {scene.id} is not what its item says", got=got, expected=expected)
+
+    require(
+        source.count == 1 and source.dtypes[0] == dtype, f"one band of {dtype}", f"{source.count} of {source.dtypes[0]}"
+    )
+    require(max(source.shape) <= MAX_SIDE, f"at most {MAX_SIDE} pixels a side", f"{source.width} x {source.height}")
+    north_up = source.crs is not None and not transform.b and not transform.d and transform.a == -transform.e
+    require(north_up, "a north-up grid of square pixels", f"{source.crs}, {tuple(transform)[:6]}")
+    if (shape := declared.get("proj:shape")) is not None:
+        require(tuple(shape) == source.shape, f"shape {tuple(shape)}", f"shape {source.shape}")
+    if (place := declared.get("proj:transform")) is not None:
+        near = all(abs(a - b) <= MAX_SHIFT for a, b in zip(place, transform, strict=False))
+        require(near, f"transform {place[:6]}", f"transform {tuple(transform)[:6]}")
+    if code := _crs_code(declared) or _crs_code(properties):
+        require(CRS.from_user_input(code) == source.crs, code, source.crs)
 
 
-def _placed(source: Any) -> Raster:
-    size, left, top = source.transform.a, source.transform.c, source.transform.f
-    lattice = PixelGrid(source.crs.to_string(), size, left % size, top % size)
-    row, col = round((lattice.north - top) / size), round((left - lattice.east) / size)
-    return Raster(source, lattice, Window(row, col, source.height, source.width))
-
-
-def _code(record: Mapping[str, Any]) -> str | None:
+def _crs_code(record: Mapping[str, Any]) -> str | None:
     if code := record.get("proj:code"):
         return str(code)
     return f"EPSG:{record['proj:epsg']}" if record.get("proj:epsg") else None
 
 
-def _refuse(scene: Scene, key: str, expected: object, got: object) -> None:
-    raise TileError(f"asset {key} of {scene.id} is not what its item says", got=got, expected=expected)
-
-
-def _options() -> dict[str, str]:
+def _gdal_options() -> dict[str, str]:
     return {name: value for name, value in GDAL_OPTIONS.items() if name not in os.environ}
 
 
-def _forget(url: str, session: Session | None) -> None:
-    """Makes GDAL ask the server again next time.
+def _drop_from_gdal_cache(url: str, session: Session | None) -> None:
+    """Make GDAL ask the server again next time.
 
-    GDAL remembers that a file could not be opened, or what it held, for the life of the process, so a retry
-    fails without asking (rasterio issue 2119). Closing a file opened as "not cached" drops what is known of it.
+    GDAL remembers that a file could not be opened, or what it held, for the life of the process, so a retry fails
+    without asking (rasterio issue 2119). Closing a file opened as "not cached" drops what GDAL knows of it.
     """
-    options = {**_options(), "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsiaz/:/vsigs/"}
-    with suppress(*FAULTS), open_raster(url, session, options):
+    options = {**_gdal_options(), "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsiaz/:/vsigs/"}
+    with suppress(*READ_ERRORS), open_raster(url, session, options):
         pass
 
 
 def _session(catalogue: CatalogueProfile, href: str) -> Session | None:
-    options = catalogue.s3_options()
-    return _FixedSession(options) if options and href.startswith("s3://") else None
+    options = catalogue.s3_options() if href.startswith("s3://") else {}
+    return _FixedSession(options) if options else None
 
 
 class _FixedSession(DummySession):  # type: ignore[misc]
@@ -185,6 +178,6 @@ class _FixedSession(DummySession):  # type: ignore[misc]
         return self._options
 
 
-def _scrub(text: str) -> str:
+def _redact(text: str) -> str:
     """Error texts quote links; their query part is a signature."""
     return re.sub(r"\?[^\s'\"]+", "?…", " ".join(text.split()))[:400]

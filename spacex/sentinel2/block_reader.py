@@ -1,8 +1,8 @@
-"""Files of scenes, read by whole blocks: what neighbouring windows share is fetched and decoded once.
+"""Reads files of scenes by whole blocks and caches the blocks, so that each is fetched and decoded once.
 
-A window turned against its scenes touches up to three times the blocks it has pixels for, and its neighbours
-touch them again. So blocks, as the file stores them, are the unit of reading; they are remembered up to a number of
-bytes, and a file is opened only where one is missing. Only blocks under pixels that are really wanted are read.
+Because the cube's grid is rotated against UTM, a window overlaps up to three times as many file blocks as it has
+pixels, and neighbouring windows overlap them again. Decoded blocks are therefore cached, compressed, up to a number of
+bytes. A file is opened only where a block is missing, and only blocks under pixels that are needed are read.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from spacex.sentinel2.resampling import ResamplingTable
 from spacex.sentinel2.scenes import Scene
 from spacex.sentinel2.single_flight import SingleFlightCache
 
-REMEMBERED = 384 * 2**20
-"""Bytes of blocks a worker keeps, packed: a dozen and more blocks of 1,024 pixels of each of 24 files."""
+CACHE_BYTES = 384 * 2**20
+"""Bytes of compressed blocks cached per worker: a dozen and more blocks of 1,024 pixels of each of 24 files."""
 SMALLEST = 256
-"""Pixels a side below which blocks are read several together: some files have strips of a single row."""
+"""Side in pixels below which several file blocks are read as one: some files have strips of a single row."""
 
 BlockKey = tuple[str, int, int]
 """Link of the file, row and column of the block."""
@@ -39,36 +39,59 @@ BlockKey = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class Header:
-    """What must be known of a file to say which of its blocks a window needs."""
+    """What must be known of a file to tell which of its blocks a window needs."""
 
-    lattice: PixelGrid
+    grid: PixelGrid
     extent: Window
-    """The part of the lattice the file covers."""
+    """The part of the grid that the file covers."""
     bounds: tuple[float, ...]
     """Left, bottom, right, top in its CRS."""
     dtype: str
     block: tuple[int, int]
     """Rows and columns read at once: the file's own blocks, or a few of them."""
 
+    @classmethod
+    def of(cls, raster: Raster) -> Header:
+        """The header of an open file."""
+        source = raster.source
+        height, width = (-(-SMALLEST // side) * side if side < SMALLEST else side for side in source.block_shapes[0])
+        return cls(raster.grid, raster.extent, tuple(source.bounds), source.dtypes[0], (height, width))
+
+    def window(self, row: int, col: int) -> Window:
+        """The pixels of one block; those at the lower and right edges are cut off by the extent."""
+        height, width = self.block
+        corner = Window(self.extent.row + row * height, self.extent.col + col * width, height, width)
+        return corner.intersect(self.extent)
+
+    def overlapped(self, areas: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Blocks (row, column) that overlap any of the areas (n, 4): first row, last row, first column, last column."""
+        rows, cols = areas[:, :2] - self.extent.row, areas[:, 2:] - self.extent.col
+        inside = (rows[:, 1] >= 0) & (cols[:, 1] >= 0)
+        inside &= (rows[:, 0] < self.extent.height) & (cols[:, 0] < self.extent.width)
+        rows = np.clip(rows[inside], 0, self.extent.height - 1) // self.block[0]
+        cols = np.clip(cols[inside], 0, self.extent.width - 1) // self.block[1]
+        ranges = set(map(tuple, np.hstack([rows, cols]).tolist()))  # many areas lie in the same blocks
+        return sorted({(r, c) for r0, r1, c0, c1 in ranges for r in range(r0, r1 + 1) for c in range(c0, c1 + 1)})
+
 
 class BlockReader:
-    """Opens files of scenes and remembers their headers and blocks. Safe to share between threads.
+    """Opens files of scenes and caches their headers and blocks. Safe to share between threads.
 
     Args:
-        remembered: bytes of packed blocks to keep; with 0 none is packed.
+        cache_bytes: bytes of compressed blocks to keep; with 0 none is compressed.
     """
 
-    def __init__(self, remembered: int = REMEMBERED) -> None:
-        self._blocks: SingleFlightCache[BlockKey, CompressedArray | RawArray] = SingleFlightCache(
-            remembered, lambda block: block.nbytes
+    def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
+        self.blocks: SingleFlightCache[BlockKey, CompressedArray | RawArray] = SingleFlightCache(
+            cache_bytes, lambda block: block.nbytes
         )
-        self._kept = CompressedArray.of if remembered else RawArray
+        self.array_type = CompressedArray.of if cache_bytes else RawArray
         self._headers: dict[str, Header] = {}
         self._lock = Lock()
 
     @contextmanager
     def open(self, scene: Scene, key: str, catalogue: CatalogueProfile) -> Iterator[RasterFile]:
-        """An asset of a scene, which asks its host for nothing until something is missing.
+        """An asset of a scene; its host is asked for nothing until something is missing.
 
         Raises:
             TileError: from what is done with the file, as `spacex.sentinel2.assets.open_asset` does.
@@ -76,28 +99,30 @@ class BlockReader:
         href = scene.item["assets"][key]["href"]
         try:
             with ExitStack() as stack:
-                yield RasterFile(self, href, stack, lambda: stack.enter_context(open_asset(scene, key, catalogue)))
+                yield RasterFile(self, href, lambda: stack.enter_context(open_asset(scene, key, catalogue)))
         except BaseException:
-            with self._lock:
+            with self._lock:  # the file at its host may be replaced before the next try
                 self._headers.pop(href, None)
             raise
 
-    def _header(self, file: RasterFile) -> Header:
-        if (known := self._headers.get(file.href)) is None:
-            known = _header_of(file.raster())
+    def header(self, file: RasterFile) -> Header:
+        """A file's header, read from the file the first time."""
+        if (header := self._headers.get(file.href)) is None:
+            header = Header.of(file.raster())
             with self._lock:
-                self._headers[file.href] = known
-        return known
+                self._headers[file.href] = header
+        return header
 
 
 class RasterFile:
     """One file in use by one thread."""
 
-    def __init__(self, files: BlockReader, href: str, stack: ExitStack, opened: Any) -> None:
-        self._files, self.href, self._stack, self._open = files, href, stack, opened
+    def __init__(self, reader: BlockReader, href: str, open_raster: Any) -> None:
+        self.href = href
+        self._reader, self._open = reader, open_raster
         self._raster: Raster | None = None
         self.fetched = 0
-        """Bytes of the blocks this use of the file had to fetch, as they are stored."""
+        """Bytes of the blocks that this use of the file fetched, as they are stored."""
 
     def raster(self) -> Raster:
         """The open file."""
@@ -107,47 +132,47 @@ class RasterFile:
 
     @property
     def header(self) -> Header:
-        """What the file is."""
-        return self._files._header(self)
+        """What the file covers and how it is stored."""
+        return self._reader.header(self)
 
-    def read(self, table: ResamplingTable, wanted: NDArray[np.bool_]) -> Pixels:
-        """Values of a table's window.
+    def read(self, table: ResamplingTable, needed: NDArray[np.bool_]) -> Pixels:
+        """Values of a table's window; 0 outside the file and in file blocks that no needed pixel lies in.
 
         Args:
-            table: made for the file's lattice.
-            wanted: squares of the table's grid whose values matter, as from `spacex.sentinel2.resampling.squares`.
-
-        Returns:
-            Values of `table.window`; 0 where the file does not reach, and in blocks that nothing wanted lies in.
+            table: made for the file's grid.
+            needed: blocks of the table whose values matter, as from `spacex.sentinel2.resampling.any_per_block`.
         """
         header = self.header
-        picture = WindowBuffer(np.zeros(table.window.shape, header.dtype), table.window)
-        keys = [(self.href, row, col) for row, col in _touched(header, table.cells[wanted])]
-        fresh: set[BlockKey] = set()
-        blocks = self._files._blocks.get(keys, partial(self._read_blocks, picture=picture, fresh=fresh))
-        for key in blocks.keys() - fresh:
-            picture.put(blocks[key].pixels(), _place(header, *key[1:]))
-        return picture.pixels
+        buffer = WindowBuffer(np.zeros(table.window.shape, header.dtype), table.window)
+        keys = [(self.href, row, col) for row, col in header.overlapped(table.block_bounds[needed])]
+        decoded: set[BlockKey] = set()
+        blocks = self._reader.blocks.get(keys, partial(self._read_blocks, buffer=buffer, decoded=decoded))
+        for key in blocks.keys() - decoded:
+            buffer.copy(blocks[key].pixels(), header.window(*key[1:]))
+        return buffer.pixels
 
     def _read_blocks(
-        self, keys: list[BlockKey], picture: WindowBuffer, fresh: set[BlockKey]
+        self, keys: list[BlockKey], buffer: WindowBuffer, decoded: set[BlockKey]
     ) -> dict[BlockKey, CompressedArray | RawArray]:
-        """Blocks from the file, as they are remembered; these `fresh` ones are put where they belong at once."""
+        """Read blocks from the file, several at once where they form a rectangle.
+
+        They are copied into the buffer right away and added to `decoded`, so that they need not be decompressed.
+        """
         source, header = self.raster().source, self.header
-        made: dict[BlockKey, CompressedArray | RawArray] = {}
+        arrays: dict[BlockKey, CompressedArray | RawArray] = {}
         for cells in rectangles((row, col) for _, row, col in keys):
             corners = product(range(cells.row, cells.stop_row), range(cells.col, cells.stop_col))
-            places = {(self.href, *corner): _place(header, *corner) for corner in corners}
-            whole = bounds(list(places.values()))
+            windows = {(self.href, *corner): header.window(*corner) for corner in corners}
+            whole = bounds(list(windows.values()))
             assert whole is not None
             pixels = source.read(1, window=RioWindow.from_slices(*whole.slices(header.extent)))
-            picture.put(pixels, whole)
-            made |= {key: self._files._kept(pixels[place.slices(whole)]) for key, place in places.items()}
-            stored = sum(stored_bytes(source, place, header) for place in places.values())
+            buffer.copy(pixels, whole)
+            arrays |= {key: self._reader.array_type(pixels[window.slices(whole)]) for key, window in windows.items()}
+            stored = sum(stored_bytes(source, window, header) for window in windows.values())
             self.fetched += stored
-            READ_STATS.add(pixels.nbytes, stored, len(places))
-        fresh.update(made)
-        return made
+            READ_STATS.add(pixels.nbytes, stored, len(windows))
+        decoded.update(arrays)
+        return arrays
 
 
 @dataclass(frozen=True)
@@ -157,45 +182,20 @@ class WindowBuffer:
     pixels: Pixels
     window: Window
 
-    def put(self, pixels: Pixels, lies: Window) -> None:
-        """Copy what lies in the window."""
-        shared = lies.intersect(self.window)
+    def copy(self, pixels: Pixels, window: Window) -> None:
+        """Copy what lies in this window from the pixels of another."""
+        shared = window.intersect(self.window)
         if not shared.empty:
-            self.pixels[shared.slices(self.window)] = pixels[shared.slices(lies)]
+            self.pixels[shared.slices(self.window)] = pixels[shared.slices(window)]
 
 
-def _header_of(raster: Raster) -> Header:
-    height, width = (-(-SMALLEST // side) * side if side < SMALLEST else side for side in raster.source.block_shapes[0])
-    dtype = raster.source.dtypes[0]
-    return Header(raster.lattice, raster.extent, tuple(raster.source.bounds), dtype, (height, width))
-
-
-def _touched(header: Header, places: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Blocks (row, column) that hold any of the places (n, 4): first row, last row, first column, last column."""
-    top, left = header.extent.row, header.extent.col
-    rows, cols = places[:, :2] - top, places[:, 2:] - left
-    reached = (rows[:, 1] >= 0) & (cols[:, 1] >= 0)
-    reached &= (rows[:, 0] < header.extent.height) & (cols[:, 0] < header.extent.width)
-    rows = np.clip(rows[reached], 0, header.extent.height - 1) // header.block[0]
-    cols = np.clip(cols[reached], 0, header.extent.width - 1) // header.block[1]
-    squares = set(map(tuple, np.hstack([rows, cols]).tolist()))
-    touched = {(r, c) for r0, r1, c0, c1 in squares for r in range(r0, r1 + 1) for c in range(c0, c1 + 1)}
-    return sorted(touched)
-
-
-def _place(header: Header, row: int, col: int) -> Window:
-    height, width = header.block
-    corner = Window(header.extent.row + row * height, header.extent.col + col * width, height, width)
-    return corner.intersect(header.extent)
-
-
-def stored_bytes(source: Any, place: Window, header: Header) -> int:
-    """Bytes a block takes in its file; as many as decoded where the format does not tell."""
+def stored_bytes(source: Any, window: Window, header: Header) -> int:
+    """Bytes that a block takes in its file; as many as decoded where the format does not tell."""
     if source.driver not in ("GTiff", "COG"):
-        return int(place.height * place.width * np.dtype(header.dtype).itemsize)
-    high, wide = source.block_shapes[0]
-    row, col = place.row - header.extent.row, place.col - header.extent.col
-    own = [(r, c) for r in range(row // high, -(-(row + place.height) // high))
-           for c in range(col // wide, -(-(col + place.width) // wide))]  # fmt: skip
-    sizes = (source.get_tag_item(f"BLOCK_SIZE_{c}_{r}", "TIFF", bidx=1) for r, c in own)
+        return int(window.height * window.width * np.dtype(header.dtype).itemsize)
+    height, width = source.block_shapes[0]
+    row, col = window.row - header.extent.row, window.col - header.extent.col
+    rows = range(row // height, -(-(row + window.height) // height))
+    cols = range(col // width, -(-(col + window.width) // width))
+    sizes = (source.get_tag_item(f"BLOCK_SIZE_{c}_{r}", "TIFF", bidx=1) for r, c in product(rows, cols))
     return sum(int(size or 0) for size in sizes)

@@ -1,40 +1,36 @@
-"""How each catalogue of Sentinel-2 Level-2A speaks: addresses, asset keys, the offset rule, signing.
+"""How each catalogue of Sentinel-2 Level-2A serves its scenes: addresses, asset keys, the offset rule, signing.
 
-A :class:`CatalogueProfile` is a style. The same style may live at another address
-(``get_catalogue(name, url=…, collection=…)``): a mirror, a private archive, a test.
+A :class:`CatalogueProfile` may be used at another address (``get_catalogue(name, url=…, collection=…)``): a mirror, a
+private archive, a test.
 
-Links of Planetary Computer need a signature that expires after about 45 minutes. It is put on when a file
-is opened, never before, and never stored: :class:`~spacex.sentinel2.scenes.Scene` holds unsigned items.
-The Copernicus Data Space (``cdse``) serves JPEG 2000 from ``s3://eodata``; it needs the user's own keys in
-``CDSE_S3_ACCESS_KEY`` and ``CDSE_S3_SECRET_KEY`` (so that they do not clash with the ``AWS_*`` variables
-of the store the cube is written to).
+Links of Planetary Computer need a token that expires after about 45 minutes. It is added when a file is opened, never
+before, and never stored: :class:`~spacex.sentinel2.scenes.Scene` holds unsigned items. The Copernicus Data Space
+(``cdse``) serves JPEG 2000 from ``s3://eodata``; it needs the user's own keys in ``CDSE_S3_ACCESS_KEY`` and
+``CDSE_S3_SECRET_KEY`` (names of their own, because the ``AWS_*`` variables belong to the store the cube is written to).
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from typing import Literal
 
-import planetary_computer
 from pydantic import model_validator
 
 from spacex.errors import CatalogueError
+from spacex.sentinel2 import signing
 from spacex.sentinel2.links import is_local
 from spacex.sentinel2.reflectance import OffsetRule
 from spacex.settings import SENTINEL2_BANDS, Settings
-
-_BLOB = re.compile(r"https://[a-z0-9]+\.blob\.core\.windows\.net/")
 
 
 class CatalogueProfile(Settings):
     """How one catalogue describes and serves Sentinel-2 Level-2A."""
 
     name: str
-    """What the user calls it."""
+    """The name users type."""
     url: str
-    """Root of the STAC API; empty for the embedded one, which lives only while it is served."""
+    """Root of the STAC API; empty for the embedded one, which exists only while it is served."""
     collection: str
     """Collection that holds Level-2A."""
     assets: dict[str, str]
@@ -44,9 +40,9 @@ class CatalogueProfile(Settings):
     rule: OffsetRule
     """How its items tell whether pixels carry the +1000 offset."""
     signing: Literal["none", "planetary-computer"] = "none"
-    """What must be done to a link just before it is opened."""
+    """How a link is signed just before it is opened."""
     cloud_query: bool = True
-    """Whether the server can be asked for a cloud limit; it is checked again here in any case."""
+    """Whether the server can be asked for a cloud limit; the limit is applied again here in any case."""
     s3_endpoint: str | None = None
     """Host of the S3 service behind s3:// links, where it is not AWS."""
 
@@ -64,26 +60,26 @@ class CatalogueProfile(Settings):
         """
         if missing := [band for band in bands if band not in self.assets]:
             raise CatalogueError(
-                f"the catalogue {self.name} lacks bands", got=", ".join(missing),
-                expected=", ".join(self.assets), do="Use a checkpoint made for these bands.",
-            )  # fmt: skip
+                f"the catalogue {self.name} lacks bands",
+                got=", ".join(missing),
+                expected=", ".join(self.assets),
+                do="Use a checkpoint made for these bands.",
+            )
         return [self.assets[band] for band in bands]
 
     def sign(self, href: str) -> str:
         """The link to open right now; the result expires and must not be kept or shown.
 
-        Only https links to blob storage are signed: a token is made for one container there, and never goes over
-        an open line.
+        Raises:
+            OSError: if the token service does not answer.
         """
-        if self.signing == "planetary-computer" and _BLOB.match(href):
-            return str(planetary_computer.sign_url(href))
-        return href
+        return signing.sign(href) if self.signing == "planetary-computer" else href
 
     def s3_options(self) -> dict[str, str]:
         """GDAL options for s3:// links: the store's endpoint and the keys made for it, if there are any.
 
         The keys in the environment are those of the store the cube goes to. They are used for a catalogue on this
-        machine (then this is empty), never for one on the network: that could name whatever they can read.
+        machine (then this is empty), never for one on the network: its links could name whatever those keys can read.
         """
         if self.s3_endpoint is None:
             return {} if is_local(self.url) else {"AWS_NO_SIGN_REQUEST": "YES"}
@@ -100,49 +96,47 @@ _COLOURS = {
     "B08": "nir", "B8A": "nir08", "B11": "swir16", "B12": "swir22",
 }  # fmt: skip
 _TEN_METRES = ("B02", "B03", "B04", "B08")
-
 _EARTH_SEARCH = "https://earth-search.aws.element84.com/v1"
 
-CATALOGUES: dict[str, CatalogueProfile] = {
-    catalogue.name: catalogue
-    for catalogue in (
-        # rustac, which serves the demo, answers a cloud query with nothing and without an error
-        CatalogueProfile(
-            name="demo", url="", collection="sentinel-2-l2a", assets=_COLOURS, scl="scl", rule="host-flag",
-            cloud_query=False,
-        ),
-        CatalogueProfile(
-            name="earth-search", url=_EARTH_SEARCH, collection="sentinel-2-l2a", assets=_COLOURS, scl="scl",
-            rule="host-flag",
-        ),
-        CatalogueProfile(
-            name="earth-search-c1", url=_EARTH_SEARCH, collection="sentinel-2-c1-l2a", assets=_COLOURS,
-            scl="scl", rule="metadata",
-        ),
-        CatalogueProfile(
-            name="planetary-computer", url="https://planetarycomputer.microsoft.com/api/stac/v1",
-            collection="sentinel-2-l2a", assets={band: band for band in SENTINEL2_BANDS}, scl="SCL",
-            rule="baseline", signing="planetary-computer",
-        ),
-        CatalogueProfile(
-            name="cdse", url="https://stac.dataspace.copernicus.eu/v1", collection="sentinel-2-l2a",
-            assets={b: f"{b}_{10 if b in _TEN_METRES else 20}m" for b in SENTINEL2_BANDS}, scl="SCL_20m",
-            rule="metadata", s3_endpoint="eodata.dataspace.copernicus.eu",
-        ),
-    )
-}  # fmt: skip
+_PROFILES = (
+    # rustac, which serves the demo, answers a cloud query with nothing and without an error
+    CatalogueProfile(
+        name="demo", url="", collection="sentinel-2-l2a", assets=_COLOURS, scl="scl", rule="host-flag",
+        cloud_query=False,
+    ),
+    CatalogueProfile(
+        name="earth-search", url=_EARTH_SEARCH, collection="sentinel-2-l2a", assets=_COLOURS, scl="scl",
+        rule="host-flag",
+    ),
+    CatalogueProfile(
+        name="earth-search-c1", url=_EARTH_SEARCH, collection="sentinel-2-c1-l2a", assets=_COLOURS, scl="scl",
+        rule="metadata",
+    ),
+    CatalogueProfile(
+        name="planetary-computer", url="https://planetarycomputer.microsoft.com/api/stac/v1",
+        collection="sentinel-2-l2a", assets={band: band for band in SENTINEL2_BANDS}, scl="SCL", rule="baseline",
+        signing="planetary-computer",
+    ),
+    CatalogueProfile(
+        name="cdse", url="https://stac.dataspace.copernicus.eu/v1", collection="sentinel-2-l2a",
+        assets={b: f"{b}_{10 if b in _TEN_METRES else 20}m" for b in SENTINEL2_BANDS}, scl="SCL_20m",
+        rule="metadata", s3_endpoint="eodata.dataspace.copernicus.eu",
+    ),
+)  # fmt: skip
+
+CATALOGUES: dict[str, CatalogueProfile] = {profile.name: profile for profile in _PROFILES}
 """The catalogues known by name."""
 
 
 def get_catalogue(name: str, url: str | None = None, collection: str | None = None) -> CatalogueProfile:
-    """A catalogue by name, optionally the same style at another address.
+    """A catalogue's profile by name, optionally at another address.
 
     Raises:
         CatalogueError: if the name is unknown, or `demo` is asked for without the url it is served at.
     """
     if name not in CATALOGUES:
         raise CatalogueError("unknown catalogue", got=name, expected=", ".join(CATALOGUES))
-    known = CATALOGUES[name]
-    if not (url or known.url):
+    profile = CATALOGUES[name]
+    if not (url or profile.url):
         raise CatalogueError(f"the catalogue {name} has no address of its own", do="Give its url.")
-    return known.model_copy(update={"url": url or known.url, "collection": collection or known.collection})
+    return profile.model_copy(update={"url": url or profile.url, "collection": collection or profile.collection})

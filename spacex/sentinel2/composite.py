@@ -1,20 +1,19 @@
 """Composites: per-pixel median of the clear observations of a period, as surface reflectance.
 
-Scenes are looked at in one order, which depends on nothing but themselves: the least cloudy first, then by time,
-then the newest processing, then by id. Their classification (SCL) decides, per pixel, which of them supply an
-observation; then each band is read, only where that leaves something, and its median taken.
+Scenes are used in one order, which depends on the scenes alone: the least cloudy first, then by time, then the newest
+processing, then by id. Their classification (SCL) is read first and decides, per pixel, which of them give an
+observation; then each band is read where that left something to read, and its median is taken.
 
-**Enough is enough.** A pixel takes its first `enough` clear observations of that order and no more; a scene is read
-only where a pixel still lacks some. The rule is each pixel's own, so any window and any tiling gives the same
-composite, to the bit. A pixel that lacks d observations needs at least d scenes more, so the classifications of the
-next d scenes are read together.
+**Early stopping.** A pixel uses the first `enough` clear observations in that order. A scene is read only where some
+pixel still needs more. The rule is each pixel's own, so any window and any tiling gives the same composite, to the bit.
+A pixel that lacks d observations needs at least d more scenes, so the next d classifications are read in parallel.
 
-**One overpass is one observation.** MGRS tiles overlap by 10 km, and at 68° N neighbouring UTM zones by
-much more, so one acquisition of a pixel often arrives two to four times. Counted per item it would outvote
-other days in the median, and `observations` would promise independence that is not there. So the items of
-one platform and solar day form one observation: each pixel takes it from the first item that has data there, and
-where that item says cloud the others, cut from the same acquisition, are not asked. (Asking them would read every
-overlap twice for the few pixels at clouds' edges in which two runs of the same algorithm differ.)
+**One overpass is one observation.** MGRS tiles overlap by 10 km, and at 68° N neighbouring UTM zones by much more, so
+one acquisition of a pixel often arrives two to four times. Counted per item it would outvote other days in the median,
+and `observations` would count the same acquisition twice. Therefore the items of one platform and solar day form one
+observation: each pixel takes it from the first item that has data there. Where that item is cloudy the others, cut from
+the same acquisition, are not used: that would read every overlap twice for the few pixels at cloud edges in which two
+runs of the cloud mask differ.
 """
 
 from __future__ import annotations
@@ -34,24 +33,24 @@ from odc.geo.geobox import GeoBox
 from spacex.errors import TileError
 from spacex.sentinel2.block_reader import BlockReader
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile
-from spacex.sentinel2.contribution import SceneContribution, Stack
+from spacex.sentinel2.contribution import UNASSIGNED, BandStack, SceneContribution, SceneUsage
 from spacex.sentinel2.median import MISSING, median
-from spacex.sentinel2.observation import SNOW, CompositeSettings, SceneUsage, among, in_rank
 from spacex.sentinel2.pixel_grid import PixelGrid
 from spacex.sentinel2.reflectance import DarkPixels, dark_pixels, harmonise
-from spacex.sentinel2.resampling import Resampling, ResamplingTable, sampling, squares
-from spacex.sentinel2.scenes import Scene, touching
+from spacex.sentinel2.resampling import Resampling, ResamplingTable, any_per_block
+from spacex.sentinel2.scene_request import SNOW, CompositeSettings, isin
+from spacex.sentinel2.scenes import Scene, by_cloud_cover, touching
 from spacex.sentinel2.single_flight import SingleFlightCache
-from spacex.sentinel2.submission import reading
+from spacex.sentinel2.submission import submit_round_robin
 
-NO_ANSWER = (0, 1)
-"""SCL classes that say nothing about the ground: no data, defective."""
+NO_DATA_CLASSES = (0, 1)
+"""SCL classes without data about the ground: no data, defective."""
 
-SAME_GROUND = 100.0
+MAX_EDGE_DIFFERENCE = 100.0
 """Metres by which the edges of two files of one scene may differ."""
 
-TOGETHER = 8
-"""Classifications read at the same time at most."""
+MAX_PARALLEL_SCL = 8
+"""Classifications read in parallel at most."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +61,18 @@ class Composite:
     """(band, y, x) surface reflectance, 1.0 = 10000 DN; NaN = no data, in all bands at once."""
     observations: NDArray[np.uint16]
     """(y, x) number of clear observations in the median, also where there are too few for a value."""
-    looks: tuple[SceneUsage, ...]
-    """Every scene that could touch the grid, in their order."""
+    usages: tuple[SceneUsage, ...]
+    """Every scene that can touch the grid, in their order."""
     fetched: int = 0
-    """Bytes of the files' blocks that had to be fetched for it, as they are stored."""
+    """Bytes of file blocks that were fetched for it, as they are stored."""
     classes: NDArray[np.uint8] | None = None
     """(y, x) scene classification (SCL) of the first clear observation of each pixel, 0 where there is none; None
     unless the composer was told to keep it."""
 
     @property
-    def uses(self) -> list[dict[str, Any]]:
-        """Per scene, what it was and gave: JSON values, for the tile's provenance."""
-        return [use.to_json() for use in self.looks]
+    def scene_records(self) -> list[dict[str, Any]]:
+        """Per scene, what it is and how much of it was used: JSON values, for the tile's provenance."""
+        return [usage.to_json() for usage in self.usages]
 
 
 def read_composite(
@@ -85,15 +84,15 @@ def read_composite(
     *,
     threads: int = 4,
 ) -> Composite:
-    """Reads the scenes that touch a grid and takes the median of their first clear observations.
+    """Read the scenes that touch a grid and take the median of their first clear observations.
 
     Args:
-        scenes: any scenes of the request, in any order; those that cannot touch the grid are passed over.
+        scenes: any scenes of the request, in any order; those that cannot touch the grid are ignored.
         geobox: north-up grid in a projected CRS, a tile with its halo.
         bands: names such as ``B04``, the order of the result.
         catalogue: where the scenes are from.
         settings: what is clear, and resampling.
-        threads: files opened at the same time; shared by all calls in this process with the same number.
+        threads: files read in parallel; calls in this process with the same number share them.
 
     Returns:
         The composite; all no data if no scene touches the grid or nothing is clear.
@@ -102,167 +101,173 @@ def read_composite(
         CatalogueError: if the catalogue has no such band.
         TileError: if a file is missing, damaged, or not what its item says.
     """
-    settings = settings or CompositeSettings()
-    return Composer(bands, catalogue, settings, BlockReader(remembered=0), threads).compose(
-        touching(scenes, geobox), geobox
-    )
+    composer = Composer(bands, catalogue, settings or CompositeSettings(), BlockReader(cache_bytes=0), threads)
+    return composer.compose(touching(scenes, geobox), geobox)
 
 
 @dataclass(frozen=True)
 class Composer:
     """Makes composites of any scenes on any grid. Safe to use from several threads.
 
-    Without dask: a worker reads one tile at a time per thread, so a task graph would add scheduling and no overlap.
-    Memory, besides the files' blocks: (2 x `enough` + 6) pictures of 16 bits and one more for each scene that supplies
-    something, whatever the number of bands.
+    It does without dask: a worker reads one tile at a time per thread, so a task graph would add scheduling and no
+    overlap. Memory, besides cached file blocks: (2 x `enough` + 6) arrays of 16 bits per pixel and one more for each
+    scene that is used, whatever the number of bands.
     """
 
     bands: Sequence[str]
     """Names such as ``B04``, the order of the result."""
     catalogue: CatalogueProfile
     settings: CompositeSettings
-    files: BlockReader
-    """Remembers what calls share."""
+    reader: BlockReader
+    """Caches the file blocks that calls share."""
     threads: int = 4
-    """Files read at the same time; shared by all composers of this process with the same number."""
+    """Files read in parallel; composers of this process with the same number share them."""
     keep_classes: bool = False
     """Whether composites come with `classes`."""
 
     def compose(self, scenes: Iterable[Scene], geobox: GeoBox) -> Composite:
         """The composite of scenes that can touch a grid; see `read_composite`."""
         keys = self.catalogue.keys(self.bands)
-        looks = [SceneContribution(scene) for scene in in_rank(scenes)]
-        tables = _Tables(geobox, self.settings)
+        scene_parts = [SceneContribution(scene) for scene in by_cloud_cover(scenes)]
+        tables = _ResamplingTables(geobox, self.settings)
         shape = (geobox.shape[0], geobox.shape[1])
         classes = np.zeros(shape, np.uint8) if self.keep_classes else None
-        observations = self._share_out(looks, tables, shape, classes)
-        depth, supplying = int(observations.max(initial=0)), [look for look in looks if look.supplies]
+        observations = self._assign_observations(scene_parts, tables, shape, classes)
+        depth, used = int(observations.max(initial=0)), [part for part in scene_parts if part.assignments]
         reflectance = np.empty((len(keys), *shape), np.float32)
-        for plane, stack in zip(reflectance, self._stacks(supplying, keys, (depth, *shape), tables), strict=True):
+        for plane, stack in zip(reflectance, self._band_stacks(used, keys, (depth, *shape), tables), strict=True):
             plane[:], count = median(stack)
+            # a band may have no data where the classification is clear
             observations = np.minimum(observations, count)
         np.copyto(reflectance, np.float32(np.nan), where=observations < self.settings.min_observations)
-        uses = tuple(look.use(observations.size, self.settings) for look in looks)
-        return Composite(reflectance, observations, uses, sum(look.fetched for look in looks), classes)
+        usages = tuple(part.usage(observations.size, self.settings) for part in scene_parts)
+        return Composite(reflectance, observations, usages, sum(part.fetched for part in scene_parts), classes)
 
-    def _share_out(
-        self, looks: list[SceneContribution], tables: _Tables, shape: tuple[int, int], first: NDArray[np.uint8] | None
+    def _assign_observations(
+        self,
+        scene_parts: list[SceneContribution],
+        tables: _ResamplingTables,
+        shape: tuple[int, int],
+        first_classes: NDArray[np.uint8] | None,
     ) -> NDArray[np.uint16]:
-        """Reads classifications until every pixel has enough, and counts the observations each pixel takes.
+        """Read classifications until every pixel has enough observations; returns (y, x) how many each pixel takes.
 
-        Where it is wanted, `first` (y, x) gets the class of each pixel's first observation.
+        Unless it is None, `first_classes` (y, x) gets the class of each pixel's first observation.
         """
-        waiting = deque(look for look in looks if not self.settings.too_dark(look.scene))
-        several = Counter(look.scene.overpass for look in waiting)
-        answered = {name: np.zeros(shape, bool) for name, members in several.items() if members > 1}
-        enough = self.settings.enough or len(waiting)
+        waiting = deque(part for part in scene_parts if not self.settings.too_dark(part.scene))
+        # where an overpass has several scenes, the first with data at a pixel covers it for all of them
+        per_overpass = Counter(part.scene.overpass for part in waiting)
+        covered = {overpass: np.zeros(shape, bool) for overpass, number in per_overpass.items() if number > 1}
+        max_observations = self.settings.enough or len(waiting)
         count = np.zeros(shape, np.uint16)
-        while waiting and (short := enough - int(count.min(initial=enough))) > 0:
-            wave = [waiting.popleft() for _ in range(min(short, len(waiting), TOGETHER))]
-            classes = partial(self._classes, lacking=squares(count < enough), tables=tables)
-            with reading(self.threads, classes, wave, _zone) as answers:
-                for look, (clear, says, scl) in zip(wave, answers, strict=True):
-                    look.take(clear, says, count, enough, answered.get(look.scene.overpass))
-                    if first is not None and scl is not None:
-                        for part, places in look.supplies:
-                            first[part] = np.where(places == 0, scl[part], first[part])
+        while waiting and (lacking := max_observations - int(count.min(initial=max_observations))) > 0:
+            # the pixel that lacks most needs at least as many scenes: none of them is read in vain
+            batch = [waiting.popleft() for _ in range(min(lacking, len(waiting), MAX_PARALLEL_SCL))]
+            read = partial(self._read_scl, blocks=any_per_block(count < max_observations), tables=tables)
+            with submit_round_robin(self.threads, read, batch, _utm_zone) as results:
+                # read in parallel, assigned in order
+                for part, (clear, valid, scl) in zip(batch, results, strict=True):
+                    part.assign_pixels(clear, valid, count, max_observations, covered.get(part.scene.overpass))
+                    if first_classes is not None and scl is not None:
+                        for roi, slots in part.assignments:
+                            first_classes[roi] = np.where(slots == 0, scl[roi], first_classes[roi])
         return count
 
-    def _stacks(
-        self, looks: list[SceneContribution], keys: list[str], shape: tuple[int, int, int], tables: _Tables
+    def _band_stacks(
+        self, parts: list[SceneContribution], keys: list[str], shape: tuple[int, int, int], tables: _ResamplingTables
     ) -> Iterator[NDArray[np.uint16]]:
-        """The harmonised observations of each band, `MISSING` where there are fewer; (n, y, x) as in `shape`.
+        """The harmonised observations of each band, (n, y, x) as in `shape`; `MISSING` where a pixel has fewer.
 
-        While one band's are worked on, the next band's are read; then the memory of the first is used again.
+        While the caller works on one band the next is read. Two arrays take turns: each stack is valid only until the
+        next but one is asked for.
         """
-        spare = [np.empty(shape, np.uint16) for _ in keys[:2]]
-        ahead: deque[tuple[str, NDArray[np.uint16], Iterator[tuple[DarkPixels, int]]]] = deque()
-        with ExitStack() as begun:
-            for number, (band, key) in enumerate(zip(self.bands, keys, strict=True)):
-                values = spare[number % 2]
-                values.fill(MISSING)
-                read = partial(self._read_band, into=Stack(values, Lock()), key=key, tables=tables)
-                ahead.append((band, values, begun.enter_context(reading(self.threads, read, looks, _zone))))
-                if len(ahead) > 1:
-                    yield _filled(looks, *ahead.popleft())
-            while ahead:
-                yield _filled(looks, *ahead.popleft())
+        arrays = [np.empty(shape, np.uint16) for _ in keys[:2]]
 
-    def _classes(
-        self, look: SceneContribution, lacking: NDArray[np.bool_], tables: _Tables
+        def start(number: int) -> tuple[NDArray[np.uint16], Iterator[tuple[DarkPixels, int]]]:
+            values = arrays[number % 2]
+            values.fill(MISSING)
+            read = partial(self._read_band, stack=BandStack(values, Lock()), key=keys[number], tables=tables)
+            return values, started.enter_context(submit_round_robin(self.threads, read, parts, _utm_zone))
+
+        with ExitStack() as started:
+            following = start(0)
+            for number, band in enumerate(self.bands):
+                values, results = following
+                if number + 1 < len(keys):
+                    following = start(number + 1)
+                for part, (dark, fetched) in zip(parts, results, strict=True):
+                    part.dark[band] = dark
+                    part.fetched += fetched
+                yield values
+
+    def _read_scl(
+        self, part: SceneContribution, blocks: NDArray[np.bool_], tables: _ResamplingTables
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.uint8] | None]:
-        """(y, x) where the scene is clear, and where it says anything at all; only `lacking` squares are read.
+        """(y, x) where the scene is clear and where it has data, in the given blocks of the grid.
 
         With its classes themselves if they are to be kept.
         """
-        with self.files.open(look.scene, self.catalogue.scl, self.catalogue) as file:
-            table = tables.scl(file.header.lattice)
-            scl = file.read(table, lacking)
-            look.bounds, look.fetched = file.header.bounds, look.fetched + file.fetched
+        with self.reader.open(part.scene, self.catalogue.scl, self.catalogue) as file:
+            table = tables.scl(file.header.grid)
+            scl = file.read(table, blocks)
+            part.bounds, part.fetched = file.header.bounds, part.fetched + file.fetched
         if scl.size and scl.max() > SNOW:
             raise TileError(
-                f"asset {self.catalogue.scl} of {look.scene.id} is no scene classification", got=f"value {scl.max()}",
+                f"asset {self.catalogue.scl} of {part.scene.id} is no scene classification",
+                got=f"value {scl.max()}",
                 expected="0 to 11",
-            )  # fmt: skip
-        # both in one look-up
-        said = table.take(self.settings.clear(scl) + np.uint8(2) * ~among(scl, NO_ANSWER))
-        return (said & 1).astype(bool), said > 1, table.take(scl) if self.keep_classes else None
+            )
+        # clear in bit 0 and valid in bit 1, so that both are resampled at once
+        flags = table.nearest(self.settings.clear(scl) + np.uint8(2) * ~isin(scl, NO_DATA_CLASSES))
+        return (flags & 1).astype(bool), flags > 1, table.nearest(scl) if self.keep_classes else None
 
-    def _read_band(self, look: SceneContribution, into: Stack, key: str, tables: _Tables) -> tuple[DarkPixels, int]:
-        """Puts the scene's harmonised DN where it supplies them; pixels and places are no other scene's.
+    def _read_band(
+        self, part: SceneContribution, stack: BandStack, key: str, tables: _ResamplingTables
+    ) -> tuple[DarkPixels, int]:
+        """Write the scene's harmonised DN into the slots assigned to it.
 
         Returns:
             The evidence about its offset, and the bytes fetched.
         """
-        with self.files.open(look.scene, key, self.catalogue) as file:
+        with self.reader.open(part.scene, key, self.catalogue) as file:
             bounds = file.header.bounds
-            # cut-outs may end a few pixels apart; what must not pass is another product's classification
-            if not all(abs(edge - other) <= SAME_GROUND for edge, other in zip(bounds, look.bounds, strict=True)):
+            # cut-outs may end a few pixels apart; another product's classification must not pass
+            if not all(abs(a - b) <= MAX_EDGE_DIFFERENCE for a, b in zip(bounds, part.bounds, strict=True)):
                 raise TileError(
-                    f"assets {key} and {self.catalogue.scl} of {look.scene.id} do not cover the same ground",
-                    got=bounds, expected=look.bounds,
-                )  # fmt: skip
-            table = tables.band(file.header.lattice)
-            source = file.read(table, look.squares).astype(np.uint16, copy=False)
+                    f"assets {key} and {self.catalogue.scl} of {part.scene.id} do not cover the same ground",
+                    got=bounds,
+                    expected=part.bounds,
+                )
+            table = tables.band(file.header.grid)
+            source = file.read(table, part.blocks).astype(np.uint16, copy=False)
         dark = DarkPixels()
-        for supply in look.supplies:
-            dn = table.blend(source, supply.part)
-            dark += dark_pixels(dn, supply.here, look.scene.offset)
-            into.put(supply.part, harmonise(dn, look.scene.offset, missing=MISSING), supply.places)
+        for roi, slots in part.assignments:
+            dn = table.resample(source, roi)
+            dark += dark_pixels(dn, slots != UNASSIGNED, part.scene.offset)
+            stack.put(roi, harmonise(dn, part.scene.offset, missing=MISSING), slots)
         return dark, file.fetched
 
 
-def _zone(look: SceneContribution) -> str:
-    """The scene's UTM zone: scenes of one zone share their address tables."""
-    return look.scene.tile[:2]
+def _utm_zone(part: SceneContribution) -> str:
+    """Scenes of one UTM zone share their resampling tables."""
+    return part.scene.tile[:2]
 
 
-def _filled(
-    looks: list[SceneContribution], band: str, stack: NDArray[np.uint16], reads: Iterator[tuple[DarkPixels, int]]
-) -> NDArray[np.uint16]:
-    """The stack of a band, once all that is put into it has been read; each scene is told what its part was."""
-    for look, (dark, fetched) in zip(looks, reads, strict=True):
-        look.dark[band] = dark
-        look.fetched += fetched
-    return stack
-
-
-class _Tables:
-    """Address tables of one grid, made once per lattice and shared by the reading threads."""
+class _ResamplingTables:
+    """Resampling tables of one grid, built once per source grid and shared by the reading threads."""
 
     def __init__(self, geobox: GeoBox, settings: CompositeSettings) -> None:
-        self.geobox, self.settings = geobox, settings
-        self._made: SingleFlightCache[tuple[PixelGrid, Resampling, int], ResamplingTable] = SingleFlightCache(
+        self._geobox, self._settings = geobox, settings
+        self._cache: SingleFlightCache[tuple[PixelGrid, Resampling, int], ResamplingTable] = SingleFlightCache(
             0, lambda table: 0
-        )  # a few: all are kept
+        )  # a few, counted as nothing: all are kept
 
-    def scl(self, lattice: PixelGrid) -> ResamplingTable:
-        # the margin lets clouds outside the window grow into it, so the buffer cannot depend on the window
-        return self._get(lattice, "nearest", self.settings.cloud_buffer)
+    def scl(self, source: PixelGrid) -> ResamplingTable:
+        # the margin lets clouds outside the window grow into it, so that the buffer does not depend on the window
+        return self._get((source, "nearest", self._settings.cloud_buffer))
 
-    def band(self, lattice: PixelGrid) -> ResamplingTable:
-        return self._get(lattice, self.settings.resampling, 0)
+    def band(self, source: PixelGrid) -> ResamplingTable:
+        return self._get((source, self._settings.resampling, 0))
 
-    def _get(self, lattice: PixelGrid, how: Resampling, margin: int) -> ResamplingTable:
-        key = (lattice, how, margin)
-        return self._made.get([key], lambda keys: {key: sampling(self.geobox, *key) for key in keys})[key]
+    def _get(self, key: tuple[PixelGrid, Resampling, int]) -> ResamplingTable:
+        return self._cache.get([key], lambda keys: {key: ResamplingTable.build(self._geobox, *key)})[key]

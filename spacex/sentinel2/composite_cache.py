@@ -1,8 +1,8 @@
-"""Composites in pieces: what neighbouring tiles share is made once, so that halos cost almost nothing.
+"""Composites of windows, put together from cached blocks, so that the halos of neighbouring tiles cost almost nothing.
 
-A *piece* is a square of the global grid, aligned with pixel (0, 0). A window is put together from pieces; those that
-are missing are made together, as a few large windows, and remembered up to a number of bytes. Since a composite
-depends on nothing but the place of its pixels, it does not matter with which others a piece was made.
+A block is a square of the global grid, aligned with pixel (0, 0). Blocks that are missing are composited together, as a
+few large windows, and cached up to a number of bytes. A composite depends on nothing but the place of its pixels, so it
+does not matter with which others a block was made.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import numpy as np
 from spacex.grid import Grid, Window, rectangles
 from spacex.sentinel2.composite import Composer, Composite
 from spacex.sentinel2.compression import CompressedArray, CompressedReflectance
-from spacex.sentinel2.observation import SceneUsage
+from spacex.sentinel2.contribution import SceneUsage
 from spacex.sentinel2.scenes import Scene, SceneIndex
 from spacex.sentinel2.single_flight import SingleFlightCache
 
-SIDE = 256
-"""Pixels along a piece."""
-AT_ONCE = 4
-"""Pieces along the largest window made in one go: it bounds the memory of the making."""
-REMEMBERED = 128 * 2**20
-"""Bytes of pieces a worker keeps, packed: some 25 million pixels of three bands."""
-PATIENCE = 300.0
-"""Seconds to wait for a piece that another thread makes, before it is made again."""
+BLOCK_SIZE = 256
+"""Side of a block in pixels."""
+MAX_WINDOW_BLOCKS = 4
+"""Side in blocks of the largest window composited at once; it limits the memory that takes."""
+CACHE_BYTES = 128 * 2**20
+"""Bytes of compressed blocks cached per worker: some 25 million pixels of three bands."""
+TIMEOUT_S = 300.0
+"""Seconds to wait for a block that another thread makes, before it is made again."""
 
-PieceKey = tuple[int, int, int]
-"""Time step, row and column on the lattice of pieces."""
+BlockKey = tuple[int, int, int]
+"""Time step, and row and column of the block on the global grid of blocks."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class CachedBlock:
 
     reflectance: CompressedReflectance
     observations: CompressedArray
-    looks: tuple[SceneUsage, ...]
-    """The scenes' part in the window it was made in."""
+    usages: tuple[SceneUsage, ...]
+    """How much of each scene was used in the window that the block was made in."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
-        return self.reflectance.packed.nbytes + self.observations.nbytes
+        return self.reflectance.array.nbytes + self.observations.nbytes
 
 
 class CompositeCache:
@@ -54,16 +54,16 @@ class CompositeCache:
         scenes: the scenes of every time step.
         grid: the cube's.
         composer: makes what is missing.
-        remembered: bytes of pieces to keep.
+        cache_bytes: bytes of compressed blocks to keep.
     """
 
     def __init__(
-        self, scenes: Sequence[Sequence[Scene]], grid: Grid, composer: Composer, remembered: int = REMEMBERED
+        self, scenes: Sequence[Sequence[Scene]], grid: Grid, composer: Composer, cache_bytes: int = CACHE_BYTES
     ) -> None:
         self._grid, self._composer = grid, composer
         self._indices = [SceneIndex(step, grid.crs) for step in scenes]
-        self._store: SingleFlightCache[PieceKey, CachedBlock] = SingleFlightCache(
-            remembered, lambda piece: piece.nbytes, PATIENCE
+        self._cache: SingleFlightCache[BlockKey, CachedBlock] = SingleFlightCache(
+            cache_bytes, lambda block: block.nbytes, TIMEOUT_S
         )
 
     def read(self, window: Window, step: int = 0) -> Composite:
@@ -74,67 +74,60 @@ class CompositeCache:
             step: the time step.
 
         Returns:
-            The composite. `looks` counts pixels of the windows its pieces were made in, which reach beyond it, and
-            `fetched` what had to be fetched for it now.
+            The composite. Its `usages` count pixels of the windows that its blocks were made in, which extend beyond
+            it, and `fetched` counts what was fetched for it now.
 
         Raises:
             TileError: as `spacex.sentinel2.composite.read_composite` does.
         """
-        keys = [(step, row, col) for row, col in _cells(window)]
+        rows = range(window.row // BLOCK_SIZE, -(-window.stop_row // BLOCK_SIZE))
+        cols = range(window.col // BLOCK_SIZE, -(-window.stop_col // BLOCK_SIZE))
         fetched: list[int] = []
-        pieces = self._store.get(keys, lambda missing: self._make(missing, fetched))
+        blocks = self._cache.get(
+            [(step, row, col) for row in rows for col in cols], lambda missing: self._make(missing, fetched)
+        )
         reflectance = np.empty((len(self._composer.bands), *window.shape), np.float32)
         observations = np.empty(window.shape, np.uint16)
-        for (_, row, col), piece in pieces.items():
-            lies = Window(row * SIDE, col * SIDE, SIDE, SIDE)
-            shared = lies.intersect(window)
-            here, there = shared.slices(window), shared.slices(lies)
-            reflectance[:, *here] = piece.reflectance.pixels()[:, *there]
-            observations[here] = piece.observations.pixels()[there]
-        return Composite(reflectance, observations, _together(pieces.values()), sum(fetched))
+        for (_, row, col), block in blocks.items():
+            block_window = _pixels(Window(row, col, 1, 1))
+            shared = block_window.intersect(window)
+            target, source = shared.slices(window), shared.slices(block_window)
+            reflectance[:, *target] = block.reflectance.pixels()[:, *source]
+            observations[target] = block.observations.pixels()[source]
+        return Composite(reflectance, observations, _total_usages(blocks.values()), sum(fetched))
 
-    def _make(self, keys: list[PieceKey], fetched: list[int]) -> Mapping[PieceKey, CachedBlock]:
-        made: dict[PieceKey, CachedBlock] = {}
+    def _make(self, keys: list[BlockKey], fetched: list[int]) -> Mapping[BlockKey, CachedBlock]:
+        made: dict[BlockKey, CachedBlock] = {}
         step = keys[0][0]
-        for cells in _small_enough(rectangles((row, col) for _, row, col in keys)):
-            geobox = self._grid.geobox(_pixels(cells))
+        for cells in _split(rectangles((row, col) for _, row, col in keys)):
+            window = _pixels(cells)
+            geobox = self._grid.geobox(window)
             whole = self._composer.compose(self._indices[step].touching(geobox), geobox)
             fetched.append(whole.fetched)
-            made |= {(step, *cell): piece for cell, piece in _cut(whole, cells).items()}
+            for row in range(cells.row, cells.stop_row):
+                for col in range(cells.col, cells.stop_col):
+                    roi = _pixels(Window(row, col, 1, 1)).slices(window)
+                    reflectance = CompressedReflectance.of(whole.reflectance[:, *roi])
+                    observations = CompressedArray.of(whole.observations[roi])
+                    made[step, row, col] = CachedBlock(reflectance, observations, whole.usages)
         return made
 
 
-def _cells(window: Window) -> list[tuple[int, int]]:
-    rows = range(window.row // SIDE, -(-window.stop_row // SIDE))
-    cols = range(window.col // SIDE, -(-window.stop_col // SIDE))
-    return [(row, col) for row in rows for col in cols]
-
-
 def _pixels(cells: Window) -> Window:
-    return Window(cells.row * SIDE, cells.col * SIDE, cells.height * SIDE, cells.width * SIDE)
+    return Window(*(BLOCK_SIZE * number for number in (cells.row, cells.col, *cells.shape)))
 
 
-def _small_enough(windows: list[Window]) -> Iterator[Window]:
+def _split(windows: list[Window]) -> Iterator[Window]:
     for window in windows:
-        for row in range(window.row, window.stop_row, AT_ONCE):
-            for col in range(window.col, window.stop_col, AT_ONCE):
-                yield Window(row, col, AT_ONCE, AT_ONCE).intersect(window)
+        for row in range(window.row, window.stop_row, MAX_WINDOW_BLOCKS):
+            for col in range(window.col, window.stop_col, MAX_WINDOW_BLOCKS):
+                yield Window(row, col, MAX_WINDOW_BLOCKS, MAX_WINDOW_BLOCKS).intersect(window)
 
 
-def _cut(whole: Composite, cells: Window) -> dict[tuple[int, int], CachedBlock]:
-    pieces = {}
-    for row in range(cells.height):
-        for col in range(cells.width):
-            part = slice(row * SIDE, (row + 1) * SIDE), slice(col * SIDE, (col + 1) * SIDE)
-            packed = CompressedReflectance.of(whole.reflectance[:, *part]), CompressedArray.of(whole.observations[part])
-            pieces[cells.row + row, cells.col + col] = CachedBlock(*packed, whole.looks)
-    return pieces
-
-
-def _together(pieces: Iterable[CachedBlock]) -> tuple[SceneUsage, ...]:
-    """The uses of all windows the pieces were made in, each window once, summed by scene."""
-    uses: dict[str, SceneUsage] = {}
-    for looks in {id(piece.looks): piece.looks for piece in pieces}.values():
-        for use in looks:
-            uses[use.scene.id] = uses[use.scene.id] + use if use.scene.id in uses else use
-    return tuple(uses.values())
+def _total_usages(blocks: Iterable[CachedBlock]) -> tuple[SceneUsage, ...]:
+    """The usages of all windows that the blocks were made in, each window counted once, added up by scene."""
+    total: dict[str, SceneUsage] = {}
+    for usages in {id(block.usages): block.usages for block in blocks}.values():
+        for usage in usages:
+            total[usage.scene.id] = total[usage.scene.id] + usage if usage.scene.id in total else usage
+    return tuple(total.values())

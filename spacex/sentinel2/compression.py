@@ -1,4 +1,4 @@
-"""How pixels are remembered: packed without loss, because what a worker remembers it need not fetch again."""
+"""Lossless compression of the pixels that a worker caches, so that it need not fetch them again."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from spacex.sentinel2.median import MISSING
 from spacex.sentinel2.reflectance import QUANTIFICATION
 
-PACKING = Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
-"""Half their size for visible bands, at 3 ms to pack and 2 ms to unpack a megapixel."""
+CODEC = Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
+"""Halves visible bands, at 3 ms to compress and 2 ms to decompress a megapixel."""
+
+TWICE = np.float32(2 * QUANTIFICATION)
 
 Pixels = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class RawArray:
-    """An array that is used once and not remembered, in the manner of `CompressedArray`."""
+    """An array that is used once and not cached, with the interface of `CompressedArray`."""
 
     values: Pixels
 
@@ -36,7 +38,7 @@ class RawArray:
 
 @dataclass(frozen=True)
 class CompressedArray:
-    """An array as it is remembered."""
+    """An array as it is cached."""
 
     data: bytes
     shape: tuple[int, ...]
@@ -44,35 +46,34 @@ class CompressedArray:
 
     @classmethod
     def of(cls, pixels: Pixels) -> CompressedArray:
-        """Packs an array of any shape."""
-        data: bytes = PACKING.encode(np.ascontiguousarray(pixels))
-        return cls(data, pixels.shape, pixels.dtype.str)
+        """Compress an array of any shape."""
+        return cls(CODEC.encode(np.ascontiguousarray(pixels)), pixels.shape, pixels.dtype.str)
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes packed."""
+        """Bytes it takes compressed."""
         return len(self.data)
 
     def pixels(self) -> Pixels:
         """The values again."""
-        return np.frombuffer(PACKING.decode(self.data), self.dtype).reshape(self.shape)
+        return np.frombuffer(CODEC.decode(self.data), self.dtype).reshape(self.shape)
 
 
 @dataclass(frozen=True)
 class CompressedReflectance:
-    """Medians of DN as they are remembered: a third of their size.
+    """Medians of DN as they are cached: a third of their size.
 
-    A median is one DN or the mean of two. So twice itself is a whole number, which has 16 bits unless the ground is
-    brighter than a white sheet three times over.
+    A median is one DN or the mean of two, so twice the median is a whole number. It fits 16 bits unless the ground is
+    more than three times as bright as a white reference.
     """
 
-    packed: CompressedArray
+    array: CompressedArray
 
     @classmethod
     def of(cls, reflectance: NDArray[np.float32]) -> CompressedReflectance:
-        """Packs reflectance from `spacex.sentinel2.median.median`; other values are kept as they are."""
+        """Compress reflectance from `spacex.sentinel2.median.median`; other values are kept as float32."""
         missing = np.isnan(reflectance)
-        twice = np.rint(reflectance * _TWICE)
+        twice = np.rint(reflectance * TWICE)
         np.copyto(twice, np.float32(MISSING), where=missing)
         whole = np.clip(twice, 0, MISSING, out=twice).astype(np.uint16)
         exact = ((_reflectance(whole) == reflectance) | missing).all()
@@ -80,14 +81,11 @@ class CompressedReflectance:
 
     def pixels(self) -> NDArray[np.float32]:
         """The reflectance again, to the bit."""
-        kept = self.packed.pixels()
-        return _reflectance(kept) if kept.dtype == np.uint16 else kept
-
-
-_TWICE = np.float32(2 * QUANTIFICATION)
+        cached = self.array.pixels()
+        return _reflectance(cached) if cached.dtype == np.uint16 else cached
 
 
 def _reflectance(whole: NDArray[np.uint16]) -> NDArray[np.float32]:
-    values = whole.astype(np.float32) / _TWICE
+    values = whole.astype(np.float32) / TWICE
     np.copyto(values, np.float32(np.nan), where=whole == MISSING)
     return values

@@ -1,106 +1,159 @@
-"""One scene's part in a composite: which pixels it supplies, and the stack that its values go to."""
+"""What one scene contributes to a composite: the pixels assigned to it, and its statistics."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spacex.sentinel2.median import every_bit
-from spacex.sentinel2.observation import CompositeSettings, SceneUsage
-from spacex.sentinel2.reflectance import DarkPixels
-from spacex.sentinel2.resampling import CELL, Part, squares
+from spacex.sentinel2.median import bit_mask
+from spacex.sentinel2.reflectance import DarkPixels, contradiction
+from spacex.sentinel2.resampling import BLOCK, Roi, any_per_block
+from spacex.sentinel2.scene_request import CompositeSettings
 from spacex.sentinel2.scenes import Scene
 
-NOT_HERE = 65_535
-"""Among places: the scene supplies nothing to this pixel."""
+UNASSIGNED = 65_535
+"""In `Assignment.slots`: the scene gives this pixel no observation."""
 
 
-class Supply(NamedTuple):
-    """What a scene supplies within a part of a grid."""
+@dataclass(frozen=True)
+class SceneUsage:
+    """How much of one scene was used, in pixels, so that the usages of several windows add up."""
 
-    part: Part
-    """A row of squares, and the columns between the first and the last it supplies there."""
-    places: NDArray[np.uint16]
-    """(y, x) which observation of its pixel it supplies: 0 for the first; `NOT_HERE`."""
+    scene: Scene
+    pixels: int = 0
+    """Pixels of the windows that the scene can touch."""
+    considered: int = 0
+    """Those that still needed observations when the scene's turn came."""
+    clear: int = 0
+    """Those of them that are clear in the scene."""
+    used: int = 0
+    """Those that took an observation from it."""
+    dark: dict[str, DarkPixels] = field(default_factory=dict)
+    """Evidence about the offset, by band."""
+    left_out: str = ""
+    """Why the scene was not used; empty if the only reason is that all pixels had enough."""
 
-    @property
-    def here(self) -> NDArray[np.bool_]:
-        """Where it supplies anything."""
-        here: NDArray[np.bool_] = self.places != NOT_HERE
-        return here
+    def __add__(self, other: SceneUsage) -> SceneUsage:
+        bands = {**self.dark, **other.dark}
+        dark = {band: self.dark.get(band, DarkPixels()) + other.dark.get(band, DarkPixels()) for band in bands}
+        names = ("pixels", "considered", "clear", "used")
+        counts = {name: getattr(self, name) + getattr(other, name) for name in names}
+        return SceneUsage(self.scene, **counts, dark=dark, left_out=self.left_out)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, for the tile's provenance."""
+        scene = self.scene
+        record: dict[str, Any] = {
+            "id": scene.id,
+            "datetime": scene.datetime,
+            "offset_dn": scene.offset.dn,
+            "offset_reason": scene.offset.reason,
+            "sun_elevation": scene.sun_elevation,
+            "clear_share": round(self.clear / max(1, self.considered), 6),
+            "used_share": round(self.used / max(1, self.pixels), 6),
+        }
+        if left_out := self.left_out or ("" if self.considered else "every pixel has enough"):
+            record["left_out"] = left_out
+        if self.dark and (warning := contradiction(self.dark, scene.offset)):
+            record["warning"] = warning
+        return record
+
+
+class Assignment(NamedTuple):
+    """The pixels of a region that take an observation from a scene."""
+
+    roi: Roi
+    """One row of blocks, and the columns from the first to the last assigned pixel in it."""
+    slots: NDArray[np.uint16]
+    """(y, x) index of the observation in its pixel's stack, 0 for the first; `UNASSIGNED`."""
 
 
 @dataclass
 class SceneContribution:
-    """One scene while it is being read."""
+    """One scene while its files are read."""
 
     scene: Scene
-    supplies: list[Supply] = field(default_factory=list)
-    """What it supplies, part by part; the parts do not overlap."""
-    squares: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), bool))
-    """Which squares of the grid these are in, as from `spacex.sentinel2.resampling.squares`."""
+    assignments: list[Assignment] = field(default_factory=list)
+    """The pixels that take an observation from the scene; the regions do not overlap."""
+    blocks: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), bool))
+    """Which blocks of the grid hold such pixels, as from `spacex.sentinel2.resampling.any_per_block`."""
     bounds: tuple[float, ...] = ()
-    looked: int = 0
+    """Left, bottom, right, top of its classification."""
+    considered: int = 0
     clear: int = 0
     used: int = 0
     dark: dict[str, DarkPixels] = field(default_factory=dict)
     fetched: int = 0
 
-    def take(
+    def assign_pixels(
         self,
         clear: NDArray[np.bool_],
-        says: NDArray[np.bool_],
+        valid: NDArray[np.bool_],
         count: NDArray[np.uint16],
-        enough: int,
-        answered: NDArray[np.bool_] | None,
+        max_observations: int,
+        covered: NDArray[np.bool_] | None,
     ) -> None:
-        """Supply the pixels that the scene sees clear, that lack something, and that its overpass has not seen."""
-        found = []
-        for start in range(0, len(count), CELL):  # arrays so small stay in the processor's cache
-            rows = slice(start, start + CELL)
-            lacking = count[rows] < enough
-            mine = clear[rows] & lacking
-            self.looked += int(np.count_nonzero(lacking))
-            self.clear += int(np.count_nonzero(mine))
-            if answered is not None:
-                mine &= ~answered[rows]
-                answered[rows] |= says[rows]
-            found.append(squares(mine))
-            if not found[-1].any():
-                continue
-            cols = np.flatnonzero(mine.any(axis=0))
-            part = rows, slice(int(cols[0]), int(cols[-1]) + 1)
-            mine = mine[:, part[1]]
-            self.used += int(np.count_nonzero(mine))
-            taken = every_bit(mine)
-            self.supplies.append(Supply(part, count[part] | ~taken))
-            count[part] -= taken  # one more: of 16 bits, every bit is -1
-        self.squares = np.concatenate(found)
+        """Assign the scene's clear pixels where observations are lacking and the overpass has given none yet.
 
-    def use(self, pixels: int, settings: CompositeSettings) -> SceneUsage:
-        """What came of it on a grid of so many pixels."""
+        Args:
+            clear: (y, x) where the scene is clear.
+            valid: (y, x) where the scene has data, clear or not.
+            count: (y, x) observations per pixel so far; those assigned here are added in place.
+            max_observations: observations a pixel takes at most.
+            covered: (y, x) where an earlier scene of the same overpass has data; this scene's are added in place.
+                None if the overpass has no other scene.
+        """
+        blocks = []
+        # one row of blocks at a time: arrays this small stay in the processor's cache
+        for start in range(0, len(count), BLOCK):
+            rows = slice(start, start + BLOCK)
+            lacking = count[rows] < max_observations
+            assigned = clear[rows] & lacking
+            self.considered += int(np.count_nonzero(lacking))
+            self.clear += int(np.count_nonzero(assigned))
+            if covered is not None:
+                # the first scene with data decides for its overpass, even where it is cloudy
+                assigned &= ~covered[rows]
+                covered[rows] |= valid[rows]
+            blocks.append(any_per_block(assigned))
+            if not blocks[-1].any():
+                continue
+            cols = np.flatnonzero(assigned.any(axis=0))
+            roi = rows, slice(int(cols[0]), int(cols[-1]) + 1)
+            assigned = assigned[:, roi[1]]
+            self.used += int(np.count_nonzero(assigned))
+            # 65535 where assigned, else 0. The new observation's slot is the pixel's count so far; OR with the
+            # complement turns the slots of all other pixels into `UNASSIGNED`.
+            ones = bit_mask(assigned)
+            self.assignments.append(Assignment(roi, count[roi] | ~ones))
+            count[roi] -= ones  # adds 1 where assigned: in 16 bits 65535 is -1
+        self.blocks = np.concatenate(blocks)
+
+    def usage(self, pixels: int, settings: CompositeSettings) -> SceneUsage:
+        """The scene's statistics on a grid of so many pixels."""
         sun, scene = settings.min_sun_elevation, self.scene
         left_out = f"sun at {scene.sun_elevation:.1f}°, below {sun:g}°" if settings.too_dark(scene) else ""
-        return SceneUsage(scene, pixels, self.looked, self.clear, self.used, self.dark, left_out)
+        return SceneUsage(scene, pixels, self.considered, self.clear, self.used, self.dark, left_out)
 
 
 @dataclass(frozen=True)
-class Stack:
+class BandStack:
     """The observations of one band, filled by several threads."""
 
     values: NDArray[np.uint16]
-    """(n, y, x) DN, `MISSING`, which is every bit, where nothing was put yet."""
+    """(n, y, x) DN; `MISSING`, which has every bit set, where nothing was written yet."""
     lock: Lock
-    """One at a time: choosing by bits writes the pixels of others back too, as they were when it read them."""
+    """Held while writing: `put` rewrites unassigned pixels with the value they had when it read them."""
 
-    def put(self, part: Part, values: NDArray[np.uint16], places: NDArray[np.uint16]) -> None:
-        """Writes each value at its place, which nothing else is put at."""
-        last = int((places + np.uint16(1)).max(initial=0))  # `NOT_HERE` wraps round to 0
-        for place in range(int(places.min(initial=NOT_HERE)), last):
-            chosen = values | every_bit(places != place)
+    def put(self, roi: Roi, values: NDArray[np.uint16], slots: NDArray[np.uint16]) -> None:
+        """Write each value into its slot; every slot of a pixel is written once."""
+        stop = int((slots + np.uint16(1)).max(initial=0))  # `UNASSIGNED` overflows to 0
+        for slot in range(int(slots.min(initial=UNASSIGNED)), stop):
+            # AND with the value where it belongs, with all ones elsewhere: faster than numpy's masked assignment
+            masked = values | bit_mask(slots != slot)
             with self.lock:
-                self.values[place][part] &= chosen
+                self.values[slot][roi] &= masked

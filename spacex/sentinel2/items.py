@@ -1,7 +1,7 @@
-"""What a STAC item must look like before anything in it is used: the door for what catalogues say.
+"""Validates STAC items, which are untrusted input, before anything in them is used.
 
-Only what SpacEX reads is checked, for its type and for bounds that no real product exceeds; everything else may be as
-it likes. Some 30 µs per item.
+Only the fields that SpacEX reads are checked, for their type and for bounds that no real product exceeds. It takes some
+30 µs per item.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import shapely
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from shapely.geometry import shape
 
-from spacex.sentinel2.links import forbidden
+from spacex.sentinel2.links import disallowed_reason
 
 MAX_CORNERS = 10_000
 """Corners a footprint may have; real ones have 5 to some 200."""
@@ -22,7 +22,7 @@ MAX_HEIGHT = 5.0
 """Degrees of latitude a footprint may span; a tile's is 1."""
 
 
-def _moment(text: str) -> str:
+def _timestamp(text: str) -> str:
     if not 2015 <= datetime.fromisoformat(text).year < 2100:
         raise ValueError("not within the years of Sentinel-2")
     return text
@@ -35,26 +35,26 @@ def _printable(text: str) -> str:
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Word = Annotated[str, Field(max_length=250), AfterValidator(_printable)]
-Moment = Annotated[str, Field(max_length=50), AfterValidator(_moment)]
+Text = Annotated[str, Field(max_length=250), AfterValidator(_printable)]
+Timestamp = Annotated[str, Field(max_length=50), AfterValidator(_timestamp)]
 Degrees = Annotated[float, Field(ge=-180.0, le=180.0, allow_inf_nan=False)]
-Code = Annotated[str, Field(pattern=r"^EPSG:\d{4,6}$")]
-Number = Annotated[int, Field(ge=1024, le=999_999)]
+CrsCode = Annotated[str, Field(pattern=r"^EPSG:\d{4,6}$")]
+EpsgNumber = Annotated[int, Field(ge=1024, le=999_999)]
 
 
-class _Checked(BaseModel):
+class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
-class _Band(_Checked):
+class _Band(_Strict):
     scale: Annotated[float, Field(gt=1e-9, le=1e3, allow_inf_nan=False)] | None = None
     offset: Annotated[float, Field(ge=-1e3, le=1e3, allow_inf_nan=False)] | None = None
 
 
-class _Asset(_Checked):
+class _Asset(_Strict):
     href: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_printable)]
-    code: Code | None = Field(None, alias="proj:code")
-    epsg: Number | None = Field(None, alias="proj:epsg")
+    code: CrsCode | None = Field(None, alias="proj:code")
+    epsg: EpsgNumber | None = Field(None, alias="proj:epsg")
     shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)] | None = Field(
         None, alias="proj:shape"
     )
@@ -64,82 +64,82 @@ class _Asset(_Checked):
     offset: Annotated[float, Field(ge=-1e3, le=1e3, allow_inf_nan=False)] | None = Field(None, alias="raster:offset")
 
 
-class _Properties(_Checked):
-    datetime: Moment
-    platform: Word | None = None
+class _Properties(_Strict):
+    datetime: Timestamp
+    platform: Text | None = None
     cloud_cover: Annotated[float, Field(ge=0.0, le=100.5, allow_inf_nan=False)] | None = Field(
         None, alias="eo:cloud_cover"
     )
     sun_elevation: Degrees | None = Field(None, alias="view:sun_elevation")
     solar_zenith: Degrees | None = Field(None, alias="s2:mean_solar_zenith")
-    code: Code | None = Field(None, alias="proj:code")
-    epsg: Number | None = Field(None, alias="proj:epsg")
-    grid: Word | None = Field(None, alias="grid:code")
-    tile: Word | None = Field(None, alias="s2:mgrs_tile")
+    code: CrsCode | None = Field(None, alias="proj:code")
+    epsg: EpsgNumber | None = Field(None, alias="proj:epsg")
+    grid: Text | None = Field(None, alias="grid:code")
+    tile: Text | None = Field(None, alias="s2:mgrs_tile")
     zone: Annotated[int, Field(ge=1, le=60)] | None = Field(None, alias="mgrs:utm_zone")
-    band: Word | None = Field(None, alias="mgrs:latitude_band")
-    square: Word | None = Field(None, alias="mgrs:grid_square")
-    baseline: Word | None = Field(None, alias="s2:processing_baseline")
-    version: Word | None = Field(None, alias="processing:version")
+    band: Text | None = Field(None, alias="mgrs:latitude_band")
+    square: Text | None = Field(None, alias="mgrs:grid_square")
+    baseline: Text | None = Field(None, alias="s2:processing_baseline")
+    version: Text | None = Field(None, alias="processing:version")
     applied: bool | None = Field(None, alias="earthsearch:boa_offset_applied")
-    generated: Moment | None = Field(None, alias="s2:generation_time")
-    processed: Moment | None = Field(None, alias="processing:datetime")
-    datastrip: Word | None = Field(None, alias="s2:datastrip_id")
-    eopf_datastrip: Word | None = Field(None, alias="eopf:datastrip_id")
-    product: Word | None = Field(None, alias="s2:product_uri")
+    generated: Timestamp | None = Field(None, alias="s2:generation_time")
+    processed: Timestamp | None = Field(None, alias="processing:datetime")
+    datastrip: Text | None = Field(None, alias="s2:datastrip_id")
+    eopf_datastrip: Text | None = Field(None, alias="eopf:datastrip_id")
+    product: Text | None = Field(None, alias="s2:product_uri")
 
 
-class _Item(_Checked):
+class _Item(_Strict):
     id: Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_printable)]
     geometry: dict[str, Any]
     properties: _Properties
     assets: dict[str, Any]
 
 
-def fault_of(item: object, assets: Iterable[str], home: str) -> str | None:
-    """What is wrong with an item, in one line; None if it can be read.
+def validate_item(item: object, assets: Iterable[str], root_url: str) -> str | None:
+    """The first thing that is wrong with an item, in one line; None if it can be read.
 
     Args:
         item: what the catalogue sent as an item.
-        assets: keys of the assets that may be read; the item may lack some, the others are not looked at.
-        home: the catalogue's address, which decides where links may point.
+        assets: keys of the assets that may be read; the item may lack some, others are not checked.
+        root_url: the catalogue's address, which decides where links may point.
     """
     try:
         checked = _Item.model_validate(item)
         _check_footprint(checked.geometry)
         for key in assets:
             if key in checked.assets:
-                _check_asset(key, checked.assets[key], home)
+                _check_asset(key, checked.assets[key], root_url)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        return shown(f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}")
+        return sanitise(f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}")
     except Exception as error:  # shapely fails in as many ways as there are wrong geometries
-        return shown(str(error)) or type(error).__name__
+        return sanitise(str(error)) or type(error).__name__
     return None
 
 
-def shown(text: str) -> str:
-    """A stranger's words, fit for a line on a terminal: short, on one line, without control characters."""
+def sanitise(text: str) -> str:
+    """Untrusted text made fit for a terminal: short, on one line, without control characters."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text[:400].split()))[:200]
 
 
-def name_of(item: object) -> str:
-    """What to call an item in a message, whatever it is."""
+def item_name(item: object) -> str:
+    """The id of an item for a message, whatever was sent as an item."""
     name = item.get("id") if isinstance(item, Mapping) else None
-    return shown(str(name)[:100]) if name else "an item without an id"
+    return sanitise(str(name)[:100]) if name else "an item without an id"
 
 
-def _check_asset(key: str, asset: object, home: str) -> None:
+def _check_asset(key: str, asset: object, root_url: str) -> None:
     if isinstance(asset, Mapping) and isinstance(asset.get("href"), str):
-        why = forbidden(asset["href"], home)
+        why = disallowed_reason(asset["href"], root_url)
         if why is not None:
             raise ValueError(f"assets.{key}.href points where it may not: {why}")
     try:
         _Asset.model_validate(asset)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(map(str, ("assets", key, *first["loc"])))
-        raise ValueError(f"{place[:80]}: {first['msg']}") from error
+        path = ".".join(map(str, ("assets", key, *first["loc"])))
+        raise ValueError(f"{path[:80]}: {first['msg']}") from error
 
 
 def _check_footprint(geometry: Mapping[str, Any]) -> None:

@@ -1,10 +1,11 @@
-"""How much of the scenes a map will read, expected from what the catalogue says of their clouds and outlines.
+"""Estimates how much of the scenes a map will read, from the catalogue's cloud cover and footprints.
 
-Scenes are read in their rank, and only where a pixel still lacks observations. Each is taken to be clear at a place
-with the chance 1 - cloud cover, whatever the others were. The chance that a pixel lacks something after the first i
-follows from that by counting (a Poisson-binomial distribution); a block is read for any of its pixels, so what counts
-is the chance that one of `PLACES` independent places in it does. Everything is a share of the tile's pixels: of
-`around` the tile only what no other tile of the plan reads, since neighbours share.
+Scenes are read in the order of their cloud cover, and only where a pixel still lacks observations. Each scene is
+assumed clear at a place with probability 1 - cloud cover, independently of the others. The probability that a pixel
+lacks observations after the first i scenes follows by counting (a Poisson-binomial distribution). A block is read if
+any of its pixels lacks something, so what counts is the probability that one of `PLACES` independent places in it does.
+All quantities are fractions of the tile's pixels. The halo counts only where no neighbouring tile of the plan reads
+it.
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely.geometry.base import BaseGeometry
 
 from spacex.grid import Grid, Window
-from spacex.sentinel2.observation import in_rank
-from spacex.sentinel2.scenes import FOOTPRINT_SLACK, Scene, footprint_in
+from spacex.sentinel2.scenes import FOOTPRINT_SLACK, Scene, by_cloud_cover, footprint_in
 
 PLACES = 16
-"""Places in a block of a band whose clouds come and go independently: 1.3 km apart in blocks of 5 km."""
-PLACES_OF_A_CLASSIFICATION = 64
-"""The same in a block of a classification, which has four times the ground."""
+"""Places in a block of a band whose clouds are independent: 1.3 km apart in blocks of 5 km."""
+SCL_PLACES = 64
+"""The same in a block of a classification, which covers four times the ground."""
 EDGE = 256
 """Pixels read beyond the edge of a plan's tiles because blocks are read whole: half a block of 512."""
+
+READ_BYTES = 1.2
+"""Bytes to fetch per pixel and 10 m band: 16-bit Sentinel-2 COGs deflate to 1.11 in the embedded archive; the visible
+bands of a real scene to 1.25 to 1.5 with their overviews, which take a quarter of a file and are not read."""
+SCL_BYTES = 0.1
+"""The same for a classification, per pixel of 10 m."""
 
 
 @dataclass(frozen=True)
@@ -42,96 +47,83 @@ class ReadEstimate:
 
 
 class ReadEstimator:
-    """Expects reading for the tiles of one time step.
+    """Estimates the reading of the tiles of one time step.
 
     Args:
         scenes: of the time step.
         grid: the cube's.
-        enough: observations a pixel takes; 0 for all.
+        max_observations: observations a pixel takes at most; 0 for all.
     """
 
-    def __init__(self, scenes: Sequence[Scene], grid: Grid, enough: int) -> None:
-        self._grid, self._enough = grid, enough
-        self._scenes = in_rank(scenes)
-        # a hundred metres of a hundred kilometres do not matter here, hundreds of corners would
-        outlines = (footprint_in(scene, grid.crs).buffer(-FOOTPRINT_SLACK) for scene in self._scenes)
-        self._outlines = np.array([outline.simplify(100.0) for outline in outlines])
-        shapely.prepare(self._outlines)
-        self._tree = shapely.STRtree(self._outlines)
+    def __init__(self, scenes: Sequence[Scene], grid: Grid, max_observations: int) -> None:
+        self._grid, self._max_observations = grid, max_observations
+        self._scenes = by_cloud_cover(scenes)
+        # simplified: a hundred metres do not matter here, hundreds of corners would
+        footprints = (footprint_in(scene, grid.crs).buffer(-FOOTPRINT_SLACK) for scene in self._scenes)
+        self._footprints = np.array([footprint.simplify(100.0) for footprint in footprints])
+        shapely.prepare(self._footprints)
+        self._tree = shapely.STRtree(self._footprints)
         self._clear = np.array([1 - (scene.cloud_cover or 0.0) / 100 for scene in self._scenes])
 
-    def of(self, read: Window) -> ReadEstimate:
-        """What is expected for the pixels of a window."""
-        box = shapely.box(*self._grid.geobox(read).boundingbox)
+    def of(self, window: Window) -> ReadEstimate:
+        """What is expected to be read for the pixels of a window."""
+        box = shapely.box(*self._grid.geobox(window).boundingbox)
         hits = np.sort(self._tree.query(box, predicate="intersects"))
-        shares = self._new_ground(hits, self._covered(hits, box))
-        lacking = np.array(lacking_before(shares * self._clear[hits], self._enough or len(hits)))
-        wanted = shares * (1 - (1 - lacking) ** PLACES)
-        looked = shares * (1 - (1 - lacking) ** PLACES_OF_A_CLASSIFICATION)
-        area = read.height * read.width
-        return ReadEstimate(float((wanted > 0.01).sum()), area * float(wanted.sum()), area * float(looked.sum()))
-
-    def _covered(self, hits: NDArray[np.intp], box: BaseGeometry) -> NDArray[np.float64]:
-        """Share of the box that each scene covers."""
-        outlines = self._outlines[hits]
-        whole = shapely.covers(outlines, box)
+        footprints = self._footprints[hits]
+        partial = ~shapely.covers(footprints, box)
         shares = np.ones(len(hits))
-        shares[~whole] = shapely.area(shapely.intersection(outlines[~whole], box)) / box.area
-        return shares
+        shares[partial] = shapely.area(shapely.intersection(footprints[partial], box)) / box.area
+        shares = self._new_shares(hits, shares)
+        lacking = np.array(lacking_before(shares * self._clear[hits], self._max_observations or len(hits)))
+        in_bands, in_scl = (shares * (1 - (1 - lacking) ** places) for places in (PLACES, SCL_PLACES))
+        area = window.height * window.width
+        return ReadEstimate(float((in_bands > 0.01).sum()), area * float(in_bands.sum()), area * float(in_scl.sum()))
 
-    def _new_ground(self, hits: NDArray[np.intp], shares: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Share of the box for which each scene is the first of its overpass to have data."""
-        answered: dict[str, float] = {}
+    def _new_shares(self, hits: NDArray[np.intp], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Share of the window for which each scene is the first of its overpass to have data."""
+        covered: dict[str, float] = {}
         new = np.zeros(len(hits))
         for index, (hit, share) in enumerate(zip(hits, shares, strict=True)):
-            before = answered.get(self._scenes[hit].overpass, 0.0)
+            before = covered.get(self._scenes[hit].overpass, 0.0)
             new[index] = max(0.0, min(share, 1 - before))
-            answered[self._scenes[hit].overpass] = before + new[index]
+            covered[self._scenes[hit].overpass] = before + new[index]
         return new
 
 
-def lacking_before(chances: NDArray[np.float64], enough: int) -> list[float]:
-    """Chance that a pixel still lacks observations when each scene's turn comes.
+def lacking_before(chances: NDArray[np.float64], max_observations: int) -> list[float]:
+    """Probability that a pixel still lacks observations when each scene's turn comes.
 
     Args:
-        chances: that each scene supplies one, in their order.
-        enough: observations it takes.
+        chances: that each scene gives one, in their order.
+        max_observations: observations a pixel takes.
     """
-    have, lacking = np.zeros(enough + 1), [0.0] * len(chances)  # chance of having 0, 1, … observations; last: enough
+    # probability of having 0, 1, ..., max_observations; the last entry means the pixel is complete
+    have, lacking = np.zeros(max_observations + 1), [0.0] * len(chances)
     have[0] = 1.0
     for turn, chance in enumerate(chances):
         if (lack := 1 - float(have[-1])) < 1e-6:
             break
         lacking[turn] = lack
-        moved = have[:-1] * chance
+        moved = have[:-1] * chance  # from having n to having n + 1
         have[:-1] -= moved
         have[1:] += moved
     return lacking
 
 
-def read_of(core: Window, around: Window, alone: tuple[bool, bool, bool, bool]) -> Window:
-    """What is read for a tile beyond what its neighbours read: its core, grown where it has no neighbour.
+def read_window(window: Window, padded: Window, at_edge: tuple[bool, bool, bool, bool]) -> Window:
+    """What is read for a tile and not for its neighbours: its window, grown where it has no neighbour.
 
     Args:
-        core: the tile.
-        around: what its chips need.
-        alone: no neighbour above, below, left, right.
+        window: the tile's own pixels.
+        padded: the tile with its halo.
+        at_edge: whether there is no neighbour above, below, left, right.
     """
-    above, below, left, right = (EDGE * side for side in alone)
-    above += (core.row - around.row) * alone[0]
-    below += (around.stop_row - core.stop_row) * alone[1]
-    left += (core.col - around.col) * alone[2]
-    right += (around.stop_col - core.stop_col) * alone[3]
-    return Window(core.row - above, core.col - left, core.height + above + below, core.width + left + right)
-
-
-READ_BYTES = 1.2
-"""Bytes to fetch per pixel and 10 m band: 16-bit Sentinel-2 COGs deflate to 1.11 in the embedded archive; the visible
-bands of a real scene to 1.25 to 1.5 with their overviews, which take a quarter of a file and are not read."""
-
-
-SCL_BYTES = 0.1
-"""The same for a classification, per pixel of 10 m."""
+    above, below, left, right = (EDGE * side for side in at_edge)
+    above += (window.row - padded.row) * at_edge[0]
+    below += (padded.stop_row - window.stop_row) * at_edge[1]
+    left += (window.col - padded.col) * at_edge[2]
+    right += (padded.stop_col - window.stop_col) * at_edge[3]
+    return Window(window.row - above, window.col - left, window.height + above + below, window.width + left + right)
 
 
 @dataclass

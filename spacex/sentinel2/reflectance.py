@@ -42,8 +42,8 @@ FIRST_WITH_OFFSET = (4, 0)
 DARK = 1000
 """DN that water, shade and forest stay below in some band, and nothing does that still carries the offset."""
 
-ENOUGH_PIXELS = 10_000
-"""Clear pixels (1 km² at 10 m) below which the pixels are no evidence for or against an offset."""
+MIN_CLEAR_PIXELS = 10_000
+"""Clear pixels (1 km² at 10 m) needed as evidence for or against an offset."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class Offset:
 
 @dataclass(frozen=True)
 class DarkPixels:
-    """What the clear pixels of one band of one scene say about its offset; counts, so that parts add up."""
+    """Evidence of the clear pixels of one band of one scene about its offset; counts, so that parts add up."""
 
     clear: int = 0
-    """Clear, valid pixels looked at."""
+    """Clear pixels with data."""
     dark: int = 0
     """Those of less than `DARK` DN, as stored."""
     floored: int = 0
@@ -72,7 +72,7 @@ class DarkPixels:
 
 
 def offset_of(item: Mapping[str, Any], rule: OffsetRule, assets: Iterable[str]) -> Offset:
-    """Decides the offset of one STAC item from its own metadata, never from its date.
+    """Decide the offset of one STAC item from its own metadata, never from its date.
 
     Args:
         item: a STAC item as JSON, of any of the known catalogues.
@@ -80,9 +80,10 @@ def offset_of(item: Mapping[str, Any], rule: OffsetRule, assets: Iterable[str]) 
         assets: keys of the reflectance bands (not of SCL), whose advertised offsets are read.
 
     Raises:
-        CatalogueError: if the item says nothing to decide by, or its bands contradict each other.
+        CatalogueError: if the item states nothing to decide by, or its bands contradict each other.
     """
-    if rule == "host-flag" and _applied(item):
+    flags = (item["properties"].get(f"{host}:boa_offset_applied") for host in ("earthsearch", "sentinel"))
+    if rule == "host-flag" and any(flag is True for flag in flags):
         return Offset(0, "boa_offset_applied is true: the host has already removed it")
     if rule == "metadata":
         advertised = _advertised(item, assets)
@@ -91,31 +92,20 @@ def offset_of(item: Mapping[str, Any], rule: OffsetRule, assets: Iterable[str]) 
     return _by_baseline(item, "boa_offset_applied is not true; " if rule == "host-flag" else "")
 
 
-def _applied(item: Mapping[str, Any]) -> bool:
-    properties = item["properties"]
-    return any(properties.get(f"{host}:boa_offset_applied") is True for host in ("earthsearch", "sentinel"))
-
-
 def _advertised(item: Mapping[str, Any], assets: Iterable[str]) -> int | None:
     """The offset in DN that all named assets agree on; None if none of them advertises one."""
-    found = {_asset_offset(item["assets"][key]) for key in assets if key in item["assets"]}
-    if len(found) > 1:
-        raise CatalogueError(
-            f"the bands of {item['id']} advertise different offsets",
-            got=sorted(map(str, found)),
-            expected="one",
-        )
-    return found.pop() if found else None
+    offsets = {_asset_offset(item["assets"][key]) for key in assets if key in item["assets"]}
+    if len(offsets) > 1:
+        got = sorted(map(str, offsets))
+        raise CatalogueError(f"the bands of {item['id']} advertise different offsets", got=got, expected="one")
+    return offsets.pop() if offsets else None
 
 
 def _asset_offset(asset: Mapping[str, Any]) -> int | None:
     bands = asset.get("raster:bands") or [{}]
     scale = asset.get("raster:scale", bands[0].get("scale"))
     offset = asset.get("raster:offset", bands[0].get("offset"))
-    if offset is None or not scale:
-        return None
-    steps: int = round(offset / scale)
-    return steps
+    return None if offset is None or not scale else round(offset / scale)
 
 
 def _by_baseline(item: Mapping[str, Any], because: str) -> Offset:
@@ -139,32 +129,31 @@ def baseline_of(item: Mapping[str, Any]) -> str | None:
     stated = next((str(properties[name]) for name in names if properties.get(name)), "")
     if match := re.fullmatch(r"(\d{1,2})\.(\d{2})", stated):
         return f"{int(match[1]):02d}.{match[2]}"
-    products = (properties.get("s2:product_uri"), properties.get("sentinel:product_id"), item["id"])
-    for product in products:
+    for product in (properties.get("s2:product_uri"), properties.get("sentinel:product_id"), item["id"]):
         if match := re.search(r"_N(\d{2})(\d{2})_", str(product)):
             return f"{match[1]}.{match[2]}"
     return None
 
 
 def harmonise(dn: NDArray[np.uint16], offset: Offset, missing: int = 0) -> NDArray[np.uint16]:
-    """Brings stored DN to the scale without offset: ``max(DN + offset, 1)``, while 0 stays no data.
+    """Bring stored DN to the scale without offset: ``max(DN + offset, 1)``, while 0 stays no data.
 
-    A valid pixel that the offset would take to zero or below becomes 1, so that it is never mistaken for
-    no data (the rule of rslearn's harmonisation, and of AnthroProtect's scale).
+    A valid pixel that the offset would take to zero or below becomes 1, so that it is never mistaken for no data (as in
+    rslearn's harmonisation and on AnthroProtect's scale).
 
     Args:
         dn: any shape, as stored in the product; 0 = no data.
         offset: what to add.
-        missing: what to put for no data.
+        missing: the value for no data.
 
     Returns:
         DN of the same shape, 1 .. 65534 where valid.
     """
     lowest, highest = max(1, 1 - offset.dn), min(65_535, DN_MAX - offset.dn)
     out = np.clip(dn, np.uint16(lowest), np.uint16(highest))
-    out += np.uint16(offset.dn % 65_536)  # wraps round to the right number, a quarter of the time of 32 bits
-    if (nothing := dn == 0).any():  # seldom, and looking costs a twentieth of writing
-        np.copyto(out, np.uint16(missing), where=nothing)
+    out += np.uint16(offset.dn % 65_536)  # modulo 65536 a negative offset is exact, in a quarter of the time of 32 bits
+    if (no_data := dn == 0).any():  # rare, and the test costs a twentieth of the masked copy
+        np.copyto(out, np.uint16(missing), where=no_data)
     return out
 
 
@@ -185,7 +174,7 @@ def to_reflectance(dn: NDArray[np.uint16], offset: Offset) -> NDArray[np.float32
 
 
 def dark_pixels(dn: NDArray[np.uint16], clear: NDArray[np.bool_], offset: Offset) -> DarkPixels:
-    """Measures the evidence the pixels give about their offset.
+    """Count the pixels that are evidence about the offset.
 
     Args:
         dn: (y, x) as stored, one reflectance band; 0 = no data.
@@ -193,23 +182,23 @@ def dark_pixels(dn: NDArray[np.uint16], clear: NDArray[np.bool_], offset: Offset
         offset: the decision to be checked.
     """
     valid = clear & (dn > 0)
-    below = (valid & (dn < DARK), valid & (dn <= max(0, -offset.dn)))
-    return DarkPixels(*(int(np.count_nonzero(some)) for some in (valid, *below)))
+    masks = (valid, valid & (dn < DARK), valid & (dn <= max(0, -offset.dn)))
+    return DarkPixels(*(int(np.count_nonzero(mask)) for mask in masks))
 
 
 def contradiction(bands: Mapping[str, DarkPixels], offset: Offset) -> str | None:
-    """Says where the pixels contradict the decided offset; None where they do not.
+    """How the pixels contradict the decided offset, as a warning; None if they do not.
 
-    The check warns and never decides. A decision from the pixels of one tile would give neighbouring tiles
-    different offsets (the same pixel must get the same answer whatever was asked around it), and one look
-    at the whole of every item would cost as much as the map. The warning goes into the tile's provenance,
-    where a wrong flag (Earth Search has published some) is found by looking for it.
+    The check never decides. A decision from the pixels of one tile would give neighbouring tiles different offsets (the
+    same pixel must get the same answer whatever was asked around it), and reading the whole of every item would cost as
+    much as the map. The warning goes into the tile's provenance, so that wrong flags (Earth Search has published some)
+    can be found there.
 
     Args:
         bands: evidence per band name, at least one band.
         offset: the decision.
     """
-    counted = {name: dark for name, dark in bands.items() if dark.clear >= ENOUGH_PIXELS}
+    counted = {name: dark for name, dark in bands.items() if dark.clear >= MIN_CLEAR_PIXELS}
     if not counted:
         return None
     name, worst = max(counted.items(), key=lambda pair: pair[1].floored / pair[1].clear)
@@ -219,7 +208,7 @@ def contradiction(bands: Mapping[str, DarkPixels], offset: Offset) -> str | None
             f"{share:.0%} of the clear pixels in {name} are at or below zero after {offset.dn} DN: "
             "the host has probably removed the offset already"
         )
-    if offset.dn == 0 and all(seen.dark <= seen.clear // 1000 for seen in counted.values()):
+    if offset.dn == 0 and all(dark.dark <= dark.clear // 1000 for dark in counted.values()):
         return (
             f"in no band more than one clear pixel in a thousand is darker than {DARK} DN: "
             "the +1000 offset is probably still there"

@@ -1,4 +1,4 @@
-"""The scenes of a run, kept in its folder: a resumed run composites the very same ones."""
+"""The scenes of a run, kept in its folder, so that a resumed run composites the very same ones."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Scenes = Sequence[Sequence[Scene]]
 
 
 def save_scenes(uri: str, scenes: Scenes) -> None:
-    """Keep the scene list beside the cube, so that a resumed run composites the very same scenes."""
-    lines = (json.dumps([step, scene.to_json()]) for step, found in enumerate(scenes) for scene in found)
+    """Write a scene list: compressed lines of JSON, first the number of time steps, then [step, scene] of each."""
+    lines = [json.dumps([step, scene.to_json()]) for step, of_step in enumerate(scenes) for scene in of_step]
     text = "\n".join([json.dumps({"steps": len(scenes)}), *lines])
     write_bytes(uri, gzip.compress(text.encode(), mtime=0))
 

@@ -1,22 +1,98 @@
-"""Which scenes are read, and how: the settings that maps and chip sets have in common."""
+"""Settings of a request for scenes: which are searched, which pixels count, and how composites are made of them.
+
+Which classes of the scene classification (SCL) are clear at 60-71° N by default, a judgement rather than a measurement:
+
+- 2 (dark area) is clear: at the sun heights of a northern summer, spruce forest, bog pools and dark lakes often
+  get this class. Without them the composite would have holes exactly where land is natural.
+- 7 (unclassified) is clear: lichen heath and bare fell often get this class. So does thin haze, which the median
+  discards when most observations are clear.
+- 11 (snow) is not, unless asked for: the classifier learned from July and August, and SCL mixes snow with cloud.
+- 3, 8, 9, 10 (cloud shadow, cloud, cirrus), 1 (defective) and 0 (no data) are not.
+- Clouds are not buffered: the median tolerates their thin edges, and SCL mistakes bright mires for cloud, so that
+  a buffer removes mires.
+- Scenes with the sun below 20° are not used: Sen2Cor's atmospheric correction is specified up to 70° of zenith angle.
+"""
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Iterable
+from functools import reduce
 
-from spacex.sentinel2.observation import CompositeSettings
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationInfo, field_validator
+from scipy.ndimage import binary_dilation
+
+from spacex.sentinel2.resampling import Resampling
+from spacex.sentinel2.scenes import Scene
 from spacex.settings import Settings
+
+CLOUDY = (3, 8, 9, 10)
+"""SCL classes that a cloud buffer grows: shadow, medium and high cloud probability, cirrus."""
+SNOW = 11
+"""SCL class of snow and ice, the largest class there is."""
+
+
+class CompositeSettings(Settings):
+    """What counts as a clear observation, and how pixels are brought to the cube's grid."""
+
+    clear_classes: tuple[int, ...] = (2, 4, 5, 6, 7)
+    """SCL classes that are clear: dark area, vegetation, bare, water, unclassified."""
+    snow_is_clear: bool = False
+    """Whether snow and ice (11) count as clear too."""
+    min_sun_elevation: float = Field(default=20.0, ge=0.0, le=90.0)
+    """Degrees; scenes with a lower sun are not used. Scenes that do not state it are."""
+    cloud_buffer: int = Field(default=0, ge=0, le=50)
+    """Pixels of 20 m by which clouds and their shadows are grown."""
+    min_observations: int = Field(default=1, ge=1)
+    """Pixels with fewer clear observations are no data."""
+    enough: int = Field(default=8, ge=0, le=1000)
+    """Maximum number of clear observations per pixel, those of the least cloudy scenes; 0 = all.
+
+    More than eight cost reading and gain nothing: over a simulated summer of 22 usable overpasses the mean error
+    against the cloud-free truth was .84 of that of all 17 observations (4: .89, 6: .92, 10: .99, 12: .89), since the
+    cloudier scenes bring thin cloud and haze that SCL does not mark; below four it rises (2: 1.13, 1: 1.77).
+    Measured by ``tests/benchmarks/reading.py enough``."""
+    resampling: Resampling = "nearest"
+    """How reflectance is brought to the cube's grid; SCL is always resampled to the nearest pixel."""
+
+    @field_validator("clear_classes")
+    @classmethod
+    def _known(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or not set(value) <= set(range(1, 12)):
+            raise ValueError(f"clear classes must be some of SCL 1 to 11, got {value}")
+        return tuple(sorted(set(value)))
+
+    @field_validator("enough")
+    @classmethod
+    def _not_below_the_minimum(cls, value: int, info: ValidationInfo) -> int:
+        if 0 < value < (least := info.data.get("min_observations", 1)):
+            raise ValueError(f"0 or at least the minimum of observations, {least}")
+        return value
+
+    def too_dark(self, scene: Scene) -> bool:
+        """Whether a scene's sun was too low."""
+        return scene.sun_elevation is not None and scene.sun_elevation < self.min_sun_elevation
+
+    def clear(self, scl: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Where an SCL window is clear, clouds grown by the buffer (True = clear, same shape)."""
+        clear = isin(scl, [*self.clear_classes, *([SNOW] if self.snow_is_clear else [])])
+        if self.cloud_buffer:
+            reach = np.arange(-self.cloud_buffer, self.cloud_buffer + 1)
+            disc = reach[:, None] ** 2 + reach**2 <= self.cloud_buffer**2
+            clear &= ~binary_dilation(isin(scl, CLOUDY), structure=disc)
+        return clear
 
 
 class SceneRequest(Settings):
-    """Which scenes, and what is read of them: what maps and sets of chips have in common."""
+    """Which scenes are searched and how they are composited; base of the requests for maps and for data sets."""
 
     catalogue: str = "earth-search"
-    """Name of the catalogue's style."""
+    """Name of the catalogue's profile."""
     stac_url: str | None = None
-    """Another endpoint of the same style."""
+    """Another endpoint of the same profile."""
     collection: str | None = None
-    """Another collection of the same style."""
+    """Another collection of the same profile."""
     crs: str = "EPSG:3035"
     resolution: float = 10.0
     """Metres per pixel."""
@@ -26,6 +102,12 @@ class SceneRequest(Settings):
     """Masking, merging and resampling."""
 
     @property
-    def elsewhere(self) -> set[str]:
-        """Fields that are other every time and decide nothing: the embedded catalogue is served on another port."""
+    def volatile_fields(self) -> set[str]:
+        """Fields that differ between runs and change no result: the embedded catalogue's port."""
         return {"stac_url"} if self.catalogue == "demo" else set()
+
+
+def isin(scl: NDArray[np.uint8], classes: Iterable[int]) -> NDArray[np.bool_]:
+    """Where an SCL window has one of a few classes, in a quarter of the time of `numpy.isin`."""
+    mask: NDArray[np.bool_] = reduce(np.logical_or, (scl == number for number in classes))
+    return mask

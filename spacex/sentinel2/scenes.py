@@ -1,8 +1,8 @@
-"""A Sentinel-2 product as SpacEX sees it: one small record, the same whichever catalogue delivered it.
+"""Sentinel-2 scenes: one small record per product, the same whichever catalogue delivered it.
 
-Catalogues agree on STAC and on little else: names of properties, their case, where the projection stands.
-:func:`scene_of` reads them all into one :class:`Scene` and throws away what nobody reads, because a driver
-keeps some 15,000 of them.
+Catalogues agree on STAC and on little else: names of properties, their case, where the projection is stated.
+:func:`scene_of` reads them all into one :class:`Scene` and drops what is never read, because a driver keeps some 15,000
+of them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from spacex.sentinel2.pixel_grid import transformer
 from spacex.sentinel2.reflectance import Offset, baseline_of
 
 FOOTPRINT_SLACK = 2000.0
-"""Metres by which footprints are grown before anything is chosen by them.
+"""Metres by which footprints are grown before scenes are selected by them.
 
-A footprint's edge is a straight line in longitude and latitude between far corners: over the 110 km of a
-tile at 68° N that misses the true edge by L² tan(lat) / 8R, close to 600 m, and providers simplify further.
-Chosen by the bare footprint, a pixel outside it would get the scene in one tile and not in another.
+A footprint's edge is a straight line in longitude and latitude between far corners: over the 110 km of a tile at 68° N
+that misses the true edge by L² tan(lat) / 8R, close to 600 m, and providers simplify further. If scenes were selected
+by the bare footprint, a pixel outside it would get the scene in one tile and not in another.
 """
 
 _PROPERTIES = (
@@ -50,9 +50,9 @@ class Scene:
     datetime: str
     """Sensing time, ISO 8601, UTC."""
     cloud_cover: float | None
-    """Percent of the product that is cloudy, as its provider says; None if it does not."""
+    """Percent of the product that is cloudy, as its provider states; None if it does not."""
     sun_elevation: float | None
-    """Mean elevation of the sun in degrees; None if the catalogue does not say."""
+    """Mean elevation of the sun in degrees; None if the catalogue does not state it."""
     offset: Offset
     """What to add to its DN, and why."""
     tile: str
@@ -62,7 +62,7 @@ class Scene:
     processed: str
     """Processing baseline and time; the larger string is the newer processing."""
     datastrip: str
-    """What tells one acquisition of a tile from the next: the datastrip's sensing start, or the time."""
+    """Identifies the acquisition of a tile: the datastrip's sensing start, or the sensing time."""
     item: dict[str, Any]
     """The unsigned STAC item, trimmed to the assets and properties that are read."""
 
@@ -74,9 +74,9 @@ class Scene:
 
     @property
     def overpass(self) -> str:
-        """Platform and solar day: what one satellite saw of a place in one pass, however it was cut up."""
-        middle = int(self.tile[:2]) * 6 - 183  # central meridian of the tile's UTM zone
-        solar = datetime.fromisoformat(self.datetime) + timedelta(hours=middle / 15)
+        """Platform and solar day: one acquisition of a place, into however many items it was cut."""
+        meridian = int(self.tile[:2]) * 6 - 183  # the central one of the tile's UTM zone
+        solar = datetime.fromisoformat(self.datetime) + timedelta(hours=meridian / 15)
         return f"{self.platform} {solar.date().isoformat()}"
 
     def to_json(self) -> dict[str, Any]:
@@ -85,12 +85,12 @@ class Scene:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Scene:
-        """Reads what :meth:`to_json` wrote."""
+        """Read what :meth:`to_json` wrote."""
         return cls(**{**record, "offset": Offset(**record["offset"])})
 
 
 def scene_of(item: Mapping[str, Any], offset: Offset, assets: Iterable[str]) -> Scene:
-    """Builds the record of one STAC item.
+    """Build the record of one STAC item.
 
     Args:
         item: the item as JSON, of any of the known catalogues.
@@ -99,57 +99,47 @@ def scene_of(item: Mapping[str, Any], offset: Offset, assets: Iterable[str]) -> 
     """
     properties = item["properties"]
     sensed = _utc(properties["datetime"])
+    elevation, zenith = (properties.get(name) for name in ("view:sun_elevation", "s2:mean_solar_zenith"))
+    if elevation is None and zenith is not None:
+        elevation = 90.0 - float(zenith)
+    datastrip = properties.get("s2:datastrip_id") or properties.get("eopf:datastrip_id") or ""
+    strip_start = re.search(r"_S(\d{8}T\d{6})", datastrip)
     return Scene(
         id=item["id"],
         datetime=sensed.isoformat(),
         cloud_cover=properties.get("eo:cloud_cover"),
-        sun_elevation=_sun_elevation(properties),
+        sun_elevation=None if elevation is None else float(elevation),
         offset=offset,
         tile=_tile(item),
         platform=str(properties.get("platform") or item["id"][:3]).lower(),
         processed=f"{baseline_of(item) or '00.00'} {_processing_time(item)}",
-        datastrip=_datastrip(properties) or sensed.strftime("%Y%m%dT%H%M%S"),
+        datastrip=strip_start[1] if strip_start else sensed.strftime("%Y%m%dT%H%M%S"),
         item=_trim(item, assets),
     )
 
 
 def _utc(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-
-
-def _sun_elevation(properties: Mapping[str, Any]) -> float | None:
-    if (elevation := properties.get("view:sun_elevation")) is not None:
-        return float(elevation)
-    zenith = properties.get("s2:mean_solar_zenith")
-    return None if zenith is None else 90.0 - float(zenith)
+    time = datetime.fromisoformat(text)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _tile(item: Mapping[str, Any]) -> str:
     properties = item["properties"]
     prefix = next((p for p in ("mgrs", "sentinel") if f"{p}:grid_square" in properties), "mgrs")
-    pieces = (properties.get(f"{prefix}:{name}", "") for name in ("utm_zone", "latitude_band", "grid_square"))
+    parts = (properties.get(f"{prefix}:{name}", "") for name in ("utm_zone", "latitude_band", "grid_square"))
     stated = (properties.get("grid:code"), properties.get("s2:mgrs_tile"))
-    candidates = (*stated, "".join(map(str, pieces)), item["id"])
-    for candidate in candidates:
+    for candidate in (*stated, "".join(map(str, parts)), item["id"]):
         if match := re.search(r"(?:^|[-_T])(\d{1,2})([C-X][A-Z]{2})(?:$|_)", str(candidate or "")):
             return f"{int(match[1]):02d}{match[2]}"
-    return "00XXX"  # placed nowhere: still read by its own projection, only its solar day is less exact
+    return "00XXX"  # unknown: the scene is still read by its own projection, only its solar day is less exact
 
 
 def _processing_time(item: Mapping[str, Any]) -> str:
     properties = item["properties"]
-    for name in ("s2:generation_time", "processing:datetime"):
-        if properties.get(name):
-            return _utc(properties[name]).strftime("%Y%m%dT%H%M%S")
+    if stated := properties.get("s2:generation_time") or properties.get("processing:datetime"):
+        return _utc(stated).strftime("%Y%m%dT%H%M%S")
     stamps = re.findall(r"\d{8}T\d{6}", item["id"])  # a product's name ends in the time it was made
     return str(stamps[-1]) if len(stamps) > 1 else ""
-
-
-def _datastrip(properties: Mapping[str, Any]) -> str | None:
-    text = properties.get("s2:datastrip_id") or properties.get("eopf:datastrip_id") or ""
-    match = re.search(r"_S(\d{8}T\d{6})", text)
-    return match[1] if match else None
 
 
 def _trim(item: Mapping[str, Any], assets: Iterable[str]) -> dict[str, Any]:
@@ -162,22 +152,28 @@ def _pick(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: record[name] for name in names if name in record}
 
 
-def in_order(scenes: Iterable[Scene]) -> list[Scene]:
-    """Scenes by tile, within it the newest processing first: an order that depends on nothing but themselves."""
+def by_tile(scenes: Iterable[Scene]) -> list[Scene]:
+    """Scenes by tile, within it the newest processing first: an order that depends on the scenes alone."""
     return sorted(sorted(scenes, key=lambda s: (s.processed, s.id), reverse=True), key=lambda s: s.tile)
 
 
-def newest_processing(scenes: Iterable[Scene]) -> list[Scene]:
-    """Drops older processings of what is there in a newer one, and puts the rest in order.
+def by_cloud_cover(scenes: Iterable[Scene]) -> list[Scene]:
+    """Scenes in the order in which pixels take their observations: least cloudy first, of unknown cover last."""
+    newest = sorted(sorted(scenes, key=lambda s: s.id), key=lambda s: s.processed, reverse=True)
+    return sorted(newest, key=lambda s: (100.0 if s.cloud_cover is None else s.cloud_cover, s.datetime))
 
-    Two products are the same acquisition if platform, tile and datastrip agree. Two datastrips of one tile
-    and day are not: they hold one half each. This is for a whole search, not for a tile's scenes: whether a
-    scene is used must not depend on what else happens to touch the tile.
+
+def newest_processing(scenes: Iterable[Scene]) -> list[Scene]:
+    """The newest processing of every acquisition, by tile.
+
+    Two products are the same acquisition if platform, tile and datastrip agree. Two datastrips of one tile and day are
+    not: they hold one half each. This is for a whole search, not for a tile's scenes: whether a scene is used must not
+    depend on what else happens to touch the tile.
     """
-    seen: dict[tuple[str, str, str], Scene] = {}
-    for scene in in_order(scenes):
-        seen.setdefault((scene.platform, scene.tile, scene.datastrip), scene)
-    return list(seen.values())
+    newest: dict[tuple[str, str, str], Scene] = {}
+    for scene in by_tile(scenes):
+        newest.setdefault((scene.platform, scene.tile, scene.datastrip), scene)
+    return list(newest.values())
 
 
 class SceneIndex:
@@ -193,33 +189,23 @@ class SceneIndex:
         self._tree = shapely.STRtree([footprint_in(scene, crs) for scene in self.scenes])
 
     def touching(self, geobox: GeoBox) -> list[Scene]:
-        """The scenes whose footprint, grown by the slack, meets the grid's rectangle, in given order.
-
-        Args:
-            geobox: a tile with its halo, in the index's CRS.
-        """
-        hits = self._tree.query(_rectangle(geobox), predicate="intersects")
+        """The same as the function `touching`, for a tile with its halo in the index's CRS."""
+        hits = self._tree.query(shapely.box(*geobox.boundingbox), predicate="intersects")
         return [self.scenes[i] for i in sorted(hits)]
 
 
 def touching(scenes: Iterable[Scene], geobox: GeoBox) -> list[Scene]:
     """The scenes whose footprint, grown by the slack, meets the grid's rectangle, in given order.
 
-    A scene is chosen for what it is, never for how many others there are, so a pixel gets the same scenes
-    in whatever tile it is read.
+    Whether a scene is selected never depends on other scenes, so a pixel gets the same scenes in whatever tile it is
+    read.
     """
-    crs, rectangle = str(geobox.crs), _rectangle(geobox)
+    crs, rectangle = str(geobox.crs), shapely.box(*geobox.boundingbox)
     return [scene for scene in scenes if footprint_in(scene, crs).intersects(rectangle)]
 
 
 def footprint_in(scene: Scene, crs: str) -> BaseGeometry:
     """The scene's footprint in another CRS (metres), densified to 0.05° and grown by the slack."""
-    from_degrees = transformer("EPSG:4326", crs)
     dense = shapely.segmentize(shapely.make_valid(shape(scene.footprint)), 0.05)
-    projected = shapely.transform(dense, from_degrees.transform, interleaved=False)
+    projected = shapely.transform(dense, transformer("EPSG:4326", crs).transform, interleaved=False)
     return projected.buffer(FOOTPRINT_SLACK, quad_segs=4)
-
-
-def _rectangle(geobox: GeoBox) -> BaseGeometry:
-    box = geobox.boundingbox
-    return shapely.box(box.left, box.bottom, box.right, box.top)

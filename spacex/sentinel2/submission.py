@@ -1,4 +1,4 @@
-"""The threads that read files, and in which order they begin."""
+"""The thread pools that read files, and the order in which work is submitted to them."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ R = TypeVar("R")
 
 
 @contextmanager
-def reading(
-    threads: int, work: Callable[[T], R], items: Sequence[T], kind: Callable[[T], Hashable]
+def submit_round_robin(
+    threads: int, work: Callable[[T], R], items: Sequence[T], group: Callable[[T], Hashable]
 ) -> Iterator[Iterator[R]]:
-    """Has something done to each item, from now on, beside the thread that calls.
+    """Run `work` on every item in a shared pool of threads, started at once.
 
     Args:
-        threads: how many do it; callers with the same number share them.
-        work: what to do.
-        items: to what.
-        kind: items of different kinds are begun in turns, because those of one kind wait for what only the first of
-            them makes.
+        threads: size of the pool; callers with the same number share it.
+        work: called with each item.
+        items: what is worked on.
+        group: items are submitted round-robin over `group`. Members of a group share a resampling table, and all but
+            the first would block until it is built.
 
     Yields:
-        The results in the order of `items`, each as soon as it is there; the first fault among them is raised. What
-        has not begun when the block ends is not begun any more.
+        The results in the order of `items`, each as soon as it is there; the first exception among them is raised.
+        What has not started when the block ends is cancelled.
     """
     seen: Counter[Hashable] = Counter()
-    turns = []
+    rounds = []  # per item: how many of its group come before it
     for item in items:
-        turns.append(seen[kind(item)])
-        seen[kind(item)] += 1
-    futures = {i: _pool(threads).submit(work, items[i]) for i in sorted(range(len(items)), key=turns.__getitem__)}
+        rounds.append(seen[group(item)])
+        seen[group(item)] += 1
+    order = sorted(range(len(items)), key=rounds.__getitem__)  # stable: within a round the order of the items
+    futures = {i: _pool(threads).submit(work, items[i]) for i in order}
     try:
         yield (futures[i].result() for i in range(len(items)))
     finally:

@@ -144,7 +144,7 @@ def blocks(tiles: int, scenes: int, side: int = 10_980) -> None:
     from spacex.grid import Grid, Window
     from spacex.mapping.tile import ChipSettings
     from spacex.sentinel2 import CompositeSettings, get_catalogue, offset_of, scene_of
-    from spacex.sentinel2.block_reader import REMEMBERED, BlockReader
+    from spacex.sentinel2.block_reader import CACHE_BYTES, BlockReader
     from spacex.sentinel2.composite import Composer
     from spacex.sentinel2.composite_cache import CompositeCache
 
@@ -179,7 +179,7 @@ def blocks(tiles: int, scenes: int, side: int = 10_980) -> None:
             items.append({"id": f"S{number}", "geometry": {"type": "Polygon", "coordinates": [ring]}, "assets": assets,
                           "properties": properties})  # fmt: skip
         found = [scene_of(i, offset_of(i, catalogue.rule, ["red"]), list(i["assets"])) for i in items]
-        files = BlockReader(REMEMBERED * min(scenes, 8) // 8)
+        files = BlockReader(CACHE_BYTES * min(scenes, 8) // 8)
         composer = Composer(("B02", "B03", "B04"), catalogue, CompositeSettings(), files)
         made = CompositeCache([found], Grid(), composer)
         get = files._blocks.get
@@ -252,8 +252,8 @@ def enough(passes: int, side: int) -> None:
             error = np.abs(made.reflectance - truth)
             seen = np.isfinite(error).all(axis=0)
             found[k] = float(error[:, seen].mean()), float(np.sqrt((error[:, seen] ** 2).mean()))
-            used = sum(use.used for use in made.looks) / seen.size
-            supplying = sum(use.used > 0 for use in made.looks)
+            used = sum(use.used for use in made.usages) / seen.size
+            supplying = sum(use.used > 0 for use in made.usages)
             print(f"enough {k:2d}: mean error {found[k][0]:.5f} ({found[k][0] / found[0][0]:.3f} of all), root mean "
                   f"square {found[k][1]:.5f} ({found[k][1] / found[0][1]:.3f}); {used:.2f} observations of {supplying} "
                   "scenes", flush=True)  # fmt: skip

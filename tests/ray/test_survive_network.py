@@ -18,8 +18,8 @@ from spacex.execution.tasks import Status
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.rehearsal import FakeNetworks, Rehearsal
 from spacex.mapping.worker import CubeSink, SceneSource, load_scenes
-from spacex.sentinel2.catalogue_profiles import CatalogueProfile
-from spacex.sentinel2.search import get_catalogue, search
+from spacex.sentinel2.catalogue_profiles import CatalogueProfile, get_catalogue
+from spacex.sentinel2.scene_search import search
 
 pytestmark = pytest.mark.ray
 BOX = (23.95, 67.965, 24.05, 67.99)

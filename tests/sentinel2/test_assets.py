@@ -20,7 +20,7 @@ BANDS = ("B02", "B04")
 
 
 @dataclass
-class BlockReader:
+class FileServer:
     """A file server with ranges; `faults` holds status codes to answer first, by file name."""
 
     root: Path
@@ -56,8 +56,8 @@ class BlockReader:
 
 
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockReader]:
-    served = BlockReader(tmp_path)
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    served = FileServer(tmp_path)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -81,7 +81,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockRead
 
 
 @pytest.fixture
-def scene(write_product: Callable, files: BlockReader) -> Scene:
+def scene(write_product: Callable, files: FileServer) -> Scene:
     """A clear scene whose links go through the server."""
     made = write_product("S2B_34WED_20200703_0_L2A", scl=lambda shape, rng: np.full(shape, 4, "u1")).scene
     for asset in made.item["assets"].values():
@@ -95,7 +95,7 @@ def read(scene: Scene, geobox: GeoBox, catalogue: CatalogueProfile) -> np.ndarra
 
 @pytest.mark.parametrize("status", [503, 429, 500])
 def test_a_fault_that_heals_is_not_noticed(
-    scene: Scene, files: BlockReader, geobox: GeoBox, catalogue: CatalogueProfile, status: int
+    scene: Scene, files: FileServer, geobox: GeoBox, catalogue: CatalogueProfile, status: int
 ) -> None:
     files.faults = {"B04.tif": [status] * 2, "scl.tif": [status]}
     assert np.isfinite(read(scene, geobox, catalogue)).all()
@@ -103,7 +103,7 @@ def test_a_fault_that_heals_is_not_noticed(
 
 
 def test_a_retry_asks_the_server_again(
-    scene: Scene, files: BlockReader, geobox: GeoBox, catalogue: CatalogueProfile
+    scene: Scene, files: FileServer, geobox: GeoBox, catalogue: CatalogueProfile
 ) -> None:
     """GDAL alone would remember the 404 for as long as the process lives."""
     files.faults = {"B04.tif": [404]}
@@ -113,7 +113,7 @@ def test_a_retry_asks_the_server_again(
 
 
 def test_a_file_that_was_cut_short_and_mended_is_read_anew(
-    scene: Scene, files: BlockReader, geobox: GeoBox, catalogue: CatalogueProfile
+    scene: Scene, files: FileServer, geobox: GeoBox, catalogue: CatalogueProfile
 ) -> None:
     path = files.root / scene.id / "B04.tif"
     whole = path.read_bytes()
@@ -125,16 +125,14 @@ def test_a_file_that_was_cut_short_and_mended_is_read_anew(
     assert np.isfinite(read(scene, geobox, catalogue)).all()
 
 
-def test_a_file_that_is_not_there(
-    scene: Scene, files: BlockReader, geobox: GeoBox, catalogue: CatalogueProfile
-) -> None:
+def test_a_file_that_is_not_there(scene: Scene, files: FileServer, geobox: GeoBox, catalogue: CatalogueProfile) -> None:
     (files.root / scene.id / "scl.tif").unlink()
     with pytest.raises(TileError, match=f"asset scl of {scene.id}"):
         read(scene, geobox, catalogue)
 
 
 def test_a_server_that_never_recovers_is_given_up(
-    scene: Scene, files: BlockReader, geobox: GeoBox, catalogue: CatalogueProfile
+    scene: Scene, files: FileServer, geobox: GeoBox, catalogue: CatalogueProfile
 ) -> None:
     files.faults = {"B02.tif": [503] * 1000}
     with pytest.raises(TileError, match="503"):
@@ -142,7 +140,7 @@ def test_a_server_that_never_recovers_is_given_up(
 
 
 def test_no_folder_is_listed_and_no_side_file_asked_for(
-    scene: Scene, files: BlockReader, geobox: GeoBox, catalogue: CatalogueProfile
+    scene: Scene, files: FileServer, geobox: GeoBox, catalogue: CatalogueProfile
 ) -> None:
     read(scene, geobox, catalogue)
     assert {Path(name).name for name in files.asked} == {"scl.tif", "B02.tif", "B04.tif"}

@@ -91,7 +91,8 @@ def test_equals_plain_rasterio_and_numpy(products: list, geobox: GeoBox, catalog
 
 
 def test_offsets_and_shares_are_recorded(products: list, geobox: GeoBox, catalogue: CatalogueProfile) -> None:
-    uses = {use["id"]: use for use in read_composite([p.scene for p in products], geobox, BANDS, catalogue).uses}
+    made = read_composite([p.scene for p in products], geobox, BANDS, catalogue)
+    uses = {record["id"]: record for record in made.scene_records}
     assert [uses[p.scene.id]["offset_dn"] for p in products] == [0, -1000, 0, 0, -1000]
     assert uses[products[2].scene.id]["clear_share"] == 0.0
     assert 0.3 < uses[products[0].scene.id]["clear_share"] < 0.7
@@ -107,7 +108,7 @@ def test_order_and_threads_do_not_matter(products: list, geobox: GeoBox, catalog
         again = read_composite(scenes, geobox, BANDS, catalogue, threads=3)
         np.testing.assert_array_equal(again.reflectance, first.reflectance)
         np.testing.assert_array_equal(again.observations, first.observations)
-        assert again.uses == first.uses
+        assert again.scene_records == first.scene_records
 
 
 @pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
@@ -218,7 +219,7 @@ def test_what_nobody_lacks_is_not_read(write_product: Callable, geobox: GeoBox, 
     scenes = [product(1, 70.0), product(2, 3.0), product(3, 2.0), product(4, 50.0)]
     result = read_composite(scenes, geobox, BANDS, catalogue, CompositeSettings(enough=2))
     assert (result.observations == 2).all()
-    assert [use.get("left_out") for use in result.uses] == [None, None, *["every pixel has enough"] * 2]
+    assert [use.get("left_out") for use in result.scene_records] == [None, None, *["every pixel has enough"] * 2]
     with pytest.raises(TileError, match="d4"):
         read_composite(scenes, geobox, BANDS, catalogue, CompositeSettings(enough=3))
 
@@ -234,7 +235,7 @@ def test_a_reprocessed_scene_comes_first_and_counts_once(
     result = read_composite([old.scene, new.scene], geobox, BANDS, catalogue)
     np.testing.assert_array_equal(result.reflectance, read_composite([new.scene], geobox, BANDS, catalogue).reflectance)
     assert result.observations.max() == 1
-    assert [use["used_share"] for use in result.uses] == [1.0, 0.0]
+    assert [use["used_share"] for use in result.scene_records] == [1.0, 0.0]
 
 
 def test_all_clouds_and_no_scene_are_no_data(
@@ -247,7 +248,7 @@ def test_all_clouds_and_no_scene_are_no_data(
         assert np.isnan(result.reflectance).all()
         assert result.reflectance.shape == (2, *geobox.shape)
         assert result.observations.max() == 0
-    assert result.uses == []
+    assert result.scene_records == []
 
 
 def test_bands_are_not_read_where_nothing_is_clear(
@@ -275,7 +276,7 @@ def test_snow_sun_and_minimum(write_product: Callable, geobox: GeoBox, catalogue
     assert (seen(low), seen(low, min_sun_elevation=0)) == (0, 1)
     assert seen(unknown) == 1
     assert seen(unknown, min_observations=2) == 1
-    left_out = read_composite([low], geobox, BANDS, catalogue).uses[0]
+    left_out = read_composite([low], geobox, BANDS, catalogue).scene_records[0]
     assert left_out["left_out"] == "sun at 12.0°, below 20°"
 
 
@@ -367,7 +368,7 @@ def test_many_threads_at_once_give_what_one_gives(products: list, catalogue: Cat
         results = list(pool.map(lambda _: read_composite(scenes, geobox, BANDS, catalogue, threads=2), range(16)))
     for result in results:
         np.testing.assert_array_equal(result.reflectance, alone.reflectance)
-        assert (result.uses, result.fetched) == (alone.uses, alone.fetched)
+        assert (result.scene_records, result.fetched) == (alone.scene_records, alone.fetched)
 
 
 def test_a_grid_of_another_resolution_samples_its_own_pixel_centres(
@@ -385,15 +386,15 @@ def test_threads_that_fill_one_stack_lose_nothing_of_each_other():
     from concurrent.futures import ThreadPoolExecutor
     from threading import Lock
 
-    from spacex.sentinel2.contribution import NOT_HERE, Stack
+    from spacex.sentinel2.contribution import UNASSIGNED, BandStack
     from spacex.sentinel2.median import MISSING
 
     owner = np.arange(1024 * 1024, dtype=np.uint16).reshape(1024, 1024) % 8
     whole = slice(0, 1024), slice(0, 1024)
     for _ in range(5):
-        stack = Stack(np.full((1, 1024, 1024), MISSING, np.uint16), Lock())
+        stack = BandStack(np.full((1, 1024, 1024), MISSING, np.uint16), Lock())
         with ThreadPoolExecutor(8) as pool:
             for number in range(8):
-                places = np.where(owner == number, 0, NOT_HERE).astype(np.uint16)
+                places = np.where(owner == number, 0, UNASSIGNED).astype(np.uint16)
                 pool.submit(stack.put, whole, np.full(owner.shape, number, np.uint16), places)
         np.testing.assert_array_equal(stack.values[0], owner)

@@ -33,24 +33,24 @@ def scenes(write_product: Callable) -> list:
             for day in (1, 2, 3, 4)]  # fmt: skip
 
 
-def pieces(scenes: list, catalogue: CatalogueProfile, files: BlockReader, remembered: int = 10**8) -> CompositeCache:
+def pieces(scenes: list, catalogue: CatalogueProfile, files: BlockReader, cache_bytes: int = 10**8) -> CompositeCache:
     composer = Composer(BANDS, catalogue, CompositeSettings(enough=2), files, threads=2)
-    return CompositeCache([scenes], Grid(), composer, remembered)
+    return CompositeCache([scenes], Grid(), composer, cache_bytes)
 
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spacex.sentinel2.composite_cache.SIDE", 16)
-    monkeypatch.setattr("spacex.sentinel2.composite_cache.AT_ONCE", 3)
+    monkeypatch.setattr("spacex.sentinel2.composite_cache.BLOCK_SIZE", 16)
+    monkeypatch.setattr("spacex.sentinel2.composite_cache.MAX_WINDOW_BLOCKS", 3)
 
 
-@pytest.mark.parametrize("remembered", [0, 20_000, 10**8])
+@pytest.mark.parametrize("cache_bytes", [0, 20_000, 10**8])
 def test_any_windows_in_any_order_are_parts_of_one_composite(
-    scenes: list, catalogue: CatalogueProfile, geobox: GeoBox, window: Window, remembered: int
+    scenes: list, catalogue: CatalogueProfile, geobox: GeoBox, window: Window, cache_bytes: int
 ) -> None:
     whole = read_composite(scenes, geobox, BANDS, catalogue, CompositeSettings(enough=2))
     assert len(np.unique(whole.observations)) == 3
-    made = pieces(scenes, catalogue, BlockReader(remembered), remembered)
+    made = pieces(scenes, catalogue, BlockReader(cache_bytes), cache_bytes)
     parts = [Window(window.row + r, window.col + c, h, w)
              for r, c, h, w in ((30, 20, 34, 52), (0, 0, 64, 72), (5, 7, 1, 1), (11, 3, 40, 30))]  # fmt: skip
     with ThreadPoolExecutor(4) as pool:
@@ -58,7 +58,7 @@ def test_any_windows_in_any_order_are_parts_of_one_composite(
             here = part.slices(window)
             np.testing.assert_array_equal(got.reflectance, whole.reflectance[:, *here])
             np.testing.assert_array_equal(got.observations, whole.observations[here])
-            assert {use["id"] for use in got.uses} == {scene.id for scene in scenes}
+            assert {use["id"] for use in got.scene_records} == {scene.id for scene in scenes}
 
 
 def test_what_is_remembered_is_not_read_again(scenes: list, catalogue: CatalogueProfile, window: Window) -> None:
@@ -79,7 +79,7 @@ def test_blocks_are_decoded_once_for_many_windows(scenes: list, catalogue: Catal
     before = READ_STATS.blocks
     at_once.read(window)
     needed = READ_STATS.blocks - before
-    one_by_one = pieces(scenes, catalogue, BlockReader(), remembered=0)
+    one_by_one = pieces(scenes, catalogue, BlockReader(), cache_bytes=0)
     for row in range(0, window.height, 16):
         for col in range(0, window.width, 16):
             one_by_one.read(Window(window.row + row, window.col + col, 16, 8))

@@ -27,7 +27,7 @@ def test_medians_come_back(brightest: int, share: float) -> None:
     packed = CompressedReflectance.of(values)
     np.testing.assert_array_equal(packed.pixels(), values)
     assert packed.pixels().dtype == np.float32
-    assert len(packed.packed.data) < share * values.nbytes
+    assert len(packed.array.data) < share * values.nbytes
 
 
 def test_other_values_come_back_too() -> None:

@@ -17,9 +17,8 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box, shape
 
 from spacex.errors import CatalogueError, TileError
-from spacex.sentinel2 import CATALOGUES, Scene, SceneIndex, get_catalogue, links, read_composite, search
-from spacex.sentinel2 import search as searching
-from spacex.sentinel2.items import name_of
+from spacex.sentinel2 import CATALOGUES, Scene, SceneIndex, get_catalogue, links, read_composite, scene_search, search
+from spacex.sentinel2.items import item_name
 from spacex.sentinel2.scenes import _ASSET_FIELDS, _PROPERTIES
 
 MUTATIONS = 500
@@ -125,8 +124,8 @@ def test_whatever_an_item_says_it_is_read_or_named(
     for what, changed in mutations(item, keys, MUTATIONS // len(STYLES), seed=len(name)):
         caplog.clear()
         page = Page([changed, sound])
-        monkeypatch.setattr(searching.Client, "open", lambda *_, page=page, **__: page)
-        called = name_of(page.features[0])
+        monkeypatch.setattr(scene_search.Client, "open", lambda *_, page=page, **__: page)
+        called = item_name(page.features[0])
         try:
             found = search(style, area, "2015-01-01/2099-01-01", bands=["B02", "B03", "B04"])
         except CatalogueError as error:
@@ -163,7 +162,7 @@ def test_an_item_that_passes_is_mapped_or_its_tile_says_why(style: str, monkeypa
     area, fates = shape(item["geometry"]), Counter[str]()
     for what, changed in mutations(item, keys, 60, seed=1):
         page = Page([changed])
-        monkeypatch.setattr(searching.Client, "open", lambda *_, page=page, **__: page)
+        monkeypatch.setattr(scene_search.Client, "open", lambda *_, page=page, **__: page)
         try:
             scenes = search(catalogue, area, "2015-01-01/2099-01-01", bands=["B02"])
             assert read_composite(scenes, grid, ["B02"], catalogue, threads=1).reflectance.shape == (1, 40, 40), what
@@ -172,8 +171,8 @@ def test_an_item_that_passes_is_mapped_or_its_tile_says_why(style: str, monkeypa
             fates[type(error).__name__] += 1
             said = str(error)
         else:
-            said = name_of(page.features[0])
+            said = item_name(page.features[0])
         assert "\n" not in said, what
-        assert name_of(page.features[0]) in said, what
+        assert item_name(page.features[0]) in said, what
     assert fates["mapped"] > 5, fates
     assert fates["CatalogueError"] > 5, fates

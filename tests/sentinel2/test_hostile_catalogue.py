@@ -15,9 +15,7 @@ from shapely.geometry import box
 from urllib3.util import Retry
 
 from spacex.errors import CatalogueError
-from spacex.sentinel2 import get_catalogue, links, search
-from spacex.sentinel2 import search as searching
-from spacex.sentinel2 import stac_io as conversation
+from spacex.sentinel2 import get_catalogue, links, scene_search, search, stac_io
 
 AREA = box(23.9, 67.9, 24.1, 68.1)
 DAYS = "2020-07-01/2020-07-31"
@@ -132,7 +130,7 @@ def _bomb() -> bytes:
 
 
 def test_an_answer_that_drips(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(stac_io, "ANSWER_SECONDS", 1.0)
     over = threading.Event()
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
@@ -165,7 +163,7 @@ def test_pages_without_end_and_without_news(api: Api, items: list) -> None:
 
 
 def test_pages_without_end_of_new_items(api: Api, items: list, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "MAX_ITEMS", 50)
+    monkeypatch.setattr(scene_search, "MAX_ITEMS", 50)
 
     def page(body: dict) -> dict:
         number = body.get("token", 0)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from spacex.errors import TileError
-from spacex.sentinel2 import CATALOGUES, get_catalogue, links
+from spacex.sentinel2 import CATALOGUES, get_catalogue, links, signing
 from spacex.sentinel2.assets import _session, open_asset
-from spacex.sentinel2.links import forbidden, is_local
+from spacex.sentinel2.links import disallowed_reason, is_local
 
 HERE = "http://127.0.0.1:8080"
 FAR = "https://stac.example.org/v1"
@@ -44,7 +44,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
      "s3://eodata/a.jp2", "https://unknown.example.org/a.tif", "https://[2606:4700::1111]/a.tif"],
 )  # fmt: skip
 def test_what_a_catalogue_on_the_network_may_name(href: str) -> None:
-    assert forbidden(href, FAR) is None
+    assert disallowed_reason(href, FAR) is None
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_what_a_catalogue_on_the_network_may_name(href: str) -> None:
      "http://cdn.example.org /a.tif", "http:///a.tif", ""],
 )  # fmt: skip
 def test_what_it_may_not(href: str) -> None:
-    assert forbidden(href, FAR)
+    assert disallowed_reason(href, FAR)
 
 
 def test_its_own_host_may_be_private_and_no_other() -> None:
     home = "http://private.example.org/stac"
-    assert forbidden("http://private.example.org:9000/a.tif", home) is None
-    assert "private" in forbidden("http://10.1.2.4/a.tif", home)
-    assert forbidden("/data/a.tif", home)
+    assert disallowed_reason("http://private.example.org:9000/a.tif", home) is None
+    assert "private" in disallowed_reason("http://10.1.2.4/a.tif", home)
+    assert disallowed_reason("/data/a.tif", home)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_its_own_host_may_be_private_and_no_other() -> None:
      ("http://169.254.169.254/a.tif", False), ("vrt:///data/a.tif", False)],
 )  # fmt: skip
 def test_a_catalogue_of_this_machine_may_name_its_files(href: str, allowed: bool) -> None:
-    assert (forbidden(href, HERE) is None) == allowed
+    assert (disallowed_reason(href, HERE) is None) == allowed
 
 
 def test_what_counts_as_this_machine() -> None:
@@ -103,7 +103,8 @@ def test_a_forbidden_link_is_not_opened(write_product: Callable) -> None:
 
 def test_a_token_is_made_for_blob_storage_over_https_only(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("planetary_computer.sign_url", lambda href: asked.append(href) or f"{href}?sig=secret")
+    monkeypatch.setattr(signing, "_tokens", {})
+    monkeypatch.setattr(signing, "_request_token", lambda url: asked.append(url) or ("sig=secret", 1e12))
     planetary = CATALOGUES["planetary-computer"]
     good = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/a.tif"
     assert planetary.sign(good).endswith("?sig=secret")
@@ -114,7 +115,7 @@ def test_a_token_is_made_for_blob_storage_over_https_only(monkeypatch: pytest.Mo
         "https://example.org/?.blob.core.windows.net/a.tif",
     ):
         assert planetary.sign(href) == href
-    assert asked == [good]
+    assert asked == ["https://planetarycomputer.microsoft.com/api/sas/v1/token/sentinel2l2a01/sentinel2-l2"]
 
 
 def test_keys_go_to_the_store_they_were_made_for(monkeypatch: pytest.MonkeyPatch) -> None:

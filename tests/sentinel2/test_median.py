@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from spacex.sentinel2.median import BLOCK, MISSING, comparisons, median
+from spacex.sentinel2.median import CHUNK, MISSING, comparators, median
 
 
 @pytest.mark.parametrize("n", range(1, 11))
@@ -17,7 +17,7 @@ def test_the_network_sorts_every_sequence_of_zeros_and_ones(n: int) -> None:
     """The 0-1 principle: a network that sorts all of these sorts everything (Knuth, TAOCP 3, 5.3.4)."""
     for bits in itertools.product((0, 1), repeat=n):
         row = list(bits)
-        for low, high in comparisons(n):
+        for low, high in comparators(n):
             row[low], row[high] = min(row[low], row[high]), max(row[low], row[high])
         assert row == sorted(bits)
 
@@ -41,6 +41,6 @@ def test_equals_nanmedian(stack: np.ndarray) -> None:
 
 
 def test_blocks_do_not_show() -> None:
-    stack = np.random.default_rng(0).integers(1, 65534, size=(5, 3, BLOCK // 2 + 11)).astype("u2")
+    stack = np.random.default_rng(0).integers(1, 65534, size=(5, 3, CHUNK // 2 + 11)).astype("u2")
     value, _ = median(stack.copy())
     np.testing.assert_array_equal(value, (np.median(stack.astype(float), axis=0) / 10000).astype("f4"))

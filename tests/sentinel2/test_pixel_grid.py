@@ -15,7 +15,7 @@ def test_interpolated_coordinates_are_the_exact_ones(lon: float, lat: float, eps
     a = geobox.transform
     grid = np.meshgrid(a.c + (np.arange(200) + 0.5) * a.a, a.f + (np.arange(300) + 0.5) * a.e)
     exact = Transformer.from_crs("EPSG:3035", epsg, always_xy=True).transform(*grid)
-    strips = list(PixelTransform.of(geobox, PixelGrid(f"EPSG:{epsg}", 1.0)).strips())
+    strips = list(PixelTransform.of(geobox, PixelGrid(f"EPSG:{epsg}", 1.0)).row_strips())
     assert [row for rows, _ in strips for row in range(300)[rows]] == list(range(300))
     north, east = np.concatenate([position for _, position in strips], axis=1) * [[[-1]], [[1]]]
     np.testing.assert_allclose((east, north), exact, rtol=0, atol=1e-3)  # metres

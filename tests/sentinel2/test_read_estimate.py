@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spacex.grid import Grid, Window
-from spacex.sentinel2.read_estimate import ReadEstimator, lacking_before, read_of
+from spacex.sentinel2.read_estimate import ReadEstimator, lacking_before, read_window
 
 
 def test_the_chance_to_lack_is_that_of_counting_by_hand() -> None:
@@ -46,6 +46,6 @@ def test_cloudy_scenes_are_read_longer_and_no_place_without_scenes(make_request,
 
 def test_a_tile_reads_its_halo_where_it_has_no_neighbour() -> None:
     core = Window(100, 200, 10, 20)
-    assert read_of(core, core.pad(5), (False,) * 4) == core
-    assert read_of(core, core.pad(5), (True,) * 4) == core.pad(5 + 256)
-    assert read_of(core, core.pad(5), (False, True, False, False)) == Window(100, 200, 10 + 261, 20)
+    assert read_window(core, core.pad(5), (False,) * 4) == core
+    assert read_window(core, core.pad(5), (True,) * 4) == core.pad(5 + 256)
+    assert read_window(core, core.pad(5), (False, True, False, False)) == Window(100, 200, 10 + 261, 20)

@@ -1,4 +1,4 @@
-"""Real pixels through four catalogues' styles, from what every clone has: no database, no web server but Python's."""
+"""Real pixels through four catalogues' profiles, from what every clone has: no database, no web server but Python's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from shapely.geometry import box
 from spacex.sentinel2 import CatalogueProfile, Composite, get_catalogue, read_composite, search
 from spacex.sentinel2.block_reader import BlockReader
 from spacex.sentinel2.composite import Composer
-from spacex.sentinel2.observation import CompositeSettings, in_rank
+from spacex.sentinel2.scene_request import CompositeSettings
+from spacex.sentinel2.scenes import by_cloud_cover
 
 pytestmark = pytest.mark.real
 
@@ -27,7 +28,7 @@ ARCHIVE = real_files.SMALL / "archive"
 AREA = box(5.2245, 51.2132, 5.3023, 51.3066)
 JULY = "2020-07-01/2020-07-31"
 BANDS = ("B02", "B03", "B04", "B08")
-STYLES = ("earth-search", "earth-search-c1", "planetary-computer", "cdse")
+PROFILES = ("earth-search", "earth-search-c1", "planetary-computer", "cdse")
 DAYS = ("2020-07-03", "2020-07-13", "2020-07-23")
 
 
@@ -41,10 +42,10 @@ def archive_server() -> Any:
 
 
 @pytest.fixture(scope="module")
-def styles() -> Iterator[dict[str, CatalogueProfile]]:
-    """Every style at an address of its own, over the same pixels."""
+def profiles() -> Iterator[dict[str, CatalogueProfile]]:
+    """Every profile at an address of its own, over the same pixels."""
     server, running, made = archive_server(), [], {}
-    for name in STYLES:
+    for name in PROFILES:
         served = server.serve(server.Archive(ARCHIVE))
         archive = served.__enter__()
         running.append(served)
@@ -62,17 +63,17 @@ def own_grid() -> GeoBox:
 
 
 @pytest.fixture(scope="module")
-def composites(styles: dict[str, CatalogueProfile]) -> dict[str, Composite]:
+def composites(profiles: dict[str, CatalogueProfile]) -> dict[str, Composite]:
     made = {}
-    for name, style in styles.items():
-        scenes = [scene for scene in search(style, AREA, JULY, bands=BANDS) if scene.tile == "31UFS"]
+    for name, profile in profiles.items():
+        scenes = [scene for scene in search(profile, AREA, JULY, bands=BANDS) if scene.tile == "31UFS"]
         assert len(scenes) == 3
-        made[name] = read_composite(scenes, own_grid(), BANDS, style)
+        made[name] = read_composite(scenes, own_grid(), BANDS, profile)
     return made
 
 
-@pytest.mark.parametrize("name", STYLES)
-def test_every_style_gives_what_plain_rasterio_reads(composites: dict[str, Composite], name: str) -> None:
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_catalogue_gives_what_plain_rasterio_reads(composites: dict[str, Composite], name: str) -> None:
     """Offset in the pixels or not, flagged, advertised or implied, COG or JPEG 2000: the same ground, to the bit."""
     made = composites[name]
     for index, band in enumerate(BANDS):
@@ -86,17 +87,17 @@ def test_every_style_gives_what_plain_rasterio_reads(composites: dict[str, Compo
         np.testing.assert_array_equal(made.reflectance[index], expected)
         np.testing.assert_array_equal(made.observations, seen)
     assert (made.observations == 0).sum() == 40 * 40
-    assert not [use for use in made.uses if "warning" in use]
+    assert not [use for use in made.scene_records if "warning" in use]
 
 
-def test_classes_are_those_of_the_first_clear_observation(styles: dict[str, CatalogueProfile]) -> None:
+def test_classes_are_those_of_the_first_clear_observation(profiles: dict[str, CatalogueProfile]) -> None:
     """Oracle: plain rasterio, scene by scene in the order in which pixels take their observations."""
-    style = styles["earth-search-c1"]
-    scenes = [scene for scene in search(style, AREA, JULY, bands=BANDS[:1]) if scene.tile == "31UFS"]
-    composer = Composer(BANDS[:1], style, CompositeSettings(enough=1), BlockReader(), keep_classes=True)
+    profile = profiles["earth-search-c1"]
+    scenes = [scene for scene in search(profile, AREA, JULY, bands=BANDS[:1]) if scene.tile == "31UFS"]
+    composer = Composer(BANDS[:1], profile, CompositeSettings(enough=1), BlockReader(), keep_classes=True)
     made = composer.compose(scenes, own_grid())
     expected = np.zeros(own_grid().shape, np.uint8)
-    for scene in in_rank(scenes):
+    for scene in by_cloud_cover(scenes):
         with rasterio.open(ARCHIVE / "pixels" / "boa" / scene.datetime[:10] / "SCL.tif") as source:
             classes = source.read(1).repeat(2, 0).repeat(2, 1)
         taken = (expected == 0) & np.isin(classes, (2, 4, 5, 6, 7))
@@ -104,15 +105,15 @@ def test_classes_are_those_of_the_first_clear_observation(styles: dict[str, Cata
     assert made.classes is not None
     assert len(np.unique(expected)) > 2
     np.testing.assert_array_equal(made.classes, expected)
-    whole = Composer(BANDS[:1], style, CompositeSettings(), BlockReader(), keep_classes=True).compose(
+    whole = Composer(BANDS[:1], profile, CompositeSettings(), BlockReader(), keep_classes=True).compose(
         scenes, own_grid()
     )
     np.testing.assert_array_equal(whole.classes, expected)  # however many more observations a pixel takes
-    assert Composer(BANDS[:1], style, CompositeSettings(), BlockReader()).compose(scenes, own_grid()).classes is None
+    assert Composer(BANDS[:1], profile, CompositeSettings(), BlockReader()).compose(scenes, own_grid()).classes is None
 
 
 def test_offsets_are_decided_by_each_catalogues_own_rule(composites: dict[str, Composite]) -> None:
-    offsets = {name: {use["offset_dn"] for use in made.uses} for name, made in composites.items()}
+    offsets = {name: {use["offset_dn"] for use in made.scene_records} for name, made in composites.items()}
     assert offsets == {
         "earth-search": {0}, "earth-search-c1": {-1000}, "planetary-computer": {0, -1000}, "cdse": {-1000},
     }  # fmt: skip

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import shapely
-from planetary_computer import sas
 from pyproj import Transformer
 from shapely.geometry import box, shape
 from urllib3.util import Retry
 
-from spacex.errors import CatalogueError, TileError
-from spacex.sentinel2 import CATALOGUES, CatalogueProfile, get_catalogue, read_composite, search
+from spacex.errors import CatalogueError
+from spacex.sentinel2 import CATALOGUES, CatalogueProfile, get_catalogue, search
 
 AREA = box(23.9, 67.9, 24.1, 68.1)
 DAYS = "2020-07-01/2020-07-31"
@@ -235,52 +233,3 @@ def test_known_catalogues() -> None:
         get_catalogue("demo")
     with pytest.raises(ValueError, match="B99"):
         CatalogueProfile(name="x", url="u", collection="c", assets={"B99": "x"}, scl="s", rule="baseline")
-
-
-def test_links_are_signed_when_read_and_never_stored(
-    monkeypatch: pytest.MonkeyPatch, write_product: Callable, geobox, catalogue: CatalogueProfile
-) -> None:
-    """Against a token service of our own, as PC_SDK_SAS_URL allows; only blob storage links are signed."""
-    asked = []
-
-    class Token(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            expiry = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
-            text = json.dumps({"msft:expiry": expiry, "token": "sig=secret"}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Token)
-    threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
-    monkeypatch.setenv("PC_SDK_SAS_URL", f"http://127.0.0.1:{http.server_port}/token")
-    monkeypatch.setattr(sas, "TOKEN_CACHE", {})
-    sas.Settings.get.cache_clear()
-    try:
-        planetary = CATALOGUES["planetary-computer"]
-        link = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/x.tif"
-        assert planetary.sign(link) == link + "?sig=secret"
-        assert asked == ["/token/sentinel2l2a01/sentinel2-l2"]
-        assert planetary.sign("http://127.0.0.1/x.tif") == "http://127.0.0.1/x.tif"
-        assert catalogue.sign(link) == link
-        # a failing read names the link without its signature
-        scene = write_product("x", properties={"s2:processing_baseline": "05.00"}, catalogue="planetary-computer").scene
-        for asset in scene.item["assets"].values():
-            asset["href"] = link
-        monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
-        monkeypatch.setenv("GDAL_HTTP_CONNECTTIMEOUT", "1")
-        monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "2")
-        with pytest.raises(TileError) as caught:
-            read_composite([scene], geobox, ["B02"], planetary)
-        assert "secret" not in str(caught.value)
-        assert "x.tif" in str(caught.value)
-        assert "secret" not in json.dumps(scene.to_json())
-    finally:
-        http.shutdown()
-        http.server_close()
-        sas.Settings.get.cache_clear()

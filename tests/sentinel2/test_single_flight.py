@@ -10,8 +10,8 @@ import pytest
 from spacex.sentinel2.single_flight import SingleFlightCache
 
 
-def store(limit: int = 100, patience: float = 10.0) -> SingleFlightCache[int, bytes]:
-    return SingleFlightCache(limit, len, patience)
+def store(limit: int = 100, timeout: float = 10.0) -> SingleFlightCache[int, bytes]:
+    return SingleFlightCache(limit, len, timeout)
 
 
 def test_what_is_kept_is_not_made_again_and_the_oldest_goes_first() -> None:
@@ -81,7 +81,7 @@ def test_a_fault_is_its_makers_and_is_not_remembered() -> None:
 
 
 def test_nobody_waits_for_ever_for_a_thread_that_hangs() -> None:
-    kept, hang, begun = store(patience=0.1), threading.Event(), threading.Event()
+    kept, hang, begun = store(timeout=0.1), threading.Event(), threading.Event()
 
     def stall(keys: list[int]) -> dict[int, bytes]:
         begun.set()

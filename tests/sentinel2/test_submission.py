@@ -4,10 +4,10 @@ from threading import Barrier, Event
 
 import pytest
 
-from spacex.sentinel2.submission import reading
+from spacex.sentinel2.submission import submit_round_robin
 
 
-def test_results_come_in_the_order_of_the_items_while_kinds_begin_in_turns() -> None:
+def test_results_come_in_the_order_of_the_items_while_groups_begin_round_robin() -> None:
     begun = []
 
     def work(item: str) -> str:
@@ -15,20 +15,20 @@ def test_results_come_in_the_order_of_the_items_while_kinds_begin_in_turns() -> 
         return item.upper()
 
     items = ["a1", "a2", "a3", "b1", "c1", "b2"]
-    with reading(1, work, items, lambda item: item[0]) as results:
+    with submit_round_robin(1, work, items, lambda item: item[0]) as results:
         assert list(results) == [item.upper() for item in items]
     assert begun == ["a1", "b1", "c1", "a2", "b2", "a3"]
 
 
 def test_it_begins_before_a_result_is_asked_for() -> None:
     begun = Event()
-    with reading(1, lambda item: begun.set(), [0], lambda item: item):
+    with submit_round_robin(1, lambda item: begun.set(), [0], lambda item: item):
         assert begun.wait(10)
 
 
 def test_as_many_as_there_are_threads_work_at_once() -> None:
     together = Barrier(3, timeout=10)
-    with reading(3, lambda item: together.wait(), range(3), lambda item: item) as results:
+    with submit_round_robin(3, lambda item: together.wait(), range(3), lambda item: item) as results:
         assert sorted(results) == [0, 1, 2]
 
 
@@ -41,9 +41,10 @@ def test_a_fault_is_raised_and_what_has_not_begun_is_left() -> None:
             raise ValueError("the first")
         go_on.wait(10)
 
-    with pytest.raises(ValueError, match="the first"), reading(1, work, range(20), lambda item: 0) as results:
-        list(results)
+    with pytest.raises(ValueError, match="the first"):  # noqa: SIM117
+        with submit_round_robin(1, work, range(20), lambda item: 0) as results:
+            list(results)
     go_on.set()
-    with reading(1, lambda item: item, [0], lambda item: 0) as results:  # behind whatever had begun
+    with submit_round_robin(1, lambda item: item, [0], lambda item: 0) as results:  # behind whatever had begun
         assert list(results) == [0]
     assert begun in ([0], [0, 1])

@@ -61,14 +61,14 @@ def test_same_reflectance_to_the_bit(composites: dict[str, Composite], name: str
 
 
 def test_offsets_differ_and_none_is_contradicted(composites: dict[str, Composite]) -> None:
-    offsets = {name: {use["offset_dn"] for use in made.uses} for name, made in composites.items()}
+    offsets = {name: {use["offset_dn"] for use in made.scene_records} for name, made in composites.items()}
     assert offsets == {
         "earth-search": {0},
         "earth-search-c1": {-1000},
         "planetary-computer": {0, -1000},
         "cdse": {-1000},
     }
-    assert not [use for made in composites.values() for use in made.uses if "warning" in use]
+    assert not [use for made in composites.values() for use in made.scene_records if "warning" in use]
 
 
 def test_equals_the_rasters_where_nothing_is_resampled(stac_services: Any) -> None:
@@ -96,7 +96,7 @@ def test_the_neighbouring_zone_only_fills_gaps(stac_services: Any, composites: d
     """Earth Search holds one scene more, of the same overpass in zone 32: it never counts twice."""
     style, alone = catalogue(stac_services, "earth-search"), composites["earth-search"]
     both = read_composite(search(style, AREA, JULY, bands=BANDS), lattice(stac_services.archive), BANDS, style)
-    assert len(both.uses) == 4
+    assert len(both.scene_records) == 4
     more = both.observations > alone.observations
     assert 0 < more.mean() < 0.02
     np.testing.assert_array_equal(both.observations[~more], alone.observations[~more])

@@ -1,0 +1,238 @@
+"""Searches STAC catalogues for scenes, however they page, limit or fail.
+
+How the catalogues differ is in :mod:`spacex.sentinel2.catalogue_profiles`; the result is the same for all: a list of
+:class:`~spacex.sentinel2.scenes.Scene`, one per acquisition and tile, in an order that depends on the scenes alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pystac_client import Client, ItemSearch
+from shapely.geometry import mapping
+from shapely.geometry.base import BaseGeometry
+from urllib3.util import Retry
+
+from spacex.errors import CatalogueError
+from spacex.sentinel2.catalogue_profiles import CatalogueProfile
+from spacex.sentinel2.items import item_name, validate_item
+from spacex.sentinel2.reflectance import offset_of
+from spacex.sentinel2.scenes import FOOTPRINT_SLACK, Scene, newest_processing, scene_of
+from spacex.sentinel2.stac_io import BoundedStacIO
+
+log = logging.getLogger(__name__)
+
+RETRIES = Retry(
+    total=6,
+    connect=2,
+    backoff_factor=1.0,
+    status_forcelist=(429, 500, 502, 503, 504),
+    allowed_methods=None,
+    respect_retry_after_header=True,
+)
+"""A busy catalogue is asked again after 0, 2, 4, 8, 16, 32 s, or when its answer says.
+
+Only twice where nobody answers at all: a mistyped address is likelier than a server restarting.
+"""
+
+TIMEOUT = (10.0, 90.0)
+"""Seconds to wait for a connection, and for an answer."""
+
+MAX_ITEMS = 100_000
+"""Items of a search: six summers of Fennoscandia; more is a mistake or a server without end."""
+
+MAX_IDLE_PAGES = 20
+"""Pages in a row without a new item."""
+
+MAX_WARNINGS = 20
+"""Broken items that are named one by one; of more, only the number is logged."""
+
+
+def search(
+    catalogue: CatalogueProfile,
+    area: BaseGeometry,
+    interval: str,
+    max_cloud_cover: float = 100.0,
+    *,
+    bands: Iterable[str] | None = None,
+    halo: float = 10_000.0,
+    page_size: int = 100,
+    retries: Retry = RETRIES,
+) -> list[Scene]:
+    """Search for all scenes that can touch an area in an interval.
+
+    Args:
+        catalogue: where to search.
+        area: geometry in EPSG:4326, degrees.
+        interval: STAC datetime, e.g. ``2020-07-01/2020-08-30``.
+        max_cloud_cover: percent per item; sent to servers that support it, applied here always. Below 100, items that
+            do not state their cloud cover are left out.
+        bands: bands to be read; items keep only these and SCL. None: all the catalogue's items have.
+        halo: metres around the area that tiles will read.
+        page_size: items asked for at a time.
+        retries: what to do when the server is busy.
+
+    Returns:
+        Scenes sorted by (tile, newest processing first, id), one per acquisition and tile. Items that are invalid
+        (:mod:`spacex.sentinel2.items`) or lack a band are left out, each with a warning that names it.
+
+    Raises:
+        CatalogueError: if the catalogue does not answer within bounds, has no such collection, finds nothing, or none
+            of its items is valid and has the bands.
+    """
+    keys = catalogue.keys(list(catalogue.assets if bands is None else bands))
+    ground = _grow(area, halo)
+    items = {
+        item["id"]: item for item in _items(catalogue, ground, interval, max_cloud_cover, page_size, retries, keys)
+    }
+    clear = [item for item in items.values() if max_cloud_cover >= 100 or _cloud_cover(item) <= max_cloud_cover]
+    if not clear:
+        middle = area.centroid
+        raise CatalogueError(
+            f"{catalogue.name} has no scenes for this area and interval",
+            got=f"{interval}, {len(items)} found around longitude {middle.x:.2f}, latitude {middle.y:.2f}",
+            expected=f"items with at most {max_cloud_cover:g} % cloud",
+            do="Widen the interval or the cloud limit."
+            if items
+            else "Widen the interval. Is that the place you meant? Longitudes come before latitudes.",
+        )
+    required = [catalogue.scl] if bands is None else [*keys, catalogue.scl]
+    return newest_processing(_scenes(catalogue, clear, keys, required))
+
+
+def _scenes(
+    catalogue: CatalogueProfile, items: list[dict[str, Any]], keys: list[str], required: list[str]
+) -> list[Scene]:
+    """The scenes of those items that have all required assets; the others are logged."""
+    lacking = [item for item in items if not set(required) <= item["assets"].keys()]
+    if len(lacking) == len(items):
+        missing = [key for key in required if key not in items[0]["assets"]]
+        raise CatalogueError(
+            f"the items of {catalogue.name} lack assets",
+            got=f"{items[0]['id']} without {', '.join(missing)}",
+            expected=", ".join(required),
+            do="Check --catalogue, --collection and the checkpoint's bands.",
+        )
+    for item in lacking:
+        log.warning("left out %s: it lacks one of the assets %s", item["id"], ", ".join(required))
+    complete = (item for item in items if set(required) <= item["assets"].keys())
+    return [scene_of(i, offset_of(i, catalogue.rule, keys), [*keys, catalogue.scl]) for i in complete]
+
+
+def _items(
+    catalogue: CatalogueProfile,
+    area: BaseGeometry,
+    interval: str,
+    max_cloud_cover: float,
+    page_size: int,
+    retries: Retry,
+    keys: list[str],
+) -> Iterator[dict[str, Any]]:
+    """All valid items of all pages, each reduced to the assets that are read as soon as it arrives."""
+    kept, invalid, valid, first = {*keys, catalogue.scl}, 0, 0, ""
+    try:
+        client = Client.open(catalogue.url, stac_io=BoundedStacIO(catalogue.url, retries, TIMEOUT))
+        for item in _bounded(_search(client, catalogue, area, interval, max_cloud_cover, page_size), catalogue):
+            if (fault := validate_item(item, kept, catalogue.url)) is None:
+                valid += 1
+                yield {**item, "links": [], "assets": {k: v for k, v in item["assets"].items() if k in kept}}
+                continue
+            invalid += 1
+            named = f"{item_name(item)} ({fault})"
+            first = first or named
+            if invalid <= MAX_WARNINGS:
+                log.warning("left out %s", named)
+    except CatalogueError:
+        raise
+    except Exception as error:  # anything may answer at that address, and pystac fails in as many ways
+        raise CatalogueError(
+            f"the catalogue {catalogue.name} at {catalogue.url} does not answer as a STAC API",
+            got=_reason(error),
+            do="Check the address, the interval and the network.",
+        ) from error
+    if invalid and not valid:
+        raise CatalogueError(
+            f"no item of {catalogue.name} can be read",
+            got=first,
+            expected="STAC items of Sentinel-2 Level-2A",
+            do="Check --catalogue and its address.",
+        )
+    if invalid > MAX_WARNINGS:
+        log.warning("left out %d broken items of %s in all", invalid, catalogue.name)
+
+
+def _search(
+    client: Client, catalogue: CatalogueProfile, area: BaseGeometry, interval: str, percent: float, page_size: int
+) -> Iterator[Mapping[str, Any]]:
+    """The pages of the search; the server applies the cloud limit if it has an extension for that."""
+    # most servers answer a search in a collection they do not have with zero items
+    if client.get_collection(catalogue.collection) is None:
+        known = sorted(collection.id for collection in client.get_collections())
+        raise CatalogueError(
+            f"the catalogue at {catalogue.url} has no such collection",
+            got=catalogue.collection,
+            expected=", ".join(known[:20]) or "none at all",
+            do="Give --collection.",
+        )
+    limit: dict[str, Any] = {}
+    if percent < 100 and catalogue.cloud_query and client.conforms_to("QUERY"):
+        limit = {"query": {"eo:cloud_cover": {"lte": percent}}}
+    elif percent < 100 and catalogue.cloud_query and client.conforms_to("FILTER"):
+        expression = {"op": "<=", "args": [{"property": "eo:cloud_cover"}, percent]}
+        limit = {"filter": expression, "filter_lang": "cql2-json"}
+    query = {"collections": [catalogue.collection], "intersects": mapping(area), "datetime": interval, **limit}
+    try:
+        items: ItemSearch = client.search(**query, limit=page_size)
+    except Exception as error:  # pystac-client raises bare Exceptions for intervals it cannot read
+        raise CatalogueError(
+            "the search cannot be put into words",
+            got=f"interval {interval}: {error}",
+            expected="an interval such as 2020-07-01/2020-08-30",
+        ) from error
+    return items.pages_as_dicts()
+
+
+def _bounded(pages: Iterable[Mapping[str, Any]], catalogue: CatalogueProfile) -> Iterator[Any]:
+    """The items of the pages, as long as they bring new ones and are not more than any search can need."""
+    seen: set[str] = set()
+    idle = 0
+    for page in pages:
+        before = len(seen)
+        for item in page["features"]:
+            seen.add(item_name(item))
+            yield item
+        idle = idle + 1 if len(seen) == before else 0
+        if idle > MAX_IDLE_PAGES or len(seen) > MAX_ITEMS:
+            raise CatalogueError(
+                f"the pages of {catalogue.name} do not end",
+                got=f"{len(seen)} items, {idle} pages without a new one",
+                expected=f"at most {MAX_ITEMS} items",
+                do="Ask for a smaller area or interval.",
+            )
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "Caused by" in text:  # urllib3's chain "pool(…): … (Caused by X(…): reason)": only its end tells a reader why
+        text = text.rpartition("): ")[2].strip("\"'() ")
+    status = getattr(error, "status_code", None)
+    return f"{f'HTTP {status} ' if status else ''}{text[:300]}".strip() or type(error).__name__
+
+
+def _cloud_cover(item: Mapping[str, Any]) -> float:
+    cover = item["properties"].get("eo:cloud_cover")
+    return math.inf if cover is None else float(cover)
+
+
+def _grow(area: BaseGeometry, halo: float) -> BaseGeometry:
+    """The area grown by the halo and the footprints' slack, with few enough corners to send."""
+    if area.is_empty:
+        raise CatalogueError("the area is empty", expected="a polygon in degrees")
+    detail = 0.01
+    north = min(85.0, max(abs(area.bounds[1]), abs(area.bounds[3])))
+    metres = 111_000.0 * math.cos(math.radians(north))  # of one degree of longitude, the shorter one
+    # two chords to a quarter of a circle lie within it by 8 %
+    return area.simplify(detail).buffer(1.1 * (halo + FOOTPRINT_SLACK) / metres + detail, quad_segs=2)
