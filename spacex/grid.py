@@ -10,16 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from spacex.errors import RequestError
-from spacex.metres import check_crs
 
 CHIP = 256
 """Side of a chip in pixels: what the classifier was built for."""
+
+RESOLUTIONS = (1.0, 1000.0)
+"""The smallest and the largest pixel in metres."""
 
 
 @dataclass(frozen=True, order=True)
@@ -118,13 +121,9 @@ class Grid:
         step = max(1, round(snap / self.resolution))
         unit = step * self.resolution
         # a hair of tolerance, so that a box computed from this very grid comes back unchanged
-        first_col, last_col = _floor(left / unit + 1e-9), -_floor(-right / unit + 1e-9)
-        first_row, last_row = _floor(-top / unit + 1e-9), -_floor(bottom / unit + 1e-9)
+        first_col, last_col = math.floor(left / unit + 1e-9), -math.floor(-right / unit + 1e-9)
+        first_row, last_row = math.floor(-top / unit + 1e-9), -math.floor(bottom / unit + 1e-9)
         return Window(first_row * step, first_col * step, (last_row - first_row) * step, (last_col - first_col) * step)
-
-
-def _floor(value: float) -> int:
-    return int(value // 1)
 
 
 def chip_windows(area: Window, stride: int, size: int = CHIP) -> list[Window]:
@@ -161,15 +160,15 @@ def rectangles(cells: Iterable[tuple[int, int]]) -> list[Window]:
 
     Runs along a row are joined with equal runs in the rows below: good where the cells fill a blunt shape.
     """
-    runs, found = _runs(set(cells)), []
+    runs, windows = _runs(set(cells)), []
     for row, col, width in sorted(runs):
         height = 0
         while (row + height, col, width) in runs:
             runs.remove((row + height, col, width))
             height += 1
         if height:
-            found.append(Window(row, col, height, width))
-    return found
+            windows.append(Window(row, col, height, width))
+    return windows
 
 
 def _runs(cells: set[tuple[int, int]]) -> set[tuple[int, int, int]]:
@@ -180,6 +179,44 @@ def _runs(cells: set[tuple[int, int]]) -> set[tuple[int, int, int]]:
             width = next(n for n in count(1) if (row, first + n) not in cells)
             runs.add((row, first, width))
     return runs
+
+
+@cache
+def check_crs(crs: str) -> None:
+    """Refuse a CRS that is not projected in metres.
+
+    Args:
+        crs: anything PROJ understands, e.g. ``EPSG:3035`` or WKT.
+
+    Raises:
+        RequestError: if PROJ does not know it, or it is not projected in metres.
+    """
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        known = CRS.from_user_input(crs)
+    except CRSError as error:
+        raise RequestError("the cube's CRS is unknown", got=repr(crs), do="Try EPSG:3035.") from error
+    units = {axis.unit_name for axis in known.axis_info}
+    if not known.is_projected or units != {"metre"} or len(known.axis_info) != 2:
+        raise RequestError("the cube's CRS must be projected in metres", got=crs, do="Try EPSG:3035.")
+
+
+def snap_metres(resolution: float) -> float:
+    """The coarsest of 1, 2, 3, … km that is a whole number of overview pixels (4 × the resolution).
+
+    Raises:
+        RequestError: if no multiple of a kilometre up to 20 km fits, or the pixel is too small or too large.
+    """
+    if not RESOLUTIONS[0] <= resolution <= RESOLUTIONS[1]:
+        raise RequestError("the resolution", got=f"{resolution} m", expected="1 to 1000 m, e.g. 10")
+    for kilometres in range(1, 21):
+        pixels = 1000 * kilometres / resolution
+        if abs(pixels - round(pixels)) < 1e-9 and round(pixels) % 4 == 0:
+            return 1000.0 * kilometres
+    what = "the resolution does not divide whole kilometres"
+    raise RequestError(what, got=f"{resolution} m", expected="e.g. 10, 20, 30, 60")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The sources that decide a pixel's value, and the digest that names them in every fingerprint."""
+"""The source files that decide a pixel's value, and their digest, which is part of every fingerprint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PIXEL_CODE = (
     "mapping/tile.py",
     "sentinel2",
 )
-"""Sources that decide a pixel's value; their digest is part of the fingerprint."""
+"""Files and folders below `spacex/`."""
 
 
 def code_digest(*more: str) -> str:
@@ -28,9 +28,9 @@ def code_digest(*more: str) -> str:
         more: further files or folders, for what is made by more than those.
     """
     root = Path(spacex.__file__).parent
-    found = hashlib.sha256()
-    for name in (*PIXEL_CODE, *more):
-        place = root / name
-        for file in [place] if place.is_file() else sorted(place.rglob("*.py")):
-            found.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
-    return f"{spacex.__version__}+{found.hexdigest()[:8]}"
+    digest = hashlib.sha256()
+    for source in (root / name for name in (*PIXEL_CODE, *more)):
+        # a folder's modules, or the file itself, which must be there
+        for file in sorted(source.rglob("*.py")) or [source]:
+            digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
+    return f"{spacex.__version__}+{digest.hexdigest()[:8]}"

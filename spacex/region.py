@@ -14,8 +14,7 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from spacex.errors import RequestError
-from spacex.grid import Grid, Tiling, Window
-from spacex.metres import snap_metres
+from spacex.grid import Grid, Tiling, Window, snap_metres
 
 EDGE_DEGREES = 0.01
 """Longest straight piece of the outline before projecting; a kilometre of parallel sags by millimetres."""

@@ -14,7 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LEVELS = [
     {"errors"},
-    {"grid", "metres", "rasters", "settings", "storage", "vectors", "areas", "intervals", "region", "pixel_code"},
+    {"grid", "rasters", "settings", "storage", "vectors", "areas", "intervals", "region", "pixel_code"},
     {"datasets", "sentinel2", "models", "model_card"},
     {"synthetic", "checkpoint", "checkpoint_networks"},
     {"attribution"},
@@ -104,6 +104,13 @@ def test_no_package_imports_itself_by_way_of_others():
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"a circle of packages: {' -> '.join(error.args[1])}")
+
+
+def test_sets_of_chips_are_built_without_maps_and_cubes():
+    names = {
+        name for file in FILES if module_name(file).startswith("dataset_building") for name in imported_modules(file)
+    }
+    assert not {name for name in names if name.partition(".")[0] in ("mapping", "cube")}
 
 
 def test_only_the_ray_files_know_ray():

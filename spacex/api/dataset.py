@@ -15,14 +15,14 @@ from spacex.api.mapping import ReadSettings, chosen_area
 from spacex.dataset_building.folder import DatasetFolder
 from spacex.dataset_building.plan import DatasetPlan, make_plan
 from spacex.dataset_building.request import (
+    ANTHROPOGENIC_CLASSES,
     COUNT,
-    HUMAN,
     LIMIT,
     SHARE,
     DatasetRequest,
-    DrawSettings,
     LabelSource,
     LandCover,
+    SamplingSettings,
 )
 from spacex.dataset_building.run import BuiltDataset, execute
 from spacex.errors import RequestError
@@ -92,14 +92,14 @@ def plan_dataset(
 
     def request(stac_url: str | None, files: _Files) -> DatasetRequest:
         return DatasetRequest(
-            natural=LabelSource.of(files.natural, files.natural_where),
+            natural=LabelSource.from_file(files.natural, files.natural_where),
             anthropogenic=_statement(files.anthropogenic, anthropogenic_where),
             land_cover=_cover(files, anthropogenic_classes),
             area=_area(bbox, area),
             interval=_interval(datetime, demo),
             catalogue=catalogue,
             bands=tuple(bands),
-            draw=DrawSettings(
+            sampling=SamplingSettings(
                 share=share, distance=distance, count=count, limit_per_polygon=limit_per_polygon, seed=seed
             ),
             min_valid=min_valid,
@@ -217,7 +217,7 @@ def _served(demo: bool, files: _Files) -> Iterator[tuple[str | None, _Files]]:
 def _statement(file: str | None, where: str | None) -> LabelSource | None:
     if file is None and where is not None:
         raise RequestError("--anthropogenic-where without --anthropogenic", got=where)
-    return None if file is None else LabelSource.of(file, where)
+    return None if file is None else LabelSource.from_file(file, where)
 
 
 def _cover(files: _Files, classes: Sequence[str] | None) -> LandCover | None:
@@ -225,8 +225,8 @@ def _cover(files: _Files, classes: Sequence[str] | None) -> LandCover | None:
         if classes is not None:
             raise RequestError("--anthropogenic-classes without --land-cover", got=",".join(classes))
         return None
-    usual = HUMAN if files.anthropogenic is None else ()
-    return LandCover.of(files.land_cover, tuple(classes) if classes is not None else usual)
+    usual = ANTHROPOGENIC_CLASSES if files.anthropogenic is None else ()
+    return LandCover.from_file(files.land_cover, tuple(classes) if classes is not None else usual)
 
 
 def _area(bbox: Sequence[float] | None, area: str | BaseGeometry | None) -> dict[str, Any] | None:

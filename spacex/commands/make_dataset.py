@@ -27,8 +27,8 @@ from spacex.commands.execution import INCOMPLETE, check_ways, in_order, runner_o
 from spacex.commands.options import Seed
 from spacex.commands.validation import check_folder, check_there, parse_names
 from spacex.errors import RequestError
+from spacex.grid import check_crs, snap_metres
 from spacex.intervals import parse_interval
-from spacex.metres import check_crs, snap_metres
 from spacex.storage import local_path
 
 if TYPE_CHECKING:

@@ -31,8 +31,8 @@ from spacex.commands.options import Checkpoint, Gpu, Trust
 from spacex.commands.training import check_gpu
 from spacex.commands.validation import check_checkpoint, check_file, check_folder, parse_names
 from spacex.errors import RequestError
+from spacex.grid import check_crs, snap_metres
 from spacex.intervals import parse_intervals
-from spacex.metres import check_crs, snap_metres
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry

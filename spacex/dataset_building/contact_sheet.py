@@ -1,4 +1,4 @@
-"""Contact sheets: what the chips of a class look like, a few from as many places as there are."""
+"""Contact sheets: a picture of some chips of a class, from as many polygons as possible."""
 
 from __future__ import annotations
 
@@ -15,55 +15,52 @@ from spacex.dataset_building.locations import ChipLocation
 from spacex.datasets.tiles import read_chip
 from spacex.settings import RGB
 
-MOST = 48
+MAX_CHIPS = 48
 """Chips on a sheet."""
 ACROSS = 8
-THUMB, CAPTION, GAP = 150, 13, 5
-"""Pixels of a chip's picture, of the line under it, and between."""
+THUMBNAIL, CAPTION, GAP = 150, 13, 5
+"""Heights in pixels of a chip's picture and of the line under it, and the space between chips."""
 
 
-def contact_sheet(root: Path, places: list[ChipLocation], bands: tuple[str, ...], top: NDArray[np.float32]) -> bytes:
+def contact_sheet(root: Path, locations: list[ChipLocation], bands: tuple[str, ...], top: NDArray[np.float32]) -> bytes:
     """A PNG of chips side by side, each with its name.
 
     Args:
         root: the set's folder.
-        places: the chips, already chosen (`chosen`).
+        locations: the chips, already chosen (`choose_chips`).
         bands: bands of the set; red, green and blue where they are there, else the first.
         top: reflectance shown as white, per colour (`stretch`).
     """
-    rows, step = math.ceil(len(places) / ACROSS), (THUMB + GAP, THUMB + CAPTION + GAP)
-    sheet = Image.new("RGB", (min(ACROSS, len(places)) * step[0] + GAP, rows * step[1] + GAP), "white")
+    rows, step = math.ceil(len(locations) / ACROSS), (THUMBNAIL + GAP, THUMBNAIL + CAPTION + GAP)
+    sheet = Image.new("RGB", (min(ACROSS, len(locations)) * step[0] + GAP, rows * step[1] + GAP), "white")
     pen = ImageDraw.Draw(sheet)
-    for number, place in enumerate(places):
+    for number, location in enumerate(locations):
         x, y = GAP + number % ACROSS * step[0], GAP + number // ACROSS * step[1]
-        sheet.paste(Image.fromarray(_picture(root, place, bands, top)).resize((THUMB, THUMB)), (x, y))
-        pen.text((x, y + THUMB), place.file.removesuffix(".tif")[:32], fill="black", font_size=8)
+        shown = np.nan_to_num(_reflectance(root, location, bands) / top[:, None, None], nan=1.0)
+        # a gamma of 1.5, because woods are a tenth as bright as fields
+        pixels = np.asarray(255 * np.clip(shown, 0, 1) ** (1 / 1.5), np.uint8).transpose(1, 2, 0)
+        sheet.paste(Image.fromarray(pixels).resize((THUMBNAIL, THUMBNAIL)), (x, y))
+        pen.text((x, y + THUMBNAIL), location.file.removesuffix(".tif")[:32], fill="black", font_size=8)
     file = io.BytesIO()
     sheet.save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
-def chosen(places: list[ChipLocation]) -> list[ChipLocation]:
-    """At most `MOST` chips, one of every polygon in turn."""
+def choose_chips(locations: list[ChipLocation]) -> list[ChipLocation]:
+    """At most `MAX_CHIPS` chips, one of every polygon in turn."""
     groups: dict[str, list[ChipLocation]] = defaultdict(list)
-    for place in places:
-        groups[place.file.rpartition("_")[0]].append(place)
-    turns = sorted((turn, name, place) for name, members in groups.items() for turn, place in enumerate(members))
-    return [place for *_, place in turns[:MOST]]
+    for location in locations:
+        groups[location.file.rpartition("_")[0]].append(location)
+    turns = sorted((turn, name, location) for name, members in groups.items() for turn, location in enumerate(members))
+    return [location for *_, location in turns[:MAX_CHIPS]]
 
 
-def stretch(root: Path, places: list[ChipLocation], bands: tuple[str, ...]) -> NDArray[np.float32]:
-    """The one stretch of all sheets: the 99th percentile of each colour over the chips shown."""
-    values = np.concatenate([_reflectance(root, place, bands)[:, ::8, ::8].reshape(3, -1) for place in places], axis=1)
-    return np.asarray(np.maximum(np.nanpercentile(values, 99, axis=1), 1e-3), np.float32)
+def stretch(root: Path, locations: list[ChipLocation], bands: tuple[str, ...]) -> NDArray[np.float32]:
+    """The stretch shared by all sheets: the 99th percentile of each colour over the chips shown."""
+    samples = [_reflectance(root, location, bands)[:, ::8, ::8].reshape(3, -1) for location in locations]
+    return np.asarray(np.maximum(np.nanpercentile(np.concatenate(samples, axis=1), 99, axis=1), 1e-3), np.float32)
 
 
-def _reflectance(root: Path, place: ChipLocation, bands: tuple[str, ...]) -> NDArray[np.float32]:
+def _reflectance(root: Path, location: ChipLocation, bands: tuple[str, ...]) -> NDArray[np.float32]:
     colours = RGB if set(RGB) <= set(bands) else bands[:1] * 3
-    return read_chip(root / "tiles" / "s2" / place.file, colours)
-
-
-def _picture(root: Path, place: ChipLocation, bands: tuple[str, ...], top: NDArray[np.float32]) -> NDArray[np.uint8]:
-    shown = np.nan_to_num(_reflectance(root, place, bands) / top[:, None, None], nan=1.0)
-    # a gentle curve: woods are a tenth as bright as fields
-    return np.asarray(255 * np.clip(shown, 0, 1) ** (1 / 1.5), np.uint8).transpose(1, 2, 0)
+    return read_chip(root / "tiles" / "s2" / location.file, colours)

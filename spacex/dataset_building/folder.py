@@ -1,4 +1,4 @@
-"""A set on disk: AnthroProtect's layout, what made it, and the run's own papers beside it.
+"""A set of chips on disk: AnthroProtect's layout, the request that made it, and the run's outputs beside it.
 
 ::
 
@@ -6,24 +6,28 @@
     X/tiles/s2/*.tif        10 bands, uint16 reflectance x 10000, 0 = no data
     X/tiles/lcs/*.tif       4 bands uint16: CORINE of the land cover that was given; 0, unknown: MODIS, CGLS, GlobCover
     X/tiles/s2_scl/*.tif    SCL of each pixel's first clear observation, 0 = none
-    X/dataset.json          request, fingerprint, code: what made it
-    X.run/                  claim, scenes, places, a file per finished tile, progress, report, contact sheets
+    X/dataset.json          request, fingerprint and code that made it
+    X.run/                  lock, scenes, locations, a file per finished tile, progress, report, contact sheets
 
-A tile's chips are put down one by one, each under another name first, and its own file, with its status, comes last.
+A tile's chips are written one by one, each under a temporary name first, and the tile's own file, with its status,
+last.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from spacex.dataset_building.locations import ChipLocation, load_places, save_places
+from spacex.dataset_building.locations import ChipLocation, load_locations, save_locations
 from spacex.dataset_building.request import DatasetRequest
-from spacex.datasets.writing import COLUMNS, FOLDERS, sweep
+from spacex.datasets.splits import SPLITS
+from spacex.datasets.writing import COLUMNS, FOLDERS, remove_incomplete
 from spacex.errors import DataError
 from spacex.execution.tasks import Status, TileTask
 from spacex.pixel_code import code_digest
@@ -40,7 +44,7 @@ class DatasetFolder:
 
     def __init__(self, output: str) -> None:
         self.root, self.run = Path(output).absolute(), Path(run_folder(str(Path(output).absolute())))
-        self.places_file, self.scenes_file = self.run / "places.json", self.run / "scenes.gz"
+        self._locations_file, self._scenes_file = self.run / "locations.json", self.run / "scenes.gz"
         self._states = self.run / "tiles"
 
     def fingerprint(self) -> str | None:
@@ -56,91 +60,93 @@ class DatasetFolder:
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{card} is damaged", got=error, do="Choose another --output.") from error
         if self.root.is_dir() and any(path.name != "tiles" for path in self.root.iterdir()):
-            raise DataError(f"{self.root} holds something else", expected="an empty folder or a set made here",
-                            do="Choose another --output.")  # fmt: skip
+            expected, do = "an empty folder or a set made here", "Choose another --output."
+            raise DataError(f"{self.root} holds something else", expected=expected, do=do)
         return None
 
-    def begin(self, request: DatasetRequest, places: tuple[ChipLocation, ...], scenes: Scenes) -> None:
-        """Lay out a new set; what it is made from first, and last the file by which it counts as one."""
+    def begin(self, request: DatasetRequest, locations: tuple[ChipLocation, ...], scenes: Scenes) -> None:
+        """Lay out a new set: the inputs first, and last the file by which it counts as a set."""
         for name in FOLDERS:
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self._states.mkdir(parents=True, exist_ok=True)
         for old in self._states.glob("*.json"):
             old.unlink()
-        save_scenes(str(self.scenes_file), scenes)
-        save_places(self.places_file, places)
-        told = {"fingerprint": request.fingerprint(), "made_with": code_digest(), "layout": "AnthroProtect"}
-        told["request"] = request.model_dump(mode="json")  # type: ignore[assignment]
-        write_text(self.root / "dataset.json", json.dumps({**told, "source": source_of(request)}, indent=1))
+        save_scenes(str(self._scenes_file), scenes)
+        save_locations(self._locations_file, locations)
+        card = {
+            "fingerprint": request.fingerprint(),
+            "made_with": code_digest(),
+            "layout": "AnthroProtect",
+            "request": request.model_dump(mode="json"),
+            "source": describe_source(request),
+        }
+        write_text(self.root / "dataset.json", json.dumps(card, indent=1))
 
-    def places(self) -> tuple[ChipLocation, ...]:
-        """The places of the set that is there."""
-        return load_places(self.places_file)
+    def locations(self) -> tuple[ChipLocation, ...]:
+        """The chips of the set that exists."""
+        return load_locations(self._locations_file)
 
     def scenes(self) -> Scenes:
         """The scenes it is made from.
 
         Raises:
-            DataError: if the list is gone.
+            DataError: if the list is missing.
         """
-        found = known_scenes(str(self.scenes_file))
-        if found is None:
-            raise DataError(f"there is no {self.scenes_file}", do="Remove the set and begin anew.")
-        return found
+        scenes = known_scenes(str(self._scenes_file))
+        if scenes is None:
+            raise DataError(f"there is no {self._scenes_file}", do="Remove the set and begin anew.")
+        return scenes
 
-    def finish(self, task: TileTask, status: Status, told: dict[str, Any]) -> None:
-        """Record what became of a tile."""
-        write_text(self._states / f"{task}.json", json.dumps({"status": status.name.lower(), **told}))
+    def finish(self, task: TileTask, status: Status, record: dict[str, Any]) -> None:
+        """Record the outcome of a tile."""
+        write_text(self._states / f"{task}.json", json.dumps({"status": status.name.lower(), **record}))
 
-    def told(self, task: TileTask) -> dict[str, Any]:
-        """What is recorded of a tile; nothing if it is not finished, or the record cannot be read."""
+    def record(self, task: TileTask) -> dict[str, Any]:
+        """The record of a tile; empty if it is not finished, or the record cannot be read."""
         try:
-            found = json.loads((self._states / f"{task}.json").read_text())
-            Status[found["status"].upper()]
+            record = json.loads((self._states / f"{task}.json").read_text())
+            Status[record["status"].upper()]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
-        return dict(found)
+        return dict(record)
 
     def status(self, task: TileTask) -> Status:
         """State of a tile."""
-        return Status[str(self.told(task).get("status", "not_yet")).upper()]
+        return Status[str(self.record(task).get("status", "pending")).upper()]
 
-    def write_index(self, places: tuple[ChipLocation, ...]) -> list[ChipLocation]:
-        """Write `infos.csv` of the chips that are there, in one step; gives those chips.
+    def write_index(self, locations: tuple[ChipLocation, ...]) -> list[ChipLocation]:
+        """Write `infos.csv` in one step, and remove incomplete files that killed writers left.
 
-        What killed writers left half done is swept out: no tile that counts is being written any more.
+        Returns:
+            The chips that exist.
         """
-        sweep(self.root)
-        chips: dict[TileTask, set[str]] = {}
-        for place in places:
-            if place.task not in chips:
-                chips[place.task] = set(self.told(place.task).get("chips", {}))
-        there = sorted((p for p in places if p.file in chips[p.task]), key=lambda p: p.file)
-        rows = [(p.file, p.lon, p.lat, p.category, p.label, p.split) for p in there]
+        remove_incomplete(self.root)
+        files = {task: self.record(task).get("chips", {}) for task in {location.task for location in locations}}
+        made = sorted((chip for chip in locations if chip.file in files[chip.task]), key=lambda chip: chip.file)
+        rows = [(chip.file, chip.lon, chip.lat, chip.category, chip.label, chip.split) for chip in made]
         write_text(self.root / "infos.csv", pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False))
-        return there
+        return made
 
 
-def source_of(request: DatasetRequest) -> str:
+def describe_source(request: DatasetRequest) -> str:
     """What the pixels are, and under which terms."""
     if request.catalogue == "demo":
         return "synthetic scenes of the landscape that ships with SpacEX; no observation of the Earth"
     return f"Sentinel-2 Level-2A through STAC ({request.catalogue}); contains modified Copernicus Sentinel data"
 
 
-def counts(places: tuple[ChipLocation, ...] | list[ChipLocation]) -> dict[str, dict[str, int]]:
+def counts(locations: Iterable[ChipLocation]) -> dict[str, dict[str, int]]:
     """Chips by split and label: ``{"train": {"natural": 40, "anthropogenic": 40}, …}``."""
-    names = ("anthropogenic", "natural")
-    found = {part: dict.fromkeys(reversed(names), 0) for part in ("train", "val", "test")}
-    for place in places:
-        found[place.split][names[place.label]] += 1
-    return found
+    numbers = {part: {"natural": 0, "anthropogenic": 0} for part in SPLITS}
+    for location in locations:
+        numbers[location.split]["natural" if location.label else "anthropogenic"] += 1
+    return numbers
 
 
-def states(folder: DatasetFolder, tasks: tuple[TileTask, ...]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def status_map(folder: DatasetFolder, tasks: Collection[TileTask]) -> NDArray[np.uint8]:
     """(tile rows, tile columns) of `Status` on the rectangle around the tiles; *outside* where no chip is."""
     rows, cols = [t.row for t in tasks], [t.col for t in tasks]
-    found = np.full((max(rows) - min(rows) + 1, max(cols) - min(cols) + 1), Status.OUTSIDE, np.uint8)
+    statuses = np.full((max(rows) - min(rows) + 1, max(cols) - min(cols) + 1), Status.OUTSIDE, np.uint8)
     for task in tasks:
-        found[task.row - min(rows), task.col - min(cols)] = folder.status(task)
-    return found
+        statuses[task.row - min(rows), task.col - min(cols)] = folder.status(task)
+    return statuses

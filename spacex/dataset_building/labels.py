@@ -1,8 +1,8 @@
-"""What lies where, by the statements alone: which chips of the global grid lie in which class.
+"""Labels on the global grid: which chips lie in the natural or the anthropogenic class by polygons and land cover.
 
-Chips that may be drawn start at whole multiples of `LATTICE` pixels of the global grid. The land is looked at in cells
-of `CELL` pixels, a thousand to a chip: a cell belongs to a class where its middle lies in a polygon of it (or in a
-class of the land cover), so a chip's share in its class is right to about a hundredth. No scene is looked at.
+Candidates start at whole multiples of `LATTICE` pixels of the global grid. Labels are rasterised in cells of `CELL`
+pixels, a thousand to a chip: a cell belongs to a class where its middle lies in a polygon of the class (or in a class
+of the land cover), so a chip's share in its class is right to about a hundredth. No scene is read.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from spacex.rasters import open_raster
 CELL = 8
 """Pixels along a cell: 80 m, finer than CORINE's 100 m."""
 LATTICE = 128
-"""Pixels between places a chip may have, half a chip: small parks hold chips that no coarser lattice finds."""
+"""Pixels between the starts of candidates, half a chip: a coarser lattice misses the chips of small parks."""
 SQUARE = 512
-"""Cells along a square of land looked at in one go: 41 km."""
-MOST_SQUARES = 200_000
-"""Squares that are looked through: at 10 m, the land of the Earth has 90,000."""
-ESTATE = 2048
-"""Pixels along the squares that count as polygons where land cover states the class: 20 km."""
+"""Cells along a square of land that is rasterised at a time: 41 km."""
+MAX_SQUARES = 200_000
+"""At 10 m, the land of the Earth has 90,000."""
+COVER_BLOCK = 2048
+"""Pixels along the squares that count as polygons where land cover labels the class: 20 km."""
 _STEP, _SIDE = LATTICE // CELL, CHIP // CELL
 
-NATURAL, HUMAN = 1, 0
+NATURAL, ANTHROPOGENIC = 1, 0
 """Labels, as AnthroProtect's."""
 
 Codes = NDArray[np.int32]
@@ -53,23 +53,23 @@ class Candidates:
     """First row on the global grid."""
     col: NDArray[np.int64]
     label: NDArray[np.int8]
-    """`NATURAL` or `HUMAN`."""
-    owner: NDArray[np.int64]
-    """Index of the polygon most of the chip lies in; below 0: no polygon, one number per square of `ESTATE`."""
+    """`NATURAL` or `ANTHROPOGENIC`."""
+    polygon_id: NDArray[np.int64]
+    """Index of the polygon most of the chip lies in; below 0: none, but the block of `cover_block_id`."""
 
     def __len__(self) -> int:
         return len(self.row)
 
     def take(self, which: NDArray[Any]) -> Candidates:
         """Some of them, by mask or index."""
-        return Candidates(self.row[which], self.col[which], self.label[which], self.owner[which])
+        return Candidates(self.row[which], self.col[which], self.label[which], self.polygon_id[which])
 
     @classmethod
-    def joined(cls, parts: list[Candidates]) -> Candidates:
+    def concatenate(cls, parts: list[Candidates]) -> Candidates:
         """All of several, in their order."""
-        kinds = {"row": np.int64, "col": np.int64, "label": np.int8, "owner": np.int64}
-        return cls(**{name: np.concatenate([np.empty(0, kind), *(getattr(part, name) for part in parts)]).astype(kind)
-                      for name, kind in kinds.items()})  # fmt: skip
+        empty = cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.int64))
+        columns = zip(*(vars(part).values() for part in (empty, *parts)), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
 
     def boxes(self, grid: Grid) -> NDArray[np.object_]:
         """The chips as rectangles in the grid's CRS, (n,)."""
@@ -79,116 +79,126 @@ class Candidates:
 
 
 class LabelGrid:
-    """The statements on the global grid.
+    """Rasterises labels and finds the chips that lie in a class.
 
     Args:
         grid: the global grid.
         natural: polygons of the natural class in the grid's CRS, (n,).
-        human: those of the anthropogenic class; none if only land cover states it.
-        cover: CORINE raster, whose `human` classes state the anthropogenic class too.
+        anthropogenic: those of the anthropogenic class; none if only land cover labels it.
+        cover: CORINE raster, whose anthropogenic classes count too.
     """
 
     def __init__(
-        self, grid: Grid, natural: NDArray[np.object_], human: NDArray[np.object_], cover: LandCover | None = None
+        self,
+        grid: Grid,
+        natural: NDArray[np.object_],
+        anthropogenic: NDArray[np.object_],
+        cover: LandCover | None = None,
     ) -> None:
         self.grid, self._cells = grid, Grid(grid.crs, grid.resolution * CELL)
-        self._shapes = {NATURAL: natural, HUMAN: human}
+        self._shapes = {NATURAL: natural, ANTHROPOGENIC: anthropogenic}
         self._trees = {label: shapely.STRtree(shapes) for label, shapes in self._shapes.items()}
-        self._cover = cover if cover is not None and cover.human else None
-        self.best = {NATURAL: 0.0, HUMAN: 0.0}
-        """Largest share of a chip in each class seen so far."""
+        self._cover = cover if cover is not None and cover.anthropogenic else None
+        self.largest_share = {NATURAL: 0.0, ANTHROPOGENIC: 0.0}
+        """Largest share of a chip in each class so far."""
 
     @cached_property
     def extent(self) -> BaseGeometry:
         """The rectangle around all polygons, in the grid's CRS."""
         return shapely.box(*shapely.total_bounds(np.concatenate([*self._shapes.values()])))
 
-    def squares(self, reach: BaseGeometry) -> list[Window]:
-        """Squares of cells, on the global grid, in which chips begin that touch `reach` and any statement."""
-        box = self._cells.window(*reach.bounds)
+    def squares(self, area: BaseGeometry) -> list[Window]:
+        """Squares of cells, on the global grid, in which chips begin that touch `area` and any label."""
+        box = self._cells.window(*area.bounds)
         rows = range((box.row - _SIDE) // SQUARE, -(-box.stop_row // SQUARE))
         cols = range((box.col - _SIDE) // SQUARE, -(-box.stop_col // SQUARE))
-        if len(rows) * len(cols) > MOST_SQUARES:
+        if len(rows) * len(cols) > MAX_SQUARES:
             got = f"{len(rows) * len(cols):,} squares of {SQUARE * self._cells.resolution / 1000:g} km"
-            raise DataError("the statements reach too far", got=got, expected=f"at most {MOST_SQUARES:,}",
-                            do="Give --bbox or --area.")  # fmt: skip
-        all_ = (Window(row * SQUARE, col * SQUARE, SQUARE, SQUARE) for row in rows for col in cols)
-        return [square for square in all_ if self._states(square) and self.box(square).intersects(reach)]
+            expected, do = f"at most {MAX_SQUARES:,}", "Give --bbox or --area."
+            raise DataError("the labelled land is too large", got=got, expected=expected, do=do)
+        squares = (Window(row * SQUARE, col * SQUARE, SQUARE, SQUARE) for row in rows for col in cols)
+        return [square for square in squares if self._has_labels(square) and self.box(square).intersects(area)]
 
     def box(self, square: Window) -> BaseGeometry:
         """The ground of all chips that begin in a square of cells, a rectangle in the grid's CRS."""
-        return shapely.box(*self._cells.geobox(_reaching(square)).boundingbox)
+        return shapely.box(*self._cells.geobox(_with_chips(square)).boundingbox)
 
-    def _states(self, square: Window) -> bool:
-        found = any(len(tree.query(self.box(square))) for tree in self._trees.values())
-        return found or self._cover is not None
+    def _has_labels(self, square: Window) -> bool:
+        return self._cover is not None or any(len(tree.query(self.box(square))) for tree in self._trees.values())
 
-    def look(self, square: Window, share: float) -> Candidates:
+    def candidates(self, square: Window, share: float) -> Candidates:
         """The chips that start in a square and lie in a class.
 
         Args:
             square: one of `squares`.
             share: of a chip that must lie in its class. An anthropogenic one must lie outside all natural polygons.
         """
-        wide = _reaching(square)
-        natural, human = self._paint(NATURAL, wide), self._paint(HUMAN, wide)
-        touched = self._paint(NATURAL, wide, all_touched=True) > 0
+        window = _with_chips(square)
+        natural, anthropogenic = self._rasterize(NATURAL, window), self._rasterize(ANTHROPOGENIC, window)
         if self._cover is not None:
-            human = np.where((human == 0) & self._covered(wide), -1, human).astype(np.int32)
-        wild = _shares(natural != 0)
-        tame = np.where(_shares(touched) > 0, 0.0, _shares(human != 0))
-        self.best[NATURAL] = max(self.best[NATURAL], float(wild.max()))
-        self.best[HUMAN] = max(self.best[HUMAN], float(tame.max()))
-        found = [(NATURAL, natural, wild >= share), (HUMAN, human, (tame >= share) & (wild < share))]
-        return Candidates.joined([self._candidates(square, label, codes, where) for label, codes, where in found])
+            # -1 where land cover labels the cell and no polygon does
+            codes = read_cover(self._cover.file, self._cells, window)
+            labelled = np.isin(codes, codes_of(self._cover.anthropogenic))
+            anthropogenic = np.where((anthropogenic == 0) & labelled, -1, anthropogenic).astype(np.int32)
+        # a natural polygon excludes anthropogenic chips from every cell it touches, not only those it has the middle of
+        touched = self._rasterize(NATURAL, window, all_touched=True) > 0
+        shares = {NATURAL: _shares(natural != 0)}
+        shares[ANTHROPOGENIC] = np.where(_shares(touched) > 0, 0.0, _shares(anthropogenic != 0))
+        for label, values in shares.items():
+            self.largest_share[label] = max(self.largest_share[label], float(values.max()))
+        is_natural = shares[NATURAL] >= share
+        is_anthropogenic = (shares[ANTHROPOGENIC] >= share) & ~is_natural
+        parts = (NATURAL, natural, is_natural), (ANTHROPOGENIC, anthropogenic, is_anthropogenic)
+        return Candidates.concatenate([_candidates(square, label, codes, where) for label, codes, where in parts])
 
-    def _candidates(self, square: Window, label: int, codes: Codes, where: Bools) -> Candidates:
-        places = np.argwhere(where)
-        row = (square.row + places[:, 0] * _STEP) * CELL
-        col = (square.col + places[:, 1] * _STEP) * CELL
-        owners = [_most(codes[r * _STEP :, c * _STEP :][:_SIDE, :_SIDE]) for r, c in places]
-        owner = np.array(owners, np.int64).reshape(-1)
-        owner = np.where(owner < 0, estate_of(row, col), owner)
-        return Candidates(row, col, np.full(len(row), label, np.int8), owner)
-
-    def _paint(self, label: int, window: Window, all_touched: bool = False) -> Codes:
+    def _rasterize(self, label: int, window: Window, all_touched: bool = False) -> Codes:
         """(height, width) index of the polygon each cell lies in, from 1; 0 where it lies in none."""
         box = shapely.box(*self._cells.geobox(window).boundingbox)
         hits = self._trees[label].query(box, predicate="intersects")
         parts = shapely.clip_by_rect(self._shapes[label][hits], *box.bounds)
         areas = shapely.area(parts)
-        order = [i for i in np.lexsort((hits, -areas)) if areas[i] > 0]  # small ones lie on large ones
+        # later shapes replace earlier ones, so small polygons come after the large ones they lie on
+        order = [i for i in np.lexsort((hits, -areas)) if areas[i] > 0]
         shapes = [(parts[i], int(hits[i]) + 1) for i in order]
         if not shapes:
             return np.zeros(window.shape, np.int32)
         transform = self._cells.transform(window)
-        painted = rasterize(shapes, window.shape, transform=transform, all_touched=all_touched, dtype="int32")
-        return np.asarray(painted, np.int32)
-
-    def _covered(self, window: Window) -> Bools:
-        assert self._cover is not None
-        return np.isin(read_cover(self._cover.file, self._cells, window), codes_of(self._cover.human))
+        cells = rasterize(shapes, window.shape, transform=transform, all_touched=all_touched, dtype="int32")
+        return np.asarray(cells, np.int32)
 
 
-def _reaching(square: Window) -> Window:
+def _with_chips(square: Window) -> Window:
     """The cells of all chips that begin in a square."""
     return Window(square.row, square.col, square.height + _SIDE - _STEP, square.width + _SIDE - _STEP)
 
 
-def estate_of(row: NDArray[np.int64], col: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A negative number for the square of `ESTATE` pixels in which chips lie; see `estate_window`."""
+def _candidates(square: Window, label: int, codes: Codes, where: Bools) -> Candidates:
+    """Candidates of one class at the True positions of a square's lattice."""
+    positions = np.argwhere(where)
+    row = (square.row + positions[:, 0] * _STEP) * CELL
+    col = (square.col + positions[:, 1] * _STEP) * CELL
+    ids = [_most_frequent(codes[r * _STEP :, c * _STEP :][:_SIDE, :_SIDE]) for r, c in positions]
+    polygon_id = np.array(ids, np.int64).reshape(-1)
+    polygon_id = np.where(polygon_id < 0, cover_block_id(row, col), polygon_id)
+    return Candidates(row, col, np.full(len(row), label, np.int8), polygon_id)
+
+
+def cover_block_id(row: NDArray[np.int64], col: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A negative number for the square of `COVER_BLOCK` pixels in which a chip's middle lies."""
     middle_row, middle_col = row + CHIP // 2, col + CHIP // 2
-    return -1 - (((middle_row // ESTATE + 2**20) << 21) + (middle_col // ESTATE + 2**20))
+    # both indices as 21 bits of one number; 2**20 makes them positive
+    return -1 - (((middle_row // COVER_BLOCK + 2**20) << 21) + (middle_col // COVER_BLOCK + 2**20))
 
 
-def estate_window(owner: int) -> Window:
-    """The square that `estate_of` gave a number."""
-    row, col = divmod(-1 - owner, 2**21)
-    return Window((row - 2**20) * ESTATE, (col - 2**20) * ESTATE, ESTATE, ESTATE)
+def cover_block_window(block_id: int) -> Window:
+    """The square that `cover_block_id` gave a number."""
+    row, col = divmod(-1 - block_id, 2**21)
+    return Window((row - 2**20) * COVER_BLOCK, (col - 2**20) * COVER_BLOCK, COVER_BLOCK, COVER_BLOCK)
 
 
 def _shares(mask: Bools) -> NDArray[np.float64]:
     """Share of each chip of the lattice that is True."""
+    # a summed-area table: the sum over a chip is a difference of its four corners
     sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)
     sums[1:, 1:] = mask.cumsum(0).cumsum(1)
     low = slice(0, mask.shape[0] - _SIDE + 1, _STEP), slice(0, mask.shape[1] - _SIDE + 1, _STEP)
@@ -197,28 +207,24 @@ def _shares(mask: Bools) -> NDArray[np.float64]:
     return np.asarray(inside / _SIDE**2)
 
 
-def _most(codes: Codes) -> int:
-    """Index of the polygon that most of some cells lie in; -1 if that is the land cover's class."""
+def _most_frequent(codes: Codes) -> int:
+    """Index of the polygon that most of some cells lie in; -1 if most are labelled by land cover."""
     values, counts = np.unique(codes[codes != 0], return_counts=True)
-    most = int(values[counts.argmax()])
-    return most - 1 if most > 0 else -1
+    return max(int(values[counts.argmax()]) - 1, -1)
 
 
 def read_cover(file: str, grid: Grid, window: Window) -> NDArray[np.uint16]:
-    """CORINE level-3 codes of a raster, brought to a grid by the nearest cell: (height, width), 0 = no data.
+    """CORINE level-3 codes of a raster, resampled to a grid by the nearest cell: (height, width), 0 = no data.
 
     Raises:
         DataError: if it cannot be read, or holds other classes than CORINE's.
     """
+    target = {"crs": grid.crs, "transform": grid.transform(window), "width": window.width, "height": window.height}
     try:
-        with (
-            open_raster(file) as source,
-            WarpedVRT(
-                source, crs=grid.crs, transform=grid.transform(window), width=window.width, height=window.height,
-                src_nodata=0 if source.nodata is None else source.nodata, nodata=0, resampling=Resampling.nearest,
-            ) as warped,
-        ):  # fmt: skip
-            return corine_codes(warped.read(1))
+        with open_raster(file) as source:
+            no_data = {"src_nodata": 0 if source.nodata is None else source.nodata, "nodata": 0}
+            with WarpedVRT(source, **target, **no_data, resampling=Resampling.nearest) as warped:
+                return corine_codes(warped.read(1))
     except RasterioError as error:
         raise DataError(f"--land-cover cannot be read: {file}", got=error) from error
 

@@ -1,4 +1,4 @@
-"""The places of a set: where each chip lies, what it is called, and in which split it is."""
+"""Locations of a set's chips: where each chip lies, its file name, and its split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from spacex.dataset_building.labels import NATURAL, Candidates, estate_window
+from spacex.dataset_building.labels import NATURAL, Candidates, cover_block_window
 from spacex.datasets.splits import assign, blocks
 from spacex.errors import RequestError
 from spacex.execution.tasks import TileTask
@@ -22,12 +22,12 @@ from spacex.grid import CHIP, Grid, Window
 from spacex.storage import write_text
 from spacex.vectors import Polygons
 
-BLOCK = 1024
-"""Pixels along a tile, the unit of work: neighbouring chips share what is read of the scenes."""
+TILE = 1024
+"""Pixels along a tile, the unit of work: neighbouring chips share blocks of the scenes' files."""
 SHARES = (0.8, 0.1, 0.1)
 """Of train, val and test: AnthroProtect's 19,123, 2,392 and 2,404."""
-BUNDLES = 400
-"""Blocks of neighbours that are balanced one by one; of more, several go together."""
+MAX_BLOCKS = 400
+"""Blocks of neighbours that are assigned to splits one by one; of more, several go together."""
 CATEGORY, SITE = ("iucn_cat",), ("wdpaid", "wdpa_id", "wdpa_pid", "site_id", "id")
 """Attributes, in lower case, that name a natural polygon's category and site, the first that is there."""
 
@@ -56,13 +56,13 @@ class ChipLocation:
     @property
     def task(self) -> TileTask:
         """The tile in which the chip begins."""
-        return TileTask(0, self.row // BLOCK, self.col // BLOCK)
+        return TileTask(0, self.row // TILE, self.col // TILE)
 
 
-def name_places(
-    drawn: Candidates, grid: Grid, natural: Polygons, human: NDArray[np.object_]
+def name_locations(
+    drawn: Candidates, grid: Grid, natural: Polygons, anthropogenic: NDArray[np.object_]
 ) -> tuple[ChipLocation, ...]:
-    """Give drawn chips their names, in AnthroProtect's manner, and their splits.
+    """Name chips in AnthroProtect's manner, and assign them to splits.
 
     Natural ones are called ``wdpa-II_907_58.tif`` after category and site where the file has such attributes
     (`CATEGORY`, `SITE`), else ``natural_3_58.tif`` after the number of the polygon; the others
@@ -71,82 +71,81 @@ def name_places(
     Args:
         drawn: the chips.
         grid: the global grid.
-        natural: what states the natural class.
-        human: polygons of the anthropogenic class in the grid's CRS.
+        natural: polygons that label the natural class.
+        anthropogenic: polygons of the anthropogenic class in the grid's CRS.
     """
     to_degrees = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
     half, r = CHIP / 2, grid.resolution
     lon, lat = to_degrees.transform((drawn.col + half) * r, -(drawn.row + half) * r)
-    sites, numbers, files, groups = _sites(natural.table), Counter[str](), [], []
-    for label, owner in zip(drawn.label.tolist(), drawn.owner.tolist(), strict=True):
-        group = sites[owner] if label == NATURAL else _spot(owner, grid, human, to_degrees)
+    sites, numbers, files, groups = _site_names(natural.table), Counter[str](), [], []
+    for label, polygon_id in zip(drawn.label.tolist(), drawn.polygon_id.tolist(), strict=True):
+        if label == NATURAL:
+            group = sites[polygon_id]
+        else:
+            x, y = _point_of(polygon_id, grid, anthropogenic)
+            group = "anthropo_{:.5f}-{:.5f}".format(*to_degrees.transform(x, y))
         groups.append(group)
         files.append(f"{group}_{numbers[group]}.tif")
         numbers[group] += 1
     splits = split(np.asarray(lon), np.asarray(lat), groups, drawn.label)
+    columns = files, drawn.row.tolist(), drawn.col.tolist(), lon, lat, groups, drawn.label.tolist(), splits
     return tuple(
         ChipLocation(file, row, col, round(float(x), 6), round(float(y), 6), group.split("_")[0], label, str(part))
-        for file, row, col, x, y, group, label, part in zip(
-            files, drawn.row.tolist(), drawn.col.tolist(), lon, lat, groups, drawn.label.tolist(), splits, strict=True
-        )
+        for file, row, col, x, y, group, label, part in zip(*columns, strict=True)
     )
 
 
-def _sites(table: pd.DataFrame) -> list[str]:
+def _site_names(table: pd.DataFrame) -> list[str]:
     """Category and site of each natural polygon, fit for a file's name."""
     columns = {str(name).lower(): table[name].tolist() for name in table}
     category = next((columns[name] for name in CATEGORY if name in columns), None)
     site = next((columns[name] for name in SITE if name in columns), None)
-    found = []
-    for index in range(len(table)):
-        kind = f"wdpa-{_plain(category[index])}" if category else "natural"
-        found.append(f"{kind}_{_plain(site[index]) if site else index + 1}")
-    return found
+    prefixes = [f"wdpa-{_slug(value)}" for value in category] if category else ["natural"] * len(table)
+    sites = map(_slug, site) if site else range(1, len(table) + 1)
+    return [f"{prefix}_{name}" for prefix, name in zip(prefixes, sites, strict=True)]
 
 
-def _plain(value: object) -> str:
+def _slug(value: object) -> str:
     text = f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:60] or "unnamed"
 
 
-def _spot(owner: int, grid: Grid, human: NDArray[np.object_], to_degrees: Transformer) -> str:
-    if owner >= 0:
-        middle = shapely.point_on_surface(human[owner])
-        x, y = middle.x, middle.y
-    else:
-        square, r = estate_window(owner), grid.resolution
-        x, y = (square.col + square.width / 2) * r, -(square.row + square.height / 2) * r
-    lon, lat = to_degrees.transform(x, y)
-    return f"anthropo_{lon:.5f}-{lat:.5f}"
+def _point_of(polygon_id: int, grid: Grid, anthropogenic: NDArray[np.object_]) -> tuple[float, float]:
+    """A point in a polygon, or the middle of a block of land cover, in the grid's CRS."""
+    if polygon_id >= 0:
+        point = shapely.point_on_surface(anthropogenic[polygon_id])
+        return point.x, point.y
+    block, r = cover_block_window(polygon_id), grid.resolution
+    return (block.col + block.width / 2) * r, -(block.row + block.height / 2) * r
 
 
 def split(
     lon: NDArray[np.float64], lat: NDArray[np.float64], groups: list[str], label: NDArray[np.int8]
 ) -> NDArray[np.str_]:
     """The split of each chip: neighbours and chips of one polygon stay together (`spacex.datasets.splits`)."""
-    block = blocks(lon, lat, groups)
+    # the numbers of chips wanted per class and split, as a split that ignores neighbours
     goal = np.full(len(label), "train", dtype="<U5")
     for kind in np.unique(label):
         members = np.flatnonzero(label == kind)
-        few = max(round(SHARES[1] * len(members)), 1) if len(members) > 2 else 0
-        goal[members[:few]], goal[members[few : 2 * few]] = "val", "test"
-    bundle = block % BUNDLES
-    found = assign(bundle, [str(kind) for kind in label.tolist()], goal.tolist())
+        held_out = max(round(SHARES[1] * len(members)), 1) if len(members) > 2 else 0
+        goal[members[:held_out]], goal[members[held_out : 2 * held_out]] = "val", "test"
+    block = blocks(lon, lat, groups) % MAX_BLOCKS
+    splits = assign(block, [str(kind) for kind in label.tolist()], goal.tolist())
     for part in ("val", "test"):
-        left = np.unique(bundle[found == "train"])
-        # a small set would rather have no validation than a large one; training needs some
-        if not (found == part).any() and len(left) > 1:
-            found[bundle == min(left, key=lambda number: int((bundle == number).sum()))] = part
-    return found
+        remaining = np.unique(block[splits == "train"])
+        # rather a small validation split than none, as long as one block is left for training
+        if not (splits == part).any() and len(remaining) > 1:
+            splits[block == min(remaining, key=lambda number: int((block == number).sum()))] = part
+    return splits
 
 
-def save_places(file: Path, places: tuple[ChipLocation, ...]) -> None:
-    """Keep the places for the workers, and for a run that resumes."""
-    write_text(file, json.dumps([asdict(place) for place in places]))
+def save_locations(file: Path, locations: tuple[ChipLocation, ...]) -> None:
+    """Store the locations for the workers, and for a run that resumes."""
+    write_text(file, json.dumps([asdict(location) for location in locations]))
 
 
-def load_places(file: Path) -> tuple[ChipLocation, ...]:
-    """Read what `save_places` wrote.
+def load_locations(file: Path) -> tuple[ChipLocation, ...]:
+    """Read what `save_locations` wrote.
 
     Raises:
         RequestError: if it is damaged.
@@ -155,4 +154,4 @@ def load_places(file: Path) -> tuple[ChipLocation, ...]:
         return tuple(ChipLocation(**record) for record in json.loads(file.read_text()))
     except (OSError, ValueError, TypeError) as error:
         do = "Remove the set and its run folder, and begin anew."
-        raise RequestError(f"the places of an earlier run are damaged: {file}", got=error, do=do) from error
+        raise RequestError(f"the chip locations of an earlier run are damaged: {file}", got=error, do=do) from error

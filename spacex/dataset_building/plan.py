@@ -1,4 +1,4 @@
-"""What a request for chips will do, before it does anything: where they lie, and what is read for them."""
+"""Plans a set of chips without writing anything: samples their locations, and estimates what is read for them."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from spacex.dataset_building.folder import DatasetFolder, counts
-from spacex.dataset_building.labels import HUMAN, NATURAL, Candidates, LabelGrid, check_cover
-from spacex.dataset_building.locations import ChipLocation, name_places
-from spacex.dataset_building.request import DatasetRequest, LabelSource
-from spacex.dataset_building.sampling import draw
+from spacex.dataset_building.labels import ANTHROPOGENIC, NATURAL, Candidates, LabelGrid, check_cover
+from spacex.dataset_building.locations import ChipLocation, name_locations
+from spacex.dataset_building.request import DatasetRequest
+from spacex.dataset_building.sampling import sample
 from spacex.errors import DataError
 from spacex.execution.tasks import Status, TileTask
 from spacex.execution.tile_order import tile_order
-from spacex.grid import Grid
+from spacex.grid import CHIP, Grid
 from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch
 from spacex.sentinel2.scene_list import Scenes
 from spacex.sentinel2.scene_search import search
 from spacex.sentinel2.scenes import FOOTPRINT_SLACK, Scene, footprint_in
-from spacex.vectors import Polygons, read_polygons
+from spacex.vectors import read_polygons
 
-OPTION = {NATURAL: "--natural", HUMAN: "--anthropogenic"}
-OUTLINE = 0.01
-"""Degrees by which the area's outline is cut before it is projected."""
+OPTIONS = {NATURAL: "--natural", ANTHROPOGENIC: "--anthropogenic"}
+MAX_SEGMENT = 0.01
+"""Degrees: longer segments of the area's outline are split before it is projected."""
+_UNFINISHED = (Status.PENDING, Status.FAILED)
 CHIP_BYTES = 500_000
 """Bytes of a chip's three files: 470 kB for one of the embedded country, of which the ten bands take nearly all."""
 
 
 @dataclass(frozen=True)
 class DatasetPlan:
-    """A request, worked out. Making one reads no pixel of a scene and writes nothing."""
+    """What a request comes to. Making a plan reads no pixel of a scene and writes nothing."""
 
     request: DatasetRequest
     scenes: Scenes
     """All that can touch the chips, in one step."""
-    places: tuple[ChipLocation, ...]
-    """Where the chips lie."""
+    locations: tuple[ChipLocation, ...]
+    """Of the chips."""
     statuses: dict[TileTask, Status]
-    """What is known of each tile that holds chips."""
+    """Of each tile that holds chips."""
     exists: bool = False
     """True if the output holds a set with this fingerprint."""
 
     @cached_property
     def todo(self) -> tuple[TileTask, ...]:
         """Tiles this run will make, in their order: new ones and, again, those quarantined before."""
-        left = (task for task, status in self.statuses.items() if status in (Status.PENDING, Status.FAILED))
-        return tuple(tile_order(left))
+        return tuple(tile_order(task for task, status in self.statuses.items() if status in _UNFINISHED))
 
     @property
     def counts(self) -> Counter[Status]:
@@ -66,15 +66,15 @@ class DatasetPlan:
         """Chips to make, and what is expected to be read for them."""
         request, total, todo = self.request, Work(), set(self.todo)
         grid = Grid(request.crs, request.resolution)
-        forecast = ReadEstimator(self.scenes[0], grid, request.composite.enough)
-        for place in self.places:
-            if place.task in todo:
-                expected = forecast.of(place.window)
+        estimator = ReadEstimator(self.scenes[0], grid, request.composite.enough)
+        for location in self.locations:
+            if location.task in todo:
+                expected = estimator.of(location.window)
                 total.chips += 1
                 total.scene_reads += expected.scenes
                 total.pixels_read += expected.pixels
                 total.pixels_classified += expected.classified
-                total.pixels_written += place.window.height * place.window.width
+                total.pixels_written += CHIP * CHIP
         return total
 
     @property
@@ -86,7 +86,7 @@ class DatasetPlan:
         """The plan as plain numbers, for the terminal and for `plan.json`."""
         made = self.counts
         return {
-            "chips": counts(self.places),
+            "chips": counts(self.locations),
             "tiles": {
                 "new": made[Status.PENDING],
                 "redo": made[Status.FAILED],
@@ -101,91 +101,91 @@ class DatasetPlan:
 
 
 def make_plan(request: DatasetRequest, folder: DatasetFolder) -> DatasetPlan:
-    """Work out a request against its statements, its catalogue and its output.
+    """Plan a request against its label sources, its catalogue and its output.
 
-    A set that is there keeps its places and scenes: neither statements nor catalogue are asked again.
+    A set that exists keeps its locations and scenes: neither labels nor catalogue are read again.
 
     Raises:
-        DataError: if a statement cannot be read or nothing can be drawn from it, or the output is something else.
+        DataError: if a label source cannot be read, no chip can be sampled, or the output is something else.
         CatalogueError: if the catalogue fails or has no scene.
     """
     request.check()
     known, fingerprint = folder.fingerprint(), request.fingerprint()
-    if known is not None and known != fingerprint:
-        raise DataError(
-            f"{folder.root} was made by another request, other files or other code", got=f"fingerprint {known}",
-            expected=fingerprint, do="Repeat the command that made it, or choose another --output.",
-        )  # fmt: skip
-    if known is not None:
-        return refresh(DatasetPlan(request, folder.scenes(), folder.places(), {}), folder)
-    scenes, places = find_places(request)
-    return DatasetPlan(request, [scenes], places, dict.fromkeys(_tasks(places), Status.PENDING))
+    if known is None:
+        scenes, locations = find_locations(request)
+        return refresh(DatasetPlan(request, [scenes], locations, {}), folder)
+    if known != fingerprint:
+        what = f"{folder.root} was made by another request, other files or other code"
+        do = "Repeat the command that made it, or choose another --output."
+        raise DataError(what, got=f"fingerprint {known}", expected=fingerprint, do=do)
+    return refresh(DatasetPlan(request, folder.scenes(), folder.locations(), {}), folder)
 
 
 def refresh(plan: DatasetPlan, folder: DatasetFolder) -> DatasetPlan:
-    """The plan by what the output holds now."""
+    """The plan with the present statuses of the output's tiles."""
     exists = folder.fingerprint() is not None
-    told = {task: folder.status(task) if exists else Status.PENDING for task in _tasks(plan.places)}
-    return replace(plan, statuses=told, exists=exists)
+    tasks = sorted({location.task for location in plan.locations})
+    statuses = {task: folder.status(task) if exists else Status.PENDING for task in tasks}
+    return replace(plan, statuses=statuses, exists=exists)
 
 
-def _tasks(places: tuple[ChipLocation, ...]) -> list[TileTask]:
-    return sorted({place.task for place in places})
+def find_locations(request: DatasetRequest) -> tuple[list[Scene], tuple[ChipLocation, ...]]:
+    """Read the labels, search the catalogue and sample chips.
 
-
-def find_places(request: DatasetRequest) -> tuple[list[Scene], tuple[ChipLocation, ...]]:
-    """Read the statements, ask the catalogue, and draw: the scenes that can touch the land, and the chips' places."""
+    Returns:
+        The scenes that can touch the labelled land, and the locations of the chips.
+    """
     grid = Grid(request.crs, request.resolution)
-    natural, human = _read(request.natural, "--natural"), _read(request.anthropogenic, "--anthropogenic")
-    assert natural is not None
+    natural = read_polygons(request.natural.file, request.natural.where, "--natural")
+    anthropogenic = np.empty(0, dtype=object)
+    if (source := request.anthropogenic) is not None:
+        anthropogenic = read_polygons(source.file, source.where, "--anthropogenic").projected(request.crs)
     if request.land_cover is not None:
         check_cover(request.land_cover.file)
-    tame = np.empty(0, dtype=object) if human is None else human.projected(request.crs)
-    land = LabelGrid(grid, natural.projected(request.crs), tame, request.land_cover)
-    reach = _reach(request, land)
-    squares = land.squares(reach)
+    labels = LabelGrid(grid, natural.projected(request.crs), anthropogenic, request.land_cover)
+    area = _area(request, labels)
+    squares = labels.squares(area)
     if not squares:
         raise DataError("no polygon lies in the area", do="Look at --bbox or --area, and at the files' CRS.")
-    found = Candidates.joined([land.look(square, request.draw.share) for square in squares])
-    found = found.take(shapely.covers(reach, found.boxes(grid)))
-    _check_both(found, land, request.draw.share, "lies in its class within the area" if request.area else "does")
-    scenes = _search(request, shapely.union_all([land.box(square) for square in squares]).intersection(reach))
-    seen = found.take(shapely.covers(_ground(scenes, request.crs), found.boxes(grid)))
-    for label, option in OPTION.items():
-        if not (seen.label == label).any():
-            raise DataError(f"no polygon of {option} lies in reach of a scene", got=f"{len(scenes)} scenes",
-                            do="Look at --datetime, at --catalogue, and at the files' CRS.")  # fmt: skip
-    drawn = seen.take(draw(seen, request.draw, request.resolution))
+    candidates = Candidates.concatenate([labels.candidates(square, request.sampling.share) for square in squares])
+    candidates = candidates.take(shapely.covers(area, candidates.boxes(grid)))
+    _check_both_classes(candidates, labels, request)
+    scenes = _search(request, shapely.union_all([labels.box(square) for square in squares]).intersection(area))
+    # only chips that scenes cover entirely
+    footprints = shapely.union_all([footprint_in(scene, request.crs).buffer(-FOOTPRINT_SLACK) for scene in scenes])
+    shapely.prepare(footprints)
+    candidates = candidates.take(shapely.covers(footprints, candidates.boxes(grid)))
+    for label, option in OPTIONS.items():
+        if not (candidates.label == label).any():
+            do = "Look at --datetime, at --catalogue, and at the files' CRS."
+            raise DataError(f"no polygon of {option} lies in reach of a scene", got=f"{len(scenes)} scenes", do=do)
+    drawn = candidates.take(sample(candidates, request.sampling, request.resolution))
     if not len(drawn):
-        raise DataError("no chip of one class can be drawn beside one of the other", got=f"{request.draw.distance:g} m",
-                        do="Lower --distance, or widen the area.")  # fmt: skip
-    return scenes, name_places(drawn, grid, natural, tame)
+        what, got = "no chip of one class can be drawn beside one of the other", f"{request.sampling.distance:g} m"
+        raise DataError(what, got=got, do="Lower --distance, or widen the area.")
+    return scenes, name_locations(drawn, grid, natural, anthropogenic)
 
 
-def _read(statement: LabelSource | None, option: str) -> Polygons | None:
-    return None if statement is None else read_polygons(statement.file, statement.where, option)
-
-
-def _reach(request: DatasetRequest, land: LabelGrid) -> BaseGeometry:
+def _area(request: DatasetRequest, labels: LabelGrid) -> BaseGeometry:
     """Where chips may lie, in the grid's CRS: the area asked for, or the rectangle around all polygons."""
     if request.area is None:
-        reach = land.extent.buffer(request.side, join_style="mitre")  # a chip may lie partly outside
+        area = labels.extent.buffer(request.side, join_style="mitre")  # a chip may lie partly outside
     else:
-        area = Geometry(shape(request.area), "EPSG:4326").to_crs(request.crs, resolution=OUTLINE)
-        reach = area.geom
-    if reach.is_empty or not np.isfinite(reach.bounds).all():
+        area = Geometry(shape(request.area), "EPSG:4326").to_crs(request.crs, resolution=MAX_SEGMENT).geom
+    if area.is_empty or not np.isfinite(area.bounds).all():
         raise DataError(f"the area cannot be projected to {request.crs}", do="Choose another --crs or area.")
-    shapely.prepare(reach)
-    return reach
+    shapely.prepare(area)
+    return area
 
 
-def _check_both(found: Candidates, land: LabelGrid, share: float, does: str) -> None:
-    for label, option in OPTION.items():
-        if not (found.label == label).any():
-            best = land.best[label]
-            got = f"{best:.2f} at most" if best < share else f"{best:.2f}, but no chip that {does}"
-            raise DataError(f"no chip has the share of the class that {option} states", got=got,
-                            expected=f"at least {share:g}", do="Lower --share, or widen the area.")  # fmt: skip
+def _check_both_classes(candidates: Candidates, labels: LabelGrid, request: DatasetRequest) -> None:
+    share, lies = request.sampling.share, "lies in its class within the area" if request.area else "does"
+    for label, option in OPTIONS.items():
+        if not (candidates.label == label).any():
+            largest = labels.largest_share[label]
+            got = f"{largest:.2f} at most" if largest < share else f"{largest:.2f}, but no chip that {lies}"
+            what, do = f"no chip has the share of the class that {option} states", "Lower --share, or widen the area."
+            raise DataError(what, got=got, expected=f"at least {share:g}", do=do)
 
 
 def _search(request: DatasetRequest, land: BaseGeometry) -> list[Scene]:
@@ -196,17 +196,9 @@ def _search(request: DatasetRequest, land: BaseGeometry) -> list[Scene]:
     return search(catalogue, degrees, days, limit, bands=request.bands, halo=0.0)
 
 
-def _ground(scenes: list[Scene], crs: str) -> BaseGeometry:
-    """The ground that scenes show, in a CRS."""
-    outlines = [footprint_in(scene, crs).buffer(-FOOTPRINT_SLACK) for scene in scenes]
-    ground = shapely.union_all(outlines)
-    shapely.prepare(ground)
-    return ground
-
-
-def tiles_of(places: tuple[ChipLocation, ...]) -> dict[TileTask, list[ChipLocation]]:
-    """The places of every tile."""
-    found: dict[TileTask, list[ChipLocation]] = {}
-    for place in places:
-        found.setdefault(place.task, []).append(place)
-    return found
+def locations_by_tile(locations: tuple[ChipLocation, ...]) -> dict[TileTask, list[ChipLocation]]:
+    """The chips that begin in every tile."""
+    by_tile: dict[TileTask, list[ChipLocation]] = {}
+    for location in locations:
+        by_tile.setdefault(location.task, []).append(location)
+    return by_tile

@@ -1,4 +1,4 @@
-"""What was asked for: the statements of what is what, how places are drawn, and which scenes are read."""
+"""The settings of a set of chips: where labels come from, how chips are sampled, and which scenes are read."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from pydantic import Field, field_validator
 
 from spacex.datasets.corine import CODES
 from spacex.errors import DataError, RequestError
-from spacex.grid import CHIP
-from spacex.metres import check_crs
+from spacex.grid import CHIP, check_crs
 from spacex.pixel_code import code_digest
 from spacex.sentinel2.scene_request import SceneRequest
 from spacex.settings import SENTINEL2_BANDS, Settings, fingerprint
 
-CODE = ("chipset", "datasets", "rasters.py", "vectors.py")
-"""Sources that, with those of mapping's pixels, decide which chips a set holds."""
+CODE = ("dataset_building", "datasets", "rasters.py", "vectors.py")
+"""Sources that, with those of a map's pixels, decide which chips a set holds."""
 
-HUMAN = ("1", "2")
-"""CORINE classes that are anthropogenic unless told otherwise: artificial surfaces and agricultural areas."""
+ANTHROPOGENIC_CLASSES = ("1", "2")
+"""CORINE classes that are anthropogenic by default: artificial surfaces and agricultural areas."""
 
 SHARE = 0.9
-"""Of a chip that must lie in its class: what is drawn near an edge would show mostly what lies beyond it."""
+"""Share of a chip that must lie in its class: a chip near an edge would show mostly what lies beyond it."""
 
 COUNT = 24_000
-"""Chips: AnthroProtect has 23,919. Smaller regions end earlier, when no further place keeps the distance."""
+"""Chips: AnthroProtect has 23,919. A smaller region gives fewer, when no further chip keeps the distance."""
 
 LIMIT = 100
 """Chips per polygon. AnthroProtect has no limit, and its largest site, Ib 654, holds 322 of its 7,003 natural chips, as
@@ -34,7 +33,7 @@ many as the 84 smallest of its 181 sites; with this limit it would have kept 5,8
 
 
 class LabelSource(Settings):
-    """A file of polygons that states one class."""
+    """A file of polygons that labels one class."""
 
     file: str
     """Path of the vector file."""
@@ -44,8 +43,8 @@ class LabelSource(Settings):
     """Of the file's content."""
 
     @classmethod
-    def of(cls, file: str, where: str | None = None) -> LabelSource:
-        """The statement of a file as it is now."""
+    def from_file(cls, file: str, where: str | None = None) -> LabelSource:
+        """The source with the file's present content."""
         path = Path(file).resolve()
         return cls(file=str(path), where=where, digest=digest_of(path))
 
@@ -55,40 +54,40 @@ class LandCover(Settings):
 
     file: str
     """Path of the GeoTIFF, for workers too."""
-    human: tuple[str, ...] = ()
-    """CORINE classes, or the beginnings of their codes, that state the anthropogenic class; () for none."""
+    anthropogenic: tuple[str, ...] = ()
+    """Anthropogenic CORINE classes, as codes or their first digits; () if the raster labels no class."""
     digest: str
     """Of the file's content."""
 
-    @field_validator("human")
+    @field_validator("anthropogenic")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for start in value:
-            if not codes_of((start,)):
-                raise ValueError(f"beginnings of CORINE codes 111..523, e.g. 1, 24 or 312, not {start!r}")
+        for prefix in value:
+            if not codes_of((prefix,)):
+                raise ValueError(f"beginnings of CORINE codes 111..523, e.g. 1, 24 or 312, not {prefix!r}")
         return value
 
     @classmethod
-    def of(cls, file: str, human: tuple[str, ...] = ()) -> LandCover:
-        """The raster as it is now."""
+    def from_file(cls, file: str, anthropogenic: tuple[str, ...] = ()) -> LandCover:
+        """The raster with its present content."""
         path = Path(file).resolve()
-        return cls(file=str(path), human=human, digest=digest_of(path))
+        return cls(file=str(path), anthropogenic=anthropogenic, digest=digest_of(path))
 
 
-class DrawSettings(Settings):
-    """How places are drawn."""
+class SamplingSettings(Settings):
+    """How chips are sampled."""
 
     share: float = Field(SHARE, gt=0, le=1)
     """Share of a chip that must lie in its class."""
     distance: float = Field(2560.0, ge=0, le=1e6)
-    """Metres between the middles of two chips at least. A chip's side, as between AnthroProtect's neighbours (2.55 km);
-    chips never overlap, whatever this is."""
+    """Least distance between the middles of two chips in metres. A chip's side, as between AnthroProtect's neighbours
+    (2.55 km); chips never overlap, whatever this is."""
     count: int = Field(COUNT, ge=2)
     """Chips at most, half of each class."""
     limit_per_polygon: int = Field(LIMIT, ge=1)
-    """Chips of one polygon at most; where land cover states the class, of a square of 20 km."""
+    """Chips of one polygon at most; where land cover labels the class, of a square of 20 km."""
     seed: int = Field(0, ge=0)
-    """Names every random draw."""
+    """Of every random draw."""
 
 
 class DatasetRequest(SceneRequest):
@@ -97,13 +96,13 @@ class DatasetRequest(SceneRequest):
     interval: tuple[str, str]
     """First and last day, ISO 8601."""
     area: dict[str, Any] | None = None
-    """GeoJSON polygon in EPSG:4326 in which chips must lie; None: wherever the statements reach."""
+    """GeoJSON polygon in EPSG:4326 in which chips must lie; None: wherever there are labels."""
     natural: LabelSource
     anthropogenic: LabelSource | None = None
     land_cover: LandCover | None = None
     bands: tuple[str, ...] = SENTINEL2_BANDS
     """Bands that are read; the others of a chip's ten are no data."""
-    draw: DrawSettings = DrawSettings()
+    sampling: SamplingSettings = SamplingSettings()
     min_valid: float = Field(0.9, gt=0, le=1)
     """Share of a chip that must have data, or it is left out: training feeds gaps as 0."""
 
@@ -121,17 +120,12 @@ class DatasetRequest(SceneRequest):
         return value
 
     @property
-    def human(self) -> tuple[str, ...]:
-        """CORINE classes that state the anthropogenic class."""
-        return self.land_cover.human if self.land_cover else ()
-
-    @property
     def side(self) -> float:
         """Metres along a chip."""
         return CHIP * self.resolution
 
     def fingerprint(self) -> str:
-        """Names request, files by their content, and code; where files lie does not matter."""
+        """Identifies request, files by their content, and code; paths of files do not count."""
         plain = self.model_dump(mode="json", exclude=self.volatile_fields)
         for name in ("natural", "anthropogenic", "land_cover"):
             if plain[name]:
@@ -139,18 +133,18 @@ class DatasetRequest(SceneRequest):
         return fingerprint(plain, code_digest(*CODE))
 
     def check(self) -> None:
-        """Refuse a request that states only one class.
+        """Refuse a request that labels only one class.
 
         Raises:
-            RequestError: if nothing states the anthropogenic class.
+            RequestError: if nothing labels the anthropogenic class.
         """
-        if self.anthropogenic is None and not self.human:
-            raise RequestError("nothing states what is anthropogenic", do="Give --anthropogenic or --land-cover.")
+        if self.anthropogenic is None and not (self.land_cover and self.land_cover.anthropogenic):
+            raise RequestError("nothing says what is anthropogenic", do="Give --anthropogenic or --land-cover.")
 
 
-def codes_of(beginnings: tuple[str, ...]) -> list[int]:
+def codes_of(prefixes: tuple[str, ...]) -> list[int]:
     """CORINE codes that begin with any of some digits; `1` is all artificial surfaces."""
-    return [code for code in CODES if str(code).startswith(tuple(filter(None, beginnings)))]
+    return [code for code in CODES if str(code).startswith(tuple(filter(None, prefixes)))]
 
 
 def digest_of(file: Path) -> str:
@@ -160,11 +154,11 @@ def digest_of(file: Path) -> str:
         DataError: if it cannot be read.
     """
     parts = [file.with_suffix(end) for end in (".dbf", ".prj")] if file.suffix.lower() == ".shp" else []
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     try:
         for part in (file, *(part for part in parts if part.exists())):
             with part.open("rb") as content:
-                found.update(hashlib.file_digest(content, "sha256").digest())
+                digest.update(hashlib.file_digest(content, "sha256").digest())
     except OSError as error:
         raise DataError(f"{file} cannot be read", got=error.strerror) from error
-    return found.hexdigest()[:16]
+    return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The whole of a run that makes chips, as the driver sees it: plan, lay out or resume, run, say what came out."""
+"""Runs a plan that makes chips: creates or resumes the output, drives the runner, and writes index and report."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spacex.dataset_building.contact_sheet import chosen, contact_sheet, stretch
-from spacex.dataset_building.folder import DatasetFolder, counts, states
-from spacex.dataset_building.labels import HUMAN, NATURAL
+from spacex.dataset_building.contact_sheet import choose_chips, contact_sheet, stretch
+from spacex.dataset_building.folder import DatasetFolder, counts, status_map
+from spacex.dataset_building.labels import ANTHROPOGENIC, NATURAL
 from spacex.dataset_building.locations import ChipLocation
 from spacex.dataset_building.plan import DatasetPlan, refresh
 from spacex.dataset_building.worker import ChipJob
@@ -28,27 +28,27 @@ from spacex.storage import write_text
 
 log = logging.getLogger(__name__)
 
-NAMES = {NATURAL: "natural", HUMAN: "anthropogenic"}
+CLASSES = {NATURAL: "natural", ANTHROPOGENIC: "anthropogenic"}
 
 
 @dataclass(frozen=True)
 class BuiltDataset:
-    """What a run came to."""
+    """The result of a run."""
 
     folder: Path
     """The set."""
     chips: tuple[ChipLocation, ...]
-    """The chips that are there."""
+    """The chips that exist."""
     left_out: dict[str, str]
-    """Chips that were drawn and are not there, with reasons."""
+    """Chips that were sampled and do not exist, with reasons."""
     quarantined: dict[TileTask, str]
-    """Tiles given up, with reasons; the same command tries them again."""
+    """Quarantined tiles, with reasons; the same command tries them again."""
     seconds: float
     """Wall-clock seconds of the run."""
 
     @property
     def complete(self) -> bool:
-        """True if no tile was given up."""
+        """True if no tile was quarantined."""
         return not self.quarantined
 
     @property
@@ -65,7 +65,7 @@ def execute(
     on_start: Callable[[ProgressLog], None] = lambda log: None,
     **worker: Any,
 ) -> BuiltDataset:
-    """Claim the output, lay it out or resume it, and make the tiles that are left.
+    """Lock the output, create or resume it, and make the remaining tiles.
 
     Args:
         plan: from `spacex.dataset_building.plan.make_plan`.
@@ -79,71 +79,77 @@ def execute(
         SpacexError: if the work itself cannot go on; the finished tiles are safe.
     """
     begun = time.monotonic()
-    with output_lock(str(folder.run)) as claim:
+    with output_lock(str(folder.run)) as lock:
         plan = refresh(plan, folder)
         if not plan.exists:
-            folder.begin(plan.request, plan.places, plan.scenes)
+            folder.begin(plan.request, plan.locations, plan.scenes)
 
         def on_quarantine(task: TileTask, reason: str, tries: int) -> None:
             folder.finish(task, Status.FAILED, {"reason": reason, "tries": tries})
 
-        conduct = RunDriver(
-            str(folder.run), claim, on_quarantine, lambda _: _conclude(folder, plan),
-            lambda ledger, notes, state: _write_papers(folder, plan, ledger, notes, state), on_start,
-            doing="making chips", bands=len(plan.request.bands),
-        )  # fmt: skip
+        driver = RunDriver(
+            str(folder.run),
+            lock,
+            on_quarantine,
+            lambda _: _write_index(folder, plan),
+            lambda queue, stats, state: _write_report(folder, plan, queue, stats, state),
+            on_start,
+            doing="making chips",
+            bands=len(plan.request.bands),
+        )
         job = ChipJob(request=plan.request, output=str(folder.root), **worker)
-        ledger, _ = conduct.run(job, plan.todo, plan.counts, runner)
+        queue, _ = driver.run(job, plan.todo, plan.counts, runner)
     chips, left_out = _outcome(folder, plan)
-    return BuiltDataset(folder.root, chips, left_out, ledger.quarantined, time.monotonic() - begun)
+    return BuiltDataset(folder.root, chips, left_out, queue.quarantined, time.monotonic() - begun)
 
 
 def _outcome(folder: DatasetFolder, plan: DatasetPlan) -> tuple[tuple[ChipLocation, ...], dict[str, str]]:
-    there, left_out = set[str](), dict[str, str]()
+    """The chips that exist, and the reasons why others do not."""
+    made, left_out = set[str](), dict[str, str]()
     for task in plan.statuses:
-        told = folder.told(task)
-        there |= set(told.get("chips", {}))
-        left_out |= told.get("left_out", {})
-    return tuple(place for place in plan.places if place.file in there), left_out
+        record = folder.record(task)
+        made |= set(record.get("chips", {}))
+        left_out |= record.get("left_out", {})
+    return tuple(location for location in plan.locations if location.file in made), left_out
 
 
-def _conclude(folder: DatasetFolder, plan: DatasetPlan) -> None:
-    """Write the index, by which the set becomes one, and the contact sheets."""
-    there = folder.write_index(plan.places)
-    if not there:
+def _write_index(folder: DatasetFolder, plan: DatasetPlan) -> None:
+    """Write the index, which makes the folder a data set, and the contact sheets."""
+    made = folder.write_index(plan.locations)
+    if not made:
         return
-    shown = {label: chosen([place for place in there if place.label == label]) for label in NAMES}
-    top = stretch(folder.root, [place for places in shown.values() for place in places], plan.request.bands)
-    for label, places in shown.items():
-        if places:
-            sheet = contact_sheet(folder.root, places, plan.request.bands, top)
-            (folder.run / f"{NAMES[label]}.png").write_bytes(sheet)
+    shown = {label: choose_chips([chip for chip in made if chip.label == label]) for label in CLASSES}
+    top = stretch(folder.root, [chip for chips in shown.values() for chip in chips], plan.request.bands)
+    for label, chips in shown.items():
+        if chips:
+            sheet = contact_sheet(folder.root, chips, plan.request.bands, top)
+            (folder.run / f"{CLASSES[label]}.png").write_bytes(sheet)
 
 
-def _write_papers(folder: DatasetFolder, plan: DatasetPlan, ledger: TaskQueue, notes: RunStats, state: str) -> None:
-    """`report.html`, also on interruption; it must not hide how the run ended."""
+def _write_report(folder: DatasetFolder, plan: DatasetPlan, queue: TaskQueue, stats: RunStats, state: str) -> None:
+    """Write `report.html`, also on interruption; a failure is logged and must not hide how the run ended."""
     try:
-        write_text(folder.run / "report.html", render(folder, plan, ledger, notes, state))
+        write_text(folder.run / "report.html", render(folder, plan, queue, stats, state))
     except Exception:
         log.exception("the run's report could not be written to %s", folder.run)
 
 
-def render(folder: DatasetFolder, plan: DatasetPlan, ledger: TaskQueue, notes: RunStats, state: str) -> str:
+def render(folder: DatasetFolder, plan: DatasetPlan, queue: TaskQueue, stats: RunStats, state: str) -> str:
     """The report as HTML."""
     chips, left_out = _outcome(folder, plan)
-    found = states(folder, tuple(plan.statuses))
-    sheets = [(name, folder.run / f"{name}.png") for name in NAMES.values()]
+    statuses = status_map(folder, plan.statuses)
+    sheets = [(name, folder.run / f"{name}.png") for name in CLASSES.values()]
     return fill(
         "report.html.jinja",
         "spacex.dataset_building",
-        **common(ledger, notes, state),
+        **common(queue, stats, state),
         output=str(folder.root),
         fingerprint=plan.request.fingerprint(),
-        key=key_of(found),
-        maps=[(" to ".join(plan.request.interval), picture(found))],
-        compared=compared(plan.todo, plan.work, plan.bytes_to_read, ledger, notes),
+        key=key_of(statuses),
+        maps=[(" to ".join(plan.request.interval), picture(statuses))],
+        compared=compared(plan.todo, plan.work, plan.bytes_to_read, queue, stats),
         chips=[(name, split["natural"], split["anthropogenic"]) for name, split in counts(chips).items()],
-        polygons=[len({c.file.rpartition("_")[0] for c in chips if c.label == label}) for label in NAMES],
+        polygons=[len({c.file.rpartition("_")[0] for c in chips if c.label == label}) for label in CLASSES],
         left_out=len(left_out),
         sheets=[(name, base64.b64encode(file.read_bytes()).decode()) for name, file in sheets if file.exists()],
     )

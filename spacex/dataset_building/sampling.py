@@ -1,115 +1,117 @@
-"""Drawing places: balanced, region by region and polygon by polygon, and never too close.
+"""Samples chips of both classes from the candidates: balanced over regions and polygons, and never too close.
 
-A region is a square of 100 km. Each class goes round its regions, and in a region round its polygons, and takes one
-chip at a time, drawn by chance among the polygon's; so neither a large park nor a well-mapped country fills the set.
-The classes take turns, and when one has nothing more to give, the other stops too.
+A region is a square of 100 km. Each class takes turns through its regions, and in a region through its polygons, and
+draws one chip at a time at random from the polygon's candidates. So neither a large park nor a well-mapped country
+fills the set. The classes alternate, and sampling ends when either has no candidate left.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spacex.dataset_building.labels import HUMAN, NATURAL, Candidates
-from spacex.dataset_building.request import DrawSettings
+from spacex.dataset_building.labels import ANTHROPOGENIC, NATURAL, Candidates
+from spacex.dataset_building.request import SamplingSettings
 from spacex.grid import CHIP
 
 REGION = 100_000.0
 """Metres along a region."""
 
 
-def draw(found: Candidates, settings: DrawSettings, resolution: float) -> NDArray[np.int64]:
-    """Which candidates become chips of the set: indices, in the order in which they were drawn.
+def sample(candidates: Candidates, settings: SamplingSettings, resolution: float) -> NDArray[np.int64]:
+    """Indices of the candidates that become chips of the set, in the order in which they were drawn.
 
     Args:
-        found: all that lie in a class.
+        candidates: all chips that lie in a class.
         settings: how many, how far apart.
         resolution: metres per pixel.
 
     Returns:
-        As many natural as anthropogenic ones, in turn; equal candidates and settings give equal draws.
+        As many natural as anthropogenic ones, in turn; equal candidates and settings give equal samples.
     """
-    room = _Room(found, settings.distance / resolution)
-    random = np.random.default_rng(settings.seed)
-    hands = [_Hand(found, label, settings.limit_per_polygon, REGION / resolution, random, room.free)
-             for label in (NATURAL, HUMAN)]  # fmt: skip
+    index = _SpacingIndex(candidates, settings.distance / resolution)
+    random, region = np.random.default_rng(settings.seed), REGION / resolution
+    limit = settings.limit_per_polygon
+    queues = [
+        _ClassQueue(candidates, label, limit, region, random, index.is_free) for label in (NATURAL, ANTHROPOGENIC)
+    ]
     drawn: list[int] = []
     while len(drawn) + 2 <= settings.count:
-        for hand in hands:
-            if (index := hand.next()) is None:
+        for queue in queues:
+            if (candidate := queue.next()) is None:
                 return np.array(drawn[: len(drawn) // 2 * 2], np.int64)
-            room.take(index)
-            drawn.append(index)
+            index.add(candidate)
+            drawn.append(candidate)
     return np.array(drawn, np.int64)
 
 
-class _Room:
-    """Where chips may still lie."""
+class _SpacingIndex:
+    """Chips drawn so far, by squares as wide as the distance, so that only nine squares need to be searched."""
 
-    def __init__(self, found: Candidates, distance: float) -> None:
-        self._row, self._col, self._distance = found.row.tolist(), found.col.tolist(), distance
-        self._cell = max(CHIP, distance)
-        self._taken: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    def __init__(self, candidates: Candidates, distance: float) -> None:
+        self._positions = list(zip(candidates.row.tolist(), candidates.col.tolist(), strict=True))
+        self._distance, self._cell = distance, max(CHIP, distance)
+        self._chips: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
 
-    def free(self, index: int) -> bool:
+    def is_free(self, candidate: int) -> bool:
         """Whether a candidate overlaps no chip and keeps its distance."""
-        row, col = self._row[index], self._col[index]
+        row, col = self._positions[candidate]
+        i, j = int(row // self._cell), int(col // self._cell)
+        near = (self._chips.get((i + di, j + dj), ()) for di in (-1, 0, 1) for dj in (-1, 0, 1))
         return all(
             max(abs(row - r), abs(col - c)) >= CHIP and (row - r) ** 2 + (col - c) ** 2 >= self._distance**2
-            for r, c in self._near(row, col)
+            for chips in near
+            for r, c in chips
         )
 
-    def take(self, index: int) -> None:
-        """Put a chip there."""
-        row, col = self._row[index], self._col[index]
-        self._taken[self._key(row, col)].append((row, col))
-
-    def _key(self, row: int, col: int) -> tuple[int, int]:
-        return int(row // self._cell), int(col // self._cell)
-
-    def _near(self, row: int, col: int) -> Iterator[tuple[int, int]]:
-        i, j = self._key(row, col)
-        for di in (-1, 0, 1):
-            for dj in (-1, 0, 1):
-                yield from self._taken.get((i + di, j + dj), ())
+    def add(self, candidate: int) -> None:
+        """Count a candidate as a chip."""
+        row, col = self._positions[candidate]
+        self._chips[int(row // self._cell), int(col // self._cell)].append((row, col))
 
 
-class _Hand:
-    """One class's candidates, given out in turn."""
+class _ClassQueue:
+    """One class's candidates in round-robin order over regions, and within a region over polygons."""
 
     def __init__(
-        self, found: Candidates, label: int, limit: int, region: float, random: np.random.Generator,
-        free: Callable[[int], bool],
-    ) -> None:  # fmt: skip
-        self._limit, self._free, self._given = limit, free, Counter[int]()
+        self,
+        candidates: Candidates,
+        label: int,
+        limit: int,
+        region: float,
+        random: np.random.Generator,
+        is_free: Callable[[int], bool],
+    ) -> None:
+        self._limit, self._is_free, self._drawn = limit, is_free, Counter[int]()
         queues: dict[tuple[int, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for index in random.permutation(np.flatnonzero(found.label == label)).tolist():
-            square = int(found.row[index] // region), int(found.col[index] // region)
-            queues[square][int(found.owner[index])].append(index)
+        for index in random.permutation(np.flatnonzero(candidates.label == label)).tolist():
+            square = int(candidates.row[index] // region), int(candidates.col[index] // region)
+            queues[square][int(candidates.polygon_id[index])].append(index)
         self._regions = deque(deque(polygons.items()) for polygons in queues.values())
 
     def next(self) -> int | None:
         """The next candidate that is free; None if there is none."""
         while self._regions:
             polygons = self._regions.popleft()
-            index = self._from(polygons)
+            index = self._next_of(polygons)
+            # a region whose polygons are all exhausted is dropped, any other queues again
             if polygons:
                 self._regions.append(polygons)
             if index is not None:
                 return index
         return None
 
-    def _from(self, polygons: deque[tuple[int, list[int]]]) -> int | None:
-        """One candidate of the region's next polygon that has any; polygons that have none are dropped."""
+    def _next_of(self, polygons: deque[tuple[int, list[int]]]) -> int | None:
+        """A free candidate of the region's next polygon that has one; polygons without are dropped."""
         while polygons:
-            owner, queue = polygons.popleft()
-            while queue and self._given[owner] < self._limit:
+            polygon_id, queue = polygons.popleft()
+            while queue and self._drawn[polygon_id] < self._limit:
                 index = queue.pop()
-                if self._free(index):
-                    self._given[owner] += 1
-                    polygons.append((owner, queue))
+                if self._is_free(index):
+                    self._drawn[polygon_id] += 1
+                    polygons.append((polygon_id, queue))
                     return index
         return None

@@ -1,4 +1,4 @@
-"""Making chips: a worker reads a tile's chips as composites, and writes them one by one."""
+"""A worker that makes chips: reads a tile's chips as composites and writes them one by one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spacex.dataset_building.folder import DatasetFolder
 from spacex.dataset_building.labels import read_cover
 from spacex.dataset_building.locations import ChipLocation
-from spacex.dataset_building.plan import tiles_of
+from spacex.dataset_building.plan import locations_by_tile
 from spacex.dataset_building.request import DatasetRequest
 from spacex.datasets.anthroprotect import LAND_COVERS
 from spacex.datasets.writing import FOLDERS, digital_numbers, write_tile
@@ -32,24 +32,24 @@ Numbers = NDArray[np.uint16]
 
 
 class ChipJob(AnyJob):
-    """A set of chips as it travels to the workers: names and settings, no pixels."""
+    """The job that is sent to workers: request and output, no pixels."""
 
     request: DatasetRequest
     output: str
-    """Path of the set, laid out; a folder that every worker sees."""
+    """Path of the set, begun; a folder that every worker sees."""
 
-    def open(self) -> ChipLine:
-        """Load scenes and places."""
-        folder, places = DatasetFolder(self.output), DatasetFolder(self.output).places()
-        source = ChipSource(self.request, folder.scenes()[0], tiles_of(places))
-        return ChipLine(source, folder, self.request, readers=self.reading, time_limit=self.time_limit)
+    def open(self) -> ChipPipeline:
+        """Load scenes and locations."""
+        folder = DatasetFolder(self.output)
+        source = ChipSource(self.request, folder.scenes()[0], locations_by_tile(folder.locations()))
+        return ChipPipeline(source, folder, self.request, readers=self.reading, time_limit=self.time_limit)
 
 
 @dataclass(frozen=True)
 class Chip:
-    """A chip as read."""
+    """A chip that has been read."""
 
-    place: ChipLocation
+    location: ChipLocation
     composite: Composite
     corine: Numbers
     """(256, 256) level-3 codes, 0 = unknown."""
@@ -62,7 +62,7 @@ class Chip:
 
 @dataclass
 class ReadTile:
-    """A tile's chips as read."""
+    """A tile's chips that have been read."""
 
     task: TileTask
     chips: list[Chip]
@@ -70,12 +70,12 @@ class ReadTile:
 
 
 class ChipSource:
-    """Reads chips: the very composites a map of that ground would be made from.
+    """Reads chips as the composites from which a map of the same ground is made.
 
     Args:
-        request: what was asked for.
+        request: of the set.
         scenes: all that can touch the chips.
-        tiles: places by tile.
+        tiles: chips by tile.
     """
 
     def __init__(
@@ -88,18 +88,19 @@ class ChipSource:
 
     def read(self, task: TileTask) -> ReadTile:
         """All chips of a tile."""
-        return ReadTile(task, [self._read(place) for place in self._tiles[task]])
+        return ReadTile(task, [self._read(location) for location in self._tiles[task]])
 
-    def _read(self, place: ChipLocation) -> Chip:
-        geobox = self._grid.geobox(place.window)
+    def _read(self, location: ChipLocation) -> Chip:
+        geobox = self._grid.geobox(location.window)
         composite = self._composer.compose(self._index.touching(geobox), geobox)
-        cover = self._request.land_cover
         corine = np.zeros((CHIP, CHIP), np.uint16)
-        return Chip(place, composite, corine if cover is None else read_cover(cover.file, self._grid, place.window))
+        if self._request.land_cover is not None:
+            corine = read_cover(self._request.land_cover.file, self._grid, location.window)
+        return Chip(location, composite, corine)
 
 
 class PassThrough:
-    """The compute stage of a pipeline that computes nothing: tiles go straight from reading to writing."""
+    """The compute stage of a pipeline that computes nothing: read tiles are complete at once."""
 
     def __init__(self) -> None:
         self.tiles: list[ReadTile] = []
@@ -122,28 +123,28 @@ class PassThrough:
         return tiles
 
 
-class ChipLine(TilePipeline[ReadTile, ReadTile]):
-    """Tiles of chips in, reports out.
+class ChipPipeline(TilePipeline[ReadTile, ReadTile]):
+    """Makes the chips of tiles and reports them.
 
     Args:
         source: reads chips.
-        folder: where they go.
-        request: what was asked for.
+        folder: of the set.
+        request: of the set.
         readers: tiles read at the same time.
-        time_limit: seconds after which the read of a tile, or its write, is given up.
+        time_limit: seconds after which the read of a tile, or its write, is abandoned.
     """
 
     def __init__(
         self, source: ChipSource, folder: DatasetFolder, request: DatasetRequest, *, readers: int, time_limit: float
     ) -> None:
-        self._through = PassThrough()
-        super().__init__(source.read, self._through, readers=readers, time_limit=time_limit)
+        self._read_tiles = PassThrough()
+        super().__init__(source.read, self._read_tiles, readers=readers, time_limit=time_limit)
         self._folder, self._request = folder, request
         self._grid = Grid(request.crs, request.resolution)
 
     def _submit(self, task: TileTask, read: ReadTile, seconds: float) -> None:
         read.seconds = seconds
-        self._through.tiles.append(read)
+        self._read_tiles.tiles.append(read)
 
     def _write(self, tile: ReadTile) -> TileReport:
         begun = time.perf_counter()
@@ -153,30 +154,30 @@ class ChipLine(TilePipeline[ReadTile, ReadTile]):
             write_chip(self._folder.root, chip, self._request.bands, self._grid)
         for chip in left_out:
             for name in FOLDERS:
-                (self._folder.root / name / chip.place.file).unlink(missing_ok=True)
+                (self._folder.root / name / chip.location.file).unlink(missing_ok=True)
         status = Status.DONE if kept else Status.NO_DATA
         seconds = {"reading": round(tile.seconds, 3), "writing": round(time.perf_counter() - begun, 3)}
-        scenes = {
-            use["id"]: use for chip in tile.chips for use in chip.composite.scene_records if use["used_share"] > 0
+        scenes = {s["id"]: s for chip in tile.chips for s in chip.composite.scene_records if s["used_share"] > 0}
+        record = {
+            "chips": {chip.location.file: _facts(chip) for chip in kept},
+            "left_out": {chip.location.file: f"{chip.valid:.3f} of it has data" for chip in left_out},
+            "scenes": list(scenes.values()),
+            "seconds": seconds,
+            "worker": self._worker,
         }
-        told = {
-            "chips": {chip.place.file: _told(chip) for chip in kept},
-            "left_out": {chip.place.file: f"{chip.valid:.3f} of it has data" for chip in left_out},
-            "scenes": list(scenes.values()), "seconds": seconds, "worker": self._worker,
-        }  # fmt: skip
-        self._folder.finish(tile.task, status, told)
+        self._folder.finish(tile.task, status, record)
         fetched = sum(chip.composite.fetched for chip in tile.chips)
         return TileReport(tile.task, status, "", seconds, len(kept), len(scenes), fetched, self._worker)
 
 
-def _told(chip: Chip) -> dict[str, Any]:
+def _facts(chip: Chip) -> dict[str, Any]:
     observations = chip.composite.observations
     return {"valid": round(chip.valid, 4), "observations": round(float(observations.mean()), 2)}
 
 
 def write_chip(root: Path, chip: Chip, bands: tuple[str, ...], grid: Grid) -> None:
-    """Put a chip's three files down."""
-    composite, window = chip.composite, chip.place.window
+    """Write a chip's three files; bands that were not read and unknown land cover are 0."""
+    composite, window = chip.composite, chip.location.window
     pixels = np.zeros((len(SENTINEL2_BANDS), CHIP, CHIP), np.uint16)
     pixels[[SENTINEL2_BANDS.index(band) for band in bands]] = digital_numbers(composite.reflectance)
     covers = np.zeros((len(LAND_COVERS), CHIP, CHIP), np.uint16)
@@ -184,4 +185,4 @@ def write_chip(root: Path, chip: Chip, bands: tuple[str, ...], grid: Grid) -> No
     assert composite.classes is not None
     arrays: tuple[NDArray[Any], ...] = pixels, covers, composite.classes[None]
     for folder, array in zip(FOLDERS, arrays, strict=True):
-        write_tile(root / folder / chip.place.file, array, grid, window)
+        write_tile(root / folder / chip.location.file, array, grid, window)

@@ -41,11 +41,11 @@ def write_tile(path: Path, array: NDArray[Any], grid: Grid, window: Window) -> N
         file.write(array)
 
 
-def sweep(root: Path) -> None:
-    """Remove from a set what killed calls of `write_tile` left half done; one that is still at it fails."""
+def remove_incomplete(root: Path) -> None:
+    """Remove the temporary files that killed calls of `write_tile` left in a set; a call still running fails."""
     for folder in FOLDERS:
-        for left in (root / folder).glob(".*.part"):
-            left.unlink(missing_ok=True)
+        for part in (root / folder).glob(".*.part"):
+            part.unlink(missing_ok=True)
 
 
 def digital_numbers(reflectance: NDArray[np.float32]) -> NDArray[np.uint16]:

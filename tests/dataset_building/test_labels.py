@@ -11,9 +11,9 @@ from rasterio.features import geometry_mask
 from rasterio.transform import from_origin
 
 from spacex.dataset_building.labels import (
+    ANTHROPOGENIC,
     CELL,
-    ESTATE,
-    HUMAN,
+    COVER_BLOCK,
     LATTICE,
     NATURAL,
     SQUARE,
@@ -21,8 +21,8 @@ from spacex.dataset_building.labels import (
     LabelGrid,
     check_cover,
     codes_of,
-    estate_of,
-    estate_window,
+    cover_block_id,
+    cover_block_window,
 )
 from spacex.dataset_building.request import LandCover
 from spacex.datasets.corine import CODES, GRID_CODES, corine_codes
@@ -61,7 +61,7 @@ def test_the_corner_is_one():
 def test_shares_are_those_of_exact_areas(rectangles, share):
     """Oracle: shapely's areas of the union. A cell of 80 m is counted by its middle: within a few hundredths."""
     parks = shapes(*(place(*rectangle) for rectangle in rectangles))
-    found = LabelGrid(GRID, parks, NONE).look(SQUARE_OF_CELLS, share)
+    found = LabelGrid(GRID, parks, NONE).candidates(SQUARE_OF_CELLS, share)
     union = shapely.union_all(parks)
     exact = shapely.area(shapely.intersection(found.boxes(GRID), union)) / (CHIP * 10.0) ** 2
     slack = 4 * len(rectangles) * 40 / 2560
@@ -78,9 +78,10 @@ def test_shares_are_those_of_exact_areas(rectangles, share):
 
 def test_a_chip_belongs_to_the_polygon_it_lies_in_most_and_small_ones_lie_on_large_ones():
     large, small = place(0, 0, 5120, 2560), place(0, 0, 2560, 2560)
-    found = LabelGrid(GRID, shapes(large, small), NONE).look(SQUARE_OF_CELLS, 1.0)
+    found = LabelGrid(GRID, shapes(large, small), NONE).candidates(SQUARE_OF_CELLS, 1.0)
     owners = {
-        int(col) - SQUARE_OF_CELLS.col * CELL: int(owner) for col, owner in zip(found.col, found.owner, strict=True)
+        int(col) - SQUARE_OF_CELLS.col * CELL: int(owner)
+        for col, owner in zip(found.col, found.polygon_id, strict=True)
     }
     assert owners == {0: 1, 128: owners[128], 256: 0}
     assert set(found.label) == {NATURAL}
@@ -89,29 +90,29 @@ def test_a_chip_belongs_to_the_polygon_it_lies_in_most_and_small_ones_lie_on_lar
 def test_anthropogenic_chips_lie_outside_all_natural_polygons():
     """A reserve of 100 m in a corner keeps every chip out that touches it, and no other."""
     fields, reserve = place(0, 0, 10_240, 10_240), place(5000, 5000, 100, 100)
-    land = LabelGrid(GRID, shapes(reserve), shapes(fields))
-    found = land.look(SQUARE_OF_CELLS, 0.9)
-    assert (found.label == HUMAN).all()
-    everywhere = LabelGrid(GRID, shapes(place(30_000, 30_000, 10, 10)), shapes(fields)).look(SQUARE_OF_CELLS, 0.9)
+    labels = LabelGrid(GRID, shapes(reserve), shapes(fields))
+    found = labels.candidates(SQUARE_OF_CELLS, 0.9)
+    assert (found.label == ANTHROPOGENIC).all()
+    everywhere = LabelGrid(GRID, shapes(place(30_000, 30_000, 10, 10)), shapes(fields)).candidates(SQUARE_OF_CELLS, 0.9)
     apart = ~shapely.intersects(everywhere.boxes(GRID), reserve.buffer(160))
     near = shapely.intersects(found.boxes(GRID), reserve)
     assert not near.any()
     assert len(found) >= apart.sum() > 30
-    assert land.best[NATURAL] < 0.01
+    assert labels.largest_share[NATURAL] < 0.01
 
 
-def test_squares_are_those_in_which_chips_begin_that_touch_a_statement():
-    land = LabelGrid(GRID, shapes(place(3000, 3000, 1000, 1000)), shapes(place(200_000, 3000, 1000, 1000)))
-    squares = land.squares(land.extent)
+def test_squares_are_those_in_which_chips_begin_that_touch_a_label():
+    labels = LabelGrid(GRID, shapes(place(3000, 3000, 1000, 1000)), shapes(place(200_000, 3000, 1000, 1000)))
+    squares = labels.squares(labels.extent)
     assert len(squares) == 2
     assert SQUARE_OF_CELLS in squares
-    assert land.squares(place(90_000, 3000, 1000, 1000)) == []
+    assert labels.squares(place(90_000, 3000, 1000, 1000)) == []
 
 
 def test_no_chip_is_lost_at_the_edge_of_a_square():
     """A park that begins where a square begins: with a share of .5, chips count that begin in the square before."""
-    land = LabelGrid(GRID, shapes(place(0, 0, 2560, 2560)), NONE)
-    found = [land.look(square, 0.5) for square in land.squares(land.extent)]
+    labels = LabelGrid(GRID, shapes(place(0, 0, 2560, 2560)), NONE)
+    found = [labels.candidates(square, 0.5) for square in labels.squares(labels.extent)]
     starts = {(int(r), int(c)) for part in found for r, c in zip(part.row, part.col, strict=True)}
     row, col = SQUARE_OF_CELLS.row * CELL, SQUARE_OF_CELLS.col * CELL
     assert starts == {(row, col), (row - 128, col), (row + 128, col), (row, col - 128), (row, col + 128)}
@@ -136,9 +137,9 @@ def test_land_cover_states_the_class_in_both_encodings(tmp_path, encoding):
         wanted = tuple(GRID_CODES[code] for code in wanted)
     file = write_cover(tmp_path / "corine.tif", wanted, "uint16" if max(wanted) > 255 else "uint8", 0)
     far = shapes(place(30_000, 30_000, 10, 10))
-    found = LabelGrid(GRID, far, NONE, LandCover.of(file, ("1", "2"))).look(SQUARE_OF_CELLS, 0.9)
-    assert (found.label == HUMAN).all()
-    assert (found.owner < 0).all()
+    found = LabelGrid(GRID, far, NONE, LandCover.from_file(file, ("1", "2"))).candidates(SQUARE_OF_CELLS, 0.9)
+    assert (found.label == ANTHROPOGENIC).all()
+    assert (found.polygon_id < 0).all()
     right = (found.col + CHIP) * 10.0
     assert right.max() <= WEST + 5000 + 0.11 * 2560  # the border of the classes
     assert right.max() > WEST + 5000 - 1280
@@ -147,15 +148,22 @@ def test_land_cover_states_the_class_in_both_encodings(tmp_path, encoding):
 
 def test_land_cover_without_classes_states_nothing(tmp_path):
     file = write_cover(tmp_path / "corine.tif", (211, 312), "uint16", 0)
-    assert len(LabelGrid(GRID, shapes(place(0, 0, 10, 10)), NONE, LandCover.of(file)).look(SQUARE_OF_CELLS, 0.9)) == 0
+    assert (
+        len(
+            LabelGrid(GRID, shapes(place(0, 0, 10, 10)), NONE, LandCover.from_file(file)).candidates(
+                SQUARE_OF_CELLS, 0.9
+            )
+        )
+        == 0
+    )
 
 
 def test_beginnings_of_codes_name_classes():
     assert codes_of(("1", "2")) == [code for code in CODES if code < 300]
     assert codes_of(("24", "312")) == [241, 242, 243, 244, 312]
     assert codes_of(("9", "", "2111")) == []
-    assert estate_window(int(estate_of(np.array([-500_000]), np.array([480_000]))[0])) == Window(
-        -500_000 // ESTATE * ESTATE, 480_128 // ESTATE * ESTATE, ESTATE, ESTATE
+    assert cover_block_window(int(cover_block_id(np.array([-500_000]), np.array([480_000]))[0])) == Window(
+        -500_000 // COVER_BLOCK * COVER_BLOCK, 480_128 // COVER_BLOCK * COVER_BLOCK, COVER_BLOCK, COVER_BLOCK
     )
 
 
@@ -178,8 +186,8 @@ def test_real_corine_is_read(real_data):
     check_cover(file)
     with rasterio.open(file) as source:
         box = geopandas.GeoSeries([shapely.box(*source.bounds)], crs=source.crs).to_crs(3035)
-    land = LabelGrid(GRID, shapes(box[0].centroid.buffer(1)), NONE, LandCover.of(file, ("1", "2")))
-    found = Candidates.joined([land.look(square, 0.9) for square in land.squares(box[0])])
+    labels = LabelGrid(GRID, shapes(box[0].centroid.buffer(1)), NONE, LandCover.from_file(file, ("1", "2")))
+    found = Candidates.concatenate([labels.candidates(square, 0.9) for square in labels.squares(box[0])])
     assert len(found) > 50
     boxes = geopandas.GeoSeries(found.boxes(GRID), crs=3035).to_crs(2056)
     with rasterio.open(file) as source:

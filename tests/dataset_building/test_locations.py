@@ -6,8 +6,8 @@ import pytest
 import shapely
 from pyproj import CRS
 
-from spacex.dataset_building.labels import HUMAN, NATURAL, Candidates, estate_of
-from spacex.dataset_building.locations import ChipLocation, load_places, name_places, save_places, split
+from spacex.dataset_building.labels import ANTHROPOGENIC, NATURAL, Candidates, cover_block_id
+from spacex.dataset_building.locations import ChipLocation, load_locations, name_locations, save_locations, split
 from spacex.errors import RequestError
 from spacex.execution.tasks import TileTask
 from spacex.grid import Grid, Window
@@ -28,23 +28,23 @@ def polygons(table, count=2):
 
 
 def test_names_follow_the_published_ones():
-    square = int(estate_of(np.array([ROW + 9000]), np.array([COL]))[0])
+    square = int(cover_block_id(np.array([ROW + 9000]), np.array([COL]))[0])
     drawn = candidates((ROW, COL, NATURAL, 1), (ROW + 300, COL, NATURAL, 1), (ROW, COL + 5000, NATURAL, 0),
-                       (ROW, COL + 9000, HUMAN, 0), (ROW + 9000, COL, HUMAN, square))  # fmt: skip
+                       (ROW, COL + 9000, ANTHROPOGENIC, 0), (ROW + 9000, COL, ANTHROPOGENIC, square))  # fmt: skip
     field = np.array([shapely.box(4.92e6, 5.03e6, 4.93e6, 5.04e6)], dtype=object)
     table = pd.DataFrame({"IUCN_CAT": ["Ib", "II"], "WDPAID": [654.0, 907.0]})
-    places = name_places(drawn, Grid(), polygons(table), field)
-    names = [place.file for place in places]
+    locations = name_locations(drawn, Grid(), polygons(table), field)
+    names = [location.file for location in locations]
     assert names[:3] == ["wdpa-II_907_0.tif", "wdpa-II_907_1.tif", "wdpa-Ib_654_0.tif"]
-    assert [place.category for place in places] == ["wdpa-II", "wdpa-II", "wdpa-Ib", "anthropo", "anthropo"]
+    assert [location.category for location in locations] == ["wdpa-II", "wdpa-II", "wdpa-Ib", "anthropo", "anthropo"]
     lon, lat = map(float, names[3].removeprefix("anthropo_").removesuffix("_0.tif").split("-"))
     from pyproj import Transformer
 
     x, y = Transformer.from_crs(4326, 3035, always_xy=True).transform(lon, lat)
     assert field[0].contains(shapely.Point(x, y))
-    assert places[0].window == Window(ROW, COL, 256, 256)
-    assert places[0].task == TileTask(0, ROW // 1024, COL // 1024)
-    x, y = Transformer.from_crs(4326, 3035, always_xy=True).transform(places[0].lon, places[0].lat)
+    assert locations[0].window == Window(ROW, COL, 256, 256)
+    assert locations[0].task == TileTask(0, ROW // 1024, COL // 1024)
+    x, y = Transformer.from_crs(4326, 3035, always_xy=True).transform(locations[0].lon, locations[0].lat)
     assert (x, y) == pytest.approx(((COL + 128) * 10, -(ROW + 128) * 10), abs=0.2)
 
 
@@ -61,9 +61,9 @@ def test_names_follow_the_published_ones():
 )
 def test_whatever_the_attributes_a_name_is_a_name(table, name):
     drawn = candidates((ROW, COL, NATURAL, 1))
-    (place,) = name_places(drawn, Grid(), polygons(table), np.empty(0, dtype=object))
-    assert place.file == name
-    assert "/" not in place.file
+    (location,) = name_locations(drawn, Grid(), polygons(table), np.empty(0, dtype=object))
+    assert location.file == name
+    assert "/" not in location.file
 
 
 def test_neighbours_and_polygons_stay_together():
@@ -86,10 +86,10 @@ def test_neighbours_and_polygons_stay_together():
     assert share["val"] == pytest.approx(0.1, abs=0.05)
 
 
-def test_places_are_kept_and_damage_is_told(tmp_path):
-    place = ChipLocation("a_0.tif", ROW, COL, 24.0, 68.0, "a", 1, "train")
-    save_places(tmp_path / "places.json", (place,))
-    assert load_places(tmp_path / "places.json") == (place,)
-    (tmp_path / "places.json").write_text("[{")
+def test_locations_are_stored_and_damage_is_told(tmp_path):
+    location = ChipLocation("a_0.tif", ROW, COL, 24.0, 68.0, "a", 1, "train")
+    save_locations(tmp_path / "locations.json", (location,))
+    assert load_locations(tmp_path / "locations.json") == (location,)
+    (tmp_path / "locations.json").write_text("[{")
     with pytest.raises(RequestError, match="damaged"):
-        load_places(tmp_path / "places.json")
+        load_locations(tmp_path / "locations.json")

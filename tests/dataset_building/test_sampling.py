@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacex.dataset_building.labels import HUMAN, NATURAL, Candidates
-from spacex.dataset_building.request import DrawSettings
-from spacex.dataset_building.sampling import draw
+from spacex.dataset_building.labels import ANTHROPOGENIC, NATURAL, Candidates
+from spacex.dataset_building.request import SamplingSettings
+from spacex.dataset_building.sampling import sample
 from spacex.grid import CHIP
 
 REGION = 10_000  # pixels
@@ -26,14 +26,14 @@ def block(label, owner, row, col, rows, cols, step=128):
 
 
 def drawn(found, **values):
-    return found.take(draw(found, DrawSettings(**values), 10.0))
+    return found.take(sample(found, SamplingSettings(**values), 10.0))
 
 
-MANY = Candidates.joined([
+MANY = Candidates.concatenate([
     block(NATURAL, 0, 0, 0, 40, 40),  # a large park
     block(NATURAL, 1, 0, 6000, 6, 6), block(NATURAL, 2, 2000, 6000, 6, 6),
     block(NATURAL, 3, 20_000, 0, 8, 8),  # the only park of another region
-    block(HUMAN, 0, 0, 40_000, 60, 60), block(HUMAN, -7, 20_000, 40_000, 20, 20),
+    block(ANTHROPOGENIC, 0, 0, 40_000, 60, 60), block(ANTHROPOGENIC, -7, 20_000, 40_000, 20, 20),
 ])  # fmt: skip
 
 
@@ -41,8 +41,8 @@ MANY = Candidates.joined([
 def test_what_every_draw_promises(seed, count, distance, limit):
     found = drawn(MANY, seed=seed, count=count, distance=distance, limit_per_polygon=limit)
     assert len(found) <= count
-    assert (found.label == NATURAL).sum() == (found.label == HUMAN).sum()
-    assert max(Counter(zip(found.label.tolist(), found.owner.tolist(), strict=True)).values()) <= limit
+    assert (found.label == NATURAL).sum() == (found.label == ANTHROPOGENIC).sum()
+    assert max(Counter(zip(found.label.tolist(), found.polygon_id.tolist(), strict=True)).values()) <= limit
     down, right = np.abs(found.row[:, None] - found.row), np.abs(found.col[:, None] - found.col)
     other = ~np.eye(len(found), dtype=bool)
     assert (np.maximum(down, right)[other] >= CHIP).all()
@@ -60,19 +60,19 @@ def test_one_large_park_does_not_fill_the_set():
     """Region by region, and in a region polygon by polygon: 2 regions, and 3 parks in the first of them."""
     found = drawn(MANY, seed=0, count=24)
     natural = found.take(found.label == NATURAL)
-    assert Counter(natural.owner.tolist()) == {0: 2, 1: 2, 2: 2, 3: 6}
+    assert Counter(natural.polygon_id.tolist()) == {0: 2, 1: 2, 2: 2, 3: 6}
     assert Counter((natural.row // REGION).tolist()) == {0: 6, 2: 6}
 
 
 def test_both_classes_stop_when_one_has_no_more():
-    few = Candidates.joined([block(NATURAL, 0, 0, 0, 1, 3, step=CHIP), block(HUMAN, 0, 0, 40_000, 30, 30)])
+    few = Candidates.concatenate([block(NATURAL, 0, 0, 0, 1, 3, step=CHIP), block(ANTHROPOGENIC, 0, 0, 40_000, 30, 30)])
     found = drawn(few, count=1000)
-    assert Counter(found.label.tolist()) == {NATURAL: 3, HUMAN: 3}
+    assert Counter(found.label.tolist()) == {NATURAL: 3, ANTHROPOGENIC: 3}
     assert len(drawn(few, count=3)) == 2  # pairs
 
 
 def test_nothing_to_draw_from_is_an_empty_draw():
-    assert len(drawn(block(HUMAN, 0, 0, 0, 5, 5))) == 0
+    assert len(drawn(block(ANTHROPOGENIC, 0, 0, 0, 5, 5))) == 0
 
 
 @pytest.mark.parametrize(
@@ -80,4 +80,4 @@ def test_nothing_to_draw_from_is_an_empty_draw():
 )
 def test_settings_are_checked(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        DrawSettings(**wrong)
+        SamplingSettings(**wrong)
