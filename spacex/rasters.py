@@ -7,6 +7,7 @@ whatever lies there by a fitting name: masks, overviews, ``.aux.xml``. None of t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from rasterio.errors import RasterioIOError
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.io import DatasetReader
 from rasterio.session import Session
 
@@ -27,8 +28,12 @@ PICTURES = ("PNG", "JPEG", "GTiff")
 SINGLE: dict[str, str] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no masks or overviews beside it; over HTTP one request per file
     "GDAL_PAM_ENABLED": "NO",  # no .aux.xml, neither read nor written
+    "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",  # with it, the missing end of a PNG is read as arbitrary bytes without an error
 }
-"""GDAL configuration that keeps a file by itself. The environment does not override it."""
+"""GDAL configuration that keeps a file by itself, and reports damage. The environment does not override it."""
+
+# pictures and AnthroProtect's tiles have no georeference, and nothing here needs theirs
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=r"spacex\.rasters")
 
 MAX_BLOCK = 64 * 2**20
 """Bytes of a block of all bands, unpacked; COGs have 0.5 to 8 MB. A block is the least that can be read."""

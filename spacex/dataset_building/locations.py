@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from spacex.dataset_building.labels import NATURAL, Candidates, cover_block_window
-from spacex.datasets.splits import assign, blocks
+from spacex.datasets.splits import assign_splits, blocks
 from spacex.errors import RequestError
 from spacex.execution.tasks import TileTask
 from spacex.grid import CHIP, Grid, Window
@@ -130,7 +130,7 @@ def split(
         held_out = max(round(SHARES[1] * len(members)), 1) if len(members) > 2 else 0
         goal[members[:held_out]], goal[members[held_out : 2 * held_out]] = "val", "test"
     block = blocks(lon, lat, groups) % MAX_BLOCKS
-    splits = assign(block, [str(kind) for kind in label.tolist()], goal.tolist())
+    splits = assign_splits(block, [str(kind) for kind in label.tolist()], goal.tolist())
     for part in ("val", "test"):
         remaining = np.unique(block[splits == "train"])
         # rather a small validation split than none, as long as one block is left for training

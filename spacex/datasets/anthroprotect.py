@@ -8,7 +8,7 @@ Satellite Imagery", arXiv 2203.00379 (2022). Layout as published::
     tiles/lcs/<file>                4 bands: CORINE, MODIS, CGLS, GlobCover
     tiles/s2_scl/<file>             1 band, scene classification 0..11
 
-Whoever tells more than two classes apart puts a table of their own beside it: `classes.csv` with file,class.
+For more than two classes there is a further table, `classes.csv` with file,class.
 """
 
 from __future__ import annotations
@@ -21,10 +21,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
-from spacex.datasets.classes import ordered
+from spacex.datasets.classes import class_order
 from spacex.datasets.corine import corine_codes
-from spacex.datasets.splits import SPLITS, assign, blocks, split_hash
-from spacex.datasets.tiles import Chips, find_problems, inspect, refuse_or_report, take
+from spacex.datasets.splits import SPLITS, assign_splits, blocks, split_hash
+from spacex.datasets.tiles import (
+    Chips,
+    find_problems,
+    inspect,
+    refuse_or_report,
+    rows_of_split,
+    subsample,
+    without_problems,
+)
 from spacex.errors import DataError
 from spacex.grid import CHIP
 from spacex.rasters import open_raster
@@ -72,12 +80,11 @@ class AnthroProtect(Chips):
         if target:
             table, self.classes = _by_class(table, target, folder / "classes.csv")
         self.split_hash = split_hash(table["file"], table["split"])
-        infos = take(_rows_of(table, split, folder), limit)
-        check = [f"tiles/s2/{file}" for file in infos["file"]]
+        infos = subsample(rows_of_split(table, split, folder), limit)
+        check = infos["path"].tolist()
         problems = find_problems(folder, check, lambda path: inspect(path, len(SENTINEL2_BANDS), CHIP))
         refuse_or_report(problems, len(infos), strict, folder)
-        left_out = {problem.file for problem in problems}
-        super().__init__(folder, infos[~infos["path"].isin(left_out)], bands, problems, strict)
+        super().__init__(folder, without_problems(infos, problems), bands, problems, strict)
 
 
 def read_infos(file: Path, *, grouped: bool = False) -> pd.DataFrame:
@@ -91,7 +98,7 @@ def read_infos(file: Path, *, grouped: bool = False) -> pd.DataFrame:
         DataError: if a column is missing, or a label or a split is none of the published ones.
     """
     try:
-        table = pd.read_csv(file)
+        table = pd.read_csv(file, skipinitialspace=True)
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read", got=error, do="Unpack AnthroProtect again.") from error
     split = next((name for name in ("dataset", "datasplit") if name in table), "dataset")
@@ -136,15 +143,15 @@ def _by_class(table: pd.DataFrame, target: str, file: Path) -> tuple[pd.DataFram
     """The table with the number of each tile's class as its label, and the classes' names."""
     do = "Give each tile of infos.csv its class there, or leave --target out."
     try:
-        found = pd.read_csv(file, dtype=str)
+        listed = pd.read_csv(file, dtype=str, skipinitialspace=True)
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read, so no classes are known", got=error, do=do) from error
-    if not {"file", "class"} <= set(found):
-        raise DataError(f"{file} lacks columns", got=", ".join(found.columns), expected="file, class")
-    names = table["file"].map(found.dropna().drop_duplicates("file").set_index("file")["class"])
+    if not {"file", "class"} <= set(listed):
+        raise DataError(f"{file} lacks columns", got=", ".join(listed), expected="file, class")
+    names = table["file"].map(listed.dropna().drop_duplicates("file").set_index("file")["class"])
     if names.isna().any():
         raise DataError(f"{file} leaves tiles without a class", got=table["file"][names.isna()].iloc[0], do=do)
-    classes = ordered(names, target, file.parent)
+    classes = class_order(names, target, file.parent)
     return table.assign(label=names.map({name: number for number, name in enumerate(classes)})), classes
 
 
@@ -168,18 +175,9 @@ def _check_values(table: pd.DataFrame, file: Path) -> None:
 
 
 def _with_groups(table: pd.DataFrame, grouped: bool) -> pd.DataFrame:
-    place = table["file"].str.replace(r"_[^_]*$", "", regex=True)
-    group = blocks(table["lon"].to_numpy(), table["lat"].to_numpy(), place.tolist())
+    site = table["file"].str.replace(r"_[^_]*$", "", regex=True)  # a file's name is its site and a number
+    group = blocks(table["lon"].to_numpy(), table["lat"].to_numpy(), site.tolist())
     table = table.assign(group=group)
     if not grouped:
         return table
-    return table.assign(split=assign(group, table["category"].tolist(), table["split"].tolist()))
-
-
-def _rows_of(table: pd.DataFrame, split: str, folder: Path) -> pd.DataFrame:
-    if split not in SPLITS:
-        raise DataError("unknown split", got=split, expected=", ".join(SPLITS))
-    rows = table[table["split"] == split]
-    if rows.empty:
-        raise DataError(f"the split {split!r} of {folder} is empty", got=f"{len(table)} tiles in other splits")
-    return rows.reset_index(drop=True)
+    return table.assign(split=assign_splits(group, table["category"].tolist(), table["split"].tolist()))

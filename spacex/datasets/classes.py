@@ -1,4 +1,4 @@
-"""Classes by name: which there are in a data set, and in which order a classifier tells them."""
+"""The order of a data set's classes, which numbers a classifier's outputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from spacex.errors import DataError
 
 
-def ordered(names: Iterable[str], target: str, root: Path) -> tuple[str, ...]:
+def class_order(names: Iterable[str], target: str, root: Path) -> tuple[str, ...]:
     """The different classes in alphabetical order, the target last: of two classes it is then label 1, as natural is.
 
     Args:
@@ -19,11 +19,11 @@ def ordered(names: Iterable[str], target: str, root: Path) -> tuple[str, ...]:
     Raises:
         DataError: if there are fewer than two classes, or the target is none of them.
     """
-    found = sorted(set(names))
-    if len(found) < 2:
-        raise DataError(f"{root} holds too few classes", got=", ".join(found) or "none", expected="two or more")
-    if target not in found:
+    classes = sorted(set(names))
+    if len(classes) < 2:
+        raise DataError(f"{root} holds too few classes", got=", ".join(classes) or "none", expected="two or more")
+    if target not in classes:
         do = "Name the class to be scored and explained with --target."
-        what, expected = f"the target is no class of {root}", f"one of {', '.join(found)}"
+        what, expected = f"the target is no class of {root}", f"one of {', '.join(classes)}"
         raise DataError(what, got=target or "none", expected=expected, do=do)
-    return (*(name for name in found if name != target), target)
+    return (*(name for name in classes if name != target), target)

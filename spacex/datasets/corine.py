@@ -84,20 +84,14 @@ def corine_codes(array: NDArray[np.generic]) -> NDArray[np.uint16]:
         DataError: if values belong to neither numbering, or to both at once.
     """
     values = np.nan_to_num(np.asarray(array), nan=0)
-    found = [value for value in np.unique(values).tolist() if value not in NO_DATA]
-    strange = [value for value in found if value not in CLASSES and value not in range(1, 45)]
+    present = [value for value in np.unique(values).tolist() if value not in NO_DATA]
+    strange = [value for value in present if value not in CLASSES and value not in range(1, 45)]
     if strange:
         raise DataError("these are not CORINE classes", got=strange[:8], expected="111..523 or 1..44")
-    grid = [value for value in found if value <= 44]
-    if grid and len(grid) < len(found):
-        mixed = f"{grid[0]:g} and {max(found):g}"
+    grid = [value for value in present if value <= 44]
+    if grid and len(grid) < len(present):
+        mixed = f"{grid[0]:g} and {max(present):g}"
         raise DataError("CORINE grid codes and level-3 codes in one raster", got=mixed, expected="one numbering")
-    return _translate(values, CODES if grid else None)
-
-
-def _translate(values: NDArray[np.generic], codes: tuple[int, ...] | None) -> NDArray[np.uint16]:
-    numbers = values.astype(np.int32)
-    kept = np.where(np.isin(numbers, NO_DATA), 0, numbers)
-    if codes is None:
-        return kept.astype(np.uint16)
-    return np.array((0, *codes), dtype=np.uint16)[kept]
+    numbers = np.where(np.isin(values, NO_DATA), 0, values).astype(np.int32)
+    # a grid code is the row of the legend
+    return np.array((0, *CODES), dtype=np.uint16)[numbers] if grid else numbers.astype(np.uint16)

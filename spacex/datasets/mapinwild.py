@@ -1,9 +1,9 @@
-"""MapInWild: 1,018 places all over the world, weakly labelled by the World Database of Protected Areas.
+"""MapInWild: 1,018 sites all over the world, weakly labelled by the World Database of Protected Areas.
 
 Ekim, Stomberg, Roscher, Schmitt: "MapInWild: A Remote Sensing Dataset to Address the Question of What Makes
 Nature Wild", IEEE GRSM 11 (2023). Two layouts are read. As published (and as torchgeo unpacks it)::
 
-    split_IDs.csv                   train,validation,test: ragged columns of WDPA ids
+    split_IDs.csv                   train,validation,test: ragged columns of WDPA ids; or split_IDs/split_IDs.csv
     mask/<id>.tif                   1920 x 1920, 0 unprotected, 1..3 kinds of protected areas
     s2_temporal_subset/<id>.tif     10 bands, uint16 reflectance x 10000; also s2_spring, s2_summer, ...
 
@@ -26,14 +26,27 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from spacex.datasets.splits import SPLITS, split_hash
-from spacex.datasets.tiles import READERS, Chips, Problem, find_problems, inspect, refuse_or_report, take
+from spacex.datasets.tiles import (
+    READERS,
+    Chips,
+    Problem,
+    find_problems,
+    inspect,
+    refuse_or_report,
+    rows_of_split,
+    subsample,
+    without_problems,
+)
 from spacex.errors import DataError
 from spacex.grid import CHIP
 from spacex.rasters import open_raster
 from spacex.settings import SENTINEL2_BANDS
 
 Season = Literal["subset", "autumn", "spring", "summer", "winter"]
-"""Which picture of a place: the authors' choice of one season for each, or one season for all."""
+"""Which picture of a site: the authors' choice of one season for each, or one season for all."""
+
+SPLIT_FILES = ("split_IDs.csv", "split_IDs/split_IDs.csv")
+"""As published by its authors, and on Hugging Face."""
 
 SIDE = 1920
 """Side of a published scene in pixels."""
@@ -45,17 +58,17 @@ STEP = 8
 class MapInWild(Chips):
     """One split of MapInWild in either layout.
 
-    `infos` holds `path`, `label`, `split`, `group` (the place, by which to bootstrap), and `row` and `col` of
+    `infos` holds `path`, `label`, `split`, `group` (the site, by which to bootstrap), and `row` and `col` of
     chips cut from whole scenes. `problems` lists the files left out, `split_hash` names the split.
 
     Args:
         root: folder with `split_IDs.csv`, or with `tile_infos`.
         bands: names of the bands wanted, in order.
         split: "train", "val" or "test".
-        grouped: accepted and without effect: the official split never divides a place.
+        grouped: accepted and without effect: the official split never divides a site.
         strict: refuse the data set if any file of the split cannot be used.
         limit: use only that many chips, both labels in proportion.
-        season: which picture of each place.
+        season: which picture of each site.
         side: side of a scene in pixels, where it is not the published one.
         target: refused: there are no other classes than the published two.
 
@@ -79,32 +92,27 @@ class MapInWild(Chips):
     ) -> None:
         if target:
             raise DataError(f"{root} tells two classes apart", got=f"target {target}", do="Leave --target out.")
-        if split not in SPLITS or season not in get_args(Season):
-            expected = f"one of {SPLITS} and one of {get_args(Season)}"
-            raise DataError("unknown split or season", got=f"{split}, {season}", expected=expected)
+        if season not in get_args(Season):
+            raise DataError("unknown season", got=season, expected=", ".join(get_args(Season)))
         folder = Path(root)
         tiled = (folder / "tile_infos" / "file_infos.csv").is_file()
         table = _tile_table(folder, season) if tiled else _scene_table(folder, season)
         self.split_hash = split_hash(table["path"], table["split"])
-        rows = table[table["split"] == split]
-        if rows.empty:
-            raise DataError(f"the split {split!r} of {folder} is empty", got=f"{len(table)} files in all")
-        problems = find_problems(
-            folder, rows["path"].tolist(), lambda path: inspect(path, len(SENTINEL2_BANDS), CHIP if tiled else side)
-        )
-        rows = _without(rows, problems)
+        rows, size = rows_of_split(table, split, folder), CHIP if tiled else side
+        problems = find_problems(folder, rows["path"].tolist(), lambda path: inspect(path, len(SENTINEL2_BANDS), size))
+        rows = without_problems(rows, problems)
         if not tiled:
-            rows, unread = _cut(folder, rows, side)
-            problems += unread
+            rows, unreadable = _cut_chips(folder, rows, side)
+            problems += unreadable
         refuse_or_report(problems, len(problems) + rows["path"].nunique(), strict, folder)
-        super().__init__(folder, take(rows.reset_index(drop=True), limit), bands, problems, strict)
+        super().__init__(folder, subsample(rows.reset_index(drop=True), limit), bands, problems, strict)
 
 
 def read_split_ids(file: Path) -> dict[int, str]:
-    """Split of each place from the ragged `split_IDs.csv`; its `validation` is our `val`.
+    """Split of each site from the ragged `split_IDs.csv`; its `validation` is our `val`.
 
     Raises:
-        DataError: if the file cannot be read, lacks a column, or names a place twice.
+        DataError: if the file cannot be read, lacks a column, or names a site twice.
     """
     try:
         table = pd.read_csv(file)
@@ -115,10 +123,10 @@ def read_split_ids(file: Path) -> dict[int, str]:
     if missing := [column for column in columns if column not in table]:
         raise DataError(f"{file} lacks columns", got=", ".join(table.columns), expected=", ".join(missing))
     # columns of different length are padded with NaN, which makes the ids floats
-    pairs = [(int(place), name) for name in columns for place in table[name].dropna()]
-    splits = {place: "val" if name == "validation" else name for place, name in pairs}
+    pairs = [(int(site), name) for name in columns for site in table[name].dropna()]
+    splits = {site: "val" if name == "validation" else name for site, name in pairs}
     if len(splits) < len(pairs):
-        raise DataError(f"{file} puts a place into two splits", got=f"{len(pairs) - len(splits)} places")
+        raise DataError(f"{file} puts a site into two splits", got=f"{len(pairs) - len(splits)} sites")
     return splits
 
 
@@ -131,6 +139,7 @@ def pure_windows(mask: NDArray[np.bool_], inside: bool) -> list[tuple[int, int]]
         mask: (rows, columns), True where protected.
         inside: which side of it.
     """
+    # a summed-area table: a chip is pure where its sum is its area
     wanted = np.pad((mask == inside).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     full = wanted[CHIP:, CHIP:] - wanted[:-CHIP, CHIP:] - wanted[CHIP:, :-CHIP] + wanted[:-CHIP, :-CHIP]
     possible = full[::STEP, ::STEP] == CHIP * CHIP
@@ -139,6 +148,7 @@ def pure_windows(mask: NDArray[np.bool_], inside: bool) -> list[tuple[int, int]]
     while possible.any():
         row, col = np.unravel_index(int(possible.argmax()), possible.shape)
         corners.append((int(row) * STEP, int(col) * STEP))
+        # what would overlap the chip just taken; rows above it have been searched
         possible[row : row + near + 1, max(0, col - near) : col + near + 1] = False
     return corners
 
@@ -147,11 +157,14 @@ def _scene_table(root: Path, season: Season) -> pd.DataFrame:
     name = "s2_temporal_subset" if season == "subset" else f"s2_{season}"
     # the published archives unpack into two folders, which torchgeo merges
     folders = [folder for folder in (name, f"{name}_part1", f"{name}_part2") if (root / folder).is_dir()]
-    splits = read_split_ids(root / "split_IDs.csv")
+    file = next((file for file in map(root.joinpath, SPLIT_FILES) if file.exists()), root / SPLIT_FILES[0])
+    splits = read_split_ids(file)
     if not folders:
-        raise DataError(f"{root} has no pictures of this season", got=f"no folder {name}", do="Unpack it there.")
-    places = {place: next((f for f in folders if (root / f / f"{place}.tif").exists()), folders[0]) for place in splits}
-    rows = [(f"{folder}/{place}.tif", place, splits[place]) for place, folder in places.items()]
+        there = ", ".join(sorted(folder.name for folder in root.glob("s2_*"))) or "none of any season"
+        what, do = f"{root} has no pictures of this season", "Unpack it there."
+        raise DataError(what, got=f"no folder {name}, but {there}", do=do)
+    where = {site: next((f for f in folders if (root / f / f"{site}.tif").exists()), folders[0]) for site in splits}
+    rows = [(f"{folder}/{site}.tif", site, splits[site]) for site, folder in where.items()]
     return pd.DataFrame(rows, columns=["path", "group", "split"])
 
 
@@ -172,18 +185,18 @@ def _tile_table(root: Path, season: Season) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _cut(root: Path, scenes: pd.DataFrame, side: int) -> tuple[pd.DataFrame, list[Problem]]:
+def _cut_chips(root: Path, scenes: pd.DataFrame, side: int) -> tuple[pd.DataFrame, list[Problem]]:
     """Rows of pure chips of these scenes, and the masks that could not be used."""
-    masks = [f"mask/{place}.tif" for place in scenes["group"]]
+    masks = [f"mask/{site}.tif" for site in scenes["group"]]
     problems = find_problems(root, masks, lambda path: inspect(path, 1, side))
     bad = {problem.file for problem in problems}
     good = scenes[[mask not in bad for mask in masks]]
     with ThreadPoolExecutor(READERS) as readers:
-        corners = list(readers.map(lambda place: _corners(root / f"mask/{place}.tif"), good["group"]))
+        corners = list(readers.map(lambda site: _corners(root / f"mask/{site}.tif"), good["group"]))
     rows = [
         (scene.path, scene.group, scene.split, label, row, col)
-        for scene, found in zip(good.itertuples(), corners, strict=True)
-        for label, row, col in found
+        for scene, chips in zip(good.itertuples(), corners, strict=True)
+        for label, row, col in chips
     ]
     return pd.DataFrame(rows, columns=["path", "group", "split", "label", "row", "col"]), problems
 
@@ -196,7 +209,3 @@ def _corners(file: Path) -> list[tuple[int, int, int]]:
     except RasterioError as error:
         raise DataError(f"{file} cannot be read", got=error, do="Copy the file again.") from error
     return [(label, *corner) for label in (1, 0) for corner in pure_windows(mask, inside=bool(label))]
-
-
-def _without(rows: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
-    return rows[~rows["path"].isin({problem.file for problem in problems})]

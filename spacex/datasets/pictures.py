@@ -2,21 +2,23 @@
 
 ::
 
-    root/train/horse/*.jpg      splits as folders: train, and val and test where they are there;
-    root/Forest/*.jpg           or classes alone (EuroSAT): 15 % of the files each go to val and to test
+    root/train/horse/*.jpg      splits as folders: train, and val and test if they exist;
+    root/Forest/*.jpg           or classes alone (EuroSAT);
+    root/trainA/*.jpg           or the two classes A and B of CycleGAN's data sets, with testA and testB
 
-Splits that are not there are drawn from the files' names, so a file stays where it is when others come and go; files of
-one place or scene do not stay together, so make folders where that matters.
+A split that does not exist is drawn class by class: about 15 % of the files each for val and test, at least one while
+one is left for training. A file's name decides, so a file stays in its split when others come and go; files of one
+scene do not stay together, so make folders where that matters. Names that begin with a dot and `__MACOSX` are ignored.
 
 Pictures are PNG, JPEG or GeoTIFF of 8 bits, all of one size, square. Their bands are called red, green and blue and
-lie in 0..1: brightness as shown, not reflectance, so a classifier of theirs is no classifier of Sentinel-2 scenes.
+lie in 0..1: brightness as shown, not reflectance, so a classifier trained on them cannot classify Sentinel-2 scenes.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +30,26 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from torch import Tensor
 
-from spacex.datasets.classes import ordered
+from spacex.datasets.classes import class_order
 from spacex.datasets.splits import SPLITS, split_hash
-from spacex.datasets.tiles import Chips, Problem, find_problems, refuse_or_report, take
+from spacex.datasets.tiles import (
+    Chips,
+    Problem,
+    find_problems,
+    refuse_or_report,
+    rows_of_split,
+    subsample,
+    without_problems,
+)
 from spacex.errors import DataError
 from spacex.rasters import PICTURES, open_raster
 from spacex.settings import PICTURE_BANDS
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-"""Of files that are taken for pictures, in small or capital letters."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+"""Of picture files, in small or capital letters."""
 HELD_OUT = 0.15
 """Share of the files in each split that is drawn."""
-LARGEST = 4096
+MAX_SIDE = 4096
 """Pixels a side of a picture that is opened."""
 
 
@@ -53,7 +63,7 @@ class Pictures(Chips):
         root: folder of the classes' folders, or of `train`.
         bands: `PICTURE_BANDS`.
         split: "train", "val" or "test".
-        grouped: accepted and without effect: nothing says which pictures belong together.
+        grouped: refused: nothing says which pictures belong together.
         strict: refuse the data set if any picture of the split cannot be used.
         limit: use only that many pictures, all classes in proportion.
         target: the class to be scored and explained.
@@ -80,19 +90,20 @@ class Pictures(Chips):
         if tuple(bands) != PICTURE_BANDS:
             got, expected = f"bands {','.join(bands)}", ",".join(PICTURE_BANDS)
             raise DataError(f"{folder} holds pictures", got=got, expected=expected, do="Leave --bands out.")
+        if grouped:
+            do = "Leave --grouped out, or put the pictures into folders train, val and test."
+            raise DataError(f"nothing says which pictures of {folder} belong together", got="--grouped", do=do)
         table = list_pictures(folder)
-        classes = ordered(table["class"], target, folder)
+        self.classes = class_order(table["class"], target, folder)
         self.split_hash = split_hash(table["path"], table["split"])
-        rows = table[table["split"] == split]
-        if rows.empty:
-            raise DataError(f"the split {split!r} of {folder} is empty", got=f"{len(table)} pictures in all")
-        rows = rows.assign(label=rows["class"].map({name: number for number, name in enumerate(classes)}))
-        rows = take(rows.reset_index(drop=True), limit)
-        self.side, problems = _usual_side(folder, rows["path"].tolist())
-        problems += find_problems(folder, _without(rows, problems)["path"].tolist(), self._check)
+        do = "Give more pictures of each class, or put them into folders train, val and test."
+        rows = rows_of_split(table, split, folder, do)
+        rows = rows.assign(label=rows["class"].map({name: number for number, name in enumerate(self.classes)}))
+        rows = subsample(rows, limit)
+        self.side, problems = _most_frequent_side(folder, rows["path"].tolist())
+        problems += find_problems(folder, without_problems(rows, problems)["path"].tolist(), self._check)
         refuse_or_report(problems, len(rows), strict, folder)
-        super().__init__(folder, _without(rows, problems), bands, problems, strict)
-        self.classes = classes
+        super().__init__(folder, without_problems(rows, problems), bands, problems, strict)
 
     def valid(self, index: int) -> NDArray[np.bool_]:
         """(side, side), True: pictures have no gaps."""
@@ -101,7 +112,7 @@ class Pictures(Chips):
     def _check(self, path: Path) -> str | None:
         try:
             with open_raster(path, formats=PICTURES) as source:
-                return _unfit(source, self.side)
+                return _problem_of(source, self.side)
         except RasterioError as error:
             return f"unreadable ({error})"
 
@@ -110,41 +121,73 @@ class Pictures(Chips):
 
 
 def has_pictures(root: Path) -> bool:
-    """Whether a folder holds pictures by class, in one of the two layouts."""
-    folders = [root / "train", root]
-    inner = (inner for folder in folders if folder.is_dir() for inner in sorted(folder.iterdir()) if inner.is_dir())
-    return any(_is_picture(file) for folder in inner for file in folder.iterdir())
+    """Whether a folder holds pictures by class, in one of the three layouts."""
+    return any(next(_pictures_in(folder), None) for *_, folder in _class_folders(root))
 
 
 def list_pictures(root: Path) -> pd.DataFrame:
     """A row per picture: `file` (its name), `path` below `root`, `class`, `split`, and `group`, which is the path."""
-    split_folders = [name for name in SPLITS if (root / name).is_dir()] if (root / "train").is_dir() else []
-    places = [(name, root / name) for name in split_folders] or [("", root)]
+    folders = list(_class_folders(root))
     rows = [
-        {"file": file.name, "path": file.relative_to(root).as_posix(), "class": folder.name, "split": split}
-        for split, place in places
-        for folder in sorted(place.iterdir())
-        if folder.is_dir()
-        for file in sorted(folder.iterdir())
-        if _is_picture(file)
+        {"file": file.name, "path": file.relative_to(root).as_posix(), "class": name, "split": split}
+        for split, name, folder in folders
+        for file in _pictures_in(folder)
     ]
     table = pd.DataFrame(rows, columns=["file", "path", "class", "split"])
-    drawn = [name for name in ("val", "test") if name not in split_folders]
-    table["split"] = [split if split not in ("", "train") else _drawn(path, drawn) for split, path in
-                      zip(table["split"], table["path"], strict=True)]  # fmt: skip
+    missing = [name for name in ("val", "test") if name not in {split for split, *_ in folders}]
+    for _, members in table[table["split"] == "train"].groupby("class"):
+        table.loc[members.index, "split"] = _draw_splits(members["path"].tolist(), missing)
     return table.assign(group=table["path"])
 
 
+def _class_folders(root: Path) -> Iterator[tuple[str, str, Path]]:
+    """Split, class and folder of pictures; the split is `train` where folders are of classes alone."""
+    lettered = [(split, letter, root / f"{split}{letter}") for split in SPLITS for letter in "AB"]
+    if all((root / f"train{letter}").is_dir() for letter in "AB"):
+        yield from (entry for entry in lettered if entry[2].is_dir())
+        return
+    by_split = [(name, root / name) for name in SPLITS if (root / name).is_dir()]
+    for split, parent in by_split if (root / "train").is_dir() else [("train", root)]:
+        for folder in sorted(parent.iterdir()) if parent.is_dir() else []:
+            if folder.is_dir() and not _is_hidden(folder):
+                yield split, folder.name, folder
+
+
+def _pictures_in(folder: Path) -> Iterator[Path]:
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() in SUFFIXES and file.is_file() and not _is_hidden(file):
+            yield file
+
+
+def _is_hidden(path: Path) -> bool:
+    """Left by notebooks, archives and file managers: `.ipynb_checkpoints`, `__MACOSX`, `._x.png`."""
+    return path.name.startswith(".") or path.name == "__MACOSX"
+
+
+def _draw_splits(paths: Sequence[str], missing: Sequence[str]) -> list[str]:
+    """The split of each picture of one class: `train`, or with a chance of `HELD_OUT` each one of the missing ones."""
+    # uniform in 0..1 and decided by the path alone; the missing splits are its first intervals
+    numbers = [int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") / 2**64 for path in paths]
+    intervals = [int(number / HELD_OUT) for number in numbers]
+    splits = [missing[interval] if interval < len(missing) else "train" for interval in intervals]
+    # a small class may leave a split without a picture: the largest split gives it the one with the least number
+    for name in (*missing, "train"):
+        largest = max(("train", *missing), key=splits.count)
+        if name not in splits and splits.count(largest) > 1:
+            splits[min((n, i) for i, n in enumerate(numbers) if splits[i] == largest)[1]] = name
+    return splits
+
+
 def read_picture(path: str | Path) -> NDArray[np.float32]:
-    """A picture as (3, rows, columns) float32 in 0..1: red, green, blue; grey ones thrice the same, alpha left out.
+    """A picture as (3, rows, columns) float32 in 0..1: red, green, blue; grey is repeated, alpha left out.
 
     Raises:
         DataError: if it is no PNG, JPEG or GeoTIFF of 8 bits with one, three or four bands.
     """
     try:
         with open_raster(path, formats=PICTURES) as source:
-            if wrong := _unfit(source, None):
-                raise DataError(f"{path} cannot be used", got=wrong)
+            if problem := _problem_of(source, None):
+                raise DataError(f"{path} cannot be used", got=problem)
             bands = [1, 2, 3] if source.count >= 3 else [1, 1, 1]
             values: NDArray[np.uint8] = source.read(bands)
     except RasterioError as error:
@@ -158,29 +201,31 @@ def read_pictures(paths: Sequence[str | Path], side: int) -> Tensor:
     Raises:
         DataError: as `read_picture`, or if one has another size.
     """
-    found = [read_picture(path) for path in paths]
-    for path, picture in zip(paths, found, strict=True):
+    pictures = [read_picture(path) for path in paths]
+    for path, picture in zip(paths, pictures, strict=True):
         if picture.shape[1:] != (side, side):
             got = f"{picture.shape[2]} x {picture.shape[1]} pixels"
             raise DataError(f"{path} has another size", got=got, expected=f"{side} x {side}")
-    return torch.from_numpy(np.stack(found))
+    return torch.from_numpy(np.stack(pictures))
 
 
-def _unfit(source: Any, side: int | None) -> str | None:
+def _problem_of(source: Any, side: int | None) -> str | None:
     width, height, count = source.width, source.height, source.count
     if set(source.dtypes) != {"uint8"}:
         return f"{source.dtypes[0]} instead of 8 bits"
+    if bits := source.tags(1, ns="IMAGE_STRUCTURE").get("NBITS"):
+        return f"{bits} bits a pixel instead of 8"
     if count not in (1, 2, 3, 4) or ColorInterp.palette in source.colorinterp:
         return "a palette" if count == 1 else f"{count} bands instead of grey or red, green, blue"
-    if max(width, height) > LARGEST:
-        return f"{width} x {height} pixels, more than {LARGEST}"
+    if max(width, height) > MAX_SIDE:
+        return f"{width} x {height} pixels, more than {MAX_SIDE}"
     if side is not None and (width, height) != (side, side):
         return f"{width} x {height} pixels instead of {side} x {side}"
     return None
 
 
-def _usual_side(root: Path, paths: Sequence[str]) -> tuple[int, list[Problem]]:
-    """The most frequent width of the first pictures, and what could not be opened among them."""
+def _most_frequent_side(root: Path, paths: Sequence[str]) -> tuple[int, list[Problem]]:
+    """The most frequent width of the first pictures, and those of them that cannot be opened."""
     widths, problems = Counter[int](), []
     for path in paths[:20]:
         try:
@@ -189,18 +234,3 @@ def _usual_side(root: Path, paths: Sequence[str]) -> tuple[int, list[Problem]]:
         except RasterioError as error:
             problems.append(Problem(path, f"unreadable ({error})"))
     return (widths.most_common(1)[0][0] if widths else 0), problems
-
-
-def _without(rows: pd.DataFrame, problems: Sequence[Problem]) -> pd.DataFrame:
-    return rows[~rows["path"].isin({problem.file for problem in problems})]
-
-
-def _is_picture(file: Path) -> bool:
-    return file.suffix.lower() in ENDINGS and file.is_file()
-
-
-def _drawn(path: str, missing: Sequence[str]) -> str:
-    """`train`, or with a chance of `HELD_OUT` each one of the missing splits."""
-    number = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") / 2**64
-    place = int(number / HELD_OUT)
-    return missing[place] if place < len(missing) else "train"

@@ -1,8 +1,8 @@
 """Splits that keep neighbours together.
 
-AnthroProtect's official split leaks: tiles next to each other (2.55 km apart, the side of a chip) lie in
-train and in test, and 77 of its 353 named places span several splits. Here, tiles closer than
-`NEIGHBOURS_KM`, and tiles of one named place, form a block, and a block is never divided.
+AnthroProtect's official split leaks: neighbouring tiles (2.55 km apart, the side of a chip) lie in train and in test,
+and 77 of its 353 named sites span several splits. Here, tiles closer than `NEIGHBOURS_KM`, and tiles of one named
+site, form a block, and a block is never divided.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ EARTH_KM = 6371.0
 
 
 def blocks(
-    lon: NDArray[np.floating], lat: NDArray[np.floating], place: Sequence[str], near_km: float = NEIGHBOURS_KM
+    lon: NDArray[np.floating], lat: NDArray[np.floating], site: Sequence[str], near_km: float = NEIGHBOURS_KM
 ) -> NDArray[np.int64]:
-    """Number of the block of each tile: connected by nearness, or by the name of the place.
+    """Number of the block of each tile: connected by nearness, or by the name of the site.
 
     Args:
         lon: longitude of the tiles' centres, degrees.
         lat: latitude, degrees.
-        place: name of each tile's place.
+        site: name of each tile's site.
         near_km: great-circle distance below which two tiles are neighbours.
 
     Returns:
         (n,) block numbers from 0, in the order in which blocks first appear.
     """
-    _, code = np.unique(np.asarray(place), return_inverse=True)
+    # a graph of sites, with an edge where two of their tiles are neighbours; blocks are its connected components
+    _, code = np.unique(np.asarray(site), return_inverse=True)
     pairs = cKDTree(_on_sphere(lon, lat)).query_pairs(near_km, output_type="ndarray")
     size = int(code.max()) + 1
     links = coo_array((np.ones(len(pairs)), (code[pairs[:, 0]], code[pairs[:, 1]])), shape=(size, size))
@@ -50,11 +51,11 @@ def blocks(
     return np.asarray(rank[number], dtype=np.int64)
 
 
-def assign(block: NDArray[np.int64], kind: Sequence[str], official: Sequence[str]) -> NDArray[np.str_]:
+def assign_splits(block: NDArray[np.int64], kind: Sequence[str], official: Sequence[str]) -> NDArray[np.str_]:
     """Give whole blocks to splits so that each split gets its official number of tiles of each kind, nearly.
 
     Fills the splits with the largest blocks first, then moves one block at a time, or exchanges two, always
-    where that lowers the sum of squared deviation over expected count most. Nothing is drawn by chance.
+    where that lowers the sum of squared deviation over expected count most. Nothing is random.
 
     Args:
         block: (n,) block numbers.
@@ -85,14 +86,14 @@ def _balance(counts: NDArray[np.int64], goal: NDArray[np.int64]) -> NDArray[np.i
         gain, one, other, split = max(_best_step(counts, goal, chosen, split) for split in range(len(goal)))
         if gain < 1e-9:
             return chosen
-        if other < len(counts):  # else nothing comes back
+        if other < len(counts):  # an exchange, not a move
             chosen[other] = chosen[one]
         chosen[one] = split
 
 
-def _largest_first(sizes: NDArray[np.int64], room: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each block, the largest first, into the split with most room left."""
-    chosen, left = np.zeros(len(sizes), dtype=np.int64), room.copy()
+def _largest_first(sizes: NDArray[np.int64], capacity: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Assigns each block, the largest first, to the split with the most capacity left."""
+    chosen, left = np.zeros(len(sizes), dtype=np.int64), capacity.copy()
     for number in np.argsort(-sizes, kind="stable"):
         chosen[number] = np.argmax(left)
         left[chosen[number]] -= sizes[number]
@@ -103,16 +104,18 @@ def _best_step(
     counts: NDArray[np.int64], goal: NDArray[np.int64], chosen: NDArray[np.int64], split: int
 ) -> tuple[float, int, int, int]:
     """(gain, block that moves into `split`, block that leaves it or one past the last, `split`)."""
-    so_far = np.stack([counts[chosen == number].sum(axis=0) for number in range(len(goal))])
+    # counts of kinds per split as they are, and candidates: a block that enters, and one that leaves or none
+    totals = np.stack([counts[chosen == number].sum(axis=0) for number in range(len(goal))])
     ones = np.flatnonzero(chosen != split)
     others = np.append(np.flatnonzero(chosen == split), len(counts))
     if not len(ones):
         return 0.0, 0, 0, split
     moved = counts[ones][:, None] - np.vstack([counts, np.zeros_like(counts[:1])])[others][None]
+    # what each pair would add to `split` and take from the entering block's present split
     home = chosen[ones]
-    before = _deviation(so_far, goal)
-    after = _deviation(so_far[split] + moved, goal[split])
-    after = after + _deviation(so_far[home][:, None] - moved, goal[home][:, None])
+    before = _deviation(totals, goal)
+    after = _deviation(totals[split] + moved, goal[split])
+    after = after + _deviation(totals[home][:, None] - moved, goal[home][:, None])
     gain = (before[split] + before[home])[:, None] - after
     i, j = np.unravel_index(int(np.argmax(gain)), gain.shape)
     return float(gain[i, j]), int(ones[i]), int(others[j]), split

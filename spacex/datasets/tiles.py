@@ -1,4 +1,4 @@
-"""Reading labelled chips from GeoTIFFs, and knowing beforehand which of them cannot be read."""
+"""Reads labelled chips from GeoTIFFs, and checks before training which of them can be read."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rasterio.windows import Window as PixelWindow
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from spacex.datasets.splits import SPLITS
 from spacex.errors import DataError
 from spacex.grid import CHIP
 from spacex.rasters import open_raster
@@ -26,7 +27,7 @@ from spacex.settings import SENTINEL2_BANDS
 log = logging.getLogger(__name__)
 
 READERS = 16
-"""Threads that look at files before training; they mostly wait for the disk."""
+"""Threads that check files before training; they mostly wait for the disk."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,29 @@ def inspect(path: Path, bands: int, side: int) -> str | None:
 
 
 def find_problems(root: Path, files: Sequence[str], check: Callable[[Path], str | None]) -> list[Problem]:
-    """Look at each file once, several at a time; the answer is in the order of `files`."""
+    """Check each file once, several at a time; problems come in the order of `files`."""
     with ThreadPoolExecutor(READERS) as readers:
-        found = readers.map(lambda file: check(root / file), files)
-        return [Problem(file, what) for file, what in zip(files, found, strict=True) if what]
+        answers = readers.map(lambda file: check(root / file), files)
+        return [Problem(file, what) for file, what in zip(files, answers, strict=True) if what]
+
+
+def without_problems(rows: pd.DataFrame, problems: Sequence[Problem]) -> pd.DataFrame:
+    """The rows whose `path` has no problem."""
+    return rows[~rows["path"].isin({problem.file for problem in problems})]
+
+
+def rows_of_split(table: pd.DataFrame, split: str, root: Path, do: str | None = None) -> pd.DataFrame:
+    """The rows of one split, numbered anew.
+
+    Raises:
+        DataError: if the split is unknown or empty; then with the advice `do`.
+    """
+    if split not in SPLITS:
+        raise DataError("unknown split", got=split, expected=", ".join(SPLITS))
+    rows = table[table["split"] == split]
+    if rows.empty:
+        raise DataError(f"the split {split!r} of {root} is empty", got=f"{len(table)} files in all", do=do)
+    return rows.reset_index(drop=True)
 
 
 def refuse_or_report(problems: list[Problem], total: int, strict: bool, root: Path) -> None:
@@ -113,7 +133,9 @@ def refuse_or_report(problems: list[Problem], total: int, strict: bool, root: Pa
     what = f"{len(problems)} of {total} files of {root} cannot be used"
     some = "; ".join(map(str, problems[:3])) + ("; ..." if len(problems) > 3 else "")
     if strict or len(problems) == total:
-        raise DataError(what, got=some, do="Complete the data set, or leave out --strict to skip such files.")
+        usable = strict and len(problems) < total
+        do = "Complete the data set" + (", or leave out --strict to skip such files." if usable else ".")
+        raise DataError(what, got=some, do=do)
     log.warning("%s and are skipped: %s", what, some)
 
 
@@ -128,8 +150,8 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
         infos: one row per chip with `path`, `label`, and, for chips cut from a larger scene, `row` and `col`.
         bands: names of the bands wanted, in order.
         problems: files that were left out of `infos`.
-        strict: raise when a tile turns out unreadable in mid-training, instead of taking the next one with the
-            same label.
+        strict: raise when a tile proves unreadable during training, instead of taking the next one with the same
+            label.
     """
 
     known_bands: tuple[str, ...] = SENTINEL2_BANDS
@@ -147,30 +169,30 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
         band_numbers(bands, self.known_bands)
         self.root, self.bands, self.problems, self.strict = root, tuple(bands), problems, strict
         self.infos = infos.reset_index(drop=True)
-        # plain lists: a row of a table costs as much as reading a band
+        # plain lists, because a row of a table takes as long as reading a band
         self._files = [str(path) for path in self.infos["path"]]
         self._windows = _windows(self.infos)
         self._labels = torch.tensor(self.infos["label"].to_numpy(dtype=np.float32))
-        self._held: Tensor | None = None
+        self._preloaded: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.infos)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         label = self._labels[index]
-        if self._held is not None:
-            return self._held[index].float() / self.steps, label
-        for number in self._candidates(index):
+        if self._preloaded is not None:
+            return self._preloaded[index].float() / self.steps, label
+        for number in self._with_substitutes(index):
             try:
                 return self._read(number), label
             except DataError as error:
                 if self.strict:
                     raise
                 self._leave_out(number, error)
-        raise DataError(f"no chip of {self.root} can be read any more", do="Look at the disk.")
+        raise DataError(f"no chip of {self.root} can be read any more", do="Check the disk.")
 
-    def _candidates(self, index: int) -> Iterator[int]:
-        """The chip itself, then those of the same label behind it and from the start again."""
+    def _with_substitutes(self, index: int) -> Iterator[int]:
+        """The chip itself, then those of the same label after it and from the start again."""
         yield index
         alike = (self._labels == self._labels[index]).nonzero().flatten()
         yield from alike.roll(-int((alike <= index).sum())).tolist()
@@ -180,15 +202,15 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
 
         For devices faster than the disk and its decompression. Items stay the same, bit for bit.
         """
-        held = torch.empty((len(self), len(self.bands), self.side, self.side), dtype=torch.int16)
-        held.share_memory_()  # type: ignore[no-untyped-call]
+        chips = torch.empty((len(self), len(self.bands), self.side, self.side), dtype=torch.int16)
+        chips.share_memory_()  # type: ignore[no-untyped-call]
 
         def read(index: int) -> None:
-            held[index] = (self[index][0] * self.steps).round().to(torch.int16)
+            chips[index] = (self[index][0] * self.steps).round().to(torch.int16)
 
         with ThreadPoolExecutor(READERS) as readers:
             list(readers.map(read, range(len(self))))
-        self._held = held
+        self._preloaded = chips
         return self
 
     def valid(self, index: int) -> NDArray[np.bool_]:
@@ -214,7 +236,7 @@ def _windows(infos: pd.DataFrame) -> list[PixelWindow | None]:
     return [PixelWindow(col, row, CHIP, CHIP) for row, col in zip(infos["row"], infos["col"], strict=True)]
 
 
-def take(infos: pd.DataFrame, limit: int | None) -> pd.DataFrame:
+def subsample(infos: pd.DataFrame, limit: int | None) -> pd.DataFrame:
     """At most `limit` rows, all labels in proportion (at least one of each), the same ones each time."""
     if limit is None or limit >= len(infos):
         return infos
@@ -223,16 +245,17 @@ def take(infos: pd.DataFrame, limit: int | None) -> pd.DataFrame:
     # a fixed shuffle, so that the few chips are not all from one place
     mixed = infos.sample(frac=1, random_state=0)
     if infos["label"].nunique() > 2:
-        return _take_each(mixed, limit)
+        return _subsample_each(mixed, limit)
     share = mixed["label"].mean()
     few = min(max(round(limit * share), 1), max(limit - 1, 1)) if 0 < share < 1 else round(limit * share)
     natural = mixed[mixed["label"] == 1][:few]
     return pd.concat([natural, mixed[mixed["label"] == 0][: limit - len(natural)]]).sort_index()
 
 
-def _take_each(mixed: pd.DataFrame, limit: int) -> pd.DataFrame:
-    """The rows whose place within their own class, as a share of it, comes first."""
-    place = (mixed.groupby("label").cumcount() + 0.5) / mixed.groupby("label")["label"].transform("size")
+def _subsample_each(mixed: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """The first rows of every class, in proportion, and at least one of each."""
+    # rank of each row within its class as a share of the class; the first of each class comes before all others
+    rank = (mixed.groupby("label").cumcount() + 0.5) / mixed.groupby("label")["label"].transform("size")
     first = mixed.groupby("label").cumcount() == 0
-    chosen = place.where(~first, -1.0).sort_values(kind="stable").index[:limit]
+    chosen = rank.where(~first, -1.0).sort_values(kind="stable").index[:limit]
     return mixed.loc[chosen].sort_index()

@@ -130,7 +130,7 @@ def _found(root: Path) -> Any:
         from spacex.datasets.anthroprotect import AnthroProtect
 
         return AnthroProtect
-    if (root / "split_IDs.csv").exists() or (root / "tile_infos").exists():
+    if any((root / name).exists() for name in ("split_IDs.csv", "split_IDs/split_IDs.csv", "tile_infos")):
         from spacex.datasets.mapinwild import MapInWild
 
         return MapInWild

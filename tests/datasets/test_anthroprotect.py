@@ -173,3 +173,10 @@ class TestRealIndex:
         return min(
             cKDTree(points[held != split]).query(points[held == split])[0].min() for split in ("train", "val", "test")
         )
+
+
+def test_an_index_with_spaces_after_its_commas_is_read(anthroprotect: Path) -> None:
+    expected = read_infos(anthroprotect / "infos.csv")
+    index = anthroprotect / "infos.csv"
+    index.write_text(index.read_text().replace(",", ", "))
+    assert read_infos(index).equals(expected)

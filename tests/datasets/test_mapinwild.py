@@ -132,3 +132,11 @@ def test_an_index_of_tiles_without_labels(tiles: Path) -> None:
     index.write_text(index.read_text().replace("label", "class"))
     with pytest.raises(DataError, match=r"lacks columns.*label"):
         MapInWild(tiles)
+
+
+def test_the_layout_of_hugging_face_is_read_too(scenes: Path) -> None:
+    expected = MapInWild(scenes, side=SIDE)
+    (scenes / "split_IDs").mkdir()
+    (scenes / "split_IDs.csv").rename(scenes / "split_IDs" / "split_IDs.csv")
+    data = MapInWild(scenes, side=SIDE)
+    assert data.infos.equals(expected.infos)

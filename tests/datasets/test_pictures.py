@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import rasterio
 import torch
 from small_pictures import CLASSES, build_pictures, draw_picture, write_picture
 
-from spacex.datasets.classes import ordered
+from spacex.datasets.classes import class_order
 from spacex.datasets.pictures import Pictures, has_pictures, list_pictures, read_picture, read_pictures
 from spacex.errors import DataError
 from spacex.settings import PICTURE_BANDS
@@ -115,6 +118,84 @@ def test_requests_that_do_not_fit(tmp_path):
     assert not has_pictures(tmp_path)
 
 
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".tif"])
+def test_a_picture_cut_short_is_refused(tmp_path, ending):
+    """Half of a PNG had been read as arbitrary bytes, another picture each time."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 128, 128)).astype("uint8")
+    path = write_picture(tmp_path / f"a{ending}", pixels)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="cannot be read"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_fewer_than_8_bits_are_refused_by_name(tmp_path, bits):
+    profile = {"driver": "PNG", "width": 64, "height": 64, "count": 1, "dtype": "uint8", "nbits": bits}
+    with rasterio.open(tmp_path / "a.png", "w", **profile) as sink:
+        sink.write(np.eye(64, dtype="uint8")[None])
+    with pytest.raises(DataError, match=f"{bits} bits a pixel instead of 8"):
+        read_picture(tmp_path / "a.png")
+
+
+def test_hidden_entries_are_no_classes_and_no_pictures(tmp_path):
+    build_pictures(tmp_path)
+    before = list_pictures(tmp_path)
+    for name in (".ipynb_checkpoints/a.png", "__MACOSX/b.png", "plain/._plain0.png"):
+        write_picture(tmp_path / "train" / name, draw_picture("plain", 1))
+    assert list_pictures(tmp_path).equals(before)
+
+
+def test_the_layout_of_cyclegan_is_two_classes_in_two_splits(tmp_path):
+    """horse2zebra as published: trainA, trainB, testA, testB; validation is drawn from train."""
+    for folder, count in {"trainA": 30, "trainB": 30, "testA": 4, "testB": 5}.items():
+        for number in range(count):
+            write_picture(tmp_path / folder / f"{folder}_{number}.png", draw_picture("plain", number))
+    table = list_pictures(tmp_path)
+    assert has_pictures(tmp_path)
+    assert set(table["class"]) == {"A", "B"}
+    assert table[table["split"] == "test"]["path"].str.startswith("test").sum() == 9
+    assert table[table["split"] == "val"]["path"].str.startswith("train").all()
+    assert Pictures(tmp_path, split="test", target="B").classes == ("A", "B")
+
+
+@pytest.mark.parametrize("each", [3, 24])
+def test_every_class_is_in_every_split_however_few_pictures_there_are(tmp_path, each):
+    build_pictures(tmp_path, each=each, splits=())
+    table = list_pictures(tmp_path)
+    assert table.groupby(["class", "split"]).ngroups == 9
+    assert len(table) == 3 * each
+
+
+def test_too_few_pictures_are_refused_with_advice(tmp_path):
+    build_pictures(tmp_path, each=1, splits=(), classes=("dotted", "plain"))
+    with pytest.raises(DataError, match=r"split '\w+' .* is empty.*Give more pictures of each class"):
+        for split in ("train", "val", "test"):
+            Pictures(tmp_path, split=split, target="plain")
+
+
+def test_grouping_is_refused_where_nothing_says_what_belongs_together(tmp_path):
+    build_pictures(tmp_path)
+    with pytest.raises(DataError, match=r"--grouped.*folders train"):
+        Pictures(tmp_path, target="plain", grouped=True)
+
+
+def test_pictures_all_of_the_wrong_kind_are_not_blamed_on_strict(tmp_path):
+    for kind in ("a", "b"):
+        for number in range(8):
+            write_picture(tmp_path / kind / f"{number}.tif", draw_picture("plain", 0).astype("uint16"))
+    with pytest.raises(DataError) as caught:
+        Pictures(tmp_path, target="a")
+    assert "--strict" not in str(caught.value)
+
+
+def test_reading_a_picture_without_a_georeference_warns_of_nothing(tmp_path):
+    path = write_picture(tmp_path / "a.png", draw_picture("plain", 0))
+    program = f"from spacex.datasets.pictures import read_picture; read_picture({str(path)!r})"
+    ran = subprocess.run([sys.executable, "-W", "always", "-c", program], capture_output=True, text=True, check=True)
+    assert "NotGeoreferencedWarning" not in ran.stderr
+
+
 def test_a_limit_keeps_all_classes(tmp_path):
     build_pictures(tmp_path, each=5)
     for limit in (3, 7):
@@ -141,4 +222,4 @@ def test_it_is_found_among_the_data_sets(tmp_path):
 
 
 def test_classes_stand_in_order_with_the_target_last(tmp_path):
-    assert ordered(["b", "a", "c", "a"], "a", tmp_path) == ("b", "c", "a")
+    assert class_order(["b", "a", "c", "a"], "a", tmp_path) == ("b", "c", "a")

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacex.datasets.splits import assign, blocks, split_hash
+from spacex.datasets.splits import assign_splits, blocks, split_hash
 
 KM = 1 / 111.195  # a kilometre of latitude in degrees
 
@@ -25,7 +25,7 @@ def test_blocks_are_never_divided_and_everything_is_given_away(seed: int) -> Non
     block = np.unique(block, return_inverse=True)[1]
     kind = random.choice(["natural", "other"], 100)
     official = random.choice(["train", "val", "test"], 100, p=[0.8, 0.1, 0.1])
-    split = assign(block, kind.tolist(), official.tolist())
+    split = assign_splits(block, kind.tolist(), official.tolist())
     assert len(split) == 100
     assert all(len(set(split[block == number])) == 1 for number in np.unique(block))
 
@@ -33,7 +33,7 @@ def test_blocks_are_never_divided_and_everything_is_given_away(seed: int) -> Non
 def test_a_split_that_can_be_exact_is_exact() -> None:
     block = np.repeat(np.arange(10), 10)
     official = ["train"] * 80 + ["val"] * 10 + ["test"] * 10
-    split = assign(block, ["one"] * 100, official)
+    split = assign_splits(block, ["one"] * 100, official)
     assert [(split == name).sum() for name in ("train", "val", "test")] == [80, 10, 10]
 
 
