@@ -1,7 +1,6 @@
 """Opens one file of a scene and checks that it is what its item says.
 
-Every failure becomes a :class:`~spacex.errors.TileError` that names the item and the asset. A file that cannot be read,
-or is not on its item's grid, must never pass for "no data".
+A file that cannot be read, or is not on its item's grid, must never pass for "no data".
 """
 
 from __future__ import annotations
@@ -39,26 +38,23 @@ GDAL_OPTIONS: dict[str, str] = {
     "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
 }
 """GDAL configuration for reading; an environment variable of the same name takes precedence."""
-
 MAX_SIDE = 10_980
 """Side in pixels of a Sentinel-2 tile at 10 m (Products Specification); no asset has more."""
-
 MAX_SHIFT = 1e-3
 """Metres by which a file's place may differ from what its item says."""
-
 READ_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 """What reading a file can raise; network errors of signing are OSErrors too."""
 
 
 class ReadStats:
-    """Counts what is read, from several threads."""
+    """Counts what is read, from several threads: `total` bytes decoded, `fetched` bytes as stored, `blocks`."""
 
     def __init__(self) -> None:
         self.total = self.fetched = self.blocks = 0
         self._lock = Lock()
 
     def add(self, decoded: int, fetched: int, blocks: int) -> None:
-        """Add bytes of pixels, the bytes they took in their file, and the blocks they came in."""
+        """Add one read of a file."""
         with self._lock:
             self.total += decoded
             self.fetched += fetched
@@ -66,7 +62,7 @@ class ReadStats:
 
 
 READ_STATS = ReadStats()
-"""What this process has read: `total` bytes decoded, `fetched` bytes as stored, `blocks`."""
+"""What this process has read."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +79,7 @@ class Raster:
 
 @contextmanager
 def open_asset(scene: Scene, key: str, catalogue: CatalogueProfile) -> Iterator[Raster]:
-    """Open an asset of a scene, signed just now; its header is checked before any pixel is read.
-
-    Args:
-        scene: the scene.
-        key: asset key.
-        catalogue: how links are signed and which store they are in.
+    """Open an asset of a scene by its key, signed just now; its header is checked before any pixel is read.
 
     Raises:
         TileError: for any failure of the file or the network, also inside the block, with the scene's id, the asset
@@ -116,15 +107,14 @@ def open_asset(scene: Scene, key: str, catalogue: CatalogueProfile) -> Iterator[
 
 
 def _check_header(source: Any, scene: Scene, key: str, dtype: str) -> None:
-    declared, properties, transform = scene.item["assets"][key], scene.item["properties"], source.transform
+    declared, transform = scene.item["assets"][key], source.transform
 
     def require(holds: bool, expected: object, got: object) -> None:
         if not holds:
             raise TileError(f"asset {key} of {scene.id} is not what its item says", got=got, expected=expected)
 
-    require(
-        source.count == 1 and source.dtypes[0] == dtype, f"one band of {dtype}", f"{source.count} of {source.dtypes[0]}"
-    )
+    count, stored = source.count, source.dtypes[0]
+    require(count == 1 and stored == dtype, f"one band of {dtype}", f"{count} of {stored}")
     require(max(source.shape) <= MAX_SIDE, f"at most {MAX_SIDE} pixels a side", f"{source.width} x {source.height}")
     north_up = source.crs is not None and not transform.b and not transform.d and transform.a == -transform.e
     require(north_up, "a north-up grid of square pixels", f"{source.crs}, {tuple(transform)[:6]}")
@@ -133,14 +123,11 @@ def _check_header(source: Any, scene: Scene, key: str, dtype: str) -> None:
     if (place := declared.get("proj:transform")) is not None:
         near = all(abs(a - b) <= MAX_SHIFT for a, b in zip(place, transform, strict=False))
         require(near, f"transform {place[:6]}", f"transform {tuple(transform)[:6]}")
-    if code := _crs_code(declared) or _crs_code(properties):
-        require(CRS.from_user_input(code) == source.crs, code, source.crs)
-
-
-def _crs_code(record: Mapping[str, Any]) -> str | None:
-    if code := record.get("proj:code"):
-        return str(code)
-    return f"EPSG:{record['proj:epsg']}" if record.get("proj:epsg") else None
+    for record in (declared, scene.item["properties"]):  # the asset's own statement comes first
+        if code := record.get("proj:code") or record.get("proj:epsg"):
+            expected = CRS.from_user_input(code)
+            require(expected == source.crs, expected, source.crs)
+            break
 
 
 def _gdal_options() -> dict[str, str]:
@@ -148,11 +135,8 @@ def _gdal_options() -> dict[str, str]:
 
 
 def _drop_from_gdal_cache(url: str, session: Session | None) -> None:
-    """Make GDAL ask the server again next time.
-
-    GDAL remembers that a file could not be opened, or what it held, for the life of the process, so a retry fails
-    without asking (rasterio issue 2119). Closing a file opened as "not cached" drops what GDAL knows of it.
-    """
+    """Make GDAL, which caches failures for the life of the process (rasterio issue 2119), ask the server again."""
+    # closing a file opened as "not cached" drops what GDAL knows of it
     options = {**_gdal_options(), "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsiaz/:/vsigs/"}
     with suppress(*READ_ERRORS), open_raster(url, session, options):
         pass

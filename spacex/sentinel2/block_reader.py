@@ -7,10 +7,10 @@ bytes. A file is opened only where a block is missing, and only blocks under pix
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from threading import Lock
 from typing import Any
@@ -22,7 +22,7 @@ from rasterio.windows import Window as RioWindow
 from spacex.grid import Window, bounds, rectangles
 from spacex.sentinel2.assets import READ_STATS, Raster, open_asset
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile
-from spacex.sentinel2.compression import CompressedArray, Pixels, RawArray
+from spacex.sentinel2.compression import CompressedArray, Pixels, copy_shared
 from spacex.sentinel2.pixel_grid import PixelGrid
 from spacex.sentinel2.resampling import ResamplingTable
 from spacex.sentinel2.scenes import Scene
@@ -35,6 +35,8 @@ SMALLEST = 256
 
 BlockKey = tuple[str, int, int]
 """Link of the file, row and column of the block."""
+CachedPixels = CompressedArray | Pixels
+"""Compressed if they are kept, as they are if they are used once."""
 
 
 @dataclass(frozen=True)
@@ -82,24 +84,18 @@ class BlockReader:
     """
 
     def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
-        self.blocks: SingleFlightCache[BlockKey, CompressedArray | RawArray] = SingleFlightCache(
-            cache_bytes, lambda block: block.nbytes
-        )
-        self.array_type = CompressedArray.of if cache_bytes else RawArray
+        self.blocks = SingleFlightCache[BlockKey, CachedPixels](cache_bytes, lambda block: block.nbytes)
+        self.compress = bool(cache_bytes)
         self._headers: dict[str, Header] = {}
         self._lock = Lock()
 
     @contextmanager
     def open(self, scene: Scene, key: str, catalogue: CatalogueProfile) -> Iterator[RasterFile]:
-        """An asset of a scene; its host is asked for nothing until something is missing.
-
-        Raises:
-            TileError: from what is done with the file, as `spacex.sentinel2.assets.open_asset` does.
-        """
+        """An asset of a scene; using it raises `TileError` as `spacex.sentinel2.assets.open_asset` does."""
         href = scene.item["assets"][key]["href"]
         try:
             with ExitStack() as stack:
-                yield RasterFile(self, href, lambda: stack.enter_context(open_asset(scene, key, catalogue)))
+                yield RasterFile(self, href, cache(lambda: stack.enter_context(open_asset(scene, key, catalogue))))
         except BaseException:
             with self._lock:  # the file at its host may be replaced before the next try
                 self._headers.pop(href, None)
@@ -115,20 +111,12 @@ class BlockReader:
 
 
 class RasterFile:
-    """One file in use by one thread."""
+    """One file in use by one thread; it is opened, by calling `raster`, when something is missing in the caches."""
 
-    def __init__(self, reader: BlockReader, href: str, open_raster: Any) -> None:
-        self.href = href
-        self._reader, self._open = reader, open_raster
-        self._raster: Raster | None = None
+    def __init__(self, reader: BlockReader, href: str, raster: Callable[[], Raster]) -> None:
+        self.href, self.raster, self._reader = href, raster, reader
         self.fetched = 0
         """Bytes of the blocks that this use of the file fetched, as they are stored."""
-
-    def raster(self) -> Raster:
-        """The open file."""
-        if self._raster is None:
-            self._raster = self._open()
-        return self._raster
 
     @property
     def header(self) -> Header:
@@ -143,50 +131,42 @@ class RasterFile:
             needed: blocks of the table whose values matter, as from `spacex.sentinel2.resampling.any_per_block`.
         """
         header = self.header
-        buffer = WindowBuffer(np.zeros(table.window.shape, header.dtype), table.window)
+        buffer = np.zeros(table.window.shape, header.dtype)
         keys = [(self.href, row, col) for row, col in header.overlapped(table.block_bounds[needed])]
         decoded: set[BlockKey] = set()
-        blocks = self._reader.blocks.get(keys, partial(self._read_blocks, buffer=buffer, decoded=decoded))
+        read = partial(self._read_blocks, buffer=buffer, window=table.window, decoded=decoded)
+        blocks = self._reader.blocks.get(keys, read)
         for key in blocks.keys() - decoded:
-            buffer.copy(blocks[key].pixels(), header.window(*key[1:]))
-        return buffer.pixels
+            block = blocks[key]
+            pixels = block.pixels() if isinstance(block, CompressedArray) else block
+            copy_shared(pixels, header.window(*key[1:]), buffer, table.window)
+        return buffer
 
     def _read_blocks(
-        self, keys: list[BlockKey], buffer: WindowBuffer, decoded: set[BlockKey]
-    ) -> dict[BlockKey, CompressedArray | RawArray]:
+        self, keys: list[BlockKey], buffer: Pixels, window: Window, decoded: set[BlockKey]
+    ) -> dict[BlockKey, CachedPixels]:
         """Read blocks from the file, several at once where they form a rectangle.
 
-        They are copied into the buffer right away and added to `decoded`, so that they need not be decompressed.
+        They are copied into the window's buffer right away and added to `decoded`, so that they need not be
+        decompressed.
         """
         source, header = self.raster().source, self.header
-        arrays: dict[BlockKey, CompressedArray | RawArray] = {}
+        blocks: dict[BlockKey, CachedPixels] = {}
         for cells in rectangles((row, col) for _, row, col in keys):
             corners = product(range(cells.row, cells.stop_row), range(cells.col, cells.stop_col))
             windows = {(self.href, *corner): header.window(*corner) for corner in corners}
             whole = bounds(list(windows.values()))
             assert whole is not None
             pixels = source.read(1, window=RioWindow.from_slices(*whole.slices(header.extent)))
-            buffer.copy(pixels, whole)
-            arrays |= {key: self._reader.array_type(pixels[window.slices(whole)]) for key, window in windows.items()}
-            stored = sum(stored_bytes(source, window, header) for window in windows.values())
+            copy_shared(pixels, whole, buffer, window)
+            for key, place in windows.items():
+                block = pixels[place.slices(whole)]
+                blocks[key] = CompressedArray.of(block) if self._reader.compress else block
+            stored = sum(stored_bytes(source, place, header) for place in windows.values())
             self.fetched += stored
             READ_STATS.add(pixels.nbytes, stored, len(windows))
-        decoded.update(arrays)
-        return arrays
-
-
-@dataclass(frozen=True)
-class WindowBuffer:
-    """A window that is being filled."""
-
-    pixels: Pixels
-    window: Window
-
-    def copy(self, pixels: Pixels, window: Window) -> None:
-        """Copy what lies in this window from the pixels of another."""
-        shared = window.intersect(self.window)
-        if not shared.empty:
-            self.pixels[shared.slices(self.window)] = pixels[shared.slices(window)]
+        decoded.update(blocks)
+        return blocks
 
 
 def stored_bytes(source: Any, window: Window, header: Header) -> int:

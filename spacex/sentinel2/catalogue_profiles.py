@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import field_validator
 
 from spacex.errors import CatalogueError
 from spacex.sentinel2 import signing
@@ -46,11 +46,12 @@ class CatalogueProfile(Settings):
     s3_endpoint: str | None = None
     """Host of the S3 service behind s3:// links, where it is not AWS."""
 
-    @model_validator(mode="after")
-    def _known_bands(self) -> CatalogueProfile:
-        if unknown := set(self.assets) - set(SENTINEL2_BANDS):
+    @field_validator("assets")
+    @classmethod
+    def _known_bands(cls, value: dict[str, str]) -> dict[str, str]:
+        if unknown := set(value) - set(SENTINEL2_BANDS):
             raise ValueError(f"unknown bands {sorted(unknown)}, expected some of {SENTINEL2_BANDS}")
-        return self
+        return value
 
     def keys(self, bands: Iterable[str]) -> list[str]:
         """Asset keys of bands.
@@ -83,12 +84,9 @@ class CatalogueProfile(Settings):
         """
         if self.s3_endpoint is None:
             return {} if is_local(self.url) else {"AWS_NO_SIGN_REQUEST": "YES"}
-        keys = {
-            "AWS_ACCESS_KEY_ID": os.environ.get("CDSE_S3_ACCESS_KEY", ""),
-            "AWS_SECRET_ACCESS_KEY": os.environ.get("CDSE_S3_SECRET_KEY", ""),
-        }
-        host = {"AWS_S3_ENDPOINT": self.s3_endpoint, "AWS_VIRTUAL_HOSTING": "FALSE", "AWS_HTTPS": "YES"}
-        return {**host, **{name: value for name, value in keys.items() if value}}
+        options = {"AWS_S3_ENDPOINT": self.s3_endpoint, "AWS_VIRTUAL_HOSTING": "FALSE", "AWS_HTTPS": "YES"}
+        names = {"AWS_ACCESS_KEY_ID": "CDSE_S3_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY": "CDSE_S3_SECRET_KEY"}
+        return options | {name: value for name, ours in names.items() if (value := os.environ.get(ours))}
 
 
 _COLOURS = {

@@ -1,25 +1,23 @@
 """Composites: per-pixel median of the clear observations of a period, as surface reflectance.
 
-Scenes are used in one order, which depends on the scenes alone: the least cloudy first, then by time, then the newest
-processing, then by id. Their classification (SCL) is read first and decides, per pixel, which of them give an
-observation; then each band is read where that left something to read, and its median is taken.
+Scenes are used in one order, which depends on the scenes alone: the least cloudy first. Their classifications (SCL) are
+read first and decide, per pixel, which scenes give an observation; then each band is read there, and its median taken.
 
 **Early stopping.** A pixel uses the first `enough` clear observations in that order. A scene is read only where some
 pixel still needs more. The rule is each pixel's own, so any window and any tiling gives the same composite, to the bit.
 A pixel that lacks d observations needs at least d more scenes, so the next d classifications are read in parallel.
 
 **One overpass is one observation.** MGRS tiles overlap by 10 km, and at 68° N neighbouring UTM zones by much more, so
-one acquisition of a pixel often arrives two to four times. Counted per item it would outvote other days in the median,
-and `observations` would count the same acquisition twice. Therefore the items of one platform and solar day form one
-observation: each pixel takes it from the first item that has data there. Where that item is cloudy the others, cut from
-the same acquisition, are not used: that would read every overlap twice for the few pixels at cloud edges in which two
-runs of the cloud mask differ.
+one acquisition of a pixel often arrives two to four times and would outvote other days in the median. Therefore the
+items of one platform and solar day form one observation: each pixel takes it from the first item that has data there.
+Where that item is cloudy the others, cut from the same acquisition, are not used: that would read every overlap twice
+for the few pixels at cloud edges in which two runs of the cloud mask differ.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -45,12 +43,12 @@ from spacex.sentinel2.submission import submit_round_robin
 
 NO_DATA_CLASSES = (0, 1)
 """SCL classes without data about the ground: no data, defective."""
-
 MAX_EDGE_DIFFERENCE = 100.0
 """Metres by which the edges of two files of one scene may differ."""
-
 MAX_PARALLEL_SCL = 8
 """Classifications read in parallel at most."""
+
+Tables = Callable[[PixelGrid, Resampling, int], ResamplingTable]
 
 
 @dataclass(frozen=True)
@@ -109,9 +107,8 @@ def read_composite(
 class Composer:
     """Makes composites of any scenes on any grid. Safe to use from several threads.
 
-    It does without dask: a worker reads one tile at a time per thread, so a task graph would add scheduling and no
-    overlap. Memory, besides cached file blocks: (2 x `enough` + 6) arrays of 16 bits per pixel and one more for each
-    scene that is used, whatever the number of bands.
+    Memory, besides cached file blocks: (2 x `enough` + 6) arrays of 16 bits per pixel and one more for each scene that
+    is used, whatever the number of bands.
     """
 
     bands: Sequence[str]
@@ -128,38 +125,36 @@ class Composer:
     def compose(self, scenes: Iterable[Scene], geobox: GeoBox) -> Composite:
         """The composite of scenes that can touch a grid; see `read_composite`."""
         keys = self.catalogue.keys(self.bands)
-        scene_parts = [SceneContribution(scene) for scene in by_cloud_cover(scenes)]
-        tables = _ResamplingTables(geobox, self.settings)
+        parts = [SceneContribution(scene) for scene in by_cloud_cover(scenes)]
+        tables = _shared_tables(geobox)
         shape = (geobox.shape[0], geobox.shape[1])
         classes = np.zeros(shape, np.uint8) if self.keep_classes else None
-        observations = self._assign_observations(scene_parts, tables, shape, classes)
-        depth, used = int(observations.max(initial=0)), [part for part in scene_parts if part.assignments]
+        observations = np.zeros(shape, np.uint16)
+        self._assign_observations(parts, tables, observations, classes)
+        depth, used = int(observations.max(initial=0)), [part for part in parts if part.assignments]
         reflectance = np.empty((len(keys), *shape), np.float32)
         for plane, stack in zip(reflectance, self._band_stacks(used, keys, (depth, *shape), tables), strict=True):
             plane[:], count = median(stack)
             # a band may have no data where the classification is clear
             observations = np.minimum(observations, count)
         np.copyto(reflectance, np.float32(np.nan), where=observations < self.settings.min_observations)
-        usages = tuple(part.usage(observations.size, self.settings) for part in scene_parts)
-        return Composite(reflectance, observations, usages, sum(part.fetched for part in scene_parts), classes)
+        usages, fetched = tuple(part.usage for part in parts), sum(part.fetched for part in parts)
+        return Composite(reflectance, observations, usages, fetched, classes)
 
     def _assign_observations(
-        self,
-        scene_parts: list[SceneContribution],
-        tables: _ResamplingTables,
-        shape: tuple[int, int],
-        first_classes: NDArray[np.uint8] | None,
-    ) -> NDArray[np.uint16]:
-        """Read classifications until every pixel has enough observations; returns (y, x) how many each pixel takes.
+        self, parts: list[SceneContribution], tables: Tables, count: NDArray[np.uint16], first: NDArray[np.uint8] | None
+    ) -> None:
+        """Read the scenes' classifications in order until every pixel has enough observations.
 
-        Unless it is None, `first_classes` (y, x) gets the class of each pixel's first observation.
+        Their number is added to `count` (y, x); `first` (y, x), if any, gets the class of each pixel's first one.
         """
-        waiting = deque(part for part in scene_parts if not self.settings.too_dark(part.scene))
+        for part in parts:
+            part.usage.pixels, part.usage.left_out = count.size, self.settings.exclusion_reason(part.scene)
+        waiting = deque(part for part in parts if not part.usage.left_out)
         # where an overpass has several scenes, the first with data at a pixel covers it for all of them
         per_overpass = Counter(part.scene.overpass for part in waiting)
-        covered = {overpass: np.zeros(shape, bool) for overpass, number in per_overpass.items() if number > 1}
+        covered = {overpass: np.zeros(count.shape, bool) for overpass, number in per_overpass.items() if number > 1}
         max_observations = self.settings.enough or len(waiting)
-        count = np.zeros(shape, np.uint16)
         while waiting and (lacking := max_observations - int(count.min(initial=max_observations))) > 0:
             # the pixel that lacks most needs at least as many scenes: none of them is read in vain
             batch = [waiting.popleft() for _ in range(min(lacking, len(waiting), MAX_PARALLEL_SCL))]
@@ -168,18 +163,16 @@ class Composer:
                 # read in parallel, assigned in order
                 for part, (clear, valid, scl) in zip(batch, results, strict=True):
                     part.assign_pixels(clear, valid, count, max_observations, covered.get(part.scene.overpass))
-                    if first_classes is not None and scl is not None:
+                    if first is not None and scl is not None:
                         for roi, slots in part.assignments:
-                            first_classes[roi] = np.where(slots == 0, scl[roi], first_classes[roi])
-        return count
+                            first[roi] = np.where(slots == 0, scl[roi], first[roi])
 
     def _band_stacks(
-        self, parts: list[SceneContribution], keys: list[str], shape: tuple[int, int, int], tables: _ResamplingTables
+        self, parts: list[SceneContribution], keys: list[str], shape: tuple[int, int, int], tables: Tables
     ) -> Iterator[NDArray[np.uint16]]:
         """The harmonised observations of each band, (n, y, x) as in `shape`; `MISSING` where a pixel has fewer.
 
-        While the caller works on one band the next is read. Two arrays take turns: each stack is valid only until the
-        next but one is asked for.
+        While the caller works on one band the next is read, into the other of two arrays that take turns.
         """
         arrays = [np.empty(shape, np.uint16) for _ in keys[:2]]
 
@@ -196,19 +189,17 @@ class Composer:
                 if number + 1 < len(keys):
                     following = start(number + 1)
                 for part, (dark, fetched) in zip(parts, results, strict=True):
-                    part.dark[band] = dark
+                    part.usage.dark[band] = dark
                     part.fetched += fetched
                 yield values
 
     def _read_scl(
-        self, part: SceneContribution, blocks: NDArray[np.bool_], tables: _ResamplingTables
+        self, part: SceneContribution, blocks: NDArray[np.bool_], tables: Tables
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.uint8] | None]:
-        """(y, x) where the scene is clear and where it has data, in the given blocks of the grid.
-
-        With its classes themselves if they are to be kept.
-        """
+        """(y, x) where the scene is clear, where it has data, and its classes if wanted; in the given blocks alone."""
         with self.reader.open(part.scene, self.catalogue.scl, self.catalogue) as file:
-            table = tables.scl(file.header.grid)
+            # the margin lets clouds outside the window grow into it, so that the buffer does not depend on the window
+            table = tables(file.header.grid, "nearest", self.settings.cloud_buffer)
             scl = file.read(table, blocks)
             part.bounds, part.fetched = file.header.bounds, part.fetched + file.fetched
         if scl.size and scl.max() > SNOW:
@@ -221,14 +212,8 @@ class Composer:
         flags = table.nearest(self.settings.clear(scl) + np.uint8(2) * ~isin(scl, NO_DATA_CLASSES))
         return (flags & 1).astype(bool), flags > 1, table.nearest(scl) if self.keep_classes else None
 
-    def _read_band(
-        self, part: SceneContribution, stack: BandStack, key: str, tables: _ResamplingTables
-    ) -> tuple[DarkPixels, int]:
-        """Write the scene's harmonised DN into the slots assigned to it.
-
-        Returns:
-            The evidence about its offset, and the bytes fetched.
-        """
+    def _read_band(self, part: SceneContribution, stack: BandStack, key: str, tables: Tables) -> tuple[DarkPixels, int]:
+        """Write the scene's harmonised DN into its slots; returns evidence about its offset, and bytes fetched."""
         with self.reader.open(part.scene, key, self.catalogue) as file:
             bounds = file.header.bounds
             # cut-outs may end a few pixels apart; another product's classification must not pass
@@ -238,7 +223,7 @@ class Composer:
                     got=bounds,
                     expected=part.bounds,
                 )
-            table = tables.band(file.header.grid)
+            table = tables(file.header.grid, self.settings.resampling, 0)
             source = file.read(table, part.blocks).astype(np.uint16, copy=False)
         dark = DarkPixels()
         for roi, slots in part.assignments:
@@ -253,21 +238,7 @@ def _utm_zone(part: SceneContribution) -> str:
     return part.scene.tile[:2]
 
 
-class _ResamplingTables:
-    """Resampling tables of one grid, built once per source grid and shared by the reading threads."""
-
-    def __init__(self, geobox: GeoBox, settings: CompositeSettings) -> None:
-        self._geobox, self._settings = geobox, settings
-        self._cache: SingleFlightCache[tuple[PixelGrid, Resampling, int], ResamplingTable] = SingleFlightCache(
-            0, lambda table: 0
-        )  # a few, counted as nothing: all are kept
-
-    def scl(self, source: PixelGrid) -> ResamplingTable:
-        # the margin lets clouds outside the window grow into it, so that the buffer does not depend on the window
-        return self._get((source, "nearest", self._settings.cloud_buffer))
-
-    def band(self, source: PixelGrid) -> ResamplingTable:
-        return self._get((source, self._settings.resampling, 0))
-
-    def _get(self, key: tuple[PixelGrid, Resampling, int]) -> ResamplingTable:
-        return self._cache.get([key], lambda keys: {key: ResamplingTable.build(self._geobox, *key)})[key]
+def _shared_tables(geobox: GeoBox) -> Tables:
+    """Resampling tables of one grid, built once per source grid, method and margin; threads may share them."""
+    cache = SingleFlightCache[tuple[PixelGrid, Resampling, int], ResamplingTable](0, lambda table: 0)  # keeps all
+    return lambda *key: cache.get([key], lambda keys: {key: ResamplingTable.build(geobox, *key)})[key]

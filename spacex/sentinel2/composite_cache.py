@@ -7,14 +7,15 @@ does not matter with which others a block was made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from spacex.grid import Grid, Window, rectangles
 from spacex.sentinel2.composite import Composer, Composite
-from spacex.sentinel2.compression import CompressedArray, CompressedReflectance
+from spacex.sentinel2.compression import CompressedArray, CompressedReflectance, copy_shared
 from spacex.sentinel2.contribution import SceneUsage
 from spacex.sentinel2.scenes import Scene, SceneIndex
 from spacex.sentinel2.single_flight import SingleFlightCache
@@ -62,20 +63,13 @@ class CompositeCache:
     ) -> None:
         self._grid, self._composer = grid, composer
         self._indices = [SceneIndex(step, grid.crs) for step in scenes]
-        self._cache: SingleFlightCache[BlockKey, CachedBlock] = SingleFlightCache(
-            cache_bytes, lambda block: block.nbytes, TIMEOUT_S
-        )
+        self._cache = SingleFlightCache[BlockKey, CachedBlock](cache_bytes, lambda block: block.nbytes, TIMEOUT_S)
 
     def read(self, window: Window, step: int = 0) -> Composite:
-        """The composite of a window.
+        """The composite of a window of the global grid at a time step.
 
-        Args:
-            window: pixels of the global grid.
-            step: the time step.
-
-        Returns:
-            The composite. Its `usages` count pixels of the windows that its blocks were made in, which extend beyond
-            it, and `fetched` counts what was fetched for it now.
+        Its `usages` count pixels of the windows that its blocks were made in, which extend beyond it, and `fetched`
+        counts what was fetched for it now.
 
         Raises:
             TileError: as `spacex.sentinel2.composite.read_composite` does.
@@ -83,45 +77,39 @@ class CompositeCache:
         rows = range(window.row // BLOCK_SIZE, -(-window.stop_row // BLOCK_SIZE))
         cols = range(window.col // BLOCK_SIZE, -(-window.stop_col // BLOCK_SIZE))
         fetched: list[int] = []
-        blocks = self._cache.get(
-            [(step, row, col) for row in rows for col in cols], lambda missing: self._make(missing, fetched)
-        )
+        keys = [(step, row, col) for row, col in product(rows, cols)]
+        blocks = self._cache.get(keys, lambda missing: self._make(missing, fetched))
         reflectance = np.empty((len(self._composer.bands), *window.shape), np.float32)
         observations = np.empty(window.shape, np.uint16)
         for (_, row, col), block in blocks.items():
             block_window = _pixels(Window(row, col, 1, 1))
-            shared = block_window.intersect(window)
-            target, source = shared.slices(window), shared.slices(block_window)
-            reflectance[:, *target] = block.reflectance.pixels()[:, *source]
-            observations[target] = block.observations.pixels()[source]
+            copy_shared(block.reflectance.pixels(), block_window, reflectance, window)
+            copy_shared(block.observations.pixels(), block_window, observations, window)
         return Composite(reflectance, observations, _total_usages(blocks.values()), sum(fetched))
 
     def _make(self, keys: list[BlockKey], fetched: list[int]) -> Mapping[BlockKey, CachedBlock]:
         made: dict[BlockKey, CachedBlock] = {}
         step = keys[0][0]
-        for cells in _split(rectangles((row, col) for _, row, col in keys)):
-            window = _pixels(cells)
-            geobox = self._grid.geobox(window)
-            whole = self._composer.compose(self._indices[step].touching(geobox), geobox)
-            fetched.append(whole.fetched)
-            for row in range(cells.row, cells.stop_row):
-                for col in range(cells.col, cells.stop_col):
-                    roi = _pixels(Window(row, col, 1, 1)).slices(window)
+        for cells in rectangles((row, col) for _, row, col in keys):
+            side = MAX_WINDOW_BLOCKS  # to bound the memory that compositing takes
+            starts = range(cells.row, cells.stop_row, side), range(cells.col, cells.stop_col, side)
+            for row, col in product(*starts):
+                part = Window(row, col, side, side).intersect(cells)
+                window = _pixels(part)
+                geobox = self._grid.geobox(window)
+                whole = self._composer.compose(self._indices[step].touching(geobox), geobox)
+                fetched.append(whole.fetched)
+                for cell in product(range(part.row, part.stop_row), range(part.col, part.stop_col)):
+                    roi = _pixels(Window(*cell, 1, 1)).slices(window)
                     reflectance = CompressedReflectance.of(whole.reflectance[:, *roi])
                     observations = CompressedArray.of(whole.observations[roi])
-                    made[step, row, col] = CachedBlock(reflectance, observations, whole.usages)
+                    made[step, *cell] = CachedBlock(reflectance, observations, whole.usages)
         return made
 
 
 def _pixels(cells: Window) -> Window:
+    """The pixels of a window of blocks."""
     return Window(*(BLOCK_SIZE * number for number in (cells.row, cells.col, *cells.shape)))
-
-
-def _split(windows: list[Window]) -> Iterator[Window]:
-    for window in windows:
-        for row in range(window.row, window.stop_row, MAX_WINDOW_BLOCKS):
-            for col in range(window.col, window.stop_col, MAX_WINDOW_BLOCKS):
-                yield Window(row, col, MAX_WINDOW_BLOCKS, MAX_WINDOW_BLOCKS).intersect(window)
 
 
 def _total_usages(blocks: Iterable[CachedBlock]) -> tuple[SceneUsage, ...]:

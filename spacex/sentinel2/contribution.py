@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from spacex.sentinel2.median import bit_mask
 from spacex.sentinel2.reflectance import DarkPixels, contradiction
 from spacex.sentinel2.resampling import BLOCK, Roi, any_per_block
-from spacex.sentinel2.scene_request import CompositeSettings
 from spacex.sentinel2.scenes import Scene
 
 UNASSIGNED = 65_535
 """In `Assignment.slots`: the scene gives this pixel no observation."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class SceneUsage:
     """How much of one scene was used, in pixels, so that the usages of several windows add up."""
 
@@ -83,11 +82,11 @@ class SceneContribution:
     """Which blocks of the grid hold such pixels, as from `spacex.sentinel2.resampling.any_per_block`."""
     bounds: tuple[float, ...] = ()
     """Left, bottom, right, top of its classification."""
-    considered: int = 0
-    clear: int = 0
-    used: int = 0
-    dark: dict[str, DarkPixels] = field(default_factory=dict)
     fetched: int = 0
+    """Bytes of its file blocks fetched."""
+
+    def __post_init__(self) -> None:
+        self.usage = SceneUsage(self.scene)
 
     def assign_pixels(
         self,
@@ -113,8 +112,8 @@ class SceneContribution:
             rows = slice(start, start + BLOCK)
             lacking = count[rows] < max_observations
             assigned = clear[rows] & lacking
-            self.considered += int(np.count_nonzero(lacking))
-            self.clear += int(np.count_nonzero(assigned))
+            self.usage.considered += int(np.count_nonzero(lacking))
+            self.usage.clear += int(np.count_nonzero(assigned))
             if covered is not None:
                 # the first scene with data decides for its overpass, even where it is cloudy
                 assigned &= ~covered[rows]
@@ -125,19 +124,13 @@ class SceneContribution:
             cols = np.flatnonzero(assigned.any(axis=0))
             roi = rows, slice(int(cols[0]), int(cols[-1]) + 1)
             assigned = assigned[:, roi[1]]
-            self.used += int(np.count_nonzero(assigned))
+            self.usage.used += int(np.count_nonzero(assigned))
             # 65535 where assigned, else 0. The new observation's slot is the pixel's count so far; OR with the
             # complement turns the slots of all other pixels into `UNASSIGNED`.
             ones = bit_mask(assigned)
             self.assignments.append(Assignment(roi, count[roi] | ~ones))
             count[roi] -= ones  # adds 1 where assigned: in 16 bits 65535 is -1
         self.blocks = np.concatenate(blocks)
-
-    def usage(self, pixels: int, settings: CompositeSettings) -> SceneUsage:
-        """The scene's statistics on a grid of so many pixels."""
-        sun, scene = settings.min_sun_elevation, self.scene
-        left_out = f"sun at {scene.sun_elevation:.1f}°, below {sun:g}°" if settings.too_dark(scene) else ""
-        return SceneUsage(scene, pixels, self.considered, self.clear, self.used, self.dark, left_out)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,10 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=250), AfterValidator(_printable)]
 Timestamp = Annotated[str, Field(max_length=50), AfterValidator(_timestamp)]
 Degrees = Annotated[float, Field(ge=-180.0, le=180.0, allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=0.0, le=100.5, allow_inf_nan=False)]
+Scale = Annotated[float, Field(gt=1e-9, le=1e3, allow_inf_nan=False)]
+Offset = Annotated[float, Field(ge=-1e3, le=1e3, allow_inf_nan=False)]
+Side = Annotated[int, Field(ge=1)]
 CrsCode = Annotated[str, Field(pattern=r"^EPSG:\d{4,6}$")]
 EpsgNumber = Annotated[int, Field(ge=1024, le=999_999)]
 
@@ -47,29 +51,25 @@ class _Strict(BaseModel):
 
 
 class _Band(_Strict):
-    scale: Annotated[float, Field(gt=1e-9, le=1e3, allow_inf_nan=False)] | None = None
-    offset: Annotated[float, Field(ge=-1e3, le=1e3, allow_inf_nan=False)] | None = None
+    scale: Scale | None = None
+    offset: Offset | None = None
 
 
 class _Asset(_Strict):
     href: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_printable)]
     code: CrsCode | None = Field(None, alias="proj:code")
     epsg: EpsgNumber | None = Field(None, alias="proj:epsg")
-    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)] | None = Field(
-        None, alias="proj:shape"
-    )
+    shape: Annotated[list[Side], Field(min_length=2, max_length=2)] | None = Field(None, alias="proj:shape")
     transform: Annotated[list[Finite], Field(min_length=6, max_length=9)] | None = Field(None, alias="proj:transform")
     bands: Annotated[list[_Band], Field(max_length=100)] | None = Field(None, alias="raster:bands")
-    scale: Annotated[float, Field(gt=1e-9, le=1e3, allow_inf_nan=False)] | None = Field(None, alias="raster:scale")
-    offset: Annotated[float, Field(ge=-1e3, le=1e3, allow_inf_nan=False)] | None = Field(None, alias="raster:offset")
+    scale: Scale | None = Field(None, alias="raster:scale")
+    offset: Offset | None = Field(None, alias="raster:offset")
 
 
 class _Properties(_Strict):
     datetime: Timestamp
     platform: Text | None = None
-    cloud_cover: Annotated[float, Field(ge=0.0, le=100.5, allow_inf_nan=False)] | None = Field(
-        None, alias="eo:cloud_cover"
-    )
+    cloud_cover: Percent | None = Field(None, alias="eo:cloud_cover")
     sun_elevation: Degrees | None = Field(None, alias="view:sun_elevation")
     solar_zenith: Degrees | None = Field(None, alias="s2:mean_solar_zenith")
     code: CrsCode | None = Field(None, alias="proj:code")
@@ -105,17 +105,25 @@ def validate_item(item: object, assets: Iterable[str], root_url: str) -> str | N
         root_url: the catalogue's address, which decides where links may point.
     """
     try:
-        checked = _Item.model_validate(item)
+        checked = _validate(_Item, item)
         _check_footprint(checked.geometry)
-        for key in assets:
-            if key in checked.assets:
-                _check_asset(key, checked.assets[key], root_url)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        return sanitise(f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}")
+        for key in filter(checked.assets.__contains__, assets):
+            asset = checked.assets[key]
+            href = asset.get("href") if isinstance(asset, Mapping) else None
+            if isinstance(href, str) and (why := disallowed_reason(href, root_url)) is not None:
+                raise ValueError(f"assets.{key}.href points where it may not: {why}")
+            _validate(_Asset, asset, "assets", key)
     except Exception as error:  # shapely fails in as many ways as there are wrong geometries
         return sanitise(str(error)) or type(error).__name__
     return None
+
+
+def _validate(model: type[BaseModel], value: object, *path: str) -> Any:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        raise ValueError(f"{'.'.join(map(str, (*path, *first['loc'])))[:80]}: {first['msg']}") from error
 
 
 def sanitise(text: str) -> str:
@@ -127,19 +135,6 @@ def item_name(item: object) -> str:
     """The id of an item for a message, whatever was sent as an item."""
     name = item.get("id") if isinstance(item, Mapping) else None
     return sanitise(str(name)[:100]) if name else "an item without an id"
-
-
-def _check_asset(key: str, asset: object, root_url: str) -> None:
-    if isinstance(asset, Mapping) and isinstance(asset.get("href"), str):
-        why = disallowed_reason(asset["href"], root_url)
-        if why is not None:
-            raise ValueError(f"assets.{key}.href points where it may not: {why}")
-    try:
-        _Asset.model_validate(asset)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        path = ".".join(map(str, ("assets", key, *first["loc"])))
-        raise ValueError(f"{path[:80]}: {first['msg']}") from error
 
 
 def _check_footprint(geometry: Mapping[str, Any]) -> None:

@@ -32,18 +32,12 @@ Address = IPv4Address | IPv6Address
 
 DNS_CACHE_S = 300.0
 """Seconds for which the addresses of a host name are cached."""
-
 _WEB = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?([/?][!-\[\]-~]*)?")
 """A plain address: no user name, no backslash, no blank, nothing that two parsers may read in two ways."""
 
 
 def disallowed_reason(href: str, root_url: str) -> str | None:
-    """Why a link may not be followed; None if it may.
-
-    Args:
-        href: the link, unsigned.
-        root_url: address of the catalogue it is from.
-    """
+    """Why a link, unsigned, of the catalogue at `root_url` may not be followed; None if it may."""
     scheme = href.split("://")[0].lower() if "://" in href else ""
     if scheme in ("", "file"):
         if href.startswith("/vsi") or "<" in href:

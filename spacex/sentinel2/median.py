@@ -18,7 +18,6 @@ from spacex.sentinel2.reflectance import QUANTIFICATION
 
 MISSING = 65_535
 """Marks a missing observation: sorts behind every DN."""
-
 CHUNK = 65_536
 """Pixels sorted at a time, so that all their observations stay in the processor's cache."""
 

@@ -26,7 +26,6 @@ SCL_PLACES = 64
 """The same in a block of a classification, which covers four times the ground."""
 EDGE = 256
 """Pixels read beyond the edge of a plan's tiles because blocks are read whole: half a block of 512."""
-
 READ_BYTES = 1.2
 """Bytes to fetch per pixel and 10 m band: 16-bit Sentinel-2 COGs deflate to 1.11 in the embedded archive; the visible
 bands of a real scene to 1.25 to 1.5 with their overviews, which take a quarter of a file and are not read."""
@@ -36,24 +35,15 @@ SCL_BYTES = 0.1
 
 @dataclass(frozen=True)
 class ReadEstimate:
-    """What one tile is expected to read."""
+    """What one tile is expected to read: scenes, and pixels per band and of classifications (at 10 m)."""
 
     scenes: float
-    """Scenes whose bands are read."""
     pixels: float
-    """Pixels per band."""
     classified: float
-    """Pixels of classifications, at the cube's resolution."""
 
 
 class ReadEstimator:
-    """Estimates the reading of the tiles of one time step.
-
-    Args:
-        scenes: of the time step.
-        grid: the cube's.
-        max_observations: observations a pixel takes at most; 0 for all.
-    """
+    """Estimates what the tiles of one time step read, if a pixel takes so many observations at most (0: all)."""
 
     def __init__(self, scenes: Sequence[Scene], grid: Grid, max_observations: int) -> None:
         self._grid, self._max_observations = grid, max_observations
@@ -93,9 +83,7 @@ class ReadEstimator:
 def lacking_before(chances: NDArray[np.float64], max_observations: int) -> list[float]:
     """Probability that a pixel still lacks observations when each scene's turn comes.
 
-    Args:
-        chances: that each scene gives one, in their order.
-        max_observations: observations a pixel takes.
+    `chances` are the probabilities that each scene gives one, in their order.
     """
     # probability of having 0, 1, ..., max_observations; the last entry means the pixel is complete
     have, lacking = np.zeros(max_observations + 1), [0.0] * len(chances)
@@ -118,11 +106,9 @@ def read_window(window: Window, padded: Window, at_edge: tuple[bool, bool, bool,
         padded: the tile with its halo.
         at_edge: whether there is no neighbour above, below, left, right.
     """
-    above, below, left, right = (EDGE * side for side in at_edge)
-    above += (window.row - padded.row) * at_edge[0]
-    below += (padded.stop_row - window.stop_row) * at_edge[1]
-    left += (window.col - padded.col) * at_edge[2]
-    right += (padded.stop_col - window.stop_col) * at_edge[3]
+    rows = window.row - padded.row, padded.stop_row - window.stop_row
+    halo = *rows, window.col - padded.col, padded.stop_col - window.stop_col
+    above, below, left, right = ((pixels + EDGE) * edge for pixels, edge in zip(halo, at_edge, strict=True))
     return Window(window.row - above, window.col - left, window.height + above + below, window.width + left + right)
 
 
@@ -143,12 +129,6 @@ class Work:
 
 
 def bytes_to_fetch(work: Work, bands: int, resolution: float) -> int:
-    """Bytes to fetch for an amount of work.
-
-    Args:
-        work: pixels expected to be read, at `resolution`.
-        bands: bands that are read.
-        resolution: metres per pixel.
-    """
-    finest = (10 / resolution) ** -2
-    return round((READ_BYTES * bands * work.pixels_read + SCL_BYTES * work.pixels_classified) * finest)
+    """Bytes to fetch for an amount of work: its pixels have a side of `resolution` metres, the files' of 10 m."""
+    per_pixel = (resolution / 10) ** 2
+    return round((READ_BYTES * bands * work.pixels_read + SCL_BYTES * work.pixels_classified) * per_pixel)

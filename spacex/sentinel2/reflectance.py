@@ -1,8 +1,8 @@
 """From stored numbers to surface reflectance: which offset, decided per item, recorded, and checked.
 
-ESA adds 1000 to every digital number (DN) of Level-2A products from processing baseline 04.00 on. Whether
-the pixels behind a catalogue entry still carry it depends on the host, not on the date: Collection-1
-reprocessed old years with the offset, and Earth Search subtracts it before it publishes. Hence:
+ESA adds 1000 to every digital number (DN) of Level-2A products from processing baseline 04.00 on. Whether the pixels
+of an item still carry it depends on the host, not on the date: Collection-1 reprocessed old years with the offset, and
+Earth Search subtracts it before it publishes. Hence:
 
 ================  ==================================================================================
 rule              decision
@@ -29,19 +29,14 @@ from spacex.errors import CatalogueError
 
 OffsetRule = Literal["host-flag", "metadata", "baseline"]
 """How a catalogue tells whether its pixels carry the offset; see the table above."""
-
 QUANTIFICATION = 10_000
 """DN per unit of reflectance (Sentinel-2 Products Specification, QUANTIFICATION_VALUE of Level-2A)."""
-
 DN_MAX = 65_534
 """Largest DN kept; 65535 is left free to mark missing observations in the composite's sort."""
-
-FIRST_WITH_OFFSET = (4, 0)
+FIRST_WITH_OFFSET = "04.00"
 """The first processing baseline whose products carry the offset (in force from 2022-01-25)."""
-
 DARK = 1000
 """DN that water, shade and forest stay below in some band, and nothing does that still carries the offset."""
-
 MIN_CLEAR_PIXELS = 10_000
 """Clear pixels (1 km² at 10 m) needed as evidence for or against an offset."""
 
@@ -86,40 +81,30 @@ def offset_of(item: Mapping[str, Any], rule: OffsetRule, assets: Iterable[str]) 
     if rule == "host-flag" and any(flag is True for flag in flags):
         return Offset(0, "boa_offset_applied is true: the host has already removed it")
     if rule == "metadata":
-        advertised = _advertised(item, assets)
-        if advertised is not None:
+        offsets = {_advertised(item["assets"][key]) for key in assets if key in item["assets"]} or {None}
+        if len(offsets) > 1:
+            got = sorted(map(str, offsets))
+            raise CatalogueError(f"the bands of {item['id']} advertise different offsets", got=got, expected="one")
+        if (advertised := offsets.pop()) is not None:
             return Offset(advertised, f"the assets advertise {advertised} DN")
-    return _by_baseline(item, "boa_offset_applied is not true; " if rule == "host-flag" else "")
-
-
-def _advertised(item: Mapping[str, Any], assets: Iterable[str]) -> int | None:
-    """The offset in DN that all named assets agree on; None if none of them advertises one."""
-    offsets = {_asset_offset(item["assets"][key]) for key in assets if key in item["assets"]}
-    if len(offsets) > 1:
-        got = sorted(map(str, offsets))
-        raise CatalogueError(f"the bands of {item['id']} advertise different offsets", got=got, expected="one")
-    return offsets.pop() if offsets else None
-
-
-def _asset_offset(asset: Mapping[str, Any]) -> int | None:
-    bands = asset.get("raster:bands") or [{}]
-    scale = asset.get("raster:scale", bands[0].get("scale"))
-    offset = asset.get("raster:offset", bands[0].get("offset"))
-    return None if offset is None or not scale else round(offset / scale)
-
-
-def _by_baseline(item: Mapping[str, Any], because: str) -> Offset:
-    text = baseline_of(item)
-    if text is None:
+    if (baseline := baseline_of(item)) is None:
         raise CatalogueError(
             f"cannot tell whether the pixels of {item['id']} carry the +1000 offset",
             got="no processing baseline and no advertised offset",
             expected="s2:processing_baseline, processing:version or a product name with _Nxxxx_",
             do="Leave the item out, or use a catalogue that records it.",
         )
-    major, minor = (int(part) for part in text.split("."))
-    dn = -1000 if (major, minor) >= FIRST_WITH_OFFSET else 0
-    return Offset(dn, f"{because}processing baseline {text} is {'04.00 or later' if dn else 'before 04.00'}")
+    dn, side = (-1000, "04.00 or later") if baseline >= FIRST_WITH_OFFSET else (0, "before 04.00")
+    because = "boa_offset_applied is not true; " if rule == "host-flag" else ""
+    return Offset(dn, f"{because}processing baseline {baseline} is {side}")
+
+
+def _advertised(asset: Mapping[str, Any]) -> int | None:
+    """The offset in DN that an asset advertises; None if it does not."""
+    bands = asset.get("raster:bands") or [{}]
+    scale = asset.get("raster:scale", bands[0].get("scale"))
+    offset = asset.get("raster:offset", bands[0].get("offset"))
+    return None if offset is None or not scale else round(offset / scale)
 
 
 def baseline_of(item: Mapping[str, Any]) -> str | None:
@@ -158,15 +143,7 @@ def harmonise(dn: NDArray[np.uint16], offset: Offset, missing: int = 0) -> NDArr
 
 
 def to_reflectance(dn: NDArray[np.uint16], offset: Offset) -> NDArray[np.float32]:
-    """Surface reflectance of stored DN.
-
-    Args:
-        dn: any shape; 0 = no data.
-        offset: what to add before scaling.
-
-    Returns:
-        float32 of the same shape, reflectance (1.0 = 10000 DN), NaN = no data.
-    """
+    """Surface reflectance (1.0 = 10000 DN, NaN = no data) of stored DN (0 = no data) of any shape."""
     harmonised = harmonise(dn, offset)
     out = harmonised.astype(np.float32) / np.float32(QUANTIFICATION)
     out[harmonised == 0] = np.nan
@@ -174,12 +151,12 @@ def to_reflectance(dn: NDArray[np.uint16], offset: Offset) -> NDArray[np.float32
 
 
 def dark_pixels(dn: NDArray[np.uint16], clear: NDArray[np.bool_], offset: Offset) -> DarkPixels:
-    """Count the pixels that are evidence about the offset.
+    """Count the pixels that are evidence about the decided offset.
 
     Args:
         dn: (y, x) as stored, one reflectance band; 0 = no data.
         clear: (y, x) True where the scene is clear.
-        offset: the decision to be checked.
+        offset: the decision.
     """
     valid = clear & (dn > 0)
     masks = (valid, valid & (dn < DARK), valid & (dn <= max(0, -offset.dn)))
@@ -193,22 +170,16 @@ def contradiction(bands: Mapping[str, DarkPixels], offset: Offset) -> str | None
     same pixel must get the same answer whatever was asked around it), and reading the whole of every item would cost as
     much as the map. The warning goes into the tile's provenance, so that wrong flags (Earth Search has published some)
     can be found there.
-
-    Args:
-        bands: evidence per band name, at least one band.
-        offset: the decision.
     """
     counted = {name: dark for name, dark in bands.items() if dark.clear >= MIN_CLEAR_PIXELS}
-    if not counted:
-        return None
-    name, worst = max(counted.items(), key=lambda pair: pair[1].floored / pair[1].clear)
+    name, worst = max(counted.items(), key=lambda pair: pair[1].floored / pair[1].clear, default=("", DarkPixels(1)))
     share = worst.floored / worst.clear
     if offset.dn < 0 and share > 0.05:
         return (
             f"{share:.0%} of the clear pixels in {name} are at or below zero after {offset.dn} DN: "
             "the host has probably removed the offset already"
         )
-    if offset.dn == 0 and all(dark.dark <= dark.clear // 1000 for dark in counted.values()):
+    if counted and offset.dn == 0 and all(dark.dark <= dark.clear // 1000 for dark in counted.values()):
         return (
             f"in no band more than one clear pixel in a thousand is darker than {DARK} DN: "
             "the +1000 offset is probably still there"

@@ -1,11 +1,10 @@
 """Which source pixel lies under each pixel of the cube: an exact resampling that does not depend on the window.
 
-Why not GDAL's warper (which odc-stac uses across projections)? It interpolates coordinates between the ends of each
-line *of the window it is asked for*, with an error of up to an eighth of a pixel, so the neighbour it picks depends on
-the window: reading one scene through ``odc.stac.load`` once in a large window and once in small ones gave different
-values in up to 0.17 % of the pixels. SpacEX promises that a pixel gets the same answer whatever was asked around it.
-So here a pixel's source address is a function of its place alone (`spacex.sentinel2.pixel_grid`). One table of
-addresses serves all scenes and bands of a UTM zone, which also makes it faster than one warp per file.
+GDAL's warper (which odc-stac uses across projections) interpolates coordinates between the ends of each line *of the
+window it is asked for*, with an error of up to an eighth of a pixel, so the neighbour it picks depends on the window.
+SpacEX promises that a pixel gets the same answer whatever was asked around it, so here a pixel's source address is a
+function of its place alone (`spacex.sentinel2.pixel_grid`). One table of addresses serves all scenes and bands of a UTM
+zone, which also makes it faster than one warp per file.
 
 Nearest neighbour is the default because the data sets the networks learn from were exported by Earth Engine, whose
 default it is, and because it keeps measured values: no pixel mixes cloud into clear.
@@ -27,13 +26,11 @@ Resampling = Literal["nearest", "bilinear"]
 
 BLOCK = 64
 """Side in pixels of the blocks of a grid for which a table knows what part of the source they need."""
-
 ROUNDING = 1e-6
 """Source pixels by which what a block needs is enlarged, far more than the rounding error of a position."""
 
 Roi = tuple[slice, slice]
 """Region of interest: rows and columns of a grid."""
-
 WHOLE: Roi = (slice(None), slice(None))
 
 Value = TypeVar("Value", bound=np.generic)
@@ -57,13 +54,9 @@ class ResamplingTable:
     def build(
         cls, geobox: GeoBox, source: PixelGrid, method: Resampling = "nearest", margin: int = 0
     ) -> ResamplingTable:
-        """Compute the addresses of a grid's pixels in a source grid.
+        """Compute the addresses of a north-up grid's pixels in a source grid.
 
-        Args:
-            geobox: north-up grid of the cube.
-            source: where the source's pixels are.
-            method: nearest neighbour or bilinear.
-            margin: source pixels to include on all sides beyond those addressed.
+        The window includes `margin` source pixels on all sides beyond those addressed.
         """
         fraction = None
         if method == "bilinear":
@@ -87,20 +80,13 @@ class ResamplingTable:
         return cls(window, index, fraction, block_bounds)
 
     def nearest(self, source: NDArray[Value], roi: Roi = WHOLE) -> NDArray[Value]:
-        """Values (y, x) of the nearest source pixels.
-
-        Args:
-            source: values of the window, of its shape.
-            roi: region of the grid.
-        """
+        """The nearest of the window's values for a region of the grid, (y, x)."""
         return np.take(source.reshape(-1), self.index[roi], mode="clip")
 
     def resample(self, source: NDArray[np.uint16], roi: Roi = WHOLE) -> NDArray[np.uint16]:
-        """DN (y, x) by the table's method; with bilinear, 0 wherever one of the four neighbours is 0.
+        """The window's DN (0 = no data) for a region of the grid by the table's method, (y, x).
 
-        Args:
-            source: DN of the window, 0 = no data.
-            roi: region of the grid.
+        With bilinear, 0 wherever one of the four neighbours is 0.
         """
         if self.fraction is None:
             return self.nearest(source, roi)
@@ -124,14 +110,10 @@ def any_per_block(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _needed(transform: PixelTransform, margin: int, reach: int) -> tuple[NDArray[np.int64], Window]:
     """`ResamplingTable.block_bounds`, and the window that holds them all.
 
-    Between nodes positions are bilinear, so within a block the extreme ones lie at the corners of the block or of the
-    node cells in it. Positions are computed at those rows and columns alone.
-
-    Args:
-        transform: positions of the grid's pixels in the source.
-        margin: source pixels to include above and to the left of the first one.
-        reach: source pixels to include below and to the right of the last one.
+    `margin` source pixels are added above and to the left, `reach` below and to the right.
     """
+    # between nodes positions are bilinear, so within a block the extreme ones lie at the corners of the block or of the
+    # node cells in it: positions are computed at those rows and columns alone
     rows, cols = (axis.extreme_pixels(BLOCK) for axis in (transform.rows, transform.cols))
     position = transform.at(rows, cols)
     # where each block starts among those rows and columns, so that one reduction per axis covers all blocks

@@ -49,10 +49,8 @@ class CompositeSettings(Settings):
     enough: int = Field(default=8, ge=0, le=1000)
     """Maximum number of clear observations per pixel, those of the least cloudy scenes; 0 = all.
 
-    More than eight cost reading and gain nothing: over a simulated summer of 22 usable overpasses the mean error
-    against the cloud-free truth was .84 of that of all 17 observations (4: .89, 6: .92, 10: .99, 12: .89), since the
-    cloudier scenes bring thin cloud and haze that SCL does not mark; below four it rises (2: 1.13, 1: 1.77).
-    Measured by ``tests/benchmarks/reading.py enough``."""
+    More than eight cost reading and gain nothing, since the cloudier scenes bring thin cloud and haze that SCL does not
+    mark: ``tests/benchmarks/reading.py enough`` measures the error against a cloud-free truth."""
     resampling: Resampling = "nearest"
     """How reflectance is brought to the cube's grid; SCL is always resampled to the nearest pixel."""
 
@@ -70,9 +68,10 @@ class CompositeSettings(Settings):
             raise ValueError(f"0 or at least the minimum of observations, {least}")
         return value
 
-    def too_dark(self, scene: Scene) -> bool:
-        """Whether a scene's sun was too low."""
-        return scene.sun_elevation is not None and scene.sun_elevation < self.min_sun_elevation
+    def exclusion_reason(self, scene: Scene) -> str:
+        """Why a scene is not used, if the sun was too low; else empty."""
+        sun, least = scene.sun_elevation, self.min_sun_elevation
+        return "" if sun is None or sun >= least else f"sun at {sun:.1f}°, below {least:g}°"
 
     def clear(self, scl: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Where an SCL window is clear, clouds grown by the buffer (True = clear, same shape)."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pystac_client import Client, ItemSearch
+from pystac_client import Client
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 from urllib3.util import Retry
@@ -37,16 +37,12 @@ RETRIES = Retry(
 
 Only twice where nobody answers at all: a mistyped address is likelier than a server restarting.
 """
-
 TIMEOUT = (10.0, 90.0)
 """Seconds to wait for a connection, and for an answer."""
-
 MAX_ITEMS = 100_000
 """Items of a search: six summers of Fennoscandia; more is a mistake or a server without end."""
-
 MAX_IDLE_PAGES = 20
 """Pages in a row without a new item."""
-
 MAX_WARNINGS = 20
 """Broken items that are named one by one; of more, only the number is logged."""
 
@@ -84,61 +80,83 @@ def search(
             of its items is valid and has the bands.
     """
     keys = catalogue.keys(list(catalogue.assets if bands is None else bands))
-    ground = _grow(area, halo)
-    items = {
-        item["id"]: item for item in _items(catalogue, ground, interval, max_cloud_cover, page_size, retries, keys)
-    }
-    clear = [item for item in items.values() if max_cloud_cover >= 100 or _cloud_cover(item) <= max_cloud_cover]
+    pages = _pages(catalogue, _grow(area, halo), interval, max_cloud_cover, page_size, retries)
+    items = {item["id"]: item for item in _valid_items(pages, catalogue, {*keys, catalogue.scl})}
+    covers = {name: item["properties"].get("eo:cloud_cover") for name, item in items.items()}
+    clear = [
+        items[name]
+        for name, cover in covers.items()
+        if max_cloud_cover >= 100 or (cover is not None and cover <= max_cloud_cover)
+    ]
     if not clear:
         middle = area.centroid
+        hint = " or the cloud limit." if items else ". Is that the place you meant? Longitudes come before latitudes."
         raise CatalogueError(
             f"{catalogue.name} has no scenes for this area and interval",
             got=f"{interval}, {len(items)} found around longitude {middle.x:.2f}, latitude {middle.y:.2f}",
             expected=f"items with at most {max_cloud_cover:g} % cloud",
-            do="Widen the interval or the cloud limit."
-            if items
-            else "Widen the interval. Is that the place you meant? Longitudes come before latitudes.",
+            do=f"Widen the interval{hint}",
         )
     required = [catalogue.scl] if bands is None else [*keys, catalogue.scl]
-    return newest_processing(_scenes(catalogue, clear, keys, required))
-
-
-def _scenes(
-    catalogue: CatalogueProfile, items: list[dict[str, Any]], keys: list[str], required: list[str]
-) -> list[Scene]:
-    """The scenes of those items that have all required assets; the others are logged."""
-    lacking = [item for item in items if not set(required) <= item["assets"].keys()]
-    if len(lacking) == len(items):
-        missing = [key for key in required if key not in items[0]["assets"]]
+    complete = [item for item in clear if set(required) <= item["assets"].keys()]
+    if not complete:
+        missing = [key for key in required if key not in clear[0]["assets"]]
         raise CatalogueError(
             f"the items of {catalogue.name} lack assets",
-            got=f"{items[0]['id']} without {', '.join(missing)}",
+            got=f"{clear[0]['id']} without {', '.join(missing)}",
             expected=", ".join(required),
             do="Check --catalogue, --collection and the checkpoint's bands.",
         )
-    for item in lacking:
-        log.warning("left out %s: it lacks one of the assets %s", item["id"], ", ".join(required))
-    complete = (item for item in items if set(required) <= item["assets"].keys())
-    return [scene_of(i, offset_of(i, catalogue.rule, keys), [*keys, catalogue.scl]) for i in complete]
+    for item in clear:
+        if not set(required) <= item["assets"].keys():
+            log.warning("left out %s: it lacks one of the assets %s", item["id"], ", ".join(required))
+    return newest_processing(
+        scene_of(item, offset_of(item, catalogue.rule, keys), [*keys, catalogue.scl]) for item in complete
+    )
 
 
-def _items(
-    catalogue: CatalogueProfile,
-    area: BaseGeometry,
-    interval: str,
-    max_cloud_cover: float,
-    page_size: int,
-    retries: Retry,
-    keys: list[str],
-) -> Iterator[dict[str, Any]]:
-    """All valid items of all pages, each reduced to the assets that are read as soon as it arrives."""
-    kept, invalid, valid, first = {*keys, catalogue.scl}, 0, 0, ""
+def _pages(
+    catalogue: CatalogueProfile, area: BaseGeometry, interval: str, percent: float, page_size: int, retries: Retry
+) -> Iterator[Mapping[str, Any]]:
+    """The pages of the search; the server applies the cloud limit if it has an extension for that."""
+    client = Client.open(catalogue.url, stac_io=BoundedStacIO(catalogue.url, retries, TIMEOUT))
+    # most servers answer a search in a collection they do not have with zero items
+    if client.get_collection(catalogue.collection) is None:
+        known = sorted(collection.id for collection in client.get_collections())
+        raise CatalogueError(
+            f"the catalogue at {catalogue.url} has no such collection",
+            got=catalogue.collection,
+            expected=", ".join(known[:20]) or "none at all",
+            do="Give --collection.",
+        )
+    query: dict[str, Any] = {"collections": [catalogue.collection], "intersects": mapping(area), "datetime": interval}
+    if percent < 100 and catalogue.cloud_query:
+        if client.conforms_to("QUERY"):
+            query["query"] = {"eo:cloud_cover": {"lte": percent}}
+        elif client.conforms_to("FILTER"):
+            query["filter"] = {"op": "<=", "args": [{"property": "eo:cloud_cover"}, percent]}
+            query["filter_lang"] = "cql2-json"
     try:
-        client = Client.open(catalogue.url, stac_io=BoundedStacIO(catalogue.url, retries, TIMEOUT))
-        for item in _bounded(_search(client, catalogue, area, interval, max_cloud_cover, page_size), catalogue):
-            if (fault := validate_item(item, kept, catalogue.url)) is None:
+        items = client.search(**query, limit=page_size)
+    except Exception as error:  # pystac-client raises bare Exceptions for intervals it cannot read
+        raise CatalogueError(
+            "the search cannot be put into words",
+            got=f"interval {interval}: {error}",
+            expected="an interval such as 2020-07-01/2020-08-30",
+        ) from error
+    yield from items.pages_as_dicts()
+
+
+def _valid_items(
+    pages: Iterable[Mapping[str, Any]], catalogue: CatalogueProfile, assets: set[str]
+) -> Iterator[dict[str, Any]]:
+    """All valid items, each reduced to the assets that are read as soon as it arrives; invalid ones are logged."""
+    invalid, valid, first = 0, 0, ""
+    try:
+        for item in _bounded(pages, catalogue):
+            if (fault := validate_item(item, assets, catalogue.url)) is None:
                 valid += 1
-                yield {**item, "links": [], "assets": {k: v for k, v in item["assets"].items() if k in kept}}
+                yield {**item, "links": [], "assets": {k: v for k, v in item["assets"].items() if k in assets}}
                 continue
             invalid += 1
             named = f"{item_name(item)} ({fault})"
@@ -162,37 +180,6 @@ def _items(
         )
     if invalid > MAX_WARNINGS:
         log.warning("left out %d broken items of %s in all", invalid, catalogue.name)
-
-
-def _search(
-    client: Client, catalogue: CatalogueProfile, area: BaseGeometry, interval: str, percent: float, page_size: int
-) -> Iterator[Mapping[str, Any]]:
-    """The pages of the search; the server applies the cloud limit if it has an extension for that."""
-    # most servers answer a search in a collection they do not have with zero items
-    if client.get_collection(catalogue.collection) is None:
-        known = sorted(collection.id for collection in client.get_collections())
-        raise CatalogueError(
-            f"the catalogue at {catalogue.url} has no such collection",
-            got=catalogue.collection,
-            expected=", ".join(known[:20]) or "none at all",
-            do="Give --collection.",
-        )
-    limit: dict[str, Any] = {}
-    if percent < 100 and catalogue.cloud_query and client.conforms_to("QUERY"):
-        limit = {"query": {"eo:cloud_cover": {"lte": percent}}}
-    elif percent < 100 and catalogue.cloud_query and client.conforms_to("FILTER"):
-        expression = {"op": "<=", "args": [{"property": "eo:cloud_cover"}, percent]}
-        limit = {"filter": expression, "filter_lang": "cql2-json"}
-    query = {"collections": [catalogue.collection], "intersects": mapping(area), "datetime": interval, **limit}
-    try:
-        items: ItemSearch = client.search(**query, limit=page_size)
-    except Exception as error:  # pystac-client raises bare Exceptions for intervals it cannot read
-        raise CatalogueError(
-            "the search cannot be put into words",
-            got=f"interval {interval}: {error}",
-            expected="an interval such as 2020-07-01/2020-08-30",
-        ) from error
-    return items.pages_as_dicts()
 
 
 def _bounded(pages: Iterable[Mapping[str, Any]], catalogue: CatalogueProfile) -> Iterator[Any]:
@@ -220,11 +207,6 @@ def _reason(error: Exception) -> str:
         text = text.rpartition("): ")[2].strip("\"'() ")
     status = getattr(error, "status_code", None)
     return f"{f'HTTP {status} ' if status else ''}{text[:300]}".strip() or type(error).__name__
-
-
-def _cloud_cover(item: Mapping[str, Any]) -> float:
-    cover = item["properties"].get("eo:cloud_cover")
-    return math.inf if cover is None else float(cover)
 
 
 def _grow(area: BaseGeometry, halo: float) -> BaseGeometry:

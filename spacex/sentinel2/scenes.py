@@ -28,7 +28,6 @@ A footprint's edge is a straight line in longitude and latitude between far corn
 that misses the true edge by L² tan(lat) / 8R, close to 600 m, and providers simplify further. If scenes were selected
 by the bare footprint, a pixel outside it would get the scene in one tile and not in another.
 """
-
 _PROPERTIES = (
     "datetime", "platform", "eo:cloud_cover", "view:sun_elevation", "s2:mean_solar_zenith", "proj:epsg",
     "proj:code", "grid:code", "s2:mgrs_tile", "mgrs:utm_zone", "mgrs:latitude_band", "mgrs:grid_square",
@@ -67,12 +66,6 @@ class Scene:
     """The unsigned STAC item, trimmed to the assets and properties that are read."""
 
     @property
-    def footprint(self) -> dict[str, Any]:
-        """GeoJSON geometry of the product's data in EPSG:4326, as its catalogue states it."""
-        geometry: dict[str, Any] = self.item["geometry"]
-        return geometry
-
-    @property
     def overpass(self) -> str:
         """Platform and solar day: one acquisition of a place, into however many items it was cut."""
         meridian = int(self.tile[:2]) * 6 - 183  # the central one of the tile's UTM zone
@@ -90,10 +83,10 @@ class Scene:
 
 
 def scene_of(item: Mapping[str, Any], offset: Offset, assets: Iterable[str]) -> Scene:
-    """Build the record of one STAC item.
+    """The record of one STAC item (JSON, of any of the known catalogues).
 
     Args:
-        item: the item as JSON, of any of the known catalogues.
+        item: the item.
         offset: the decision about its DN.
         assets: keys of the assets to keep; keys the item lacks are ignored.
     """
@@ -200,12 +193,11 @@ def touching(scenes: Iterable[Scene], geobox: GeoBox) -> list[Scene]:
     Whether a scene is selected never depends on other scenes, so a pixel gets the same scenes in whatever tile it is
     read.
     """
-    crs, rectangle = str(geobox.crs), shapely.box(*geobox.boundingbox)
-    return [scene for scene in scenes if footprint_in(scene, crs).intersects(rectangle)]
+    return SceneIndex(list(scenes), str(geobox.crs)).touching(geobox)
 
 
 def footprint_in(scene: Scene, crs: str) -> BaseGeometry:
     """The scene's footprint in another CRS (metres), densified to 0.05° and grown by the slack."""
-    dense = shapely.segmentize(shapely.make_valid(shape(scene.footprint)), 0.05)
+    dense = shapely.segmentize(shapely.make_valid(shape(scene.item["geometry"])), 0.05)
     projected = shapely.transform(dense, transformer("EPSG:4326", crs).transform, interleaved=False)
     return projected.buffer(FOOTPRINT_SLACK, quad_segs=4)

@@ -1,7 +1,7 @@
-"""Sign links to Planetary Computer's blob storage with the short-lived tokens of its token service.
+"""Signs links to Planetary Computer's blob storage with tokens that expire after about 45 minutes.
 
-Tokens are issued per storage account and container and expire after about 45 minutes. Two environment variables are
-read: ``PC_SDK_SUBSCRIPTION_KEY`` (a key that raises the service's rate limit) and ``PC_SDK_SAS_URL`` (another service).
+Read from the environment: ``PC_SDK_SUBSCRIPTION_KEY`` (a key that raises the service's rate limit) and
+``PC_SDK_SAS_URL`` (another token service).
 """
 
 from __future__ import annotations

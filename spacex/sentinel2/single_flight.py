@@ -46,10 +46,7 @@ class SingleFlightCache(Generic[K, V]):
     def get(self, keys: Iterable[K], compute: Callable[[list[K]], Mapping[K, V]]) -> dict[K, V]:
         """The values of all keys.
 
-        Args:
-            keys: what is asked for.
-            compute: returns the values of those keys that are neither cached nor being computed, all in one call;
-                its exceptions are raised here.
+        Those that are neither cached nor being computed come from one call of `compute`, whose exceptions are raised.
         """
         values: dict[K, V] = {}
         missing = list(dict.fromkeys(keys))

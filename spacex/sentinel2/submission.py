@@ -17,14 +17,10 @@ R = TypeVar("R")
 def submit_round_robin(
     threads: int, work: Callable[[T], R], items: Sequence[T], group: Callable[[T], Hashable]
 ) -> Iterator[Iterator[R]]:
-    """Run `work` on every item in a shared pool of threads, started at once.
+    """Run `work` on every item, started at once, in a pool of threads that callers with the same number share.
 
-    Args:
-        threads: size of the pool; callers with the same number share it.
-        work: called with each item.
-        items: what is worked on.
-        group: items are submitted round-robin over `group`. Members of a group share a resampling table, and all but
-            the first would block until it is built.
+    Items are submitted round-robin over `group`. Members of a group share a resampling table, and all but the first
+    would block until it is built.
 
     Yields:
         The results in the order of `items`, each as soon as it is there; the first exception among them is raised.
