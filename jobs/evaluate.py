@@ -1,7 +1,7 @@
 """`spacex evaluate` as a file, for `ray job submit` and `python jobs/evaluate.py`."""
 
-from spacex.commands.app import run
+from spacex.commands.app import main
 from spacex.commands.evaluate import app
 
 if __name__ == "__main__":
-    run(app)
+    main(app)

@@ -1,7 +1,7 @@
 """`spacex map` as a file, for `ray job submit` and `python jobs/map_region.py`."""
 
-from spacex.commands.app import run
+from spacex.commands.app import main
 from spacex.commands.map_region import app
 
 if __name__ == "__main__":
-    run(app)
+    main(app)

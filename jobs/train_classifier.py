@@ -1,7 +1,7 @@
 """`spacex train-classifier` as a file, for `ray job submit` and `python jobs/train_classifier.py`."""
 
-from spacex.commands.app import run
+from spacex.commands.app import main
 from spacex.commands.train_classifier import app
 
 if __name__ == "__main__":
-    run(app)
+    main(app)

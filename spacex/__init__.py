@@ -14,8 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from spacex.api.attribution import attribute
     from spacex.api.dataset import make_dataset
-    from spacex.api.evaluation import attribute, evaluate
+    from spacex.api.evaluation import evaluate
     from spacex.api.mapping import map_region, plan
     from spacex.api.training import train_classifier, train_gan
     from spacex.checkpoint import load_checkpoint
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "attribute": "spacex.api.evaluation",
+    "attribute": "spacex.api.attribution",
     "describe_cube": "spacex.cube.stac",
     "evaluate": "spacex.api.evaluation",
     "export": "spacex.cube.export",
@@ -58,15 +59,15 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        found: object = _version()
+        value: object = _version()
     elif name in _HOMES:
         from importlib import import_module
 
-        found = getattr(import_module(_HOMES[name]), name)
+        value = getattr(import_module(_HOMES[name]), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found
-    return found
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -1,1 +1,1 @@
-"""What a notebook user finds as `spacex.<tab>`, and what the commands call: one function per thing to do."""
+"""The functions of `spacex.<tab>`, and the settings that they and the commands take, each declared once."""

@@ -5,82 +5,41 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Unpack
 
+from spacex.api.declaration import complete, documented
+from spacex.api.training_settings import ClassifierSettings, GanSettings, TrainingSettings
 from spacex.checkpoint import Checkpoint, load_checkpoint, read_card
 from spacex.errors import RequestError
 from spacex.models.third_party import ThirdPartySettings, check_installed, check_trusted
 from spacex.settings import PICTURE_BANDS, SENTINEL2_BANDS, checked
-from spacex.storage import local_path
+from spacex.storage import absolute_uri
 from spacex.training.classifier_run import ClassifierRun, learn_classifier, prepare_classifier
 from spacex.training.data import DatasetSettings, holds_pictures
-from spacex.training.distributed import Distributed, Precision, choose_device
+from spacex.training.distributed import Distributed, choose_device
 from spacex.training.gan_run import PatternRun, learn_patterns, prepare_patterns
 from spacex.training.loop import Epoch, Run
 from spacex.training.presets import PRESETS, with_overrides
 
-PresetName = Literal["delta", "paper", "repository", "class-difference"]
+Report = Callable[[Epoch], None]
+"""Called after each epoch."""
 
 
-def tell(epoch: Epoch) -> None:
+def print_epoch(epoch: Epoch) -> None:
     """One line per epoch on stderr."""
     print(epoch, file=sys.stderr, flush=True)
 
 
-class TrainingSettings(TypedDict, total=False):
-    """What both trainings may be told besides."""
-
-    limit: int | None
-    """Use only this many chips of each split; all."""
-    seed: int
-    """Names weights, order and augmentation; 0."""
-    workers: int
-    """Ray workers; 0 trains in this process, without Ray."""
-    gpu: bool
-    """One GPU per worker, bfloat16 and torch.compile."""
-    precision: Precision
-    """Of the networks' bodies; ``auto`` is bfloat16 on a GPU only."""
-    readers: int
-    """Processes per worker that read ahead; 0."""
-    grouped: bool
-    """Split by place; the official split leaks."""
-    strict: bool
-    """Refuse a data set with a bad file."""
-    trust: Sequence[str]
-    """Modules whose networks may be imported and built; their code runs on this machine."""
-    changes: Sequence[str]
-    """Any setting, e.g. ``recipe.batch=16``."""
-    report: Callable[[Epoch], None]
-    """Called after each epoch; prints a line."""
-
-
+@documented(ClassifierSettings)
 def train_classifier(
-    data: str,
-    output: str = "runs/classifier",
-    *,
-    bands: Sequence[str] | None = None,
-    target: str | None = None,
-    network: str | None = None,
-    arguments: Mapping[str, Any] | None = None,
-    units: Literal["sigma", "reflectance"] = "sigma",
-    base: int = 32,
-    epochs: int = 50,
-    **settings: Unpack[TrainingSettings],
-) -> Checkpoint:
-    """Train the classifier that says how natural a chip looks, or take up a run that was stopped.
+    data: str | None = None, output: str | None = None, /, *, report: Report = print_epoch,
+    **settings: Unpack[ClassifierSettings],
+) -> Checkpoint:  # fmt: skip
+    """Train the classifier that says how natural a chip looks, or resume a run that was stopped.
 
     Args:
-        data: AnthroProtect or MapInWild folder as published, a folder of pictures by class, or ``demo``.
-        output: folder or fsspec URI of the run and its checkpoint.
-        bands: names in the order the network sees them; None for B02, B03, B04, or what pictures have.
-        target: the class to be scored and explained, where a data set names its classes (pictures by their folders,
-            AnthroProtect's layout by a `classes.csv`); None for natural.
-        network: another network than ours, ``module:callable`` of an installed package that is trusted.
-        arguments: its keyword arguments.
-        units: ``sigma`` standardises bands (for preset delta); ``reflectance`` is for paper and repository.
-        base: channels of the U-Net's first level.
-        epochs: passes over the training split.
-        settings: see `TrainingSettings`.
+        {settings}
+        report: called after each epoch; prints a line.
 
     Returns:
         The trained checkpoint.
@@ -94,38 +53,32 @@ def train_classifier(
     >>> small.card.kind
     'classifier'
     """
-    source = _source(data, _bands(data, bands), settings, target or "")
-    run = ClassifierRun(source=source, output=_absolute(output), units=units, **_common(settings))
-    sizes = [f"recipe.epochs={epochs}"]
+    asked = complete(ClassifierSettings, settings, data=data, output=output)
+    network, arguments = asked["network"], asked["arguments"]
+    if arguments and network is None:
+        raise RequestError("--network-args are those of another network", do="Name it with --network.")
+    overrides = [f"recipe.epochs={asked['epochs']}"] if asked["epochs"] else []
+    source = _source(asked, _bands(asked["data"], asked["bands"]), asked["target"] or "")
+    run = ClassifierRun(source=source, output=absolute_uri(asked["output"]), units=asked["units"], **_common(asked))
     if network is None:
-        sizes.append(f"network.base={base}")
+        overrides.append(f"network.base={asked['base']}")
     else:
-        run = run.model_copy(update={"network": _foreign(network, arguments or {}, settings)})
-    return _follow(
-        learn_classifier, prepare_classifier, with_overrides(run, [*sizes, *settings.get("changes", [])]), settings
+        run = run.model_copy(update={"network": _third_party(network, arguments or {}, asked["trust"])})
+    return _train(
+        learn_classifier, prepare_classifier, with_overrides(run, [*overrides, *asked["changes"]]), asked, report
     )
 
 
+@documented(GanSettings)
 def train_gan(
-    data: str,
-    classifier: str = "runs/classifier",
-    output: str = "runs/gan",
-    *,
-    preset: PresetName = "delta",
-    further: Sequence[str] = (),
-    epochs: int | None = None,
-    **settings: Unpack[TrainingSettings],
-) -> Checkpoint:
-    """Train the maximiser and the minimiser of a classifier, or take up a run that was stopped.
+    data: str | None = None, classifier: str | None = None, output: str | None = None, /, *,
+    report: Report = print_epoch, **settings: Unpack[GanSettings],
+) -> Checkpoint:  # fmt: skip
+    """Train the maximiser and the minimiser of a classifier, or resume a run that was stopped.
 
     Args:
-        data: AnthroProtect or MapInWild folder as published, a folder of pictures by class, or ``demo``.
-        classifier: checkpoint of the classifier to explain; its target class is what the two raise and lower.
-        output: folder or fsspec URI of the run and its checkpoint.
-        preset: how to train (`spacex.training.presets.PRESETS`).
-        further: other classifiers the change must move too.
-        epochs: passes over the chips; None for the preset's.
-        settings: see `TrainingSettings`; `changes` are the preset's, e.g. ``generator.base=16``.
+        {settings}
+        report: called after each epoch; prints a line.
 
     Returns:
         The trained checkpoint: classifier, maximiser and minimiser.
@@ -140,18 +93,19 @@ def train_gan(
     >>> trained.card.kind
     'patterns'
     """
-    judges = [_absolute(uri) for uri in (classifier, *further)]
-    asked = [f"epochs={epochs}"] if epochs else []
-    card = read_card(judges[0])
+    asked = complete(GanSettings, settings, data=data, classifier=classifier, output=output)
+    classifiers = [absolute_uri(uri) for uri in (asked["classifier"], *asked["further"])]
+    overrides = [f"epochs={asked['epochs']}"] if asked["epochs"] else []
+    card = read_card(classifiers[0])
     run = PatternRun(
-        source=_source(data, card.bands, settings, card.target),
-        output=_absolute(output),
-        classifier=judges[0],
-        extra_classifiers=tuple(judges[1:]),
-        preset=with_overrides(PRESETS[preset], [*asked, *settings.get("changes", [])]),
-        **_common(settings),
+        source=_source(asked, card.bands, card.target),
+        output=absolute_uri(asked["output"]),
+        classifier=classifiers[0],
+        extra_classifiers=tuple(classifiers[1:]),
+        preset=with_overrides(PRESETS[asked["preset"]], [*overrides, *asked["changes"]]),
+        **_common(asked),
     )
-    return _follow(learn_patterns, prepare_patterns, run, settings)
+    return _train(learn_patterns, prepare_patterns, run, asked, report)
 
 
 def _bands(data: str, asked: Sequence[str] | None) -> tuple[str, ...]:
@@ -162,59 +116,41 @@ def _bands(data: str, asked: Sequence[str] | None) -> tuple[str, ...]:
     return bands
 
 
-def _foreign(network: str, arguments: Mapping[str, Any], settings: TrainingSettings) -> ThirdPartySettings:
-    foreign = checked(lambda: ThirdPartySettings(network=network, arguments=dict(arguments)))
-    check_trusted(foreign, settings.get("trust", ()))
-    check_installed(foreign)
-    return foreign
+def _third_party(network: str, arguments: Mapping[str, Any], trust: Sequence[str]) -> ThirdPartySettings:
+    settings = checked(lambda: ThirdPartySettings(network=network, arguments=dict(arguments)))
+    check_trusted(settings, trust)
+    check_installed(settings)
+    return settings
 
 
-def _source(data: str, bands: tuple[str, ...], settings: TrainingSettings, target: str) -> DatasetSettings:
+def _source(asked: TrainingSettings, bands: tuple[str, ...], target: str) -> DatasetSettings:
     """The chips asked for; the embedded data set is built now rather than by every worker at once."""
-    if data == "demo":
+    if asked["data"] == "demo":
         from spacex.synthetic.dataset import demo_dataset
 
         demo_dataset()
-    elif not Path(data).is_dir():
-        raise RequestError(f"no folder {data}", do="Give the data set's folder, or 'demo'.")
-    limit = settings.get("limit")
-    if limit is not None and limit < 2:
-        raise RequestError("the limit leaves too little", got=limit, expected="2 or more")
-    grouped, strict = settings.get("grouped", False), settings.get("strict", False)
-    return DatasetSettings(root=data, bands=bands, limit=limit, grouped=grouped, strict=strict, target=target)
+    which = {"limit": asked["limit"], "grouped": asked["grouped"], "strict": asked["strict"]}
+    return DatasetSettings(root=asked["data"], bands=bands, target=target, **which)
 
 
-def _common(settings: TrainingSettings) -> dict[str, Any]:
-    return {
-        "seed": settings.get("seed", 0),
-        "readers": settings.get("readers", 0),
-        "trust": tuple(settings.get("trust", ())),
-    }
+def _common(asked: TrainingSettings) -> dict[str, Any]:
+    return {"seed": asked["seed"], "readers": asked["readers"], "trust": tuple(asked["trust"])}
 
 
-def _follow(
+def _train(
     learn: Callable[[Any, Distributed], Iterator[Epoch]],
     prepare: Callable[[Any, Distributed], object],
     run: Run,
-    settings: TrainingSettings,
+    asked: TrainingSettings,
+    report: Report,
 ) -> Checkpoint:
     """Train in this process, or with Ray's workers."""
-    workers, gpu, precision = settings.get("workers", 0), settings.get("gpu", False), settings.get("precision", "auto")
-    if workers < 0:
-        raise RequestError("workers counts processes", got=workers, expected="0 or more")
-    if workers:
+    if asked["workers"]:
         from spacex.training.ray_train import train
 
-        prepare(run, Distributed(size=workers))
-        train(learn, run, workers=workers, gpu=gpu, precision=precision)
+        prepare(run, Distributed(size=asked["workers"]))
+        train(learn, run, workers=asked["workers"], gpu=asked["gpu"], precision=asked["precision"])
     else:
-        report = settings.get("report", tell)
-        for epoch in learn(run, Distributed(device=choose_device(gpu), precision=precision)):
+        for epoch in learn(run, Distributed(device=choose_device(asked["gpu"]), precision=asked["precision"])):
             report(epoch)
     return load_checkpoint(run.output, trust=run.trust)
-
-
-def _absolute(uri: str) -> str:
-    """Local folders with their full path, so that every worker means the same one; other URIs as they are."""
-    path = local_path(uri)
-    return uri if path is None else str(path.resolve())

@@ -1,4 +1,4 @@
-"""The command line: what each command may be told, what it calls, and the one door every command ends through.
+"""The command line: one module for each command, and one entry point (`spacex.commands.app`) for all of them.
 
 `python jobs/map_region.py` and `spacex map` are the same function. Nothing here imports torch, Ray, rasterio or
 Zarr before a request has passed its checks, so that `--help` and a refusal answer at once.

@@ -1,16 +1,18 @@
-"""How commands that work through tiles run: who does the work, how they are stopped, and what their exit codes say."""
+"""How commands that work through tiles run: where the work is done, how a run is stopped, and its exit codes."""
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar
 
 import typer
 
-from spacex.commands import console as console
+from spacex.api.declaration import FIRST, RUNS, Setting
+from spacex.commands import console
 from spacex.errors import RequestError
 
 if TYPE_CHECKING:
@@ -24,54 +26,78 @@ INTERRUPTED, TERMINATED = 130, 143
 Outcome = TypeVar("Outcome")
 
 
-def check_ways(local: bool, workers: int | None, plan: bool, as_json: bool) -> None:
-    """Refuse ways of running that exclude each other."""
-    if local and workers is not None:
-        raise RequestError("--local works in this process", got=f"--workers {workers}", do="Leave one of them out.")
-    if as_json and not plan:
+class ExecutionOptions(TypedDict, total=False):
+    """Where tiles are worked on, and what is printed."""
+
+    local: Annotated[bool, Setting(FIRST, False)]
+    """Work in this process, without Ray."""
+    plan: Annotated[bool, Setting(FIRST, False)]
+    """Say what would be done and write nothing: tiles, scenes, chips, bytes, operations. No pixel is read."""
+    workers: Annotated[
+        int | None,
+        Setting(
+            RUNS, unset="as many as the cluster's CPUs, or GPUs with --gpu, allow", least=1, most=100000, metavar="N"
+        ),
+    ]
+    """Ray actors."""
+    json: Annotated[bool, Setting(RUNS, False)]
+    """Print the plan of --plan as JSON, for machines."""
+    json_logs: Annotated[bool, Setting(RUNS, False)]
+    """Also log one line of JSON per tile and try: tile, item, attempt, seconds, worker."""
+
+
+def check_execution_options(asked: ExecutionOptions, calibrate: int = 0) -> None:
+    """Refuse options that exclude each other; turn JSON logs on.
+
+    Args:
+        asked: the options.
+        calibrate: tiles to calibrate on, here, for the workers there will be.
+    """
+    if asked["local"] and asked["workers"] is not None and not calibrate:
+        raise RequestError(
+            "--local works in this process", got=f"--workers {asked['workers']}", do="Leave one of them out."
+        )
+    if asked["json"] and not asked["plan"]:
         raise RequestError("--json prints a plan", do="Give --plan too.")
+    if asked["json_logs"]:
+        from spacex.execution.logs import json_logs
+
+        json_logs()
 
 
-def show_json_logs() -> None:
-    """One line of JSON per tile and try on stderr."""
-    from spacex.execution.logs import json_logs
-
-    json_logs()
-
-
-def runner_of(local: bool, workers: int | None, gpu: bool = False, threads: int | None = None) -> Runner:
-    """Who does the work; refuses workers that no machine can hold."""
-    if local:
+def make_runner(asked: ExecutionOptions, gpu: bool = False, threads: int | None = None) -> Runner:
+    """Where the work is done; refuses workers that no machine can hold."""
+    if asked["local"]:
         from spacex.execution.local import run_local
 
         return run_local
     from spacex.execution.ray_actors import check_room, connect, run_ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    cpus, gpus = float(threads or 1), 1.0 if gpu else 0.0
+    workers, cpus, gpus = asked["workers"], float(threads or 1), 1.0 if gpu else 0.0
     connect()
     check_room(workers, cpus, gpus)
     return partial(run_ray, workers=workers, cpus=cpus, gpus=gpus)
 
 
-def in_order(run: Callable[[], Outcome]) -> Outcome:
-    """Run, and end in order when asked to stop."""
+def write_plan(file: str, description: dict[str, Any]) -> Callable[[object], None]:
+    """Called when a run starts, writes its plan beside what it makes."""
+    from spacex.storage import write_text
+
+    return lambda log: write_text(file, json.dumps(description, indent=1))
+
+
+def run_interruptibly(run: Callable[[], Outcome]) -> Outcome:
+    """Run, and end in order on Ctrl-C or SIGTERM (of `ray job stop`, Slurm, Kubernetes). Called after Ray started."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
-        with _stopped_by_sigterm():
-            return run()
-    except KeyboardInterrupt as stop:
-        console.say(f"stopped; finished tiles are safe. The same command resumes:\n  {console.again()}")
-        raise typer.Exit(TERMINATED if stop.args == (signal.SIGTERM,) else INTERRUPTED) from stop
-
-
-class _stopped_by_sigterm:
-    """SIGTERM (of `ray job stop`, Slurm, Kubernetes) ends the run like Ctrl-C. Entered after Ray has started."""
-
-    def __enter__(self) -> None:
-        def stop(*_: object) -> None:
-            raise KeyboardInterrupt(signal.SIGTERM)
-
-        self._before = signal.signal(signal.SIGTERM, stop)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+        return run()
+    except KeyboardInterrupt as interrupt:
+        console.echo(f"stopped; finished tiles are safe. The same command resumes:\n  {console.rerun_command()}")
+        raise typer.Exit(TERMINATED if interrupt.args == (signal.SIGTERM,) else INTERRUPTED) from interrupt
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -13,48 +13,48 @@ needs no more memory than a village. Exit code 2: the request is wrong, and noth
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, TypedDict
 
-import typer
-
-from spacex.commands import options
+from spacex.api.declaration import REQUIRED, WHAT, WHEN, WHERE, Setting
+from spacex.api.scene_settings import Box
+from spacex.api.validation import check_cube, check_folder, split_names
 from spacex.commands.app import make_app
-from spacex.commands.map_options import Area, Box
-from spacex.commands.validation import check_folder, check_there, cube_name
+from spacex.commands.parameters import make_command
 
 
-def export(
-    cube: Annotated[str, typer.Argument(help="The cube: a path or any fsspec URI.", callback=cube_name)],
-    folder: Annotated[str, typer.Argument(help="Gets the files; a path or any fsspec URI.")],
-    bbox: Annotated[
-        Box | None,
-        typer.Option(
-            metavar="W S E N", help="Only the pixels around this box in degrees.", rich_help_panel=options.WHERE
-        ),
-    ] = None,
-    area: Area = None,
-    datetime: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FIRST", help="First day of a time step; may be repeated.", show_default="all",
-            rich_help_panel=options.WHEN,
-        ),
-    ] = None,
-    variables: Annotated[
-        str | None,
-        typer.Option(
-            help="Names separated by commas, e.g. naturalness,lift.", show_default="all", rich_help_panel=options.WHAT
-        ),
-    ] = None,
-) -> None:  # fmt: skip
+class ExportOptions(TypedDict, total=False):
+    """What `spacex export` can be told."""
+
+    cube: Annotated[str, Setting("", REQUIRED, argument=True, check=check_cube)]
+    """The cube: a path or any fsspec URI."""
+    folder: Annotated[str, Setting("", REQUIRED, argument=True, check=check_folder)]
+    """Gets the files; a path or any fsspec URI."""
+    bbox: Annotated[Box | None, Setting(WHERE, metavar="W S E N")]
+    """Only the pixels around this box in degrees."""
+    area: Annotated[str | None, Setting(WHERE)]
+    """Instead of --bbox: a file of polygons (GeoJSON in degrees; GeoPackage, Shapefile, GeoParquet), or one of:
+    fennoscandia, finland, norway, sweden. In Python also a geometry in EPSG:4326."""
+    datetime: Annotated[Sequence[str] | None, Setting(WHEN, unset="all", typed=list[str], metavar="FIRST")]
+    """First day of a time step; may be repeated."""
+    variables: Annotated[Sequence[str] | None, Setting(WHAT, unset="all", typed=str, parse=split_names)]
+    """Names separated by commas, e.g. naturalness,lift."""
+
+
+def export(asked: ExportOptions) -> None:
     """Write the files, and print their names."""
-    check_there("the cube", cube)
-    check_folder("the folder", folder)
+    from spacex.cube.export import export
 
-    from spacex.cube.export import export as exported
+    export(
+        asked["cube"],
+        asked["folder"],
+        variables=asked["variables"],
+        times=asked["datetime"],
+        bbox=asked["bbox"],
+        area=asked["area"],
+        report=print,
+    )
 
-    names = [name.strip() for name in variables.split(",")] if variables else None
-    exported(cube, folder, variables=names, times=datetime, bbox=bbox, area=area, report=print)
 
-
-app = make_app(export, __doc__)
+command = make_command(ExportOptions, export)
+app = make_app(command, __doc__)

@@ -17,58 +17,51 @@ Exit code 2: the file cannot be imported, and nothing was written.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypedDict
 
-import typer
-
-from spacex.commands import options
+from spacex.api.declaration import FIRST, HOW, MANY, REQUIRED, WHAT, Setting
+from spacex.api.validation import check_exists, check_folder, split_names
 from spacex.commands.app import make_app
-from spacex.commands.validation import check_folder, check_there
+from spacex.commands.parameters import make_command
 
 
-def import_checkpoint(
-    file: Annotated[str, typer.Argument(help="The authors' file: a path or any fsspec URI.")],
-    output: Annotated[
-        str, typer.Option(help="Folder or fsspec URI of the checkpoint.", rich_help_panel=options.FIRST)
-    ] = "runs/classifier",
-    check: Annotated[
-        str | None,
-        typer.Option(help="Folder of the labelled chips to check it on.", rich_help_panel=options.FIRST),
-    ] = None,
-    bands: Annotated[
-        str | None,
-        typer.Option(
-            help="Its bands in order, e.g. B04,B03,B02.", show_default="the usual ones", rich_help_panel=options.WHAT
-        ),
-    ] = None,
-    pool: Annotated[
-        Literal["average", "max"],
-        typer.Option(help="How the U-Net pools, if it is not found out by --check.", rich_help_panel=options.WHAT),
-    ] = "max",
-    split: Annotated[
-        Literal["train", "val", "test"], typer.Option(help="Which chips of --check.", rich_help_panel=options.HOW)
-    ] = "test",
-    limit: options.Limit = None,
-) -> None:
+class ImportOptions(TypedDict, total=False):
+    """What `spacex import-checkpoint` can be told."""
+
+    file: Annotated[str, Setting("", REQUIRED, argument=True, check=check_exists)]
+    """The authors' file: a path or any fsspec URI."""
+    output: Annotated[str, Setting(FIRST, "runs/classifier", check=check_folder)]
+    """Folder or fsspec URI of the checkpoint."""
+    check: Annotated[str | None, Setting(FIRST, check=check_exists)]
+    """Folder of the labelled chips to check it on."""
+    bands: Annotated[Sequence[str] | None, Setting(WHAT, unset="the usual ones", typed=str, parse=split_names)]
+    """Its bands in order, e.g. B04,B03,B02."""
+    pool: Annotated[Literal["average", "max"], Setting(WHAT, "max")]
+    """How the U-Net pools, if it is not found out by --check."""
+    split: Annotated[Literal["train", "val", "test"], Setting(HOW, "test")]
+    """Which chips of --check."""
+    limit: Annotated[int | None, Setting(HOW, unset="all", least=2, most=MANY)]
+    """Use only this many chips of each split."""
+
+
+def import_checkpoint(asked: ImportOptions) -> None:
     """Import, check, and print where the checkpoint is."""
-    check_there("the file", file)
-    check_there("--check", check)
-    check_folder("--output", output)
-
     from spacex.checkpoint import save_checkpoint
     from spacex.checkpoint_import import describe, import_checked, read_state
     from spacex.models.asos import convert
 
-    names = [name.strip() for name in bands.split(",")] if bands else None
+    file, check = asked["file"], asked["check"]
     if check is None:
-        classifier = convert(read_state(file), pool)
-        card = describe(classifier, file, names)
+        classifier = convert(read_state(file), asked["pool"])
+        card = describe(classifier, file, asked["bands"])
     else:
-        classifier, card = import_checked(file, names, check, split, limit)
-    save_checkpoint(output, card, {"classifier": classifier})
+        classifier, card = import_checked(file, asked["bands"], check, asked["split"], asked["limit"])
+    save_checkpoint(asked["output"], card, {"classifier": classifier})
     for way, metrics in card.metrics.items():
-        typer.echo(f"pooling by {way}: accuracy {metrics['accuracy']:.4f} on {metrics['chips']} chips")
-    typer.echo(f"checkpoint: {output}")
+        print(f"pooling by {way}: accuracy {metrics['accuracy']:.4f} on {metrics['chips']} chips")
+    print(f"checkpoint: {asked['output']}")
 
 
-app = make_app(import_checkpoint, __doc__)
+command = make_command(ImportOptions, import_checkpoint)
+app = make_app(command, __doc__)

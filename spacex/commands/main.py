@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import Annotated
 
 import typer
 
-from spacex.commands.app import add, run
+from spacex.commands import app as application
+from spacex.commands.parameters import Command
 
 COMMANDS = {
     "map": "map_region",
@@ -19,15 +21,15 @@ COMMANDS = {
     "import-checkpoint": "import_checkpoint",
     "view": "view",
 }
-"""Sub-commands, each the function and the docstring of a module of this package."""
+"""Sub-commands, each a module of this package with a `command`, and an `app` of that command alone."""
 
 
 def main() -> None:
     """The installed command. A sub-command is called directly: its own application answers `--help` at once."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in COMMANDS:
-        run(import_module(f"spacex.commands.{COMMANDS[name]}").app, sys.argv[2:], f"spacex {name}")
-    run(overview(), sys.argv[1:] or ["--help"], "spacex")
+        application.main(import_module(f"spacex.commands.{COMMANDS[name]}").app, sys.argv[2:], f"spacex {name}")
+    application.main(overview(), sys.argv[1:] or ["--help"], "spacex")
 
 
 def overview() -> typer.Typer:
@@ -38,7 +40,24 @@ def overview() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for name, module in COMMANDS.items():
-        found = import_module(f"spacex.commands.{module}")
-        add(app, getattr(found, module), found.__doc__, name)
+    app.callback()(_options)
+    for name, module_name in COMMANDS.items():
+        module = import_module(f"spacex.commands.{module_name}")
+        app.command(name, cls=Command, help=module.__doc__)(module.command)
     return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from spacex import __version__
+
+        print(f"spacex {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass

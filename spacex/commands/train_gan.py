@@ -27,63 +27,17 @@ wrong, and nothing was trained.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-import typer
-
-from spacex.commands import options
+from spacex.api.training_settings import GanSettings
 from spacex.commands.app import make_app
-from spacex.commands.training import check_gpu
-from spacex.commands.validation import check_checkpoint, check_data, check_folder
+from spacex.commands.parameters import make_command
 
 
-def train_gan(
-    data: options.Data,
-    classifier: Annotated[
-        str,
-        typer.Option(help="Checkpoint of the classifier to explain.", rich_help_panel=options.FIRST),
-    ] = "runs/classifier",
-    output: Annotated[
-        str,
-        typer.Option(help="Folder or fsspec URI of the run and its checkpoint.", rich_help_panel=options.FIRST),
-    ] = "runs/gan",
-    preset: Annotated[
-        Literal["delta", "paper", "repository", "class-difference"],
-        typer.Option(help="How to train.", rich_help_panel=options.FIRST),
-    ] = "delta",
-    epochs: options.Epochs = None,
-    further: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Another classifier the change must move too; may be repeated.", rich_help_panel=options.WHAT
-        ),
-    ] = None,
-    limit: options.Limit = None,
-    seed: options.Seed = 0,
-    grouped: options.Grouped = False,
-    strict: options.Strict = False,
-    change: options.Change = None,
-    workers: options.Workers = 0,
-    gpu: options.Gpu = False,
-    precision: options.Precision = "auto",
-    readers: options.Readers = 0,
-    trust: options.Trust = None,
-) -> None:
+def train_gan(asked: GanSettings) -> None:
     """Train, and print where the checkpoint is."""
-    check_data(data)
-    check_folder("--output", output)
-    for uri in (classifier, *(further or [])):
-        check_checkpoint(uri)
-    check_gpu(gpu)
+    from spacex.api import training
 
-    from spacex.api.training import train_gan as trained
-
-    made = trained(
-        data, classifier, output, preset=preset, further=further or [], epochs=epochs, limit=limit, seed=seed,
-        grouped=grouped, strict=strict, changes=change or [], workers=workers, gpu=gpu, precision=precision,
-        readers=readers, trust=trust or [],
-    )  # fmt: skip
-    print(f"checkpoint: {made.uri}")
+    print(f"checkpoint: {training.train_gan(**asked).uri}")
 
 
-app = make_app(train_gan, __doc__)
+command = make_command(GanSettings, train_gan)
+app = make_app(command, __doc__)

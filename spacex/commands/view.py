@@ -14,33 +14,43 @@ Exit code 2: there is no cube, or its page cannot be written or served. Ctrl-C e
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypedDict
 
-import typer
-
+from spacex.api.declaration import REQUIRED, Setting
+from spacex.api.validation import check_exists, check_folder
 from spacex.commands.app import make_app
-from spacex.commands.validation import check_folder, check_there
+from spacex.commands.parameters import make_command
 
 
-def view(
-    cube: Annotated[str, typer.Argument(help="The cube: a path or any fsspec URI.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")] = 8765,
-    browser: Annotated[bool, typer.Option("--browser", help="Also open the page in the browser.")] = False,
-    write_only: Annotated[bool, typer.Option("--write-only", help="Write the page and serve nothing.")] = False,
-) -> None:
+class ViewOptions(TypedDict, total=False):
+    """What `spacex view` can be told."""
+
+    cube: Annotated[str, Setting("", REQUIRED, argument=True, check=check_exists)]
+    """The cube: a path or any fsspec URI."""
+    port: Annotated[int, Setting("", 8765, least=0, most=65535)]
+    """On 127.0.0.1; 0 takes a free one."""
+    browser: Annotated[bool, Setting("", False)]
+    """Also open the page in the browser."""
+    write_only: Annotated[bool, Setting("", False)]
+    """Write the page and serve nothing."""
+
+
+def view(asked: ViewOptions) -> None:
     """Write the page beside a cube, and serve both."""
-    check_there("the cube", cube)
-    check_folder("the page beside the cube", cube)
+    check_folder("the page beside the cube", asked["cube"])
 
-    from spacex.viewer.serve import view as view_cube
+    from spacex.viewer.serve import view
 
-    folder = view_cube(cube, port, open_browser=browser, write_only=write_only, on_ready=_say)
-    if write_only:
-        typer.echo(f"page: {folder}/index.html")
+    folder = view(
+        asked["cube"],
+        asked["port"],
+        open_browser=asked["browser"],
+        write_only=asked["write_only"],
+        on_ready=lambda address: print(f"the map is at {address} until Ctrl-C", flush=True),
+    )
+    if asked["write_only"]:
+        print(f"page: {folder}/index.html")
 
 
-def _say(address: str) -> None:
-    typer.echo(f"the map is at {address} until Ctrl-C")
-
-
-app = make_app(view, __doc__)
+command = make_command(ViewOptions, view)
+app = make_app(command, __doc__)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import spacex
-from spacex.api.mapping import MapSettings
+from spacex.api.map_settings import PlanSettings
 from spacex.errors import RequestError
 from spacex.mapping.request import MapRequest
+from spacex.sentinel2.scene_request import CompositeSettings
 from spacex.synthetic.country import demo_country
 from spacex.synthetic.dataset import demo_dataset
 
@@ -59,10 +60,12 @@ def test_examples_run(name, folder, monkeypatch):
 
 
 def test_all_settings_of_a_request_can_be_given():
-    """Those with names of their own are arguments, or made from several."""
-    assert set(MapSettings.__annotations__) == set(MapRequest.model_fields) - {
-        "area", "intervals", "catalogue", "chips"
-    } | {"maps", "stride", "trust"}  # fmt: skip
+    """Under the same name, or under those that are made into it."""
+    chips, days = {"maps", "stride"}, {"datetime"}
+    composite = set(CompositeSettings.model_fields) - {"snow_is_clear", "min_sun_elevation"} | {"snow", "min_sun"}
+    asked = set(MapRequest.model_fields) - {"chips", "intervals", "composite"} | chips | days | composite
+    assert asked <= set(PlanSettings.__annotations__)
+    assert set(PlanSettings.__annotations__) - asked == {"bbox", "output", "grow", "checkpoint", "gpu", "trust"}
 
 
 @pytest.mark.parametrize(

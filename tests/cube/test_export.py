@@ -12,7 +12,7 @@ import xarray as xr
 from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import Polygon
 
-from spacex.commands.app import execute
+from spacex.commands.app import invoke
 from spacex.commands.export import app
 from spacex.cube.export import export
 from spacex.cube.store import Cube, create_cube
@@ -156,8 +156,8 @@ def test_the_command_prints_its_files_and_refuses_in_one_line(cube, tmp_path, ca
     fill(cube, TASK)
     folder = str(tmp_path / "tif")
     wanted = ["--variables", "naturalness", "--datetime", "2021-07-01", "--bbox", "15.45,62.56,15.5,62.59"]
-    assert execute(app, [cube.uri, folder, *wanted]) == 0
+    assert invoke(app, [cube.uri, folder, *wanted]) == 0
     assert capsys.readouterr().out.split() == [f"{folder}/naturalness_2021-07-01_2021-08-30.tif"]
-    assert execute(app, [cube.uri, str(tmp_path / "none"), "--variables", "ndvi"]) == 2
+    assert invoke(app, [cube.uri, str(tmp_path / "none"), "--variables", "ndvi"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert not (tmp_path / "none").exists()

@@ -14,7 +14,7 @@ import rasterio
 import real_files
 from pyproj import Transformer
 
-from spacex.commands.app import execute
+from spacex.commands.app import invoke
 from spacex.commands.make_dataset import app
 from spacex.datasets.anthroprotect import read_infos
 
@@ -57,7 +57,7 @@ def made(tmp_path_factory):
                    "datetime": "2020-07", "catalogue": "earth-search-c1", "stac-url": archive.url,
                    "bands": ",".join(BANDS), "crs": "EPSG:32631", "output": folder / "set"}  # fmt: skip
         words = ["--local", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
-        assert execute(app, words) == 0
+        assert invoke(app, words) == 0
     return folder / "set"
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from spacex.commands.app import execute, make_app
-from spacex.commands.main import COMMANDS
+import spacex
+from spacex.commands.app import invoke, make_app
+from spacex.commands.main import COMMANDS, overview
 from spacex.errors import DataError, TileError
 from spacex.models.generator import GeneratorSettings
 
@@ -26,7 +27,7 @@ def end(body: Callable[[], object]) -> int:
     def command() -> None:
         body()
 
-    return execute(make_app(command, "A job."), [])
+    return invoke(make_app(command, "A job."), [])
 
 
 def refuse() -> None:
@@ -69,6 +70,11 @@ def test_exit_codes_of_a_command_are_its_own() -> None:
     assert end(lambda: None) == 0
 
 
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(overview(), ["--version"]) == 0
+    assert capsys.readouterr().out == f"spacex {spacex.__version__}\n"
+
+
 HEAVY = {"torch", "ray", "rasterio", "zarr", "xarray", "matplotlib", "captum", "pandas", "geopandas", "scipy",
          "numpy", "pydantic"}  # fmt: skip
 
@@ -105,6 +111,7 @@ REFUSED = [
     "map --output x.zarr --area finland --datetime 2020 --maps gradcam",
     "map --output x.zarr --area finland --datetime 2020 --tiles no/folder/tiles.geojson",
     "map --output x.zarr --area finland --datetime 2020 --checkpoint /nowhere",
+    "map --output x.zarr --area finland --area norway --datetime 2020",
     "make-dataset --output x",
     "make-dataset --output x --datetime 2020",
     "make-dataset --output x --datetime 2020 --natural nowhere.gpkg",

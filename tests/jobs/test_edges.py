@@ -11,8 +11,9 @@ import os
 import shutil
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from types import SimpleNamespace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ import rasterio
 import torch
 from typer.models import ArgumentInfo, ParameterInfo
 
-from spacex.commands.app import execute
+from spacex.commands.app import invoke
 from spacex.commands.main import COMMANDS
 from spacex.cube.store import create_cube
 
@@ -105,15 +106,11 @@ class Case:
 
 def options(command: str) -> dict[str, Any]:
     """Names of a command's options and arguments, with the type that decides their edge values."""
-    function = getattr(import_module(f"spacex.commands.{COMMANDS[command]}"), COMMANDS[command])
     found = {}
-    for name, hint in get_type_hints(function, include_extras=True).items():
-        if name != "return":
-            plain, info = get_args(hint)
-            assert isinstance(info, ParameterInfo)
-            declared = [text for text in (info.default, *(info.param_decls or ())) if str(text).startswith("--")]
-            option = declared[0] if declared else f"--{name.replace('_', '-')}"
-            found[name if isinstance(info, ArgumentInfo) else option] = kind_of(plain)
+    for name, parameter in signature(import_module(f"spacex.commands.{COMMANDS[command]}").command).parameters.items():
+        plain, info = get_args(parameter.annotation)
+        assert isinstance(info, ParameterInfo)
+        found[name if isinstance(info, ArgumentInfo) else info.default.partition("/")[0]] = kind_of(plain)
     return found
 
 
@@ -142,6 +139,7 @@ TWICE = [
     Case("map", "--workers", "2", more=("--local",)),
     Case("map", more=("--bbox", "24,67,25")),
     Case("map", more=("--json",)),
+    Case("map", more=("--tile-size=512",)),
     Case("make-dataset", "--workers", "2", more=("--local",)),
     Case("make-dataset", "--bbox", "23.8,67.9,24.2,68.05", more=("--area", "finland")),
     *(Case(command, more=(word,)) for command in COMMANDS for word in ("--no-such-option", "stray", "--")),
@@ -170,7 +168,7 @@ def stopped():
         return iter(())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spacex.training.loop.Course.follow", nothing)
+        patch.setattr("spacex.training.loop.TrainingLoop.run", nothing)
         patch.setattr("spacex.mapping.estimate.operations_per_chip", lambda *_: 1)
         patch.setattr("spacex.mapping.estimate.calibrate", lambda *_: pytest.skip("would map a tile"))
         patch.setattr("spacex.evaluation.evaluate.Evaluation.run", nothing)
@@ -241,7 +239,7 @@ def judge(case: Case, base, folder, capsys) -> int:
     capsys.readouterr()
     before = sorted(folder.rglob("*"))
     app = import_module(f"spacex.commands.{COMMANDS[case.command]}").app
-    code = execute(app, case.words(base[case.command]), "spacex")
+    code = invoke(app, case.words(base[case.command]), "spacex")
     told = capsys.readouterr()
     assert code in (0, 2), told.err
     if code == 2:

@@ -18,7 +18,7 @@ from PIL import Image
 from small_archive import archive_folder
 from small_labels import frame, words
 
-from spacex.commands.app import execute
+from spacex.commands.app import invoke
 from spacex.datasets.anthroprotect import AnthroProtect, read_land_cover
 from spacex.grid import Window
 from spacex.mapping.worker import SceneSource
@@ -47,7 +47,7 @@ def arguments(statements, archive_api):
 
 
 def call(job, options):
-    return execute(job.app, options)
+    return invoke(job.app, options)
 
 
 @pytest.fixture(scope="module")

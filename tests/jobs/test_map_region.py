@@ -17,7 +17,7 @@ import rioxarray  # noqa: F401 - registers .rio
 import xarray as xr
 from small_archive import archive_folder
 
-from spacex.commands.app import execute
+from spacex.commands.app import invoke
 from spacex.cube.reader import open_cube
 from spacex.cube.store import Cube
 from spacex.execution.tasks import Status
@@ -62,7 +62,7 @@ def arguments(archive_api, tiny_checkpoint):
 
 def call(job, words):
     """Run the job in this process; gives its exit code."""
-    return execute(job.app, words)
+    return invoke(job.app, words)
 
 
 @pytest.fixture(scope="module")
@@ -158,9 +158,9 @@ def test_the_score_alone_can_be_mapped_and_the_end_names_what_is_there(job, argu
 
 
 def test_several_intervals_become_the_time_axis(job, arguments, tmp_path):
-    words = [*arguments(tmp_path / "t.zarr", datetime="2020-07-01/2020-07-05"), "--datetime", "2020-07-15/2020-07-20",
-             "--maps", "attribution", "--bbox", "23.98", "67.97", "24.0", "67.98"]  # fmt: skip
-    assert call(job, words) == 0
+    asked = {"datetime": "2020-07-01/2020-07-05", "maps": "attribution", "bbox": ("23.98", "67.97", "24.0", "67.98")}
+    words = arguments(tmp_path / "t.zarr", **asked)
+    assert call(job, [*words, "--datetime", "2020-07-15/2020-07-20"]) == 0
     data = open_cube(str(tmp_path / "t.zarr"))
     assert [str(t)[:10] for t in data.time.values] == ["2020-07-01", "2020-07-15"]
     assert "lift" not in data

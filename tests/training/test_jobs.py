@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spacex import load_checkpoint
-from spacex.commands.app import execute
+from spacex.commands.app import invoke
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def job(capsys):
     """Runs a job as the shell would: exit code, stdout and stderr."""
 
     def run(name, *arguments):
-        code = execute(import_module(f"spacex.commands.{name}").app, [*map(str, arguments)], name)
+        code = invoke(import_module(f"spacex.commands.{name}").app, [*map(str, arguments)], name)
         told = capsys.readouterr()
         return code, told.out, told.err
 

@@ -1,0 +1,71 @@
+"""The settings of a map: what `spacex.plan`, `spacex.map_region` and `spacex map` can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from spacex.api.declaration import FIRST, HOW, REQUIRED, RUNS, WHAT, Setting
+from spacex.api.scene_settings import Box, ReadSettings, SceneSettings
+from spacex.api.validation import check_checkpoints, check_gpu, check_new_cube, check_picture, names_of
+from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES, PATH_STEPS
+
+if TYPE_CHECKING:
+    from spacex.checkpoint import Checkpoint
+else:
+    Checkpoint = str  # on the command line a checkpoint is named by text
+
+SCORE = "naturalness"
+"""The classifier's score, which every cube holds."""
+
+SHIPPED = "the weights that ship"
+
+
+class PlanSettings(SceneSettings, total=False):
+    """What decides the pixels of a map, and where it goes."""
+
+    output: Annotated[str, Setting(FIRST, REQUIRED, check=check_new_cube)]
+    """Where the cube goes: a path or any fsspec URI (s3://, gs://) ending in .zarr."""
+    bbox: Annotated[Sequence[float] | None, Setting(FIRST, typed=Box, metavar="W S E N")]
+    """Bounding box in degrees; commas between the numbers are fine. The demo catalogue has a default."""
+    datetime: Annotated[str | Sequence[str] | None, Setting(FIRST, typed=list[str], metavar="FIRST/LAST")]
+    """Interval of days, e.g. 2020-07-01/2020-08-30, or a month (2020-07) or a year (2020). Repeat it (in Python: give a
+    list) for further steps of the cube's time axis. The demo catalogue has a default."""
+    grow: Annotated[bool, Setting(FIRST, False)]
+    """Let the cube that is there take the further days and land that are asked for; what it holds is kept."""
+    checkpoint: Annotated[Checkpoint | str | None, Setting(WHAT, unset=SHIPPED, check=check_checkpoints)]
+    """Folder or URI of a trained checkpoint. The weights that ship were trained on the synthetic landscape and say
+    nothing reliable about real land."""
+    maps: Annotated[Sequence[str], Setting(WHAT, DEFAULT_MAPS, typed=str, parse=names_of(*MAP_NAMES, SCORE))]
+    """Attribution maps, comma separated: attribution, lift, path_attribution. The score, naturalness, is in every cube;
+    naturalness alone maps nothing else."""
+    stride: Annotated[
+        int | None,
+        Setting(HOW, unset="the checkpoint's: 192 without, 128 with instance norm", least=4, most=256, metavar="N"),
+    ]
+    """Pixels between chips, a multiple of 4. Smaller is smoother and slower."""
+    tile_size: Annotated[int, Setting(HOW, 1024, least=512, most=8192, metavar="N")]
+    """Pixels a side of the unit of work, a multiple of 512. Larger tiles read less twice and need more memory."""
+    path_steps: Annotated[int, Setting(HOW, PATH_STEPS, least=1, most=1000, metavar="N")]
+    """Points on the path of the path attribution."""
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], Setting(HOW, "auto", metavar="NAME")]
+    """Arithmetic of the networks' inner layers: auto, float32, bfloat16. auto is bfloat16 where this processor, or the
+    GPU with --gpu, multiplies it natively."""
+    trust: Annotated[Sequence[str], Setting(RUNS, (), typed=list[str], unset="none", metavar="MODULE")]
+    """Installed module whose networks a checkpoint may name; its code runs here and on the workers. May be repeated.
+    The model builders of timm, torchvision and torchgeo need no trust."""
+    gpu: Annotated[bool, Setting(RUNS, False, check=check_gpu)]
+    """Networks run on GPUs, one per worker."""
+
+
+class MapSettings(PlanSettings, ReadSettings, total=False):
+    """What a map can be told besides: how the work is done, and what goes with it."""
+
+    quicklook: Annotated[str | None, Setting(FIRST, check=check_picture, metavar="FILE.png")]
+    """PNG file in which composite, attribution and naturalness are drawn side by side."""
+    license: Annotated[str, Setting(WHAT, "CC-BY-4.0", metavar="SPDX")]
+    """Of the maps, written into a new cube: an SPDX identifier."""
+    threads: Annotated[int | None, Setting(RUNS, unset="all with --local, else 1", least=1, most=1024, metavar="N")]
+    """CPU threads of each worker's networks."""
+    verify: Annotated[bool, Setting(RUNS, False)]
+    """Read a cube that is there from end to end first; what is damaged is mapped again."""

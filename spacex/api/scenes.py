@@ -1,0 +1,83 @@
+"""From settings to a request of scenes: the area, the days, the demo's catalogue and the composite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from shapely.geometry.base import BaseGeometry
+
+from spacex.api.declaration import pick
+from spacex.api.scene_settings import SceneSettings, is_demo
+from spacex.areas import box_area, load_area
+from spacex.errors import RequestError
+from spacex.intervals import parse_intervals
+from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL
+
+Intervals = tuple[tuple[str, str], ...]
+"""First and last day of each time step, ISO 8601."""
+
+
+def chosen_area(asked: SceneSettings, bbox: Sequence[float] | None) -> BaseGeometry | None:
+    """The box or the area, as a geometry in EPSG:4326; None if neither is given.
+
+    Raises:
+        RequestError: if both are given, or one is no area on Earth.
+    """
+    area = asked["area"]
+    if bbox is not None and area is not None:
+        raise RequestError("which region", got="both", expected="either bbox or area")
+    if bbox is None:
+        return load_area(area) if isinstance(area, str) else area
+    if len(bbox) != 4:
+        raise RequestError("the bounding box", got=bbox, expected="west, south, east, north")
+    return box_area(*bbox)
+
+
+def map_area(asked: SceneSettings, bbox: Sequence[float] | None) -> BaseGeometry:
+    """The area to map, in EPSG:4326; the demo has a default.
+
+    Raises:
+        RequestError: if there is none, or two.
+    """
+    if bbox is None and asked["area"] is None and is_demo(asked):
+        bbox = DEMO_BBOX
+    area = chosen_area(asked, bbox)
+    if area is None:
+        raise RequestError("which region", got="neither", expected="either bbox or area")
+    return area
+
+
+def chosen_intervals(asked: SceneSettings, datetime: str | Sequence[str] | None) -> Intervals:
+    """First and last day of each time step; the demo has a default.
+
+    Raises:
+        RequestError: if there is none, one is no interval, or two are the same.
+    """
+    texts = [datetime] if isinstance(datetime, str) else list(datetime or [])
+    return parse_intervals(texts or ([DEMO_INTERVAL] if is_demo(asked) else []))
+
+
+@contextmanager
+def served_catalogue(asked: SceneSettings, archive: Callable[[], Path]) -> Iterator[str | None]:
+    """The catalogue's address, None for its usual one; the demo's is served from an archive while it is searched."""
+    if not is_demo(asked):
+        yield asked["stac_url"]
+        return
+    from spacex.synthetic.serving import serve
+
+    with serve(archive()) as url:
+        yield url
+
+
+def scene_fields(asked: SceneSettings, stac_url: str | None) -> dict[str, Any]:
+    """The fields of a `SceneRequest`, with the address at which the catalogue is now."""
+    from spacex.sentinel2.scene_request import CompositeSettings, SceneRequest
+    from spacex.settings import checked
+
+    composite = pick(asked, CompositeSettings.model_fields)
+    composite |= {"snow_is_clear": asked["snow"], "min_sun_elevation": asked["min_sun"]}
+    fields = pick(asked, SceneRequest.model_fields) | {"stac_url": stac_url}
+    return fields | {"composite": checked(lambda: CompositeSettings(**composite))}

@@ -1,0 +1,236 @@
+"""Checks of single settings, made before anything heavy is loaded and before anything is written.
+
+A check is called with the setting's name and its value, and raises `RequestError`. A parser makes a value of text.
+Numbers have their limits where they are declared; what needs a catalogue, a checkpoint or a data set to be judged is
+judged where that is opened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from spacex.errors import RequestError
+from spacex.storage import local_path, split_protocol
+
+WRITABLE = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "sftp", "smb")
+"""Stores a cube, a run or a file may be written to, by fsspec's names."""
+
+LONGEST_NAME = 200
+"""Bytes of a file's name; disks take 255, and some names get an ending on the way."""
+
+
+# ---- what is written ------------------------------------------------------------
+
+
+def check_folder(name: str, uri: str) -> None:
+    """Refuse a folder that cannot be made or filled; leaves nothing behind.
+
+    Raises:
+        RequestError: if the store is unknown, out of reach or closed to us, or the path leads through a file.
+    """
+    folder = local_path(uri)
+    if folder is None:
+        _check_store(name, uri)
+        return
+    _check_length(name, folder)
+    ancestor = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    if not ancestor.is_dir():
+        raise RequestError(f"{name} leads through a file", got=uri, expected=f"{ancestor} to be a folder")
+    _check_writable(name, uri, ancestor)
+
+
+def check_file(name: str, uri: str) -> None:
+    """Refuse a file that cannot be written, in a folder that must be there already; leaves nothing behind.
+
+    Raises:
+        RequestError: as `check_folder`.
+    """
+    file = local_path(uri)
+    if file is None:
+        _check_store(name, uri)
+        return
+    if not file.parent.is_dir():
+        raise RequestError(f"{name}: no folder {file.parent}", got=uri, do="Make it first.")
+    _check_length(name, file)
+    if file.is_dir() or uri.endswith("/"):
+        raise RequestError(f"{name} is a folder", got=uri, expected="the name of a file")
+    _check_writable(name, uri, file.parent)
+
+
+def _check_length(name: str, path: Path) -> None:
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+        raise RequestError(f"{name} has a name no disk takes", expected=f"at most {LONGEST_NAME} bytes each")
+
+
+def _check_writable(name: str, uri: str, folder: Path) -> None:
+    try:
+        # a nameless file: permissions alone do not tell, neither for root nor in /proc
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RequestError(f"{name} cannot be written", got=f"{uri} ({error.strerror})") from error
+
+
+def _check_store(name: str, uri: str) -> None:
+    """Ask a remote store whether it knows the place: that takes its package, credentials and network."""
+    protocol, path = split_protocol(uri)
+    if protocol not in WRITABLE:
+        stores = ", ".join(f"{store}://" for store in WRITABLE[2:])
+        raise RequestError(f"{name} is no place to write to", got=uri, expected=f"a path, or one of {stores}")
+    if not path.strip("/"):
+        raise RequestError(f"{name} names a store but no place in it", got=uri, expected="e.g. s3://bucket/name")
+    import fsspec
+
+    try:
+        fs, path = fsspec.core.url_to_fs(uri)
+        fs.exists(path)
+    except Exception as error:  # every store has its own errors for a missing package, key, bucket or network
+        got = f"{uri} ({type(error).__name__}: {error})"
+        raise RequestError(f"{name} cannot be reached", got=got, do="Check its name and your credentials.") from error
+
+
+def check_new_cube(name: str, uri: str) -> None:
+    """Refuse a cube that cannot be written where it shall go."""
+    _check_ending(name, uri, ".zarr")
+    check_folder(name, uri)
+
+
+def check_picture(name: str, uri: str) -> None:
+    """Refuse a picture that cannot be written, or whose name does not end in .png."""
+    _check_ending(name, uri, ".png")
+    check_file(name, uri)
+
+
+def check_dataset_folder(name: str, uri: str) -> None:
+    """Refuse a folder that a new data set cannot be written to."""
+    if local_path(uri) is None:
+        raise RequestError(f"{name} must be a folder on a disk, for training reads it from there", got=uri)
+    if uri.rstrip("/").endswith(".zarr"):
+        raise RequestError(f"{name} is the name of a cube", got=uri, expected="a folder for the chips")
+    check_folder(name, uri)
+
+
+def _check_ending(name: str, uri: str, ending: str) -> None:
+    if not uri.rstrip("/").lower().endswith(ending):
+        raise RequestError(f"{name} has another ending", got=uri, expected=f"a path or URI ending in {ending}")
+
+
+# ---- what is read ------------------------------------------------------------
+
+
+def check_exists(name: str, uri: str) -> None:
+    """Refuse a local file or folder that is not there; those of remote stores are looked for when opened."""
+    path = local_path(uri)
+    if path is not None and not path.exists():
+        raise RequestError(f"{name}: there is no {uri}")
+
+
+def check_cube(name: str, uri: str) -> None:
+    """Refuse what is not the name of a cube, and a local cube that is not there."""
+    _check_ending(name, uri, ".zarr")
+    check_exists(name, uri)
+
+
+def check_local_file(name: str, uri: str) -> None:
+    """Refuse a file that is not there, or not on this machine."""
+    if local_path(uri) is None:
+        raise RequestError(f"{name} must be a file of this machine", got=uri, do="Copy it here first.")
+    check_exists(name, uri)
+
+
+def check_data(name: str, root: str) -> None:
+    """Refuse a data set that is neither a folder nor ``demo``."""
+    if root != "demo" and not os.path.isdir(root):
+        raise RequestError(f"{name}: no folder {root}", do="Give the data set's folder, or 'demo'.")
+
+
+def check_checkpoints(name: str, uris: object) -> None:
+    """Refuse local folders that hold no checkpoint; those of remote stores are looked for when opened."""
+    for uri in uris if isinstance(uris, list | tuple) else [uris]:
+        path = local_path(uri) if isinstance(uri, str) else None  # one may be loaded already
+        if path is not None and not (path / "card.json").is_file():
+            do = "Give the folder that `spacex train-gan` or `spacex import-checkpoint` printed."
+            raise RequestError(f"{name}: no checkpoint at {uri}", got="no card.json", do=do)
+
+
+# ---- values ------------------------------------------------------------
+
+
+def check_crs(name: str, crs: str) -> None:
+    """Refuse a CRS that no cube can have."""
+    from spacex.grid import check_crs
+
+    check_crs(crs)
+
+
+def check_resolution(name: str, resolution: float) -> None:
+    """Refuse a pixel size that does not divide whole kilometres."""
+    from spacex.grid import snap_metres
+
+    snap_metres(resolution)
+
+
+def check_gpu(name: str, gpu: bool) -> None:
+    """Refuse a GPU where this machine has none; in a cluster the GPUs are elsewhere, and may yet come."""
+    if gpu and not (os.environ.keys() & {"RAY_ADDRESS", "RAY_JOB_ID"}):
+        from spacex.training.distributed import choose_device
+
+        choose_device(gpu)
+
+
+def check_overrides(name: str, overrides: Sequence[str]) -> None:
+    """Refuse to override what has a setting of its own, with checks of its own."""
+    for override in overrides:
+        if override.partition("=")[0].strip() == "output":
+            raise RequestError(f"{name} cannot move the run", got=override, do="Give --output.")
+
+
+def split_names(name: str, text: str) -> tuple[str, ...]:
+    """The words of a text separated by commas, each once."""
+    names = tuple(part.strip() for part in text.split(","))
+    if len(set(names)) < len(names):
+        raise RequestError(f"{name} names one twice", got=text)
+    return names
+
+
+def names_of(*known: str, kind: Callable[[str], Any] = str) -> Callable[[str, str], tuple[Any, ...]]:
+    """A parser of known names separated by commas."""
+
+    def parse(name: str, text: str) -> tuple[Any, ...]:
+        names = split_names(name, text)
+        if wrong := [one for one in names if one not in known]:
+            raise RequestError(f"{name}: unknown name", got=", ".join(map(repr, wrong)), expected=", ".join(known))
+        return tuple(map(kind, names))
+
+    return parse
+
+
+def parse_bands(name: str, text: str) -> tuple[str, ...]:
+    """Bands from ``B02,B03,B04`` or ``all``, which are Sentinel-2's ten land bands.
+
+    Raises:
+        RequestError: if one is unknown or given twice.
+    """
+    from spacex.settings import PICTURE_BANDS, SENTINEL2_BANDS
+
+    bands = SENTINEL2_BANDS if text == "all" else split_names(name, text)
+    if unknown := [band for band in bands if band not in SENTINEL2_BANDS + PICTURE_BANDS]:
+        raise RequestError("unknown bands", got=",".join(unknown), expected=f"some of {','.join(SENTINEL2_BANDS)}")
+    return bands
+
+
+def parse_json_object(name: str, text: str) -> dict[str, Any]:
+    """Names and values from JSON."""
+    example = 'e.g. {"num_classes": 1}'
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{name} is not JSON", got=error, expected=example) from error
+    if not isinstance(values, dict):
+        raise RequestError(name, got=text, expected=f"names and values, {example}")
+    return values

@@ -1,0 +1,80 @@
+"""A command made of declared settings: each becomes an option, or an argument, in the groups of `--help`."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, TypeVar
+
+import typer
+from typer.core import TyperCommand
+
+from spacex.api.declaration import REQUIRED, Declared, complete, declared
+from spacex.errors import RequestError
+
+Model = TypeVar("Model")
+
+
+class Command(TyperCommand):
+    """A command that takes `--bbox` with commas too, and refuses to be told twice what has one value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of a command line.
+
+        Raises:
+            RequestError: if an option that takes one value is given twice.
+        """
+        words = list(_split_box(args))
+        given = self.make_parser(ctx).parse_args(list(words))[2]
+        single = [one for one in given if not getattr(one, "multiple", True) and not getattr(one, "is_flag", True)]
+        if twice := [one.opts[0] for one in single if single.count(one) > 1]:
+            raise RequestError(f"{twice[0]} is given twice", expected="one value")
+        return super().parse_args(ctx, words)
+
+
+def _split_box(words: Sequence[str]) -> Iterator[str]:
+    """`--bbox 24.0,67.9,24.4,68.05` and `--bbox=…` as the four words the parser wants."""
+    previous = ""
+    for word in words:
+        joined = word.startswith("--bbox=")
+        if joined:
+            yield "--bbox"
+        value = word.removeprefix("--bbox=")
+        parts = value.replace(",", " ").split() if joined or previous == "--bbox" else []
+        yield from parts if len(parts) > 1 else [value]
+        previous = word
+
+
+def make_command(model: type[Model], run: Callable[[Model], None]) -> Callable[..., None]:
+    """A function that typer can make a command of.
+
+    Args:
+        model: a `TypedDict` of declared settings.
+        run: called with all of them, completed and checked.
+    """
+
+    def command(**given: Any) -> None:
+        run(complete(model, given, options=True))
+
+    parameters = [_parameter(one) for one in declared(model).values() if one.option]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def _parameter(one: Declared) -> inspect.Parameter:
+    setting, kind, default = one.setting, one.typed, one.setting.default
+    # typer shows limits of text and switches too, if they are given
+    limits: dict[str, Any] = {}
+    if kind in (int, float) and math.isfinite(setting.least):
+        limits = {"min": setting.least, "max": setting.most if math.isfinite(setting.most) else None}
+    look: dict[str, Any] = {"metavar": setting.metavar, "show_default": setting.unset or True}
+    option = typer.Option(one.option, help=one.help, rich_help_panel=setting.group or None, **look, **limits)
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    return inspect.Parameter(
+        one.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is REQUIRED else default or None if kind == list[str] else default,
+        annotation=Annotated[kind | None, typer.Argument(help=one.help) if setting.argument else option],
+    )
