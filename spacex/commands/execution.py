@@ -71,12 +71,12 @@ def make_runner(asked: ExecutionOptions, gpu: bool = False, threads: int | None 
         from spacex.execution.local import run_local
 
         return run_local
-    from spacex.execution.ray_actors import check_room, connect, run_ray
+    from spacex.execution.ray_actors import check_resources, connect, run_ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     workers, cpus, gpus = asked["workers"], float(threads or 1), 1.0 if gpu else 0.0
     connect()
-    check_room(workers, cpus, gpus)
+    check_resources(workers, cpus, gpus)
     return partial(run_ray, workers=workers, cpus=cpus, gpus=gpus)
 
 

@@ -54,7 +54,7 @@ def open_tiles(uri: str) -> xr.Dataset:
     attributes, _ = cube_attributes(uri)
     group = TILES if attributes["spacex_format"] == FORMAT else ""
     tiles: xr.Dataset = xr.open_zarr(uri, group=group, chunks=None)[["status", "provenance"]]
-    words = np.array([status.name.lower() for status in Status])
+    words = np.array([status.label for status in Status])
     decoded = tiles["status"].copy(data=words[tiles["status"].values])
     decoded.attrs = {"long_name": tiles["status"].attrs["long_name"]}
     return tiles.assign(status=decoded)
@@ -103,7 +103,7 @@ class CubeAccessor:
     def coverage(self) -> pd.DataFrame:
         """What each time step holds: a row per step, tiles by state, and `finished`, the share of the area's tiles."""
         statuses = self.cube.statuses()
-        counts = {state.name.lower(): (statuses == state).sum(axis=(1, 2)) for state in Status}
+        counts = {state.label: (statuses == state).sum(axis=(1, 2)) for state in Status}
         days = pd.DatetimeIndex([first for first, _ in self.cube.spec.intervals], name="time")
         table = pd.DataFrame(counts, index=days)
         wanted = table.drop(columns="outside").sum(axis=1)

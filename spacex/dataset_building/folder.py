@@ -99,7 +99,7 @@ class DatasetFolder:
 
     def finish(self, task: TileTask, status: Status, record: dict[str, Any]) -> None:
         """Record the outcome of a tile."""
-        write_text(self._states / f"{task}.json", json.dumps({"status": status.name.lower(), **record}))
+        write_text(self._states / f"{task}.json", json.dumps({"status": status.label, **record}))
 
     def record(self, task: TileTask) -> dict[str, Any]:
         """The record of a tile; empty if it is not finished, or the record cannot be read."""

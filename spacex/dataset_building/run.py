@@ -16,13 +16,12 @@ from spacex.dataset_building.labels import ANTHROPOGENIC, NATURAL
 from spacex.dataset_building.locations import ChipLocation
 from spacex.dataset_building.plan import DatasetPlan, refresh
 from spacex.dataset_building.worker import ChipJob
-from spacex.execution.driver import RunDriver
+from spacex.execution.driver import run_tiles
 from spacex.execution.jobs import Runner
-from spacex.execution.lock import output_lock
+from spacex.execution.lock import OutputLock
 from spacex.execution.progress import ProgressLog
-from spacex.execution.report import common, compared, fill, key_of, picture
+from spacex.execution.report import compare_with_plan, render_template, status_image, status_legend, summarise_run
 from spacex.execution.run_stats import RunStats
-from spacex.execution.task_queue import TaskQueue
 from spacex.execution.tasks import Status, TileTask
 from spacex.storage import write_text
 
@@ -79,7 +78,7 @@ def execute(
         SpacexError: if the work itself cannot go on; the finished tiles are safe.
     """
     begun = time.monotonic()
-    with output_lock(str(folder.run)) as lock:
+    with OutputLock(str(folder.run)) as lock:
         plan = refresh(plan, folder)
         if not plan.exists:
             folder.begin(plan.request, plan.locations, plan.scenes)
@@ -87,20 +86,21 @@ def execute(
         def on_quarantine(task: TileTask, reason: str, tries: int) -> None:
             folder.finish(task, Status.FAILED, {"reason": reason, "tries": tries})
 
-        driver = RunDriver(
-            str(folder.run),
-            lock,
-            on_quarantine,
-            lambda _: _write_index(folder, plan),
-            lambda queue, stats, state: _write_report(folder, plan, queue, stats, state),
-            on_start,
-            doing="making chips",
-            bands=len(plan.request.bands),
+        stats = run_tiles(
+            ChipJob(request=plan.request, output=str(folder.root), **worker),
+            plan.todo,
+            runner,
+            folder=str(folder.run),
+            lock=lock,
+            earlier=plan.counts,
+            activity="making chips",
+            on_start=on_start,
+            on_quarantine=on_quarantine,
+            on_end=lambda _: _write_index(folder, plan),
+            write_reports=lambda stats, state: _write_report(folder, plan, stats, state),
         )
-        job = ChipJob(request=plan.request, output=str(folder.root), **worker)
-        queue, _ = driver.run(job, plan.todo, plan.counts, runner)
     chips, left_out = _outcome(folder, plan)
-    return BuiltDataset(folder.root, chips, left_out, queue.quarantined, time.monotonic() - begun)
+    return BuiltDataset(folder.root, chips, left_out, stats.quarantined, time.monotonic() - begun)
 
 
 def _outcome(folder: DatasetFolder, plan: DatasetPlan) -> tuple[tuple[ChipLocation, ...], dict[str, str]]:
@@ -126,28 +126,28 @@ def _write_index(folder: DatasetFolder, plan: DatasetPlan) -> None:
             (folder.run / f"{CLASSES[label]}.png").write_bytes(sheet)
 
 
-def _write_report(folder: DatasetFolder, plan: DatasetPlan, queue: TaskQueue, stats: RunStats, state: str) -> None:
+def _write_report(folder: DatasetFolder, plan: DatasetPlan, stats: RunStats, state: str) -> None:
     """Write `report.html`, also on interruption; a failure is logged and must not hide how the run ended."""
     try:
-        write_text(folder.run / "report.html", render(folder, plan, queue, stats, state))
+        write_text(folder.run / "report.html", render(folder, plan, stats, state))
     except Exception:
         log.exception("the run's report could not be written to %s", folder.run)
 
 
-def render(folder: DatasetFolder, plan: DatasetPlan, queue: TaskQueue, stats: RunStats, state: str) -> str:
+def render(folder: DatasetFolder, plan: DatasetPlan, stats: RunStats, state: str) -> str:
     """The report as HTML."""
     chips, left_out = _outcome(folder, plan)
     statuses = status_map(folder, plan.statuses)
     sheets = [(name, folder.run / f"{name}.png") for name in CLASSES.values()]
-    return fill(
+    return render_template(
         "report.html.jinja",
         "spacex.dataset_building",
-        **common(queue, stats, state),
+        **summarise_run(stats, state),
         output=str(folder.root),
         fingerprint=plan.request.fingerprint(),
-        key=key_of(statuses),
-        maps=[(" to ".join(plan.request.interval), picture(statuses))],
-        compared=compared(plan.todo, plan.work, plan.bytes_to_read, queue, stats),
+        key=status_legend(statuses),
+        maps=[(" to ".join(plan.request.interval), status_image(statuses))],
+        compared=compare_with_plan(plan.todo, plan.work, plan.bytes_to_read, stats),
         chips=[(name, split["natural"], split["anthropogenic"]) for name, split in counts(chips).items()],
         polygons=[len({c.file.rpartition("_")[0] for c in chips if c.label == label}) for label in CLASSES],
         left_out=len(left_out),

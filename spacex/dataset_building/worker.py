@@ -18,7 +18,7 @@ from spacex.dataset_building.plan import locations_by_tile
 from spacex.dataset_building.request import DatasetRequest
 from spacex.datasets.anthroprotect import LAND_COVERS
 from spacex.datasets.writing import FOLDERS, digital_numbers, write_tile
-from spacex.execution.jobs import AnyJob
+from spacex.execution.jobs import TileJob
 from spacex.execution.pipeline import TilePipeline
 from spacex.execution.tasks import Status, TileReport, TileTask
 from spacex.grid import CHIP, Grid
@@ -31,7 +31,7 @@ from spacex.settings import SENTINEL2_BANDS
 Numbers = NDArray[np.uint16]
 
 
-class ChipJob(AnyJob):
+class ChipJob(TileJob):
     """The job that is sent to workers: request and output, no pixels."""
 
     request: DatasetRequest
@@ -42,7 +42,7 @@ class ChipJob(AnyJob):
         """Load scenes and locations."""
         folder = DatasetFolder(self.output)
         source = ChipSource(self.request, folder.scenes()[0], locations_by_tile(folder.locations()))
-        return ChipPipeline(source, folder, self.request, readers=self.reading, time_limit=self.time_limit)
+        return ChipPipeline(source, folder, self.request, readers=self.concurrent_reads, time_limit=self.time_limit)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
-"""One run of a runner, as every driver conducts it: ledger, progress, logs, reports, and how it ended."""
+"""Driver loop of one run: hands out tiles, reports progress, logs, and ends with a report."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from spacex.errors import RequestError, SpacexError
-from spacex.execution.jobs import AnyJob, Runner
+from spacex.execution.jobs import Runner, TileJob
 from spacex.execution.lock import OutputLock
 from spacex.execution.logs import log_tile
 from spacex.execution.progress import ProgressLog
@@ -16,69 +15,62 @@ from spacex.execution.task_queue import TaskQueue
 from spacex.execution.tasks import Status, TileReport, TileTask
 
 
-@dataclass(frozen=True)
-class RunDriver:
-    """What differs between drivers: where a run stands, and what is done at its turns."""
+def run_tiles(
+    job: TileJob,
+    todo: Iterable[TileTask],
+    runner: Runner,
+    *,
+    folder: str,
+    lock: OutputLock,
+    earlier: Counter[Status],
+    activity: str,
+    on_start: Callable[[ProgressLog], None],
+    on_quarantine: Callable[[TileTask, str, int], None],
+    on_end: Callable[[ProgressLog], None],
+    write_reports: Callable[[RunStats, str], None],
+) -> RunStats:
+    """Work through the tiles of a job.
 
-    folder: str
-    """The run's folder (`spacex.storage.run_folder`)."""
-    claim: OutputLock
-    """The claim on the output, held."""
-    on_quarantine: Callable[[TileTask, str, int], None]
-    """Called when a tile is given up, with the reason and the number of tries."""
-    on_end: Callable[[ProgressLog], None]
-    """Called with the progress log when nothing is left to do, before the run counts as ended."""
-    write_papers: Callable[[TaskQueue, RunStats, str], None]
-    """Called at the end, also on interruption, with the state; must not raise."""
-    on_start: Callable[[ProgressLog], None] = lambda log: None
-    """Called with the progress log before the first tile."""
-    doing: str = "mapping"
-    """What the bar says is being done."""
-    bands: int = 3
-    """Bands read."""
+    Args:
+        job: what to do.
+        todo: the tiles, in order.
+        runner: who does the work.
+        folder: the run's folder (`spacex.storage.run_folder`).
+        lock: on the output, held.
+        earlier: tiles that earlier runs finished, by status.
+        activity: what the progress bar says is being done.
+        on_start: called with the progress log before the first tile.
+        on_quarantine: called when a tile is quarantined, with the reason and the number of failed tries.
+        on_end: called with the progress log when no tile is left, before the run counts as ended.
+        write_reports: called at the end, also on interruption, with the run's state; must not raise.
 
-    def run(
-        self, job: AnyJob, todo: Iterable[TileTask], already: Counter[Status], runner: Runner
-    ) -> tuple[TaskQueue, RunStats]:
-        """Work through tiles.
+    Raises:
+        SpacexError: if the work itself cannot go on; the finished tiles are safe.
+    """
 
-        Args:
-            job: what to do.
-            todo: the tiles, in order.
-            already: tiles that earlier runs finished, by status.
-            runner: who does the work.
+    def on_report(report: TileReport, finished: bool) -> None:
+        log_tile(report, queue.stats.failures[report.task] + (report.status is not Status.FAILED), finished)
+        progress.report(report, finished)
 
-        Raises:
-            SpacexError: if the work itself cannot go on; the finished tiles are safe.
-        """
-        ledger, notes = TaskQueue.of(todo), RunStats(self.bands)
-        log = ProgressLog(f"{self.folder}/progress.json", ledger, already, doing=self.doing)
-        self.on_start(log)
+    def on_tick(workers: int) -> None:
+        lock.check()
+        progress.tick(workers)
 
-        def on_report(report: TileReport, finished: bool) -> None:
-            log.report(report, finished)
-            notes.add(report, finished)
-            log_tile(report, ledger.faults[report.task] + (report.status is not Status.FAILED), finished)
-
-        def on_quarantine(task: TileTask, reason: str) -> None:
-            self.on_quarantine(task, reason, ledger.faults[task])
-
-        def on_tick(workers: int) -> None:
-            self.claim.check()
-            log.tick(workers)
-
-        state = "failed"
-        try:
-            runner(job, ledger, on_report=on_report, on_quarantine=on_quarantine, on_tick=on_tick)
-            self.on_end(log)
-            state = "incomplete" if ledger.quarantined else "complete"
-        except KeyboardInterrupt:
-            state = "interrupted"
-            raise
-        except RequestError as error:
-            # a worker's: by now something has been written, so this is no refusal any more
-            raise SpacexError("the run cannot go on", got=error, do="Finished tiles are safe.") from error
-        finally:
-            log.close(state)
-            self.write_papers(ledger, notes, state)
-        return ledger, notes
+    queue = TaskQueue(todo, on_report, on_quarantine)
+    progress = ProgressLog(f"{folder}/progress.json", queue, earlier, activity=activity)
+    on_start(progress)
+    state = "failed"
+    try:
+        runner(job, queue, on_tick)
+        on_end(progress)
+        state = "incomplete" if queue.stats.quarantined else "complete"
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    except RequestError as error:
+        # raised by a worker: something has been written by now, so it no longer means that nothing was
+        raise SpacexError("the run cannot go on", got=error, do="Finished tiles are safe.") from error
+    finally:
+        progress.close(state)
+        write_reports(queue.stats, state)
+    return queue.stats

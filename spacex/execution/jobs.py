@@ -1,96 +1,57 @@
-"""What runners know of a job: settings that travel to the workers, and how a worker is opened there.
+"""Tile jobs: settings that travel to the workers and open a pipeline there, and the runners that work them off.
 
-A map is one kind of job (`spacex.mapping.worker.Job`), a set of chips another
-(`spacex.dataset_building.worker.ChipJob`). Runners, ledger, progress and reports are the same for all of them.
+A map is one kind of job, a data set of chips another; queue, progress and reports are the same for all of them.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import Field
 
+from spacex.execution.pipeline import TilePipeline
 from spacex.execution.task_queue import TaskQueue
-from spacex.execution.tasks import TileReport, TileTask
 from spacex.settings import Settings
 
 CPU_READERS = 2
-"""Tiles to read at once where the networks run on a CPU: a tile of 105 km2 takes a reader some 2 s and the networks
-several times that, so one would keep up; the second covers a slow host."""
+"""Tiles read at once where networks run on a CPU: a tile of 105 km2 takes a reader some 2 s and the networks several
+times that, so one would keep up; the second covers a slow host."""
 GPU_READERS = 6
-"""The same beside a GPU, which is done with a tile sooner than its files' hosts have answered. Each holds a window
-of at most 1,536 pixels a side in the making, some 100 MiB."""
+"""The same beside a GPU, which computes a tile faster than the hosts of its files answer. Each reader holds a window
+of at most 1,536 pixels a side while it is composited, some 100 MiB."""
 
 
-class TileWorker(Protocol):
-    """Tiles in, reports out: `spacex.execution.pipeline.TilePipeline`."""
-
-    def add(self, task: TileTask) -> None:
-        """Take on a tile."""
-
-    def __len__(self) -> int:
-        """Tiles added and not yet reported."""
-
-    def advance(self, timeout: float) -> list[TileReport]:
-        """Work until a tile is finished, `timeout` seconds at most if there is nothing to compute."""
-
-    def close(self) -> None:
-        """Let what is being written finish; forget the rest."""
-
-
-class AnyJob(Settings):
+class TileJob(Settings):
     """A job as it travels to the workers: names and settings, no pixels and no weights."""
 
     readers: int | None = Field(None, ge=1)
     """Tiles read ahead at the same time; None: `CPU_READERS`, on a GPU `GPU_READERS`."""
     time_limit: float = 900.0
-    """Seconds a tile's read may take."""
+    """Seconds the read of a tile may take."""
     threads: int | None = None
-    """Windows or chips in the networks at the same time, a processor's thread for each; None: as many as PyTorch takes
-    threads."""
+    """CPU threads of the networks; each computes one window or chip at a time. None: `torch.get_num_threads()`."""
     device: str = "cpu"
-    """Where the networks run."""
+    """PyTorch device of the networks."""
 
     @property
-    def reading(self) -> int:
+    def concurrent_reads(self) -> int:
         """Tiles read ahead at the same time."""
         return self.readers or (CPU_READERS if self.device == "cpu" else GPU_READERS)
 
     @property
-    def in_hand(self) -> int:
+    def tiles_per_worker(self) -> int:
         """Tiles a worker holds: those being read, one computed, one written."""
-        return self.reading + 2
+        return self.concurrent_reads + 2
 
     @abstractmethod
-    def open(self) -> TileWorker:
-        """Make the worker: everything slow that happens once in its process."""
+    def open(self) -> TilePipeline[Any, Any]:
+        """Make a worker's pipeline, with everything slow that happens once in its process."""
 
 
-def opened(job: AnyJob) -> TileWorker:
-    """The job's own worker."""
-    return job.open()
+Runner = Callable[[Any, TaskQueue, Callable[[int], None]], None]
+"""Works through the tiles of a queue: `spacex.execution.local.run_local` or `spacex.execution.ray_actors.run_ray`.
 
-
-class Runner(Protocol):
-    """Works through a ledger: `spacex.execution.local.run_local` or `spacex.execution.ray_actors.run_ray`."""
-
-    def __call__(
-        self,
-        job: Any,
-        ledger: TaskQueue,
-        *,
-        on_report: Callable[[TileReport, bool], None],
-        on_quarantine: Callable[[TileTask, str], None],
-        on_tick: Callable[[int], None],
-    ) -> None:
-        """Run until the ledger is finished.
-
-        Args:
-            job: what to do, an `AnyJob`.
-            ledger: the tiles to do; filled in as they are settled.
-            on_report: called with every report, and whether its tile is settled.
-            on_quarantine: called when a tile is given up, with the reason.
-            on_tick: called a few times a second with the number of workers alive.
-        """
+Its arguments are the `TileJob`, the queue, and a function to call a few times a second with the number of live workers.
+"""

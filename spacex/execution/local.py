@@ -1,44 +1,28 @@
-"""Working in this process: the very tile code of the cluster, without Ray."""
+"""Runner that works in this process: the pipeline of a cluster's worker, without Ray."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from spacex.execution.jobs import TileWorker, opened
+from spacex.execution.jobs import TileJob
 from spacex.execution.task_queue import TaskQueue
-from spacex.execution.tasks import TileReport, TileTask
 
 
-def run_local(
-    job: Any,
-    ledger: TaskQueue,
-    *,
-    on_report: Callable[[TileReport, bool], None],
-    on_quarantine: Callable[[TileTask, str], None],
-    on_tick: Callable[[int], None],
-    open_pipeline: Callable[[Any], TileWorker] = opened,
-) -> None:
-    """Work through the ledger's tiles.
+def run_local(job: TileJob, queue: TaskQueue, on_tick: Callable[[int], None]) -> None:
+    """Work through the queue's tiles.
 
     Args:
-        job: what to do, an `AnyJob`.
-        ledger: the tiles to do; filled in as they are finished.
-        on_report: called with every report, and whether the tile is settled.
-        on_quarantine: called when a tile is given up, with the reason.
+        job: what to do.
+        queue: the tiles; told what becomes of them.
         on_tick: called about once a second.
-        open_pipeline: makes the worker; tests pass one with a fake source or network.
     """
-    pipeline = open_pipeline(job)
+    pipeline = job.open()
     try:
-        while not ledger.finished:
-            while len(pipeline) < job.in_hand and (task := ledger.take()) is not None:
+        while not queue.finished:
+            while len(pipeline) < job.tiles_per_worker and (task := queue.take()) is not None:
                 pipeline.add(task)
             for report in pipeline.advance(timeout=1.0):
-                settled = ledger.settle(report)
-                if report.task in ledger.quarantined:
-                    on_quarantine(report.task, ledger.quarantined[report.task])
-                on_report(report, settled)
+                queue.complete(report)
             on_tick(1)
     finally:
         pipeline.close()

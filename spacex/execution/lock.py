@@ -1,203 +1,222 @@
-"""The claim on a cube: of all runs that would write one, only one does.
+"""Lock on an output: of all runs that would write it, only one does.
 
-A claim is a small file beside the cube, `lapland.run/claim.json`, made in one step that fails where there is one
-already (`spacex.execution.lock_file`). Its holder renews it every `HEARTBEAT_S` seconds and removes it at the end.
-The claim
-of a dead holder is taken over: on the same machine as soon as its process is gone, from elsewhere once nothing has been
-heard for `STALE_AFTER_S` seconds and nothing is while we look on. Taking over replaces the claim that was read and
-no other, so that of two who find a dead one, one gets it.
+The lock is a small file, `lapland.run/claim.json`, that its owner renews every `HEARTBEAT_S` seconds and removes at the
+end. A stale lock is taken over: at once if its process has ended on this machine, otherwise after `STALE_AFTER_S`
+seconds without a heartbeat and `CONFIRM_S` of watching, since clocks differ. Creating and taking over are the same
+compare-and-swap on the file's version, so exactly one contender wins.
+
+On a disk the swap is a hard link or a rename under `flock`; on S3 it is a conditional PUT (``If-None-Match``,
+``If-Match``). File systems that know neither (some object stores behind fsspec) promise less: two runs started within
+the same second may both go on, and would then write the same bits.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import logging
 import os
 import socket
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import fsspec
+
 from spacex.errors import CubeError
-from spacex.execution.lock_file import LockFile, lock_file
+from spacex.storage import atomic_path, local_path, split_protocol
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_S = 10.0
-"""Seconds between two renewals."""
-STALE_AFTER_S = 60.0
-"""Seconds without renewal after which a holder elsewhere may be dead."""
-CONFIRM_S = 2.5 * HEARTBEAT_S
-"""Seconds we then look on, since clocks of two machines may differ."""
+HEARTBEAT_S, STALE_AFTER_S, CONFIRM_S = 10.0, 60.0, 25.0
 
 
 @dataclass(frozen=True)
 class LockOwner:
-    """Who holds a cube."""
+    """The process that holds a lock."""
 
     host: str
     pid: int
     since: str
-    """UTC, ISO 8601."""
     machine: str
-    """The machine, its last start and its container: equal only where `pid` means the same."""
-    born: str
-    """When the process started, in the kernel's ticks: a process id alone is used again."""
+    """Host, boot and container: `pid` means the same process only where this is equal."""
+    process_start: str
+    """In the kernel's ticks, since process ids are used again."""
     token: str
-    beat: float
+    """Random, so that locks of one process differ."""
+    heartbeat: float = field(compare=False)
     """Unix time of the last renewal."""
 
     @classmethod
-    def me(cls) -> LockOwner:
+    def this_process(cls) -> LockOwner:
         """This process, now."""
-        now = time.time()
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
-        return cls(socket.gethostname(), os.getpid(), since, _machine(), _born(os.getpid()) or "", uuid4().hex, now)
-
-    def to_json(self, beat: float | None = None) -> bytes:
-        """The claim's file."""
-        return json.dumps({**asdict(self), **({} if beat is None else {"beat": beat})}, indent=1).encode()
+        pid, since = os.getpid(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        start = _process_start(pid) or ""
+        return cls(socket.gethostname(), pid, since, _machine(), start, uuid4().hex, time.time())
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
 
+    def is_alive(self, file: LockFile) -> bool:
+        """Whether the process still runs, as far as can be told from here."""
+        if self.machine == _machine():
+            return _process_start(self.pid) == self.process_start
+        if time.time() - self.heartbeat < STALE_AFTER_S:
+            return True
+        log.warning("%s holds this output without a heartbeat; watching it for %.0f s", self, CONFIRM_S)
+        until = time.monotonic() + CONFIRM_S
+        while time.monotonic() < until:
+            time.sleep(min(1.0, CONFIRM_S))
+            current, version = file.read()
+            if current is None or current.heartbeat != self.heartbeat:
+                return version is not None
+        return False
+
+
+class LockFile:
+    """The file of a lock, on a disk or in an object store."""
+
+    def __init__(self, folder: str) -> None:
+        self._on_disk, self._on_s3 = local_path(folder), split_protocol(folder)[0] in ("s3", "s3a")
+        self._fs, path = fsspec.core.url_to_fs(folder)
+        self._path = f"{path}/claim.json"
+        if self._on_disk is not None:
+            self._on_disk.mkdir(parents=True, exist_ok=True)
+
+    def read(self) -> tuple[LockOwner | None, Any]:
+        """The owner, None if it is unreadable, and the file's version, None if there is no file."""
+        try:
+            self._fs.invalidate_cache(self._path.rpartition("/")[0])
+            info, data = self._fs.info(self._path), self._fs.cat_file(self._path)
+        except FileNotFoundError:
+            return None, None
+        try:
+            owner = LockOwner(**json.loads(data))
+        except (ValueError, TypeError):
+            owner = None
+        return owner, data if self._on_disk else info.get("ETag", "unknown")
+
+    def swap(self, owner: LockOwner, version: Any) -> None:
+        """Write the owner if the file still has this version (None: if there is no file); otherwise do nothing."""
+        data = json.dumps(asdict(owner), indent=1).encode()
+        condition = {"mode": "create"} if version is None else {"IfMatch": version} if self._on_s3 else {}
+        try:
+            if self._on_disk:
+                self._swap_on_disk(data, version)
+            else:
+                self._fs.pipe_file(self._path, data, **condition)
+        except OSError as error:
+            # the condition does not hold; s3fs says EINVAL where it was a version
+            if not isinstance(error, FileExistsError) and error.errno != errno.EINVAL:
+                raise
+
+    def _swap_on_disk(self, data: bytes, version: Any) -> None:
+        folder = os.open(os.path.dirname(self._path), os.O_RDONLY)
+        try:
+            with suppress(OSError):  # some network disks have no flock
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            with atomic_path(Path(self._path)) as part:
+                part.write_bytes(data)
+                if self.read()[1] != version:
+                    raise FileExistsError
+                if version is None:
+                    # where there is a file a link fails, also without flock; the rename then changes nothing
+                    with suppress(PermissionError, NotImplementedError):  # a disk without hard links
+                        os.link(part, self._path)
+        finally:
+            os.close(folder)
+
+    def remove(self) -> None:
+        """Delete the file."""
+        self._fs.rm_file(self._path)
+
 
 class OutputLock:
-    """A claim that is held."""
-
-    def __init__(self, place: LockFile, me: LockOwner) -> None:
-        self._place, self._me, self._over = place, me, threading.Event()
-        self.lost: LockOwner | None = None
-        self._thread = threading.Thread(target=self._renew, name="spacex-claim", daemon=True)
-        self._thread.start()
-
-    def check(self) -> None:
-        """Raise if another run has taken the cube over, as after this machine has slept.
-
-        Raises:
-            CubeError: naming the other.
-        """
-        if self.lost is not None:
-            raise CubeError("another run has taken over this output", got=self.lost, do="Let it finish.")
-
-    def release(self) -> None:
-        """Give the cube free."""
-        self._over.set()
-        self._thread.join()
-        with suppress(Exception):  # a claim that stays behind is taken over by itself
-            if _held_by(self._place, self._me):
-                self._place.remove()
-
-    def _renew(self) -> None:
-        while not self._over.wait(HEARTBEAT_S):
-            try:
-                found = self._place.read()
-                holder = _parse(found[0]) if found else None
-                if found is None or holder is None or holder.token != self._me.token:
-                    self.lost = holder or self._me
-                    return
-                self._place.replace(self._me.to_json(time.time()), found[1])
-            except Exception as error:  # a full disk or a store out of reach is told by those who write data
-                log.debug("the claim could not be renewed: %s", error)
-
-
-@contextmanager
-def output_lock(folder: str) -> Iterator[OutputLock]:
-    """Holds the cube whose run folder this is, for as long as the block lasts.
+    """Holds the output whose run folder this is until it is released, also at the end of a `with` block.
 
     Raises:
-        CubeError: if a living run holds it, or the folder cannot be written.
+        CubeError: if a live run holds it, or the folder cannot be written.
     """
-    claim = take(folder)
-    try:
-        yield claim
-    finally:
-        claim.release()
 
+    def __init__(self, folder: str) -> None:
+        self._owner = LockOwner.this_process()
+        self._lost_to: LockOwner | None = None
+        try:
+            self._file = LockFile(folder)
+            self._acquire()
+        except CubeError:
+            raise
+        except Exception as error:  # every store has its own errors for "not allowed"
+            got = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise CubeError(f"cannot write {folder}", got=got, do="Check the output and its store's keys.") from error
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="spacex-lock", daemon=True)
+        self._thread.start()
 
-def take(folder: str) -> OutputLock:
-    """Claims a cube; see `output_lock`."""
-    try:
-        return _take(lock_file(folder))
-    except CubeError:
-        raise
-    except Exception as error:  # every store has its own errors for "not allowed"
-        got = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise CubeError(f"cannot write {folder}", got=got, do="Check the output and the keys of its store.") from error
+    def __enter__(self) -> OutputLock:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
-def _take(place: LockFile) -> OutputLock:
-    me = LockOwner.me()
-    while True:
-        # a store may have done what it was asked and its answer be lost, so what lies there decides
-        if place.create(me.to_json()) or _held_by(place, me):
-            return OutputLock(place, me)
-        found = place.read()
-        if found is None:
-            continue  # just released
-        holder = _parse(found[0])
-        if holder is not None and _lives(holder, place):
-            raise CubeError("another run holds this output", got=holder, do="Wait for it to end, or stop it.")
-        place.replace(me.to_json(), found[1])
-        if _held_by(place, me):
-            log.warning("took over the output from %s, which is gone", holder or "a run that left half a claim")
-            return OutputLock(place, me)
+    def _acquire(self) -> None:
+        while True:
+            holder, version = self._file.read()
+            if holder is not None and holder.is_alive(self._file):
+                raise CubeError("another run holds this output", got=holder, do="Wait for it to end, or stop it.")
+            self._file.swap(self._owner, version)
+            # what the file says now decides: a store may have written it although its answer was lost
+            if self._file.read()[0] == self._owner:
+                if version is not None:
+                    log.warning("took over the output from %s, which is gone", holder or "a run that left half a lock")
+                return
 
+    def check(self) -> None:
+        """Raise a `CubeError` if another run has taken the output over, as after this machine has slept."""
+        if self._lost_to is not None:
+            raise CubeError("another run has taken over this output", got=self._lost_to, do="Let it finish.")
 
-def _lives(holder: LockOwner, place: LockFile) -> bool:
-    if holder.machine == _machine():
-        return _born(holder.pid) == holder.born
-    if time.time() - holder.beat < STALE_AFTER_S:
-        return True
-    log.warning("%s holds this output and is silent; waiting %.0f s for a sign of life", holder, CONFIRM_S)
-    until = time.monotonic() + CONFIRM_S
-    while time.monotonic() < until:
-        time.sleep(min(1.0, CONFIRM_S))
-        found = place.read()
-        if found is None or _parse(found[0]) != holder:
-            return found is not None
-    return False
+    def release(self) -> None:
+        """Let others have the output."""
+        self._released.set()
+        self._thread.join()
+        with suppress(Exception):  # a lock that stays behind is taken over
+            if self._file.read()[0] == self._owner:
+                self._file.remove()
 
-
-def _held_by(place: LockFile, me: LockOwner) -> bool:
-    found = place.read()
-    holder = _parse(found[0]) if found else None
-    return holder is not None and holder.token == me.token
-
-
-def _parse(data: bytes) -> LockOwner | None:
-    try:
-        return LockOwner(**json.loads(data))
-    except (ValueError, TypeError):
-        return None
+    def _renew(self) -> None:
+        while not self._released.wait(HEARTBEAT_S):
+            try:
+                holder, version = self._file.read()
+                if holder != self._owner:
+                    self._lost_to = holder or self._owner
+                    return
+                self._file.swap(replace(self._owner, heartbeat=time.time()), version)
+            except Exception as error:  # a full disk or an unreachable store: the run's own writes will raise
+                log.debug("the lock could not be renewed: %s", error)
 
 
 def _machine() -> str:
     names = [socket.gethostname()]
-    with suppress(OSError):
+    with suppress(OSError):  # no /proc on macOS
         names.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
         names.append(os.readlink("/proc/self/ns/pid"))
     return " ".join(names)
 
 
-def _born(pid: int) -> str | None:
-    """When a process of this machine started; None if it is gone (or dead and not yet buried)."""
+def _process_start(pid: int) -> str | None:
+    """When a process of this machine started; None if it has ended."""
     try:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else fields[18]  # a zombie has ended too
     except OSError:
-        return "unknown" if not Path("/proc/self").exists() and _answers(pid) else None
-    return None if state in "ZX" else rest[18]
-
-
-def _answers(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        if Path("/proc/self").exists():
+            return None
+    listed = subprocess.run(["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True)
+    return listed.stdout.strip() or None

@@ -1,4 +1,4 @@
-"""Telling how far a run is: a bar on a terminal or in a notebook, a line now and then in a log, `progress.json`."""
+"""Progress of a run: a bar on a terminal or in a notebook, a line now and then in a log, and `progress.json`."""
 
 from __future__ import annotations
 
@@ -16,104 +16,93 @@ from spacex.execution.task_queue import TaskQueue
 from spacex.execution.tasks import Status, TileReport
 from spacex.storage import write_text
 
-LOG_SECONDS = 10.0
+LOG_S = 10.0
 """Seconds between two lines in a log that is not a terminal."""
-SHOW_SECONDS = 0.5
-"""Seconds between two pictures of the bar in a notebook."""
-FILE_SECONDS = 2.0
-"""Seconds between two writings of progress.json."""
+NOTEBOOK_S = 0.5
+"""Seconds between two updates of the bar in a notebook."""
+FILE_S = 2.0
+"""Seconds between two updates of progress.json."""
 
 
 @dataclass
 class ProgressLog:
-    """The driver's view of a run.
+    """Shows how far a run is.
 
     Args:
         uri: where progress.json goes (any fsspec URI).
-        ledger: the book of the run.
-        already: tiles of the cube that earlier runs finished, by status.
-        doing: what the bar says is being done.
+        queue: of the run.
+        earlier: tiles that earlier runs finished, by status.
+        activity: what the bar says is being done.
         stream: where lines and the bar go; the bar only if it is a terminal or a notebook's.
     """
 
     uri: str
-    ledger: TaskQueue
-    already: Counter[Status] = field(default_factory=Counter)
-    doing: str = "mapping"
+    queue: TaskQueue
+    earlier: Counter[Status]
+    activity: str
     stream: TextIO = field(default_factory=lambda: sys.stderr)
 
     def __post_init__(self) -> None:
-        self._begun = time.monotonic()
-        self._started = _now()
-        self._logged = self._written = 0.0
-        self._total = len(self.ledger.todo)
-        self._chips = self._retries = 0
-        self._seconds: Counter[str] = Counter()
+        self._begun, self._started = time.monotonic(), _now()
+        self._shown = self._written = 0.0
+        self._total = len(self.queue.todo)
         self._workers = 0
         self._stage = ""
-        self._bar = self._task = self._shown = None
+        self._bar: Progress | None = None
+        self._notebook_cell: Any = None
         notebook = self.stream is sys.stderr and Console().is_jupyter
         if notebook or self.stream.isatty():
-            columns = (
-                TextColumn(self.doing),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
-            )
-            self._bar = Progress(*columns, TimeElapsedColumn(), console=Console(file=self.stream))
+            columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn()
+            self._bar = Progress(TextColumn(self.activity), *columns, console=Console(file=self.stream))
             self._task = self._bar.add_task("tiles", total=self._total, note="opening")
             if notebook:
-                self._shown = _display(self._bar)
+                self._notebook_cell = _display(self._bar)
             else:
                 self._bar.start()
         self.write("running")
 
     def report(self, report: TileReport, finished: bool) -> None:
-        """Book one worker report."""
-        self._retries += not finished
-        self._chips += report.chips
-        self._seconds.update(report.seconds)
+        """Show a failure, and refresh."""
         if report.status is Status.FAILED:
-            fate = "quarantined" if finished else "will be tried again"
-            self.say(f"tile {report.task} failed, {fate}: {report.reason}")
+            consequence = "quarantined" if finished else "will be tried again"
+            self.print_line(f"tile {report.task} failed, {consequence}: {report.reason}")
         self.tick()
 
     @property
     def _finished(self) -> int:
-        # the ledger's, not a count of reports: a tile whose workers died is given up without one
-        return self.ledger.settled.total()
+        return self.queue.stats.finished
 
     def tick(self, workers: int | None = None) -> None:
         """Refresh whatever is due; call it a few times a second."""
         self._workers = self._workers if workers is None else workers
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._finished, note=self._note())  # type: ignore[arg-type]
-            if self._shown is not None and now - self._logged >= SHOW_SECONDS:
-                self._logged = now
-                self._shown.update(self._bar)
-        elif now - self._logged >= LOG_SECONDS:
-            self._logged = now
-            self.say(f"{self._finished} of {self._total} tiles, {self._note()}")
-        if now - self._written >= FILE_SECONDS:
+            self._bar.update(self._task, completed=self._finished, note=self._note())
+            if self._notebook_cell is not None and now - self._shown >= NOTEBOOK_S:
+                self._shown = now
+                self._notebook_cell.update(self._bar)
+        elif now - self._shown >= LOG_S:
+            self._shown = now
+            self.print_line(f"{self._finished} of {self._total} tiles, {self._note()}")
+        if now - self._written >= FILE_S:
             self.write("running")
 
-    def finishing(self, stage: str) -> None:
-        """Say how far the work after the last tile is."""
+    def set_stage(self, stage: str) -> None:
+        """Show how far the work after the last tile is."""
         self._stage = stage
         self.tick()
 
-    def say(self, line: str) -> None:
-        """One line for the reader of the log."""
+    def print_line(self, line: str) -> None:
+        """Print a line above the bar, or with the time into the log."""
         if self._bar is not None:
             self._bar.console.print(line, highlight=False, markup=False)
         else:
             print(f"{_now()} {line}", file=self.stream, flush=True)
 
     def close(self, state: str) -> None:
-        """Write the last word: ``complete``, ``incomplete``, ``interrupted`` or ``failed``."""
-        if self._shown is not None:
-            self._shown.update(self._bar)
+        """End with the state ``complete``, ``incomplete``, ``interrupted`` or ``failed``."""
+        if self._notebook_cell is not None:
+            self._notebook_cell.update(self._bar)
         elif self._bar is not None:
             self._bar.stop()
         self.write(state)
@@ -123,28 +112,28 @@ class ProgressLog:
         return self._finished / max(1e-9, time.monotonic() - self._begun)
 
     def _note(self) -> str:
+        """What the bar says besides the number of tiles."""
+        quarantined = len(self.queue.stats.quarantined)
         if self._stage:
             return self._stage
-        left, rate = self._total - self._finished, self.rate()
-        if not self._finished:
-            return self._first_steps()
-        remaining = f"{_clock(left / rate)} left" if left else "done"
-        failed = f", {len(self.ledger.quarantined)} quarantined" if self.ledger.quarantined else ""
-        return f"{rate:.2f} tiles/s, {remaining}{failed}"
-
-    def _first_steps(self) -> str:
-        """What is going on while no tile is finished, which takes minutes: a tile is read and computed as a whole."""
+        if self._finished:
+            left, rate = self._total - self._finished, self.rate()
+            remaining = f"{_clock(left / rate)} left" if left else "done"
+            return f"{rate:.2f} tiles/s, {remaining}" + (f", {quarantined} quarantined" if quarantined else "")
+        # the first tile takes minutes, since a tile is read and computed as a whole
         if not self._total:
             return "nothing to do"
         if not self._workers:
             return "waiting for workers"
-        return f"{len(self.ledger.in_hand)} tiles in hand: reading their scenes, then computing; none is finished yet"
+        tiles = len(self.queue.in_progress)
+        return f"{tiles} tiles in hand: reading their scenes, then computing; none is finished yet"
 
     def state(self, state: str) -> dict[str, Any]:
-        """The content of progress.json."""
-        tiles = {status.name.lower(): self.already[status] + self.ledger.settled[status] for status in Status}
-        tiles["failed"] = len(self.ledger.quarantined)
-        tiles["not_yet"] = self._total - self._finished
+        """Content of progress.json."""
+        stats = self.queue.stats
+        tiles = {status.label: self.earlier[status] + stats.tiles[status] for status in Status}
+        # of earlier runs' failed tiles, this run tries all again
+        tiles |= {"not_yet": self._total - self._finished, "failed": stats.tiles[Status.FAILED]}
         return {
             "state": state,
             "started": self._started,
@@ -153,25 +142,25 @@ class ProgressLog:
             "this_run": {
                 "planned": self._total,
                 "finished": self._finished,
-                "in_hand": len(self.ledger.in_hand),
-                "retries": self._retries,
-                "chips": self._chips,
+                "in_hand": len(self.queue.in_progress),
+                "retries": stats.retries,
+                "chips": stats.chips,
                 "workers": self._workers,
-                "seconds": {name: round(value, 1) for name, value in self._seconds.items()},
+                "seconds": {name: round(value, 1) for name, value in stats.seconds.items()},
                 "elapsed": round(time.monotonic() - self._begun, 1),
                 "tiles_per_second": round(self.rate(), 4),
             },
-            "quarantined": {str(task): reason for task, reason in self.ledger.quarantined.items()},
+            "quarantined": {str(task): reason for task, reason in stats.quarantined.items()},
         }
 
     def write(self, state: str) -> None:
-        """Replace progress.json, in one step where the file system can."""
+        """Replace progress.json."""
         self._written = time.monotonic()
         write_text(self.uri, json.dumps(self.state(state), indent=1))
 
 
 def _display(bar: Progress) -> Any:
-    """Show a bar below a notebook's cell; gives the handle that draws it anew. Needs no widgets."""
+    """Show a bar below a notebook's cell without widgets. Returns the handle whose `update` redraws it."""
     from IPython.display import display
 
     return display(bar, display_id=True)  # type: ignore[no-untyped-call]

@@ -1,11 +1,11 @@
-"""Working on a Ray cluster: long-lived actors that each hold a whole pipeline.
+"""Runner on a Ray cluster: long-lived actors, each of which holds a whole pipeline.
 
-Only tile names go out and small reports come back. The driver keeps every actor a few tiles ahead; the actor's
-own threads read and write while its one Ray thread runs the network. All retries are the driver's: a Ray task
-retry would restart a tile that crashes its worker for ever.
+Only tile names go out and small reports come back. The driver keeps every actor a few tiles ahead; the actor's own
+threads read and write while its one Ray thread runs the network. All retries are the driver's, since a Ray task retry
+would repeat a tile that crashes its worker for ever.
 
-Failures of the machinery (`INFRASTRUCTURE`) never count as a tile's fault. The actor is *parked* behind a ping
-until Ray has restarted it (anywhere in the cluster), and its tiles go back to the ledger.
+System failures (`SYSTEM_FAILURES`) never count as a failure of a tile. The tiles go back to the queue, and the actor
+gets no others until it answers a ping, after Ray has restarted it (anywhere in the cluster).
 """
 
 from __future__ import annotations
@@ -22,246 +22,241 @@ import ray
 from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayTaskError
 
 from spacex.errors import RequestError, SpacexError
-from spacex.execution.jobs import AnyJob, TileWorker, opened
+from spacex.execution.jobs import TileJob
+from spacex.execution.pipeline import TilePipeline
 from spacex.execution.ray_metrics import RunMetrics, WorkerMetrics
 from spacex.execution.task_queue import TaskQueue
 from spacex.execution.tasks import TileReport, TileTask
 
 log = logging.getLogger(__name__)
 
-INFRASTRUCTURE = (RayActorError, ActorUnavailableError, ObjectLostError)
-"""A worker or its node is gone or out of reach: weather."""
-PATIENCE = 0.5
-"""Seconds an actor works before it answers, if no tile is finished: the driver's pulse."""
-ALL_PARKED_LIMIT = 600.0
+SYSTEM_FAILURES = (RayActorError, ActorUnavailableError, ObjectLostError)
+"""What Ray raises if a worker or its node is gone or out of reach."""
+POLL_S = 0.5
+"""Seconds after which an actor answers even if no tile is finished, and the driver looks around."""
+NO_WORKER_LIMIT_S = 600.0
 """Seconds without any live worker after which the run stops."""
-GROW_SECONDS = 5.0
+RESIZE_S = 5.0
 """Seconds between two looks at whether the cluster has become larger."""
-MAX_BREAKS = 3
+MAX_WORKER_ERRORS = 3
 """Errors of the network or of loading it, per worker and without any tile finished between, that end the run."""
 
 
 class Worker:
-    """The actor: a pipeline behind two methods. Serial, so that nothing in it needs a lock."""
+    """Actor that holds a pipeline. Ray calls it from one thread, so it needs no lock."""
 
-    def __init__(self, job: AnyJob, make: Callable[[Any], TileWorker]) -> None:
+    def __init__(self, job: TileJob) -> None:
         # opened by the first ping: Ray never restarts an actor whose constructor raised
-        self._job, self._make = job, make
-        self._pipeline: TileWorker | None = None
+        self._job = job
+        self._pipeline: TilePipeline[Any, Any] | None = None
         self._metrics = WorkerMetrics()
 
-    def ping(self) -> str:
-        """The node this actor lives on; answers once the networks are loaded."""
-        self._opened()
-        return str(ray.get_runtime_context().get_node_id())
+    def ping(self) -> None:
+        """Answers once the pipeline is open."""
+        self._open()
 
     def work(self, tasks: list[TileTask]) -> list[TileReport]:
-        """Take on more tiles and work until one is finished or the driver's pulse is due."""
-        pipeline = self._opened()
+        """Take on more tiles, work until one is finished or `POLL_S` have passed, and return the reports."""
+        pipeline = self._open()
         for task in tasks:
             pipeline.add(task)
-        reports = pipeline.advance(PATIENCE)
+        reports = pipeline.advance(POLL_S)
         self._metrics.update()
         return reports
 
-    def _opened(self) -> TileWorker:
+    def _open(self) -> TilePipeline[Any, Any]:
         if self._pipeline is None:
-            self._pipeline = self._make(self._job)
+            self._pipeline = self._job.open()
         return self._pipeline
 
 
 @dataclass(eq=False)
-class _Hand:
+class ActorHandle:
     """The driver's view of one actor."""
 
     actor: Any
-    ready: Any
-    """Reference to a ping while the actor is parked, else to the work call in flight, else None."""
-    parked: bool = True
-    since: float = field(default_factory=time.monotonic)
-    """When the call in flight was made."""
+    call: Any = None
+    """Reference to the call under way: a ping while the actor restarts, otherwise `work`; None if it is idle."""
+    restarting: bool = True
+    """Whether the actor has not answered since it was started or lost."""
+    called_at: float = 0.0
+    """`time.monotonic()` of the call."""
     tasks: set[TileTask] = field(default_factory=set)
     """Tiles the actor holds."""
 
-    def call(self, reference: Any, *, parked: bool) -> None:
-        """Note the call just made."""
-        self.ready, self.parked, self.since = reference, parked, time.monotonic()
+    def ping(self) -> None:
+        """Ask the actor to answer once it is ready; it gets no tiles before."""
+        self.call, self.restarting, self.called_at = self.actor.ping.remote(), True, time.monotonic()
+
+    def work(self, tasks: list[TileTask]) -> None:
+        """Give the actor more tiles, and time to work on those it holds."""
+        self.tasks.update(tasks)
+        self.call, self.called_at = self.actor.work.remote(tasks), time.monotonic()
 
 
 def run_ray(
-    job: Any,
-    ledger: TaskQueue,
-    *,
-    on_report: Callable[[TileReport, bool], None],
-    on_quarantine: Callable[[TileTask, str], None],
+    job: TileJob,
+    queue: TaskQueue,
     on_tick: Callable[[int], None],
+    *,
     workers: int | None = None,
     cpus: float = 1.0,
     gpus: float = 0.0,
-    open_pipeline: Callable[[Any], TileWorker] = opened,
 ) -> None:
-    """Work through the ledger's tiles on the connected cluster.
+    """Work through the queue's tiles on the connected cluster.
 
     Args:
-        job: what to do, an `AnyJob`; travels to the workers.
-        ledger: the tiles to do; filled in as they are settled.
-        on_report: called with every report, and whether its tile is settled.
-        on_quarantine: called when a tile is given up, with the reason.
+        job: what to do; travels to the workers.
+        queue: the tiles; told what becomes of them.
         on_tick: called a few times a second with the number of workers alive.
         workers: actors; None takes what the cluster's CPUs (or GPUs) allow, also of nodes that join later.
         cpus: CPUs an actor reserves.
         gpus: GPUs an actor reserves; above 0 the networks run there.
-        open_pipeline: makes the pipeline in the worker; tests pass one with a fake source or network.
 
     Raises:
-        SpacexError: if no worker was alive for `ALL_PARKED_LIMIT` seconds, or the network itself fails on all.
+        SpacexError: if no worker was alive for `NO_WORKER_LIMIT_S` seconds, or the network itself fails on all.
     """
     threads = job.threads or max(1, int(cpus))
     job = job.model_copy(update={"device": "cuda" if gpus else job.device, "threads": threads})
     options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0}
-    make = ray.remote(Worker).options(**options, scheduling_strategy="SPREAD")
-    crew = ActorPool(ledger, job, lambda: make.remote(job, open_pipeline), on_report, on_quarantine)
-    crew.grow(workers or _affordable(cpus, gpus))
-    looked = time.monotonic()
+    actor_class = ray.remote(Worker).options(**options, scheduling_strategy="SPREAD")
+    pool = ActorPool(queue, job, lambda: actor_class.remote(job))
+    pool.grow(workers or _max_workers(cpus, gpus))
+    resized = time.monotonic()
     try:
-        while not ledger.finished:
-            crew.turn()
-            if workers is None and time.monotonic() - looked > GROW_SECONDS:
-                crew.grow(_affordable(cpus, gpus, at_least=0))
-                looked = time.monotonic()
-            on_tick(crew.alive)
+        while not queue.finished:
+            pool.step()
+            if workers is None and time.monotonic() - resized > RESIZE_S:
+                pool.grow(_max_workers(cpus, gpus, at_least=0))
+                resized = time.monotonic()
+            on_tick(pool.alive)
     finally:
-        crew.dismiss()
+        pool.shutdown()
 
 
 class ActorPool:
-    """The actors of one run."""
+    """The actors of one run.
 
-    def __init__(
-        self,
-        ledger: TaskQueue,
-        job: AnyJob,
-        make: Callable[[], Any],
-        on_report: Callable[[TileReport, bool], None],
-        on_quarantine: Callable[[TileTask, str], None],
-    ) -> None:
-        self._ledger, self._make, self._time_limit, self._in_hand = ledger, make, job.time_limit, job.in_hand
-        self._on_report, self._on_quarantine = on_report, on_quarantine
-        self._hands: list[_Hand] = []
+    Args:
+        queue: the tiles.
+        job: what to do.
+        make_actor: starts a `Worker`.
+    """
+
+    def __init__(self, queue: TaskQueue, job: TileJob, make_actor: Callable[[], Any]) -> None:
+        self._queue, self._job, self._make_actor = queue, job, make_actor
+        self._handles: list[ActorHandle] = []
         self._metrics = RunMetrics()
-        self._breaks = 0
+        self._errors = 0
+        """Errors of workers since the last report."""
         self._alive_at = time.monotonic()
 
     @property
     def alive(self) -> int:
-        """Workers that have answered since they were last lost."""
-        return sum(not hand.parked for hand in self._hands)
+        """Workers that have answered since they were started or lost."""
+        return sum(not handle.restarting for handle in self._handles)
 
     def grow(self, count: int) -> None:
-        """Start workers until there are `count`, but no more than there are tiles for."""
-        wanted = min(count, len(self._hands) + self._ledger.waiting)
-        for _ in range(len(self._hands), max(wanted, 1)):
-            actor = self._make()
-            self._hands.append(_Hand(actor, actor.ping.remote()))
+        """Start actors until there are `count`, but no more than there are tiles for."""
+        useful = min(count, len(self._handles) + self._queue.waiting)
+        for _ in range(len(self._handles), max(useful, 1)):
+            handle = ActorHandle(self._make_actor())
+            handle.ping()
+            self._handles.append(handle)
 
-    def turn(self) -> None:
-        """Hand out tiles, wait for an answer or the pulse, and book what came back."""
-        # near the end tiles are spread thin, so that no worker idles while another holds several
-        depth = self._in_hand if self._ledger.waiting > len(self._hands) * self._in_hand else 2
-        for hand in self._hands:
-            self._hand_out(hand, depth)
-        calls = [hand.ready for hand in self._hands if hand.ready is not None]
-        ready = set(ray.wait(calls, num_returns=1, timeout=PATIENCE)[0]) if calls else set()
-        for hand in [hand for hand in self._hands if hand.ready in ready]:
-            self._collect(hand)
-        self._check()
-        self._metrics.tick(self.alive)
+    def step(self) -> None:
+        """Hand out tiles, wait up to `POLL_S` for an answer, and take in what came back."""
+        # near the end a worker gets fewer tiles, so that no other idles meanwhile
+        depth = self._job.tiles_per_worker
+        depth = depth if self._queue.waiting > len(self._handles) * depth else 2
+        for handle in self._handles:
+            if handle.call is None:
+                self._hand_out(handle, depth)
+        calls = [handle.call for handle in self._handles if handle.call is not None]
+        answered = set(ray.wait(calls, num_returns=1, timeout=POLL_S)[0]) if calls else set()
+        for handle in [handle for handle in self._handles if handle.call in answered]:
+            self._collect(handle)
+        self._check_alive()
+        self._metrics.update(self._queue.stats, self.alive)
 
-    def dismiss(self) -> None:
+    def shutdown(self) -> None:
         """End all actors."""
-        for hand in self._hands:
-            ray.kill(hand.actor, no_restart=True)
+        for handle in self._handles:
+            ray.kill(handle.actor, no_restart=True)
 
-    def _hand_out(self, hand: _Hand, depth: int) -> None:
-        """Give an idle actor its next call: new tiles if it may have any, and time to work on what it holds."""
-        if hand.ready is not None:
-            return
-        fresh: list[TileTask] = []
-        while len(hand.tasks) < depth and not any(self._ledger.is_suspect(task) for task in hand.tasks):
-            task = self._ledger.take(idle_worker=not hand.tasks, worker=id(hand))
+    def _hand_out(self, handle: ActorHandle, depth: int) -> None:
+        """Give an idle actor new tiles up to `depth`, or time for those it holds."""
+        tasks: list[TileTask] = []
+        while len(handle.tasks) + len(tasks) < depth:
+            held = [*handle.tasks, *tasks]
+            # a suspect is worked on alone, so that it is known what kills the worker
+            if any(self._queue.is_suspect(task) for task in held):
+                break
+            task = self._queue.take(idle_worker=not held, worker=id(handle))
             if task is None:
                 break
-            fresh.append(task)
-            hand.tasks.add(task)
-        if hand.tasks:
-            hand.call(hand.actor.work.remote(fresh), parked=False)
+            tasks.append(task)
+        if handle.tasks or tasks:
+            handle.work(tasks)
 
-    def _collect(self, hand: _Hand) -> None:
-        """Book what an actor's finished call gave: reports, a ping, an error of its network, or its death."""
-        reference, hand.ready = hand.ready, None
+    def _collect(self, handle: ActorHandle) -> None:
+        """Take in how a call ended: with reports, a ping, an error of the network, or the actor's death."""
+        call, handle.call = handle.call, None
         try:
-            answer = ray.get(reference)
-        except INFRASTRUCTURE as error:
-            self._lose(hand, error)
+            reports = ray.get(call) or []
+        except SYSTEM_FAILURES as error:
+            self._on_worker_lost(handle, error)
             return
         except RayTaskError as error:
-            self._broken(hand, error)
+            self._on_task_error(handle, error)
             return
-        hand.parked = False
-        for report in answer if isinstance(answer, list) else []:
-            self._book(hand, report)
+        handle.restarting = False
+        for report in reports:
+            # one from before the actor was thought lost has been given to another worker
+            if report.task in handle.tasks:
+                handle.tasks.remove(report.task)
+                self._errors = 0
+                self._queue.complete(report)
 
-    def _book(self, hand: _Hand, report: TileReport) -> None:
-        if report.task not in hand.tasks:
-            return  # from before a lapse in which the tile was given to another worker
-        hand.tasks.remove(report.task)
-        self._breaks = 0
-        settled = self._ledger.settle(report)
-        if report.task in self._ledger.quarantined:
-            self._on_quarantine(report.task, self._ledger.quarantined[report.task])
-        self._metrics.report(report, settled)
-        self._on_report(report, settled)
+    def _on_worker_lost(self, handle: ActorHandle, error: Exception) -> None:
+        # while an actor restarts every ping fails, which says nothing new
+        if not handle.restarting:
+            reason = str(error).split("\n", 1)[0]
+            log.warning("a worker was lost with %d tiles in hand: %s", len(handle.tasks), reason)
+            self._queue.worker_lost(handle.tasks)
+            handle.tasks.clear()
+        handle.ping()
 
-    def _lose(self, hand: _Hand, error: Exception) -> None:
-        if not hand.parked:
-            self._metrics.lose()
-            # while it restarts, every ping fails; once is enough to know
-            log.warning("a worker was lost with %d tiles in hand: %s", len(hand.tasks), str(error).split("\n", 1)[0])
-        for task in self._ledger.lose(sorted(hand.tasks)):
-            self._metrics.give_up()
-            self._on_quarantine(task, self._ledger.quarantined[task])
-        hand.tasks.clear()
-        hand.call(hand.actor.ping.remote(), parked=True)
-
-    def _broken(self, hand: _Hand, error: RayTaskError) -> None:
-        # tiles' faults come back as reports: what is raised is the network's or the loading's. It may be this
-        # one GPU or one bad moment of the store, so the worker is made anew; if all workers break, the run ends
-        self._breaks += 1
+    def _on_task_error(self, handle: ActorHandle, error: RayTaskError) -> None:
+        # A failing tile comes back as a report, so this is raised by the network or by loading it. The reason may be
+        # this one GPU, or a store that could not be reached, so the worker is restarted. The run ends if all fail.
+        self._errors += 1
         cause = error.cause if isinstance(error.cause, SpacexError) else None
-        if isinstance(cause, RequestError) or self._breaks >= MAX_BREAKS * len(self._hands):
+        if isinstance(cause, RequestError) or self._errors >= MAX_WORKER_ERRORS * len(self._handles):
             raise cause or SpacexError("workers are broken", got=str(error).strip().splitlines()[-1]) from error
-        ray.kill(hand.actor, no_restart=False)
-        self._lose(hand, error)
+        ray.kill(handle.actor, no_restart=False)
+        self._on_worker_lost(handle, error)
 
-    def _check(self) -> None:
-        """Restart actors that hang, and stop if there is no live one for long."""
-        now = time.monotonic()
-        for hand in self._hands:
-            # a call comes back after `PATIENCE` and one batch, so this one is stuck in the network or the driver
-            if hand.ready is not None and not hand.parked and now - hand.since > self._time_limit:
-                log.warning("a worker did not answer for %.0f s and is started anew", self._time_limit)
-                hand.since = now
-                ray.kill(hand.actor, no_restart=False)
+    def _check_alive(self) -> None:
+        """Restart actors that hang, and stop if there has been no live one for long."""
+        now, limit = time.monotonic(), self._job.time_limit
+        for handle in self._handles:
+            # a call takes `POLL_S` and one batch, so one that takes this long hangs in the network or the GPU's driver
+            if handle.call is not None and not handle.restarting and now - handle.called_at > limit:
+                log.warning("a worker did not answer for %.0f s and is restarted", limit)
+                handle.called_at = now
+                ray.kill(handle.actor, no_restart=False)
         self._alive_at = now if self.alive else self._alive_at
-        if now - self._alive_at > ALL_PARKED_LIMIT:
+        if now - self._alive_at > NO_WORKER_LIMIT_S:
             raise SpacexError(
                 "no worker has been alive",
-                got=f"{ALL_PARKED_LIMIT:.0f} s without one",
+                got=f"{NO_WORKER_LIMIT_S:.0f} s without one",
                 do="Look at `ray status`; the same command resumes.",
             )
 
 
-def _affordable(cpus: float, gpus: float, at_least: int = 1) -> int:
+def _max_workers(cpus: float, gpus: float, at_least: int = 1) -> int:
+    """How many workers the cluster holds; refuses fewer than `at_least`."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     limits = [resources.get(name, 0.0) / need for name, need in (("CPU", cpus), ("GPU", gpus)) if need > 0]
     count = int(min(limits, default=1))
@@ -296,7 +291,7 @@ def inside_cluster() -> bool:
     return "RAY_ADDRESS" in os.environ or "RAY_JOB_ID" in os.environ
 
 
-def check_room(workers: int | None, cpus: float, gpus: float) -> None:
+def check_resources(workers: int | None, cpus: float, gpus: float) -> None:
     """Refuse workers of which the connected cluster cannot hold a single one.
 
     Args:
@@ -308,4 +303,4 @@ def check_room(workers: int | None, cpus: float, gpus: float) -> None:
         RequestError: naming what there is and what a worker needs.
     """
     if workers is None or not inside_cluster():
-        _affordable(cpus, gpus)
+        _max_workers(cpus, gpus)

@@ -1,8 +1,8 @@
-"""Prometheus counters of a mapping run, exported by Ray's agents on every node.
+"""Prometheus metrics of a run, exported by Ray's agents on every node.
 
 ===================================  =======================================================================
-``ray_spacex_tiles_total``           tiles settled, by ``status`` (done, no_data, failed)
-``ray_spacex_tile_faults_total``     tries of tiles that failed
+``ray_spacex_tiles_total``           tiles finished or quarantined, by ``status`` (done, no_data, failed)
+``ray_spacex_tile_faults_total``     failed tries of tiles
 ``ray_spacex_workers_lost_total``    times a worker died, broke or hung
 ``ray_spacex_worker_seconds_total``  workers' seconds by ``activity``: reading, computing, writing, waiting
 ``ray_spacex_bytes_read_total``      bytes of pixels read, decoded
@@ -10,8 +10,8 @@
 ``ray_spacex_compute_share``         share of the workers' time in which their networks ran; the GPU's with --gpu
 ===================================  =======================================================================
 
-Reading and writing run beside the network in threads of their own; computing and waiting add up to a worker's
-time. All but the bytes are counted by the driver, so that a killed worker takes no number with it.
+Threads of their own read and write beside the network, so computing and waiting add up to a worker's time. All but the
+bytes are counted by the driver (`RunStats`), so that a killed worker takes no count with it.
 """
 
 from __future__ import annotations
@@ -21,82 +21,71 @@ from collections import deque
 
 from ray.util.metrics import Counter, Gauge
 
-from spacex.execution.tasks import TileReport
+from spacex.execution.run_stats import RunStats
 from spacex.sentinel2.assets import READ_STATS
 
-WINDOW = 60.0
+WINDOW_S = 60.0
 """Seconds over which the compute share is taken."""
 
 
+class _Total:
+    """A Prometheus counter that follows a total which is counted elsewhere."""
+
+    def __init__(self, name: str, description: str, tag: str | None = None) -> None:
+        self._counter, self._tag = Counter(name, description, (tag,) if tag else ()), tag
+        self._exported: dict[str, float] = {}
+
+    def set(self, total: float, label: str = "") -> None:
+        increase = total - self._exported.get(label, 0.0)
+        if increase > 0:  # Ray refuses to add 0
+            self._counter.inc(increase, tags={self._tag: label} if self._tag else {})
+            self._exported[label] = total
+
+
 class RunMetrics:
-    """The driver's counters."""
+    """The driver's metrics."""
 
     def __init__(self) -> None:
-        self._tiles = Counter("spacex_tiles", "Tiles settled", ("status",))
-        self._faults = Counter("spacex_tile_faults", "Tries of tiles that failed")
-        self._lost = Counter("spacex_workers_lost", "Times a worker died, broke or hung")
-        self._seconds = Counter("spacex_worker_seconds", "Seconds of the workers", ("activity",))
+        self._tiles = _Total("spacex_tiles", "Tiles finished or quarantined", "status")
+        self._failures = _Total("spacex_tile_faults", "Failed tries of tiles")
+        self._lost = _Total("spacex_workers_lost", "Times a worker died, broke or hung")
+        self._seconds = _Total("spacex_worker_seconds", "Seconds of the workers", "activity")
         self._alive = Gauge("spacex_workers_alive", "Workers at work now")
         self._share = Gauge("spacex_compute_share", "Share of the workers' time in which their networks ran")
-        self._computing = self._worker_time = self._waiting = 0.0
-        self._ticked = time.monotonic()
-        self._past: deque[tuple[float, float, float]] = deque([(self._ticked, 0.0, 0.0)])
+        self._worker_time = 0.0
+        self._updated = time.monotonic()
+        # (moment, workers' time, computing time), at most `WINDOW_S` old
+        self._past: deque[tuple[float, float, float]] = deque([(self._updated, 0.0, 0.0)])
 
-    def report(self, report: TileReport, settled: bool) -> None:
-        """Count a worker's report."""
-        for activity, seconds in report.seconds.items():
-            _add(self._seconds, seconds, {"activity": activity})
-        self._computing += report.seconds.get("computing", 0.0)
-        if report.reason:
-            self._faults.inc()
-        if settled:
-            self._tiles.inc(tags={"status": report.status.name.lower()})
-
-    def give_up(self) -> None:
-        """Count a tile given up because its workers died."""
-        self._tiles.inc(tags={"status": "failed"})
-
-    def lose(self) -> None:
-        """Count a lost worker."""
-        self._lost.inc()
-
-    def tick(self, alive: int) -> None:
-        """Count the time that has passed with this many workers alive."""
-        now = time.monotonic()
-        self._worker_time += alive * (now - self._ticked)
-        self._ticked = now
-        # computing is reported with a tile's end, so waiting runs ahead in between and never back
-        waiting = max(self._waiting, self._worker_time - self._computing)
-        _add(self._seconds, waiting - self._waiting, {"activity": "waiting"})
-        self._waiting = waiting
+    def update(self, stats: RunStats, alive: int) -> None:
+        """Export what was counted, and the time that has passed with this many workers alive."""
+        for status, count in stats.tiles.items():
+            self._tiles.set(count, status.label)
+        self._failures.set(stats.failures.total())
+        self._lost.set(stats.workers_lost)
+        for activity, seconds in stats.seconds.items():
+            self._seconds.set(seconds, activity)
+        now, computing = time.monotonic(), stats.seconds["computing"]
+        self._worker_time += alive * (now - self._updated)
+        self._updated = now
+        # computing is reported at the end of a tile: meanwhile waiting is too high, and it never goes down again
+        self._seconds.set(self._worker_time - computing, "waiting")
         self._alive.set(alive)
-        self._past.append((now, self._worker_time, self._computing))
-        while len(self._past) > 2 and now - self._past[0][0] > WINDOW:
+        self._past.append((now, self._worker_time, computing))
+        while len(self._past) > 2 and now - self._past[0][0] > WINDOW_S:
             self._past.popleft()
-        self._share.set(self.compute_share)
-
-    @property
-    def compute_share(self) -> float:
-        """Share of the workers' time of the last `WINDOW` seconds in which their networks ran, 0 to 1."""
-        _, worker_time, computing = self._past[0]
-        passed = self._worker_time - worker_time
-        return min(1.0, (self._computing - computing) / passed) if passed > 0 else 0.0
+        _, worker_time_before, computing_before = self._past[0]
+        passed = self._worker_time - worker_time_before
+        self._share.set(min(1.0, (computing - computing_before) / passed) if passed > 0 else 0.0)
 
 
 class WorkerMetrics:
-    """A worker's counter of what it has read."""
+    """A worker's count of what it has read."""
 
     def __init__(self) -> None:
-        self._bytes = Counter("spacex_bytes_read", "Bytes of pixels read, decoded")
-        self._counted = READ_STATS.total
+        self._bytes = _Total("spacex_bytes_read", "Bytes of pixels read, decoded")
+        self._start = READ_STATS.total
 
     def update(self) -> None:
-        """Count what was read since the last time."""
-        total = READ_STATS.total
-        _add(self._bytes, total - self._counted, None)
-        self._counted = total
-
-
-def _add(counter: Counter, amount: float, tags: dict[str, str] | None) -> None:
-    if amount > 0:  # Ray refuses to count nothing
-        counter.inc(amount, tags=tags or {})
+        """Export what was read since the last time."""
+        self._bytes.set(READ_STATS.total - self._start)

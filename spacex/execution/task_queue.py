@@ -1,132 +1,131 @@
-"""Which tiles are still to do, how often each was tried, and which are given up: the policy of all runners.
+"""Queue of one run: hands tiles to workers, tries failed ones again and quarantines those that keep failing.
 
-Two kinds of failure never mix. A *fault* is the tile's own (a truncated file, a missing asset): three tries,
-then quarantine. A *loss* is the machinery's (a worker died with tiles in hand): it costs the tile no try, but
-a tile that was in hand when a worker died is from then on handed out alone, and one whose workers keep dying
-(`MAX_LOSSES`) is quarantined as well.
+Two kinds of failure are kept apart. A tile's own *failure* (a truncated file, a missing asset) is tried three times,
+then the tile is quarantined. A *worker's death* costs its tiles no try, but a tile that was in progress then is a
+*suspect*: from then on it is handed out alone, and quarantined too if its workers keep dying.
 
-Several workers do not share one queue tile by tile, or each would read what all read. A worker *claims* the next
-`CLAIM` tiles, neighbours of each other, and is handed those; when nothing is left to claim, it takes half of the
-longest claim. A claim is a promise of order and nothing else: its tiles are still to do, whoever dies.
+Workers do not take tiles from the common queue one by one, since each would then read what all read. A worker is
+*assigned* the next `ASSIGNMENT` tiles, neighbours of each other. When none are left to assign, it takes half of the
+longest assignment. An assignment only fixes an order: its tiles are still to do, whoever dies.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
 
+from spacex.execution.run_stats import RunStats
 from spacex.execution.tasks import Status, TileReport, TileTask
 
 MAX_TRIES = 3
-"""Faults after which a tile is quarantined."""
-MAX_LOSSES = 7
-"""Workers that may die with a tile in hand before one more, with the tile alone, has it quarantined.
+"""Failures after which a tile is quarantined."""
+MAX_WORKER_DEATHS = 7
+"""Workers that may die with a tile in progress before one more, which held it alone, has it quarantined.
 
-Not three: where workers are killed every five seconds, an innocent tile meets one such death in five tries, and
-two of 2,037 were given up. Eight in a row happen once in a few hundred such runs.
+Not three: where workers are killed every five seconds, an innocent tile meets such a death in one of five tries, and
+two of 2,037 were quarantined. Eight in a row happen once in a few hundred such runs.
 """
-CLAIM = 64
-"""Tiles a worker claims at a time: a square of 8 x 8."""
+ASSIGNMENT = 64
+"""Tiles assigned to a worker at a time: a square of 8 x 8."""
 
 
-@dataclass
 class TaskQueue:
-    """The book of one run. Not thread-safe: only the driver's loop writes in it."""
+    """The tiles of one run. Not thread-safe: only the driver's loop calls it.
 
-    todo: deque[TileTask]
-    """Tiles to hand out that nobody has claimed, in order."""
-    claims: dict[Hashable, deque[TileTask]] = field(default_factory=dict)
-    """Tiles to hand out, by the worker that claimed them."""
-    quarantined: dict[TileTask, str] = field(default_factory=dict)
-    """Tiles given up, with the reason."""
-    settled: Counter[Status] = field(default_factory=Counter)
-    """Tiles finished in this run, by status."""
-    faults: Counter[TileTask] = field(default_factory=Counter)
-    """Failed tries per tile."""
-    losses: Counter[TileTask] = field(default_factory=Counter)
-    """Workers lost while the tile was in their hands."""
-    in_hand: set[TileTask] = field(default_factory=set)
-    """Tiles handed out and not yet reported."""
+    Args:
+        tasks: the tiles, in order.
+        on_report: called with every report, and whether its tile is finished or quarantined.
+        on_quarantine: called before that when a tile is quarantined, with the reason and its failed tries.
+    """
 
-    @classmethod
-    def of(cls, tasks: Iterable[TileTask]) -> TaskQueue:
-        """A fresh book over these tiles."""
-        return cls(deque(tasks))
+    def __init__(
+        self,
+        tasks: Iterable[TileTask],
+        on_report: Callable[[TileReport, bool], None] = lambda report, finished: None,
+        on_quarantine: Callable[[TileTask, str, int], None] = lambda task, reason, tries: None,
+    ) -> None:
+        self.stats = RunStats()
+        self.on_report, self.on_quarantine = on_report, on_quarantine
+        self.todo = deque(tasks)
+        """Tiles to hand out that are assigned to nobody, in order."""
+        self.assignments: dict[Hashable, deque[TileTask]] = {}
+        """Tiles to hand out, by the worker they are assigned to."""
+        self.in_progress: set[TileTask] = set()
+        """Tiles handed out and not yet reported."""
 
     @property
     def finished(self) -> bool:
         """True if nothing is left to hand out or to wait for."""
-        return not self.waiting and not self.in_hand
+        return not self.waiting and not self.in_progress
 
     @property
     def waiting(self) -> int:
-        """Tiles nobody has in hand yet."""
-        return len(self.todo) + sum(map(len, self.claims.values()))
+        """Tiles that are not handed out."""
+        return len(self.todo) + sum(map(len, self.assignments.values()))
 
     def is_suspect(self, task: TileTask) -> bool:
-        """True if a worker has died with this tile in hand: it is handed out alone."""
-        return self.losses[task] > 0
+        """True if a worker has died with this tile in progress."""
+        return self.stats.worker_deaths[task] > 0
 
     def take(self, *, idle_worker: bool = True, worker: Hashable = None) -> TileTask | None:
         """The next tile for a worker, or None if there is none that it may have now.
 
         Args:
-            idle_worker: the worker holds no other tile, so that it may be trusted with a suspect.
+            idle_worker: whether the worker holds no other tile, so that it may have a suspect.
             worker: who asks; None if there is only one.
         """
-        queues = [self.todo] if worker is None else [self._claim(worker), self.todo]
+        queues = [self.todo] if worker is None else [self._assigned(worker), self.todo]
         for queue in queues:
+            # once around the queue: suspects that this worker may not have go to its end
             for _ in range(len(queue)):
                 task = queue.popleft()
                 if idle_worker or not self.is_suspect(task):
-                    self.in_hand.add(task)
+                    self.in_progress.add(task)
                     return task
                 queue.append(task)
         return None
 
-    def _claim(self, worker: Hashable) -> deque[TileTask]:
-        """The worker's claim, a new one if it has come to its end."""
-        claim = self.claims.setdefault(worker, deque())
-        if claim:
-            return claim
-        # the last tiles are shared out in smaller claims, so that workers end together
-        fair = -(-len(self.todo) // (2 * len(self.claims)))
-        claim.extend(self.todo.popleft() for _ in range(min(CLAIM, fair)))
-        longest = max(self.claims.values(), key=len)
-        if not claim:
-            claim.extendleft(longest.pop() for _ in range(-(-len(longest) // 2)))
-        return claim
+    def _assigned(self, worker: Hashable) -> deque[TileTask]:
+        """What is assigned to the worker, filled up if it is empty."""
+        assigned = self.assignments.setdefault(worker, deque())
+        if assigned:
+            return assigned
+        # the last tiles are shared out in smaller numbers, so that workers end together
+        share = -(-len(self.todo) // (2 * len(self.assignments)))
+        assigned.extend(self.todo.popleft() for _ in range(min(ASSIGNMENT, share)))
+        if not assigned:
+            # from the end of the longest, which its worker will not reach for a while
+            longest = max(self.assignments.values(), key=len)
+            assigned.extendleft(longest.pop() for _ in range(-(-len(longest) // 2)))
+        return assigned
 
-    def settle(self, report: TileReport) -> bool:
-        """Book a report. True if the tile is finished or given up, False if it will be tried again."""
-        task = report.task
-        self.in_hand.discard(task)
-        if report.status is not Status.FAILED:
-            self.settled[report.status] += 1
-            return True
-        self.faults[task] += 1
-        if self.faults[task] >= MAX_TRIES:
-            self._give_up(task, f"{report.reason} ({self.faults[task]} tries)")
-            return True
-        self.todo.append(task)
-        return False
+    def complete(self, report: TileReport) -> bool:
+        """Take in a report. True if the tile is finished or quarantined, False if it will be tried again."""
+        task, failed = report.task, report.status is Status.FAILED
+        self.in_progress.discard(task)
+        tries = self.stats.failures[task] + 1
+        finished = not failed or tries >= MAX_TRIES
+        self.stats.add(report, finished)
+        if failed and finished:
+            self._quarantine(task, f"{report.reason} ({tries} tries)")
+        elif failed:
+            self.todo.append(task)
+        self.on_report(report, finished)
+        return finished
 
-    def lose(self, tasks: Iterable[TileTask]) -> list[TileTask]:
-        """A worker died with these tiles in hand. Gives those quarantined by it."""
-        tasks = list(tasks)
-        given_up = []
+    def worker_lost(self, tasks: Iterable[TileTask]) -> list[TileTask]:
+        """Take back the tiles that a lost worker held. Returns those that are quarantined for it."""
+        tasks = sorted(tasks)
+        self.stats.add_worker_death(tasks)
         for task in tasks:
-            self.in_hand.discard(task)
-            self.losses[task] += 1
-            alone = len(tasks) == 1
-            if alone and self.losses[task] > MAX_LOSSES:
-                self._give_up(task, f"its worker died {self.losses[task]} times, the last time with this tile alone")
-                given_up.append(task)
+            self.in_progress.discard(task)
+            deaths = self.stats.worker_deaths[task]
+            if len(tasks) == 1 and deaths > MAX_WORKER_DEATHS:
+                self._quarantine(task, f"its worker died {deaths} times, the last time with this tile alone")
             else:
                 self.todo.append(task)
-        return given_up
+        return [task for task in tasks if task in self.stats.quarantined]
 
-    def _give_up(self, task: TileTask, reason: str) -> None:
-        self.quarantined[task] = reason
-        self.settled[Status.FAILED] += 1
+    def _quarantine(self, task: TileTask, reason: str) -> None:
+        self.stats.quarantine(task, reason)
+        self.on_quarantine(task, reason, self.stats.failures[task])

@@ -1,4 +1,4 @@
-"""The unit of work, its states, and what a worker reports of it."""
+"""Tile tasks, their states, and the report that a worker makes of each."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from enum import IntEnum
 
 
 class Status(IntEnum):
-    """What is known of a tile; the values of the cube's `status` variable."""
+    """State of a tile; the values of the cube's `status` variable."""
 
     PENDING = 0
-    """Nobody has finished this tile: a resumed run computes it."""
+    """Not finished: a resumed run computes it."""
     DONE = 1
-    """Data, provenance and status are down."""
+    """Data, provenance and status are written."""
     NO_DATA = 2
     """Read, but no pixel had enough clear observations."""
     OUTSIDE = 3
@@ -20,13 +20,18 @@ class Status(IntEnum):
     FAILED = 4
     """Quarantined after repeated failures; a resumed run tries again."""
 
+    @property
+    def label(self) -> str:
+        """Its name in cubes, progress files and reports: not_yet, done, no_data, outside or failed."""
+        return "not_yet" if self is Status.PENDING else self.name.lower()
+
 
 @dataclass(frozen=True, order=True)
 class TileTask:
-    """The unit of work: one tile at one time step. Only these names travel to the workers."""
+    """One tile at one time step, the unit of work. Only these names travel to the workers."""
 
     time: int
-    """Index of the cube's time step."""
+    """Index of the time step."""
     row: int
     """Tile row, from the top."""
     col: int
@@ -38,7 +43,7 @@ class TileTask:
 
 @dataclass(frozen=True)
 class TileReport:
-    """What a worker tells the driver about one tile; small, and plain data."""
+    """What a worker tells the driver about one try of a tile; small, and plain data."""
 
     task: TileTask
     status: Status
@@ -47,10 +52,10 @@ class TileReport:
     seconds: dict[str, float] = field(default_factory=dict)
     """Seconds spent reading, computing and writing."""
     chips: int = 0
-    """Chips the network ran for this tile (shared ones count for the first)."""
+    """Chips computed or written for this tile (one that tiles share counts for the first)."""
     scenes: int = 0
     """Scenes read."""
     fetched: int = 0
     """Bytes of scenes fetched."""
     worker: str = ""
-    """Host and process."""
+    """Host and process id."""

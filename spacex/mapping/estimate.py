@@ -163,7 +163,7 @@ def tiles_geojson(request: MapRequest, statuses: NDArray[np.uint8]) -> dict[str,
         box = grid.geobox(tiling.window(int(row), int(col))).boundingbox
         xs, ys = [box.left, box.right, box.right, box.left], [box.bottom, box.bottom, box.top, box.top]
         ring = [[round(lon, 6), round(lat, 6)] for lon, lat in zip(*to_degrees.transform(xs, ys), strict=True)]
-        state = Status(statuses[step, row, col]).name.lower()
+        state = Status(statuses[step, row, col]).label
         first, last = request.intervals[step]
         features.append(
             {

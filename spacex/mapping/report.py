@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from spacex.cube.applicability import tiles_outside, trust_line
 from spacex.cube.store import Cube
-from spacex.execution.report import common, compared, fill, key_of, picture
+from spacex.execution.report import compare_with_plan, render_template, status_image, status_legend, summarise_run
 from spacex.execution.run_stats import RunStats
-from spacex.execution.task_queue import TaskQueue
 from spacex.execution.tasks import Status
 from spacex.mapping.plan import Plan
 
@@ -70,35 +69,32 @@ def _ratio(array: Any, size: int, step: int, row: int, col: int, axis: int) -> f
     return float(steps[1, seen].mean() / beside) if beside > 0 else None
 
 
-def render(
-    plan: Plan, cube: Cube, ledger: TaskQueue, notes: RunStats, state: str, estimate: dict[str, Any] | None = None
-) -> str:
+def render(plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[str, Any] | None = None) -> str:
     """The report as HTML.
 
     Args:
         plan: what was to be done.
         cube: what there is.
-        ledger: the book of the run.
-        notes: what else was noted.
+        stats: of the run.
         state: ``complete``, ``incomplete``, ``interrupted`` or ``failed``.
         estimate: the plan's estimate (`Estimate.describe`), if one was made.
     """
-    statuses = cube.statuses()
+    statuses, bands = cube.statuses(), len(cube.attributes["checkpoint"]["bands"])
     seen = seam(cube)
-    return fill(
+    return render_template(
         "report.html.jinja",
         "spacex.mapping",
-        **common(ledger, notes, state),
+        **summarise_run(stats, state),
         output=cube.uri,
         fingerprint=cube.fingerprint,
-        key=key_of(statuses),
+        key=status_legend(statuses),
         maps=[
-            (" to ".join(days), picture(states, tiles_outside(cube, step)))
+            (" to ".join(days), status_image(states, tiles_outside(cube, step)))
             for step, (days, states) in enumerate(zip(cube.spec.intervals, statuses, strict=True))
         ],
         trust=trust_line(cube).removesuffix("."),
         hatched=bool(cube.spec.dissimilarity),
-        compared=compared(plan.todo, plan.work, plan.bytes_to_read(notes.bands), ledger, notes, estimate),
+        compared=compare_with_plan(plan.todo, plan.work, plan.bytes_to_read(bands), stats, estimate),
         seam=seen.score if seen else None,
         borders=seen.borders if seen else 0,
     )

@@ -16,12 +16,11 @@ from spacex.checkpoint import SHIPPED, Checkpoint
 from spacex.cube.overviews import make_overviews, withdraw
 from spacex.cube.store import Cube, check_format, create_cube, read_attributes
 from spacex.errors import RequestError
-from spacex.execution.driver import RunDriver
+from spacex.execution.driver import run_tiles
 from spacex.execution.jobs import Runner
-from spacex.execution.lock import OutputLock, output_lock
+from spacex.execution.lock import OutputLock
 from spacex.execution.progress import ProgressLog
 from spacex.execution.run_stats import RunStats
-from spacex.execution.task_queue import TaskQueue
 from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.estimate import tiles_geojson
 from spacex.mapping.extend import check_not_replaced, fits, make_room, reconcile
@@ -101,9 +100,9 @@ def execute(
     verify: bool = False,
     **worker: Any,
 ) -> Outcome:
-    """Claim the cube, create or resume it, and run the tiles that are left.
+    """Lock the cube, create or resume it, and run the tiles that are left.
 
-    Nothing is written before the cube is claimed (`spacex.execution.lock`), and its states are read again then.
+    Nothing is written before the cube is locked (`spacex.execution.lock`), and its statuses are read again then.
 
     Args:
         plan: from `prepare`.
@@ -121,16 +120,16 @@ def execute(
         CubeError: if the output cannot be written, or another run holds it.
         SpacexError: if the work itself cannot go on; the finished tiles are safe.
     """
-    with output_lock(run_folder(output)) as claim:
+    with OutputLock(run_folder(output)) as lock:
         plan = refresh(plan, output, fingerprint)
         if verify and plan.exists:
             mark_damaged(Cube(output), plan.request)
             plan = refresh(plan, output, fingerprint)
-        return _work(plan, fingerprint, output, checkpoint, runner, claim, on_start, estimate, license, worker)
+        return _work(plan, fingerprint, output, checkpoint, runner, lock, on_start, estimate, license, worker)
 
 
 def _work(
-    plan: Plan, fingerprint: str, output: str, checkpoint: Checkpoint, runner: Runner, claim: OutputLock,
+    plan: Plan, fingerprint: str, output: str, checkpoint: Checkpoint, runner: Runner, lock: OutputLock,
     on_start: Callable[[ProgressLog], None], estimate: dict[str, Any] | None, license: str, worker: dict[str, Any],
 ) -> Outcome:  # fmt: skip
     begun, folder = time.monotonic(), run_folder(output)
@@ -148,27 +147,32 @@ def _work(
     def on_quarantine(task: TileTask, reason: str, tries: int) -> None:
         cube.finish(task, Status.FAILED, {"reason": reason, "tries": tries})
 
-    def write_papers(ledger: TaskQueue, notes: RunStats, state: str) -> None:
-        _write_papers(folder, plan, cube, ledger, notes, state, estimate)
-
     if plan.todo:
         withdraw(cube)
-    conduct = RunDriver(
-        folder, claim, on_quarantine, lambda log: make_overviews(cube, log.finishing), write_papers, on_start,
-        bands=len(checkpoint.card.bands),
-    )  # fmt: skip
-    ledger, notes = conduct.run(job, plan.todo, plan.counts, runner)
-    return Outcome(cube, ledger.quarantined, time.monotonic() - begun, notes.chips)
+    stats = run_tiles(
+        job,
+        plan.todo,
+        runner,
+        folder=folder,
+        lock=lock,
+        earlier=plan.counts,
+        activity="mapping",
+        on_start=on_start,
+        on_quarantine=on_quarantine,
+        on_end=lambda log: make_overviews(cube, log.set_stage),
+        write_reports=lambda stats, state: _write_reports(folder, plan, cube, stats, state, estimate),
+    )
+    return Outcome(cube, stats.quarantined, time.monotonic() - begun, stats.chips)
 
 
-def _write_papers(
-    folder: str, plan: Plan, cube: Cube, ledger: TaskQueue, notes: RunStats, state: str, estimate: dict[str, Any] | None
+def _write_reports(
+    folder: str, plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[str, Any] | None
 ) -> None:
     """`report.html`, `tiles.geojson` and the STAC item, also on interruption; they must not hide how the run ended."""
     from spacex.cube.stac import describe_cube  # it reads what a run leaves behind
 
     try:
-        write_text(f"{folder}/report.html", render(plan, cube, ledger, notes, state, estimate))
+        write_text(f"{folder}/report.html", render(plan, cube, stats, state, estimate))
         write_text(f"{folder}/tiles.geojson", json.dumps(tiles_geojson(plan.request, cube.statuses())))
         describe_cube(cube.uri)
     except Exception:

@@ -1,7 +1,7 @@
 """A tile: what is read of it, how its chips are blended into maps, and what is reported of it.
 
 The seams of the pipeline stand here too: where tiles come from (`TileSource`), what computes them (`Networks`)
-and where they go (`TileSink`). Their fakes are in `spacex.mapping.rehearsal`.
+and where they go (`TileSink`). Their fakes are in `tests/fakes.py`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from spacex.attribution.attributor import Attributor
 from spacex.attribution.replica_pool import ReplicaPool
 from spacex.checkpoint import load_checkpoint
 from spacex.cube.store import Cube, TileMaps
-from spacex.execution.jobs import CPU_READERS, AnyJob
+from spacex.execution.jobs import CPU_READERS, TileJob
 from spacex.execution.tasks import Status, TileTask
 from spacex.grid import Window
 from spacex.mapping.pipeline import Pipeline
@@ -32,7 +32,7 @@ GPU_BATCH = 16
 """Chips that keep a GPU busy for one call."""
 
 
-class Job(AnyJob):
+class Job(TileJob):
     """A mapping job as it travels to the workers: names and settings, no pixels and no weights."""
 
     request: MapRequest
@@ -113,6 +113,6 @@ def open_pipeline(job: Job) -> Pipeline:
         chips,
         batch=job.batch or (GPU_BATCH if on_gpu else threads),
         display=[card.bands.index(band) for band in display_bands(card.bands)],
-        readers=job.reading,
+        readers=job.concurrent_reads,
         time_limit=job.time_limit,
     )

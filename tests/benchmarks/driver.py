@@ -2,7 +2,7 @@
 
     python tests/benchmarks/driver.py [--tiles 100 1000 10000]
 
-Ray, the ledger, progress.json, the report's notes and the log are real; the workers report every tile as done at once.
+Ray, the queue, progress.json, the statistics and the log are real; the workers report every tile as done at once.
 Prints one line of JSON per size: tiles/s, the driver's CPU time per tile, its memory.
 """
 
@@ -12,22 +12,28 @@ import argparse
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
+# the fakes, which Ray's workers import too
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], os.environ.get("PYTHONPATH", "")])
 # read by Ray when it is imported
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
 os.environ.setdefault("RAY_worker_niceness", "0")
 
+from fakes import IdlePipeline, with_pipeline
+
 from spacex import load_checkpoint
 from spacex.execution.logs import log_tile
 from spacex.execution.progress import ProgressLog
-from spacex.execution.run_stats import RunStats
 from spacex.execution.task_queue import TaskQueue
 from spacex.execution.tasks import TileTask
-from spacex.mapping.rehearsal import IdlePipeline
 from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.worker import Job
 
@@ -54,23 +60,20 @@ def drive(tiles: int, card, folder: str, workers: int = 2) -> dict:
     """Drive this many idle tiles through Ray; gives speed, CPU time per tile and memory."""
     from spacex.execution.ray_actors import run_ray
 
-    ledger, notes = TaskQueue.of(TileTask(0, n // 100, n % 100) for n in range(tiles)), RunStats()
-    progress = ProgressLog(f"{folder}/progress.json", ledger)
+    queue = TaskQueue(TileTask(0, n // 100, n % 100) for n in range(tiles))
+    progress = ProgressLog(f"{folder}/progress.json", queue, Counter(), "driving")
     first: list[float] = []
 
     def on_report(report, finished):
         first or first.append(time.perf_counter())  # the actors' start is not the driver's doing
         progress.report(report, finished)
-        notes.add(report, finished)
         log_tile(report, 1, finished)
 
+    queue.on_report = on_report
     cpu = time.process_time()
-    run_ray(
-        job_of(card), ledger, on_report=on_report, on_quarantine=print, on_tick=progress.tick, workers=workers,
-        open_pipeline=IdlePipeline,
-    )  # fmt: skip
+    with_pipeline(partial(run_ray, workers=workers), IdlePipeline)(job_of(card), queue, progress.tick)
     seconds, cpu = time.perf_counter() - first[0], time.process_time() - cpu
-    assert ledger.settled.total() == tiles
+    assert queue.stats.finished == tiles
     return {
         "tiles": tiles,
         "tiles_per_s": round(tiles / seconds),

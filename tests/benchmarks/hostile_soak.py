@@ -24,12 +24,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "ray"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import archive_server
 import numpy as np
 import rasterio
 import soak  # sets Ray's environment before it is imported
 import zarr
+from fakes import FakeNetworks, with_pipeline
 from pyproj import Transformer
 from rasterio.transform import from_origin
 from rasterio.windows import Window
@@ -41,7 +43,6 @@ from spacex.execution.local import run_local
 from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.plan import Plan, new_statuses
-from spacex.mapping.rehearsal import FakeNetworks
 from spacex.mapping.request import MapRequest
 from spacex.mapping.run import execute
 from spacex.mapping.worker import CubeSink, SceneSource, load_scenes
@@ -168,13 +169,13 @@ def hostile_soak(tiles: int, every: float, trouble: float, workers: int, checkpo
     with archive_server.serve(archive_server.Archive(files, valid_for=5.0, trouble=trouble)) as archive:
         killer.start()
         begun = time.monotonic()
-        runner = partial(run_ray, workers=workers, open_pipeline=OverHttp(signed=True))
+        runner = with_pipeline(partial(run_ray, workers=workers), OverHttp(signed=True))
         scenes = scenes_of(items, f"{archive.url}/files")
         outcome, count = run(request, scenes, f"{folder}/soak.zarr", checkpoint, runner)
         seconds = time.monotonic() - begun
         killer.stop()
         served = dict(archive.served)
-    peaceful = partial(run_local, open_pipeline=OverHttp(signed=False))
+    peaceful = with_pipeline(run_local, OverHttp(signed=False))
     run(request, scenes_of(items, str(files)), f"{folder}/peace.zarr", checkpoint, peaceful)
     states = Cube(f"{folder}/soak.zarr").statuses()
     failed = {TileTask(*map(int, index)) for index in np.argwhere(states == Status.FAILED)}

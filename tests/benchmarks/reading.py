@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 import tempfile
 import threading
 import time
@@ -34,7 +35,8 @@ def free(tile_size: int, enough: int | None) -> dict:
     from spacex.mapping.plan import make_plan
 
     try:
-        from spacex.mapping.rehearsal import FakeNetworks
+        sys.path.append(str(Path(__file__).parents[1]))
+        from fakes import FakeNetworks
 
         networks, maps = FakeNetworks(), ("attribution", "lift")
     except ImportError:  # before

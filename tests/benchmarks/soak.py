@@ -22,6 +22,9 @@ import time
 from functools import partial
 from pathlib import Path
 
+# the fakes, which Ray's workers import too
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], os.environ.get("PYTHONPATH", "")])
 # read by Ray when it is imported
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
@@ -29,13 +32,13 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 import numpy as np
 import zarr
+from fakes import with_pipeline
 from shapely.geometry import box, mapping
 
 from spacex import load_checkpoint
 from spacex.execution.local import run_local
 from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.plan import Plan, new_statuses
-from spacex.mapping.rehearsal import Rehearsal
 from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.run import execute
 
@@ -60,10 +63,10 @@ def request_of(card, tiles: int, part: float = 1.0) -> MapRequest:
 
 
 def run(request: MapRequest, output: str, checkpoint, runner):
-    """Carry out a rehearsal from nothing; gives the outcome and the tiles."""
+    """Map fake scenes from nothing; gives the outcome and the tiles."""
     statuses = new_statuses(request)
     tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses != Status.OUTSIDE))
-    runner = partial(runner, open_pipeline=Rehearsal())
+    runner = with_pipeline(runner)
     plan = Plan(request, [[]], tasks, statuses)
     return execute(plan, request.fingerprint(checkpoint), output, checkpoint, runner, threads=1), len(tasks)
 

@@ -1,8 +1,7 @@
-"""Two runs of one cube: one works, the other says who does; the dead hold nothing."""
+"""Two runs of one cube: one works, the other says who does; dead processes hold nothing."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from spacex.errors import CubeError
-from spacex.execution import lock as claim
-from spacex.execution.lock import LockOwner, output_lock, take
-from spacex.execution.lock_file import lock_file
+from spacex.execution import lock as lock_module
+from spacex.execution.lock import LockFile, LockOwner, OutputLock
 
 HOLDS = """
 import sys, time
-from spacex.execution.lock import take
-take(sys.argv[1])
+from spacex.execution.lock import OutputLock
+OutputLock(sys.argv[1])
 print("held", flush=True)
 time.sleep(60)
 """
@@ -36,27 +34,29 @@ def folder(request, tmp_path):
 
 
 def leave(folder, **changes):
-    """A claim as some other holder would have left it."""
-    holder = replace(LockOwner.me(), **changes)
-    assert lock_file(folder).create(holder.to_json())
+    """A lock as some other owner would have left it."""
+    holder = replace(LockOwner.this_process(), **changes)
+    file = LockFile(folder)
+    file.swap(holder, None)
+    assert file.read()[0] == holder
     return holder
 
 
 def test_the_second_is_told_who_holds_it_and_the_third_may(folder):
-    with output_lock(folder):
+    with OutputLock(folder):
         with pytest.raises(CubeError) as caught:
-            take(folder)
-        assert f"process {os.getpid()} on {LockOwner.me().host} since 20" in str(caught.value)
+            OutputLock(folder)
+        assert f"process {os.getpid()} on {LockOwner.this_process().host} since 20" in str(caught.value)
         assert "\n" not in str(caught.value)
-    with output_lock(folder):
+    with OutputLock(folder):
         pass
-    assert lock_file(folder).read() is None
+    assert LockFile(folder).read() == (None, None)
 
 
 def test_it_is_given_free_on_interruption(folder):
-    with pytest.raises(KeyboardInterrupt), output_lock(folder):
+    with pytest.raises(KeyboardInterrupt), OutputLock(folder):
         raise KeyboardInterrupt
-    assert lock_file(folder).read() is None
+    assert LockFile(folder).read() == (None, None)
 
 
 def test_of_many_at_once_exactly_one_gets_it(folder):
@@ -65,7 +65,7 @@ def test_of_many_at_once_exactly_one_gets_it(folder):
     def run():
         start.wait()
         try:
-            held.append(take(folder))
+            held.append(OutputLock(folder))
         except CubeError:
             refused.append(1)
 
@@ -79,7 +79,7 @@ def test_of_many_at_once_exactly_one_gets_it(folder):
 
 
 def test_of_many_who_find_a_dead_one_exactly_one_gets_it(folder):
-    leave(folder, born="1", pid=os.getpid())
+    leave(folder, process_start="1", pid=os.getpid())
     test_of_many_at_once_exactly_one_gets_it(folder)
 
 
@@ -88,93 +88,93 @@ def test_a_killed_holder_of_this_machine_holds_nothing(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", HOLDS, folder], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     with pytest.raises(CubeError, match=f"process {process.pid} "):
-        take(folder)
+        OutputLock(folder)
     process.send_signal(signal.SIGKILL)
     until = Path(f"/proc/{process.pid}/stat")
     while ") Z" not in until.read_text():  # dead, though its parent (this test) has not looked after it
         pass
-    take(folder).release()
+    OutputLock(folder).release()
     process.wait()
     process.stdout.close()
 
 
 def test_a_process_id_used_again_is_not_the_holder(folder):
-    leave(folder, pid=1, born="not when process 1 started")
-    take(folder).release()
+    leave(folder, pid=1, process_start="not when process 1 started")
+    OutputLock(folder).release()
 
 
 def test_a_holder_elsewhere_holds_as_long_as_it_is_heard(folder, monkeypatch):
-    monkeypatch.setattr(claim, "CONFIRM_S", 0.2)
+    monkeypatch.setattr(lock_module, "CONFIRM_S", 0.2)
     leave(folder, machine="elsewhere", host="node7")
     with pytest.raises(CubeError, match="on node7"):
-        take(folder)
+        OutputLock(folder)
 
 
 def test_a_holder_elsewhere_that_has_fallen_silent_is_succeeded(folder, monkeypatch, caplog):
-    monkeypatch.setattr(claim, "CONFIRM_S", 0.2)
-    leave(folder, machine="elsewhere", host="node7", beat=0.0)
-    take(folder).release()
+    monkeypatch.setattr(lock_module, "CONFIRM_S", 0.2)
+    leave(folder, machine="elsewhere", host="node7", heartbeat=0.0)
+    OutputLock(folder).release()
     assert "took over the output from" in caplog.text
     assert "node7" in caplog.text
 
 
 def test_a_clock_that_is_wrong_does_not_kill_a_holder(folder, monkeypatch):
     """Its beat looks old, but it changes while we look on."""
-    monkeypatch.setattr(claim, "CONFIRM_S", 3.0)
-    holder = leave(folder, machine="elsewhere", beat=1000.0)
-    place = lock_file(folder)
-    timer = threading.Timer(0.3, lambda: place.replace(holder.to_json(1010.0), place.read()[1]))
+    monkeypatch.setattr(lock_module, "CONFIRM_S", 3.0)
+    holder = leave(folder, machine="elsewhere", heartbeat=1000.0)
+    file = LockFile(folder)
+    timer = threading.Timer(0.3, lambda: file.swap(replace(holder, heartbeat=1010.0), file.read()[1]))
     timer.start()
     with pytest.raises(CubeError, match="another run holds"):
-        take(folder)
+        OutputLock(folder)
     timer.join()
 
 
 def test_a_holder_renews_it_and_notices_when_it_is_lost(folder, monkeypatch):
-    monkeypatch.setattr(claim, "HEARTBEAT_S", 0.05)
-    held = take(folder)
-    place, first = lock_file(folder), held._me.beat
+    monkeypatch.setattr(lock_module, "HEARTBEAT_S", 0.05)
+    held = OutputLock(folder)
+    file, first = LockFile(folder), held._owner.heartbeat
     until = threading.Event()
     for _ in range(100):
-        if json.loads(place.read()[0])["beat"] > first:
+        if file.read()[0].heartbeat > first:
             break
         until.wait(0.05)
-    assert json.loads(place.read()[0])["beat"] > first
+    assert file.read()[0].heartbeat > first
     held.check()
-    other = replace(LockOwner.me(), host="node7")
-    while not place.replace(other.to_json(), place.read()[1]):
-        pass
+    other = replace(LockOwner.this_process(), host="node7")
+    while file.read()[0] != other:
+        file.swap(other, file.read()[1])
     held._thread.join(10)
     with pytest.raises(CubeError, match=r"taken over.*node7"):
         held.check()
     held.release()
-    assert json.loads(place.read()[0])["host"] == "node7"  # what is another's is not removed
+    assert file.read()[0].host == "node7"  # what is another's is not removed
 
 
-def test_half_a_claim_is_nobodys(tmp_path):
+def test_half_a_lock_is_nobodys(tmp_path):
     folder = tmp_path / "lapland.run"
     folder.mkdir()
     (folder / "claim.json").write_text('{"host": "no')
-    take(str(folder)).release()
+    OutputLock(str(folder)).release()
 
 
-def test_a_place_that_cannot_be_written_is_one_line():
+def test_a_folder_that_cannot_be_written_is_one_line():
     with pytest.raises(CubeError, match=r"cannot write /proc/nowhere\.run") as caught:
-        take("/proc/nowhere.run")
+        OutputLock("/proc/nowhere.run")
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_claims_before_it_writes(map_offline, make_request, tmp_path):
-    """A run that is refused leaves nothing behind, and one that is given the cube leaves no claim."""
+def test_a_run_locks_before_it_writes(map_offline, make_request, tmp_path):
+    """A run that is refused leaves nothing behind, and one that is given the cube leaves no lock."""
     output, seen = tmp_path / "small.zarr", []
 
-    def runner(job, ledger, **hooks):
+    def runner(job, queue, on_tick):
         with pytest.raises(CubeError, match="another run holds this output"):
             map_offline(make_request(), output, runner=None)
         seen.append(sorted(p.name for p in (tmp_path / "small.run").iterdir()))
-        ledger.todo.clear()
+        queue.todo.clear()
 
-    with output_lock(str(tmp_path / "small.run")), pytest.raises(CubeError, match="another run holds"):
+    with OutputLock(str(tmp_path / "small.run")), pytest.raises(CubeError, match="another run holds"):
         map_offline(make_request(), output, runner=None)
     assert not output.exists()
     map_offline(make_request(), output, runner=runner)

@@ -4,11 +4,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from fakes import FakeNetworks, ground
 
 from spacex.execution.tasks import TileTask
 from spacex.grid import Window, chip_windows
 from spacex.mapping.chip_batcher import ChipBatcher
-from spacex.mapping.rehearsal import FakeNetworks, ground
 from spacex.mapping.tile import ChipSettings, TileInput
 
 WINDOWS = ChipSettings(maps=("attribution", "lift"), stride=128, window=384, margin=40)

@@ -43,9 +43,9 @@ def test_the_reference_is_not_empty(whole):
 
 
 def test_many_tiles_in_another_order_equal_one_tile(whole_path, whole, make_request, map_offline, tmp_path):
-    def backwards(job, ledger, **callbacks):
-        ledger.todo.reverse()
-        run_local(job, ledger, **callbacks)
+    def backwards(job, queue, on_tick):
+        queue.todo.reverse()
+        run_local(job, queue, on_tick)
 
     cube = map_offline(make_request(tile_size=512), tmp_path / "tiles.zarr", backwards).cube
     assert cube.statuses().size > 1

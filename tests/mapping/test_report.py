@@ -51,11 +51,11 @@ def test_unfinished_tiles_have_no_seams(made):
 
 
 def test_only_the_slowest_tiles_are_remembered():
-    notes = RunStats()
+    stats = RunStats()
     for number in range(500):
-        notes.add(TileReport(TileTask(0, 0, number), Status.DONE, seconds={"reading": float(number % 100)}), True)
-    assert [report.seconds["reading"] for report in notes.slowest] == [99.0] * 5 + [98.0] * 5 + [97.0] * 5
-    assert len(notes.slowest) == SLOWEST
+        stats.add(TileReport(TileTask(0, 0, number), Status.DONE, seconds={"reading": float(number % 100)}), True)
+    assert [report.seconds["reading"] for report in stats.slowest] == [99.0] * 5 + [98.0] * 5 + [97.0] * 5
+    assert len(stats.slowest) == SLOWEST
 
 
 def test_a_run_leaves_a_report_and_its_tiles(made):
@@ -72,14 +72,17 @@ def test_a_run_leaves_a_report_and_its_tiles(made):
 
 
 def test_an_interrupted_run_reports_what_there_is(make_request, map_offline, tmp_path):
-    def stops(job, ledger, **callbacks):
+    def stops(job, queue, on_tick):
         from spacex.execution.local import run_local
 
+        report_progress = queue.on_report
+
         def on_report(report, finished):
-            callbacks["on_report"](report, finished)
+            report_progress(report, finished)
             raise KeyboardInterrupt
 
-        run_local(job, ledger, **{**callbacks, "on_report": on_report})
+        queue.on_report = on_report
+        run_local(job, queue, on_tick)
 
     output = tmp_path / "cube.zarr"
     with pytest.raises(KeyboardInterrupt):

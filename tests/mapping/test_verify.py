@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from fakes import with_pipeline
 
 from spacex.cube.store import Cube
 from spacex.errors import CubeError
 from spacex.execution.local import run_local
 from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.plan import Plan, new_statuses
-from spacex.mapping.rehearsal import Rehearsal
 from spacex.mapping.run import execute
 from spacex.mapping.verify import find_damage, mark_damaged
 
 
 @pytest.fixture(scope="module")
-def rehearse(tiny_checkpoint):
+def map_fakes(tiny_checkpoint):
     """Carries out a request with make-believe pixels and networks; the cube is real."""
-    runner = partial(run_local, open_pipeline=Rehearsal())
+    runner = with_pipeline(run_local)
 
     def run(request, output, **options):
         fingerprint = request.fingerprint(tiny_checkpoint)
@@ -41,10 +40,10 @@ def small(make_request):
 
 
 @pytest.fixture(scope="module")
-def whole(small, rehearse, tmp_path_factory):
+def whole(small, map_fakes, tmp_path_factory):
     """A finished cube of a few tiles."""
     output = tmp_path_factory.mktemp("verify") / "whole.zarr"
-    assert rehearse(small, output).complete
+    assert map_fakes(small, output).complete
     return output
 
 
@@ -104,13 +103,13 @@ def test_a_cut_and_an_empty_chunk_are_found(copy, small):
         chunk.write_bytes(good)
 
 
-def test_the_same_run_mends_what_it_finds_and_nothing_else(copy, whole, small, rehearse):
+def test_the_same_run_mends_what_it_finds_and_nothing_else(copy, whole, small, map_fakes):
     chunk = chunks(next(iter(maps(copy).values())))[0]
     data = bytearray(chunk.read_bytes())
     data[len(data) // 2] ^= 1
     chunk.write_bytes(data)
     planned = []
-    outcome = rehearse(small, copy, on_start=lambda log: planned.append(len(log.ledger.todo)), verify=True)
+    outcome = map_fakes(small, copy, on_start=lambda log: planned.append(len(log.queue.todo)), verify=True)
     assert outcome.complete
     assert planned == [1]
     for path in maps(whole):
@@ -119,10 +118,10 @@ def test_the_same_run_mends_what_it_finds_and_nothing_else(copy, whole, small, r
     assert find_damage(Cube(str(copy)), small) == {}
 
 
-def test_without_it_nothing_is_read(copy, small, rehearse):
+def test_without_it_nothing_is_read(copy, small, map_fakes):
     chunk = chunks(next(iter(maps(copy).values())))[0]
     chunk.write_bytes(b"")
-    assert rehearse(small, copy).chips == 0
+    assert map_fakes(small, copy).chips == 0
 
 
 def test_a_lost_provenance_and_a_wrong_state_are_found(copy, small):
@@ -145,7 +144,7 @@ def test_damage_that_no_tile_can_mend_is_a_refusal(copy, small):
 
 
 @pytest.mark.parametrize("bad", [b"", b"\0\0\0"])
-def test_a_state_that_cannot_be_read_is_not_yet(copy, whole, small, rehearse, caplog, bad):
+def test_a_state_that_cannot_be_read_is_not_yet(copy, whole, small, map_fakes, caplog, bad):
     states = Cube(str(copy)).statuses()
     task = TileTask(*map(int, np.argwhere(states == Status.DONE)[0]))
     folder = next(p for p in copy.rglob("status") if p.is_dir())
@@ -154,5 +153,5 @@ def test_a_state_that_cannot_be_read_is_not_yet(copy, whole, small, rehearse, ca
     assert found[task.time, task.row, task.col] == Status.PENDING
     assert (found != states).sum() == 1
     assert f"the state of tile {task} cannot be read" in caplog.text
-    assert rehearse(small, copy).chips > 0
+    assert map_fakes(small, copy).chips > 0
     np.testing.assert_array_equal(Cube(str(copy)).statuses(), states)

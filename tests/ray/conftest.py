@@ -1,4 +1,4 @@
-"""What the tests of survival share: a small rehearsed region, one Ray cluster, and checks that a run told the truth."""
+"""What the tests of survival share: fake scenes of a small region, a Ray cluster, checks that a run told the truth."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import zarr
+from fakes import FakePipeline, with_pipeline
 from shapely.geometry import box, mapping
 
 from spacex.execution.local import run_local
 from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.plan import Plan, new_statuses
-from spacex.mapping.rehearsal import Rehearsal
 from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.run import execute
 from spacex.storage import run_folder
@@ -46,7 +46,7 @@ archive_server = load("archive_server", HERE / "archive_server.py")
 
 @pytest.fixture(scope="session")
 def request_of(tiny_checkpoint):
-    """Builds requests for a rehearsal: 19 tiles of 5 km near 68° N unless told otherwise."""
+    """Builds requests for fake scenes: 19 tiles of 5 km near 68° N unless told otherwise."""
 
     def make(bounds=(23.9, 67.93, 24.35, 68.07), **values):
         settings = {
@@ -66,11 +66,10 @@ def request_of(tiny_checkpoint):
 def carry(tiny_checkpoint):
     """Carries out a request without asking a catalogue, resuming what is there; gives the outcome."""
 
-    def run(request, output, runner=run_local, mishaps=None, open_pipeline=None, scenes=(), **worker):
+    def run(request, output, runner=run_local, faults=None, make_pipeline=None, scenes=(), **worker):
         fingerprint = request.fingerprint(tiny_checkpoint)
         plan = plan_of(request, output, fingerprint, list(scenes))
-        make = open_pipeline or (Rehearsal(mishaps) if mishaps else Rehearsal())
-        runner = partial(runner, open_pipeline=make)
+        runner = with_pipeline(runner, make_pipeline or (FakePipeline(faults) if faults else None))
         return execute(plan, fingerprint, str(output), tiny_checkpoint, runner, **{"threads": 1, **worker})
 
     return run
@@ -91,7 +90,7 @@ def tasks_of(request):
 
 @pytest.fixture(scope="session")
 def undisturbed(request_of, carry, tmp_path_factory):
-    """The cube of the rehearsed region, made in peace."""
+    """The cube of that region, made in peace."""
     output = tmp_path_factory.mktemp("peace") / "peace.zarr"
     assert carry(request_of(), output).complete
     return output

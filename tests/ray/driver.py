@@ -1,15 +1,19 @@
-"""A driver to be killed: carries out a rehearsal in a process of its own."""
+"""A driver to be killed: maps fake scenes in a process of its own."""
 
 from __future__ import annotations
 
 import json
 import sys
 from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fakes import FakePipeline, FaultInjection, with_pipeline
 
 from spacex import load_checkpoint
 from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.plan import Plan, new_statuses
-from spacex.mapping.rehearsal import FaultInjection, Rehearsal
 from spacex.mapping.request import MapRequest
 from spacex.mapping.run import execute
 
@@ -26,7 +30,7 @@ def main(request_json: str, output: str, checkpoint: str, runner: str, seconds: 
         run = partial(run_ray, workers=2)
     else:
         from spacex.execution.local import run_local as run
-    run = partial(run, open_pipeline=Rehearsal(FaultInjection(seconds=float(seconds))))
+    run = with_pipeline(run, FakePipeline(FaultInjection(seconds=float(seconds))))
     outcome = execute(plan, request.fingerprint(networks), output, networks, run, threads=1)
     print(json.dumps({"complete": outcome.complete}))
 

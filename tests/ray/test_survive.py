@@ -1,4 +1,4 @@
-"""What a run survives, on both runners alike: bad tiles, stalled reads, busy servers, expired links, a full disk."""
+"""What a run survives, on both runners alike: bad tiles, hanging reads, busy servers, expired links, a full disk."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import subprocess
 
 import numpy as np
 import pytest
+from fakes import FakeNetworks, FakeSource, FaultInjection
 
 from spacex.cube.store import Cube
 from spacex.execution.tasks import TileTask
 from spacex.mapping.pipeline import Pipeline
-from spacex.mapping.rehearsal import FakeNetworks, FakeSource, FaultInjection
 from spacex.mapping.worker import CubeSink
 
 pytestmark = pytest.mark.ray
@@ -25,15 +25,15 @@ def test_the_region_has_the_tiles_it_should(lab, request_of, undisturbed):
     lab.assert_equal_but(undisturbed, undisturbed)
 
 
-def test_one_poisoned_tile_is_named_and_nothing_else_is_lost(lab, request_of, carry, undisturbed, runner, tmp_path):
+def test_one_failing_tile_is_named_and_nothing_else_is_lost(lab, request_of, carry, undisturbed, runner, tmp_path):
     request, output = request_of(), tmp_path / "cube.zarr"
     with lab.watch(output, TILES):
-        outcome = carry(request, output, runner, FaultInjection(poisoned=frozenset({ONE})))
+        outcome = carry(request, output, runner, FaultInjection(fail=frozenset({ONE})))
     assert set(outcome.quarantined) == {ONE}
-    assert "a poisoned tile" in outcome.quarantined[ONE]
+    assert "an injected failure" in outcome.quarantined[ONE]
     assert "3 tries" in outcome.quarantined[ONE]
     lab.assert_equal_but(output, undisturbed, missing=[ONE])
-    assert "a poisoned tile" in Cube(str(output)).provenance(ONE)["reason"]
+    assert "an injected failure" in Cube(str(output)).provenance(ONE)["reason"]
     told = lab.last_word(output)
     assert told["state"] == "incomplete"
     assert told["tiles"] == {"not_yet": 0, "done": TILES - 1, "no_data": 0, "outside": 1, "failed": 1}
@@ -48,7 +48,7 @@ def test_one_poisoned_tile_is_named_and_nothing_else_is_lost(lab, request_of, ca
 def test_a_read_that_never_ends_costs_its_tile_and_no_more(lab, request_of, carry, undisturbed, runner, tmp_path):
     output = tmp_path / "cube.zarr"
     with lab.watch(output, TILES):
-        outcome = carry(request_of(), output, runner, FaultInjection(stalled=frozenset({ONE})), time_limit=1.5)
+        outcome = carry(request_of(), output, runner, FaultInjection(hang=frozenset({ONE})), time_limit=1.5)
     assert set(outcome.quarantined) == {ONE}
     assert "no end after" in outcome.quarantined[ONE]
     assert outcome.seconds < 60
@@ -78,12 +78,12 @@ class FullDisk:
 def test_a_disk_that_fills_up_leaves_a_list_and_a_run_to_resume(lab, request_of, carry, undisturbed, runner, tmp_path):
     output, flag = tmp_path / "cube.zarr", tmp_path / "more-room"
     with lab.watch(output, TILES):
-        outcome = carry(request_of(), output, runner, open_pipeline=FullDisk(str(flag), 4))
+        outcome = carry(request_of(), output, runner, make_pipeline=FullDisk(str(flag), 4))
     assert outcome.quarantined
     assert all("No space left" in reason for reason in outcome.quarantined.values())
     lab.assert_equal_but(output, undisturbed, missing=outcome.quarantined)
     flag.touch()
-    assert carry(request_of(), output, runner, open_pipeline=FullDisk(str(flag), 4)).complete
+    assert carry(request_of(), output, runner, make_pipeline=FullDisk(str(flag), 4)).complete
     lab.assert_equal_but(output, undisturbed)
 
 
@@ -115,12 +115,12 @@ def test_a_disk_that_is_really_full(lab, request_of, carry, undisturbed, small_d
     lab.assert_equal_but(output, undisturbed)
 
 
-def test_two_time_steps_of_a_poisoned_place_fail_apart(lab, request_of, carry, runner, tmp_path):
+def test_two_time_steps_of_a_failing_tile_fail_apart(lab, request_of, carry, runner, tmp_path):
     request = request_of(
         (23.9, 67.98, 24.1, 68.03), intervals=(("2020-07-01", "2020-07-31"), ("2020-08-01", "2020-08-31"))
     )
     bad = TileTask(1, 0, 0)
-    outcome = carry(request, tmp_path / "cube.zarr", runner, FaultInjection(poisoned=frozenset({bad})))
+    outcome = carry(request, tmp_path / "cube.zarr", runner, FaultInjection(fail=frozenset({bad})))
     assert set(outcome.quarantined) == {bad}
     states = lab.statuses(tmp_path / "cube.zarr")
     assert states[0, 0, 0] == 1

@@ -1,4 +1,4 @@
-"""What a run survives of a cluster's weather: workers, nodes and drivers that die, crashing tiles, new machines."""
+"""What a run survives of a cluster's failures: workers, nodes and drivers that die, crashing tiles, new machines."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fakes import FakePipeline, FaultInjection
 
 from spacex.cube.store import Cube
 from spacex.errors import SpacexError
 from spacex.execution.local import run_local
 from spacex.execution.tasks import Status, TileTask
-from spacex.mapping.rehearsal import FaultInjection, Rehearsal
 
 pytestmark = pytest.mark.ray
 TILES = 19
@@ -64,8 +63,8 @@ class UntilThree:
         folder.mkdir()
 
     def __call__(self, job):
-        pipeline = Rehearsal()(job)
-        read, begun = pipeline._source.read, []
+        pipeline = FakePipeline()(job)
+        read, begun = pipeline._read, []
 
         def waiting(task):
             (self.folder / str(os.getpid())).touch()
@@ -74,13 +73,13 @@ class UntilThree:
                 time.sleep(0.05)
             return read(task)
 
-        pipeline._source = SimpleNamespace(read=waiting)
+        pipeline._read = waiting
         return pipeline
 
 
 def gated(folder):
     """What `carry` needs for it; few tiles in hand, so that some are left for the third."""
-    return {"open_pipeline": UntilThree(folder / "came"), "readers": 1, "time_limit": 120.0}
+    return {"make_pipeline": UntilThree(folder / "came"), "readers": 1, "time_limit": 120.0}
 
 
 def makers(output):
@@ -113,12 +112,12 @@ def test_killed_workers_cost_nothing_but_time(lab, cluster, request_of, carry, u
 
 
 def test_a_tile_that_kills_its_workers_is_found_out(lab, request_of, carry, undisturbed, run_ray, tmp_path):
-    output, deadly = tmp_path / "cube.zarr", TileTask(0, 2, 2)
+    output, crashing = tmp_path / "cube.zarr", TileTask(0, 2, 2)
     with lab.watch(output, TILES):
-        outcome = carry(request_of(), output, partial(run_ray, workers=2), FaultInjection(deadly=frozenset({deadly})))
-    assert set(outcome.quarantined) == {deadly}
-    assert "its worker died" in outcome.quarantined[deadly]
-    lab.assert_equal_but(output, undisturbed, missing=[deadly])
+        outcome = carry(request_of(), output, partial(run_ray, workers=2), FaultInjection(crash=frozenset({crashing})))
+    assert set(outcome.quarantined) == {crashing}
+    assert "its worker died" in outcome.quarantined[crashing]
+    lab.assert_equal_but(output, undisturbed, missing=[crashing])
     told = lab.last_word(output)
     assert told["tiles"]["failed"] == 1
     assert told["tiles"]["not_yet"] == 0
@@ -187,7 +186,7 @@ class BreaksOnce:
         if not os.path.exists(self.flag):
             open(self.flag, "w").close()
             raise RuntimeError("the store had a bad moment")
-        return Rehearsal()(job)
+        return FakePipeline()(job)
 
 
 def broken(job):
@@ -200,9 +199,9 @@ def test_a_bad_start_is_tried_again_and_a_broken_network_ends_the_run(
     output = tmp_path / "cube.zarr"
     runner = partial(run_ray, workers=1)
     with pytest.raises(SpacexError, match="no such network"):
-        carry(request_of(), output, runner, open_pipeline=broken)
+        carry(request_of(), output, runner, make_pipeline=broken)
     assert lab.last_word(output)["state"] == "failed"
-    assert carry(request_of(), output, runner, open_pipeline=BreaksOnce(str(tmp_path / "flag"))).complete
+    assert carry(request_of(), output, runner, make_pipeline=BreaksOnce(str(tmp_path / "flag"))).complete
     lab.assert_equal_but(output, undisturbed)
 
 
@@ -213,7 +212,7 @@ class Hangs:
         self.flag = flag
 
     def __call__(self, job):
-        pipeline = Rehearsal()(job)
+        pipeline = FakePipeline()(job)
         if not os.path.exists(self.flag):
             pipeline._network = lambda pixels: (open(self.flag, "w").close(), time.sleep(1e9))
         return pipeline
@@ -222,5 +221,5 @@ class Hangs:
 def test_a_worker_that_hangs_is_started_anew(lab, request_of, carry, undisturbed, run_ray, tmp_path):
     output = tmp_path / "cube.zarr"
     hangs = Hangs(str(tmp_path / "flag"))
-    assert carry(request_of(), output, partial(run_ray, workers=1), open_pipeline=hangs, time_limit=6.0).complete
+    assert carry(request_of(), output, partial(run_ray, workers=1), make_pipeline=hangs, time_limit=6.0).complete
     lab.assert_equal_but(output, undisturbed)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from fakes import FakeNetworks, FakePipeline
 from urllib3.util import Retry
 
 from spacex.cube.store import Cube
 from spacex.errors import CatalogueError
 from spacex.execution.tasks import Status
 from spacex.mapping.pipeline import Pipeline
-from spacex.mapping.rehearsal import FakeNetworks, Rehearsal
 from spacex.mapping.worker import CubeSink, SceneSource, load_scenes
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile, get_catalogue
 from spacex.sentinel2.scene_search import search
@@ -95,7 +95,7 @@ def scenes(archive, request_of):
 @pytest.fixture(scope="module")
 def peace(archive, scenes, request_of, carry, tmp_path_factory):
     output = tmp_path_factory.mktemp("calm") / "calm.zarr"
-    assert carry(request_of(BOX), output, scenes=scenes, open_pipeline=OverHttp()).complete
+    assert carry(request_of(BOX), output, scenes=scenes, make_pipeline=OverHttp()).complete
     return output
 
 
@@ -118,7 +118,7 @@ def test_busy_file_servers_and_short_lived_links(lab, calm, peace, scenes, reque
     """Every file's server turns requests away, and a link is good for two seconds after it was made."""
     calm.busy["/files/"], calm.valid_for = 12, 2.0
     output = tmp_path / "cube.zarr"
-    outcome = carry(request_of(BOX), output, runner, scenes=scenes, open_pipeline=OverHttp())
+    outcome = carry(request_of(BOX), output, runner, scenes=scenes, make_pipeline=OverHttp())
     assert outcome.complete
     lab.assert_equal_but(output, peace)
     assert calm.served[503] == 12
@@ -141,12 +141,12 @@ def test_a_transfer_that_stops_halfway_is_given_up_and_named(
 ):
     calm.stalled.add("b34_red.tif")
     output = tmp_path / "cube.zarr"
-    outcome = carry(request_of(BOX), output, runner, scenes=scenes, open_pipeline=OverHttp(patience="1"))
+    outcome = carry(request_of(BOX), output, runner, scenes=scenes, make_pipeline=OverHttp(patience="1"))
     assert outcome.quarantined
     assert all("asset red of b34" in reason for reason in outcome.quarantined.values())
     lab.assert_equal_but(output, peace, missing=outcome.quarantined)
     calm.stalled.clear()
-    assert carry(request_of(BOX), output, runner, scenes=scenes, open_pipeline=OverHttp()).complete
+    assert carry(request_of(BOX), output, runner, scenes=scenes, make_pipeline=OverHttp()).complete
     lab.assert_equal_but(output, peace)
 
 
@@ -174,14 +174,14 @@ def slow_store():
 
 
 class WithKeys:
-    """A rehearsal whose workers know the object store."""
+    """A fake pipeline whose workers know the object store."""
 
     def __init__(self, keys):
         self.keys = keys
 
     def __call__(self, job):
         os.environ.update(self.keys)
-        return Rehearsal()(job)
+        return FakePipeline()(job)
 
 
 def test_a_slow_object_store(lab, slow_store, request_of, carry, runner, tmp_path, monkeypatch, request):
@@ -201,7 +201,7 @@ def test_a_slow_object_store(lab, slow_store, request_of, carry, runner, tmp_pat
     bucket = f"b{abs(hash(request.node.name)):x}"
     boto3.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     small = request_of((23.98, 67.98, 24.02, 68.0))
-    assert carry(small, f"s3://{bucket}/cube.zarr", runner, open_pipeline=WithKeys(keys)).complete
+    assert carry(small, f"s3://{bucket}/cube.zarr", runner, make_pipeline=WithKeys(keys)).complete
     assert carry(small, tmp_path / "cube.zarr").complete
     there, here = (zarr.open_group(uri, mode="r") for uri in (f"s3://{bucket}/cube.zarr", str(tmp_path / "cube.zarr")))
     assert (here["tiles/status"][...] == Status.DONE).sum() >= 1

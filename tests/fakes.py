@@ -1,8 +1,8 @@
-"""A run without scenes and without networks: the fakes of `TileSource` and of the network.
+"""Fakes of scenes and networks, and faults to inject: a run of which everything else is real.
 
-Everything else is real: tiles, chips, blending, the cube, the ledger, the runners. Tests and benchmarks rehearse
-thousands of tiles, and the mishaps of a cluster, in seconds; an operator can rehearse a region's bookkeeping
-before paying for it. They live here and not with the tests, so that Ray's workers can import them.
+Tiles, chips, blending, the cube, the queue and the runners are the real ones, so tests and benchmarks map thousands of
+tiles, and meet the failures of a cluster, in seconds. Ray's workers import this module, so the folder of the tests must
+be on their PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 from spacex.attribution.attributor import ChipMaps, GeneratorOutput
 from spacex.cube.store import Cube
 from spacex.errors import TileError
+from spacex.execution.jobs import Runner
+from spacex.execution.task_queue import TaskQueue
 from spacex.execution.tasks import Status, TileReport, TileTask
 from spacex.grid import Window
 from spacex.mapping.pipeline import Pipeline
@@ -27,20 +31,20 @@ from spacex.mapping.worker import CubeSink, Job
 
 Array = NDArray[np.float32]
 FOREVER = 1e9
-"""Seconds a stalled read sleeps."""
+"""Seconds a hanging read sleeps."""
 
 
 @dataclass(frozen=True)
 class FaultInjection:
-    """What goes wrong in a rehearsal."""
+    """What goes wrong in a run of `fake_pipeline`."""
 
     seconds: float = 0.0
     """Every read takes this long."""
-    poisoned: frozenset[TileTask] = frozenset()
+    fail: frozenset[TileTask] = frozenset()
     """Tiles whose read fails."""
-    stalled: frozenset[TileTask] = frozenset()
+    hang: frozenset[TileTask] = frozenset()
     """Tiles whose read never ends."""
-    deadly: frozenset[TileTask] = frozenset()
+    crash: frozenset[TileTask] = frozenset()
     """Tiles whose read ends the worker's process, as a crash in a C library does."""
 
 
@@ -50,27 +54,27 @@ class FakeSource:
 
     request: MapRequest
     bands: int = 3
-    mishaps: FaultInjection = field(default_factory=FaultInjection)
+    faults: FaultInjection = field(default_factory=FaultInjection)
 
     def read(self, task: TileTask) -> TileInput:
-        """The tile, or the mishap it is down for."""
-        self._suffer(task)
+        """The tile, or the fault injected into it."""
+        self._inject_fault(task)
         region = self.request.region
         core = core_window(region, region.tiling.window(task.row, task.col))
         around = self.request.chips.around(core)
         reflectance = ground(around, self.bands, task.time)
         observations = np.ones(around.shape, np.uint16)
-        return TileInput(core, around, reflectance, observations, [{"id": "rehearsal"}])
+        return TileInput(core, around, reflectance, observations, [{"id": "fake"}])
 
-    def _suffer(self, task: TileTask) -> None:
-        if self.mishaps.seconds:
-            time.sleep(self.mishaps.seconds)
-        if task in self.mishaps.deadly:
+    def _inject_fault(self, task: TileTask) -> None:
+        if self.faults.seconds:
+            time.sleep(self.faults.seconds)
+        if task in self.faults.crash:
             os._exit(1)
-        if task in self.mishaps.stalled:
+        if task in self.faults.hang:
             time.sleep(FOREVER)
-        if task in self.mishaps.poisoned:
-            raise TileError("a poisoned tile", got=str(task))
+        if task in self.faults.fail:
+            raise TileError("an injected failure", got=str(task))
 
 
 def ground(window: Window, bands: int, step: int = 0) -> Array:
@@ -109,17 +113,38 @@ class FakeNetworks:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """Makes a worker's pipeline with the fakes: what a runner's `open_pipeline` wants."""
+class FakePipeline:
+    """Opens a worker's pipeline with the fakes above."""
 
-    mishaps: FaultInjection = field(default_factory=FaultInjection)
+    faults: FaultInjection = field(default_factory=FaultInjection)
 
     def __call__(self, job: Job) -> Pipeline:
         """The pipeline of one worker."""
-        source = FakeSource(job.request, mishaps=self.mishaps)
+        source = FakeSource(job.request, faults=self.faults)
         sink = CubeSink(Cube(job.output), job.request)
-        options = {"readers": job.reading, "time_limit": job.time_limit}
-        return Pipeline(source, FakeNetworks(), sink, job.request.chips, **options)  # type: ignore[arg-type]
+        options = {"readers": job.concurrent_reads, "time_limit": job.time_limit}
+        return Pipeline(source, FakeNetworks(), sink, job.request.chips, **options)
+
+
+class JobWithPipeline(Job):
+    """A map job that opens a pipeline of the test's own."""
+
+    make_pipeline: Any
+
+    def open(self) -> Any:
+        """What `make_pipeline` makes of the job."""
+        return self.make_pipeline(self)
+
+
+def with_pipeline(runner: Runner, make_pipeline: Callable[[Job], Any] | None = None) -> Runner:
+    """A runner whose workers open pipelines with `make_pipeline`, a picklable function; by default fake ones."""
+    return partial(_run_with_pipeline, runner, make_pipeline or FakePipeline())
+
+
+def _run_with_pipeline(
+    runner: Runner, make_pipeline: Callable[[Job], Any], job: Job, queue: TaskQueue, on_tick: Callable[[int], None]
+) -> None:
+    runner(JobWithPipeline(**dict(job), make_pipeline=make_pipeline), queue, on_tick)
 
 
 class IdlePipeline:
