@@ -101,7 +101,7 @@ def _load(file: Path) -> Any:
 
 def run(words: list[str]) -> int:
     """Run `spacex COMMAND …` in this process; gives its exit code."""
-    from spacex.commands.app import execute
+    from spacex.commands import app as entry
 
-    app = importlib.import_module(f"spacex.commands.{COMMANDS[words[1]]}").app
-    return execute(app, words[2:], f"spacex {words[1]}")
+    invoke = getattr(entry, "invoke", None) or entry.execute
+    return invoke(importlib.import_module(f"spacex.commands.{COMMANDS[words[1]]}").app, words[2:], f"spacex {words[1]}")
