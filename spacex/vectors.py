@@ -1,15 +1,20 @@
-"""The one way polygons from outside are read: from a file of this machine, in one of four formats, with a CRS.
+"""Reads polygons from files of outside: the one way, for areas and labels alike.
 
 GDAL knows some eighty vector formats, goes by a file's content, and follows what some of them name: other files, web
-addresses, databases. So a file must be what its first bytes say and GDAL must agree before anything else is read.
-GeoParquet is read by geopandas and pyarrow, since GDAL as pip brings it lacks the format; its attribute filter still
-is GDAL's, over a GeoPackage made for it.
+addresses, databases. So a file must have the first bytes of a known format, and GDAL must agree, before it is read.
+GeoJSON and GeoParquet are read without GDAL; an attribute filter on them is still GDAL's SQL, by way of a GeoPackage.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import re
+import shutil
 import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,25 +25,29 @@ import pandas as pd
 import pyogrio
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry import shape
 
 from spacex.errors import DataError
 
-FORMATS = {"GPKG": "GeoPackage", "ESRI Shapefile": "Shapefile", "GeoJSON": "GeoJSON", "Parquet": "GeoParquet"}
-"""GDAL's name of each format, and its own."""
+log = logging.getLogger(__name__)
 
-HEAD = 100
-"""Bytes that tell a format."""
+FORMATS = "a GeoPackage, Shapefile (.shp, or one in a .zip), GeoJSON, GeoParquet, FlatGeobuf or KML file"
+"""What can be read."""
 
-ANY_CRS = "EPSG:4326"
-"""Of tables that pass through a GeoPackage, which would warn without one."""
+HEAD = 16384
+"""First bytes of a file that are looked at; GDAL looks at no more of them to choose a format."""
 
-DETAIL = {"degrees": 0.05, "metres": 5000.0}
-"""Longest straight piece of an outline before it is projected: a bow of 5 km strays from its chord by some metres."""
+MAX_SEGMENT = {"degrees": 0.05, "metres": 5000.0}
+"""Longest segment of an outline before it is projected: an arc of 5 km deviates from its chord by some metres."""
+
+_GEOMETRIES = ("Polygon", "MultiPolygon", "GeometryCollection", "Point", "MultiPoint", "LineString", "MultiLineString")
+_MALFORMED = (ValueError, TypeError, KeyError, AttributeError, IndexError, shapely.errors.ShapelyError)
+_SHAPEFILE = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 
 
 @dataclass(frozen=True)
 class Polygons:
-    """Polygons of one file, and what it says of each."""
+    """Polygons of one file and their attributes."""
 
     shapes: NDArray[np.object_]
     """(n,) polygons and multipolygons, valid, in `crs`."""
@@ -51,14 +60,16 @@ class Polygons:
         return len(self.shapes)
 
     def projected(self, crs: str) -> NDArray[np.object_]:
-        """The polygons in another CRS, (n,), edges cut fine enough to stay straight on the globe; valid."""
-        pieces = DETAIL["degrees" if self.crs.is_geographic else "metres"]
-        series = geopandas.GeoSeries(shapely.segmentize(self.shapes, pieces), crs=self.crs)
+        """The polygons in another CRS, (n,), edges split finely enough to stay straight on the globe; valid."""
+        if self.crs == crs:
+            return self.shapes
+        longest = MAX_SEGMENT["degrees" if self.crs.is_geographic else "metres"]
+        series = geopandas.GeoSeries(shapely.segmentize(self.shapes, longest), crs=self.crs)
         return _polygonal(series.to_crs(crs).to_numpy())
 
 
 def read_polygons(file: str, where: str | None = None, what: str = "the vector file") -> Polygons:
-    """Read the polygons of a GeoPackage, Shapefile, GeoJSON or GeoParquet file.
+    """Read the polygons of a file in one of `FORMATS`; features without a polygon are left out with a warning.
 
     Args:
         file: path on this machine.
@@ -66,133 +77,227 @@ def read_polygons(file: str, where: str | None = None, what: str = "the vector f
         what: what to call the file in errors, e.g. ``--natural``.
 
     Raises:
-        DataError: if it is none of these, has no CRS, no polygon, or none that the filter lets through.
+        DataError: if it is none of these, is damaged, has no CRS, no polygon, or none that the filter matches.
     """
-    format = format_of(file, what)
-    try:
-        frame = _read(file, format, where)
-    except DataError:
-        raise
-    except Exception as error:  # GDAL, pyogrio, pyarrow and pandas each have their own
-        got = " ".join(str(error).split())[:300] or type(error).__name__
-        if where is not None and _opens(file, format):
+    with _unzipped(file, what) as path:
+        format = format_of(str(path), what, name=file)
+        try:
+            frame = _read(path, format, where, what, file)
+        except DataError:
+            raise
+        except Exception as error:  # GDAL, pyogrio, pyarrow and pandas each have their own
+            if where is None or not _readable(path, format, what, file):
+                raise DataError(f"{what} cannot be read: {file}", got=_reason(error)) from error
             do = "It is SQL over the attributes, e.g. IUCN_CAT in ('Ia','Ib','II')."
-            raise DataError(f"the filter of {what} cannot be carried out: {where}", got=got, do=do) from error
-        raise DataError(f"{what} cannot be read: {file}", got=got) from error
-    if not len(frame):
-        got = f"no feature of {file}" + (f" matches {where}" if where else "")
-        raise DataError(f"{what} states nothing", got=got, do=f"Its attributes: {_attributes(file, format)}.")
+            what = f"the filter of {what} cannot be carried out: {where}"
+            raise DataError(what, got=_reason(error), do=do) from error
+        if not len(frame):
+            columns = _read(path, format, None, what, file).columns.drop("geometry", errors="ignore")
+            got = f"no feature of {file}" + (f" matches {where}" if where else "")
+            raise DataError(f"{what} is empty", got=got, do=f"Its attributes: {', '.join(columns[:20]) or 'none'}.")
     if frame.crs is None:
         raise DataError(f"{what} has no CRS: {file}", do="Give it one, e.g. with `ogr2ogr -a_srs EPSG:4326`.")
     shapes = _polygonal(frame.geometry.to_numpy())
     kept = np.array([shape is not None and not shape.is_empty for shape in shapes])
     if not kept.any():
-        kinds = ", ".join(sorted({str(kind) for kind in frame.geom_type.dropna()})) or "no geometry"
-        raise DataError(f"{what} holds no polygon: {file}", got=kinds)
+        kinds = sorted({str(kind) for kind in frame.geom_type[~frame.geometry.is_empty].dropna()})
+        problem = "holds no polygon" if kinds else "is empty, since no feature has a geometry"
+        raise DataError(f"{what} {problem}: {file}", got=", ".join(kinds) or None)
+    if not kept.all():
+        log.warning("%s: %d of %d features have no polygon and are left out: %s", what, (~kept).sum(), len(kept), file)
     return Polygons(shapes[kept], frame.crs, pd.DataFrame(frame.drop(columns=frame.geometry.name))[kept])
 
 
-def format_of(file: str, what: str = "the vector file") -> str:
+@contextmanager
+def _unzipped(file: str, what: str) -> Iterator[Path]:
+    """The file itself, or the Shapefile that a zip archive holds, unpacked for the block."""
+    path = Path(file)
+    if not path.is_file():
+        do = "Give a file of this machine: web addresses and databases are not opened."
+        raise DataError(f"{what} cannot be read: there is no file {file}", do=do)
+    if path.suffix.lower() != ".zip":
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="spacex-") as folder:
+        try:
+            _unpack_shapefile(path, Path(folder))
+        except Exception as error:  # zipfile and the decompressors each have their own
+            raise DataError(f"{what} cannot be read: {file}", got=_reason(error), expected=FORMATS) from error
+        yield Path(folder) / "a.shp"
+
+
+def _unpack_shapefile(path: Path, folder: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if not name.startswith("__MACOSX")]
+        stems = [name[:-4] for name in names if name.lower().endswith(".shp")]
+        if len(stems) != 1:
+            raise ValueError(f"{len(stems)} Shapefiles in it, expected one")
+        for name in names:
+            if name[:-4] == stems[0] and name[-4:].lower() in _SHAPEFILE:
+                # under a name of ours: an archive's names may lead out of the folder
+                with archive.open(name) as source, (folder / f"a{name[-4:].lower()}").open("wb") as target:
+                    shutil.copyfileobj(source, target)
+
+
+def format_of(file: str, what: str = "the vector file", name: str | None = None) -> str:
     """GDAL's name of a file's format, by its first bytes and by GDAL.
 
     Raises:
-        DataError: if there is no such file, or it is of no format of `FORMATS`.
+        DataError: if it is of no format that is read, or damaged; calls it `what` and `name`.
     """
-    path = Path(file)
-    if not path.is_file():
-        do = "Give a file of this machine: web addresses, archives and databases are not opened."
-        raise DataError(f"{what}: there is no file {file}", do=do)
+    path, name = Path(file), name or file
     with path.open("rb") as content:
-        head = content.read(HEAD)
-    output_lock = _claimed(head)
-    if output_lock is None or (output_lock != "Parquet" and _driver(path) != output_lock):
-        expected = "a GeoPackage, Shapefile (.shp), GeoJSON or GeoParquet file"
-        raise DataError(f"{what} is of no format that is read: {file}", expected=expected)
-    return output_lock
+        format = _format_by_head(content.read(HEAD), path.suffix.lower())
+    if format is None:
+        raise DataError(f"{what} is of no format that is read: {name}", expected=FORMATS)
+    if format in ("GeoJSON", "Parquet"):
+        return format
+    if format == "ESRI Shapefile":
+        _check_complete(path, what, name)
+    try:
+        driver = str(pyogrio.read_info(path.resolve(), layer=0)["driver"])
+    except Exception as error:
+        raise DataError(f"{what} cannot be read: {name}", got=_reason(error)) from error
+    if driver.removeprefix("LIB") != format:
+        raise DataError(f"{what} is of no format that is read: {name}", got=driver, expected=FORMATS)
+    return format
 
 
-def _claimed(head: bytes) -> str | None:
+def _format_by_head(head: bytes, suffix: str) -> str | None:
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if b"<OGR" in head:  # GDAL would follow it elsewhere, whatever stands before it
+        return None
     if head.startswith(b"SQLite format 3\0") and head[68:70] == b"GP":
         return "GPKG"
     if head.startswith(b"\x00\x00\x27\x0a"):
         return "ESRI Shapefile"
     if head.startswith(b"PAR1"):
         return "Parquet"
-    return "GeoJSON" if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") else None
+    if head.startswith(b"fgb\x03fgb"):
+        return "FlatGeobuf"
+    if text.startswith((b"<?xml", b"<kml")) and b"<kml" in text:
+        return "KML"
+    return "GeoJSON" if text.startswith(b"{") or suffix in (".geojson", ".json") else None
 
 
-def _driver(path: Path) -> str | None:
-    try:
-        return str(pyogrio.read_info(path.resolve(), layer=0)["driver"])
-    except Exception:  # whatever it is, it is no vector file
-        return None
+def _check_complete(path: Path, what: str, name: str) -> None:
+    """Refuse a Shapefile of which a part is shorter than its header says: GDAL would read the rest as null."""
+    for part in (path, path.with_suffix(".shx"), path.with_suffix(".dbf")):
+        if not part.is_file():
+            continue
+        with part.open("rb") as content:
+            head = content.read(100)
+        if part.suffix == ".dbf":
+            # records, and bytes of the header and of a record (little-endian); the end mark may be missing
+            expected = int.from_bytes(head[8:10], "little")
+            expected += int.from_bytes(head[4:8], "little") * int.from_bytes(head[10:12], "little")
+        else:
+            expected = 2 * int.from_bytes(head[24:28], "big")  # length in words of 16 bits
+        if (size := part.stat().st_size) < expected:
+            got = f"{size:,} of {expected:,} bytes of its {part.suffix}"
+            raise DataError(f"{what} is cut short: {name}", got=got, do="Copy it again.")
 
 
-def _read(file: str, format: str, where: str | None) -> Any:
-    if format == "Parquet":
-        frame = geopandas.read_parquet(file)
-        return frame if where is None else _filtered(frame, where)
-    if format == "GeoJSON":
-        _check_no_link(file)
-    path = Path(file).resolve()
-    return geopandas.read_file(path, engine="pyogrio", where=where, layer=_layer(path, file))
-
-
-def _filtered(frame: Any, where: str) -> Any:
-    """What an expression lets through of a table, by way of a GeoPackage, whose SQL it is."""
-    shapes = frame.geometry.name
-    plain = [name for name in frame.columns if name == shapes or pd.api.types.is_scalar(_first(frame[name]))]
-    with tempfile.TemporaryDirectory(prefix="spacex-") as folder:
-        passing = Path(folder) / "features.gpkg"
-        frame[plain].set_crs(ANY_CRS, allow_override=True).to_file(passing, engine="pyogrio")
-        found = geopandas.read_file(passing, engine="pyogrio", where=where)
-    return found.set_crs(frame.crs, allow_override=True)
-
-
-def _first(column: Any) -> Any:
-    there = column.dropna()
-    return there.iloc[0] if len(there) else None
-
-
-def _layer(path: Path, file: str) -> str:
-    kinds = {str(name): str(kind) for name, kind in pyogrio.list_layers(path)}
-    layers = [name for name, kind in kinds.items() if "Polygon" in kind or kind in ("Unknown", "GeometryCollection")]
+def _read(path: Path, format: str, where: str | None, what: str, name: str) -> Any:
+    if format in ("GeoJSON", "Parquet"):
+        frame = geopandas.read_parquet(path) if format == "Parquet" else _read_geojson(path, what, name)
+        return frame if where is None else frame[_matches(frame, where)]
+    path = path.resolve()
+    kinds = {str(layer): str(kind) for layer, kind in pyogrio.list_layers(path)}
+    # a layer of any geometry may hold polygons
+    layers = [layer for layer, kind in kinds.items() if re.search("Polygon|Unknown|GeometryCollection", kind)]
     if len(layers) != 1:
         got, do = ", ".join(layers) or "none", "Copy the one that is meant with ogr2ogr."
-        raise DataError(f"{file} must hold one layer of polygons", got=got, do=do)
-    return layers[0]
+        raise DataError(f"{name} must hold one layer of polygons", got=got, do=do)
+    return geopandas.read_file(path, engine="pyogrio", where=where, layer=layers[0])
 
 
-def _check_no_link(file: str) -> None:
-    """Refuse a GeoJSON whose CRS is an address: GDAL would ask there."""
-    crs = json.loads(Path(file).read_text("utf-8-sig")).get("crs")
-    if isinstance(crs, dict) and str(crs.get("type")).lower() not in ("name", "epsg"):
-        raise DataError(f"{file} has its CRS at another address", got=crs.get("type"), do="GeoJSON is in degrees.")
+def _read_geojson(path: Path, what: str, name: str) -> Any:
+    """A geometry, a Feature or a FeatureCollection (RFC 7946), with the CRS that GDAL and QGIS still write."""
+    document = json.loads(path.read_text("utf-8-sig"))
+    kind = document.get("type") if isinstance(document, dict) else f"a JSON {type(document).__name__}"
+    what = f"{what} is of no format that is read: {name}"
+    if kind not in ("FeatureCollection", "Feature", *_GEOMETRIES):
+        raise DataError(what, got=f"{kind}, not GeoJSON", expected=FORMATS)
+    try:
+        features = document["features"] if kind == "FeatureCollection" else [document]
+        features = [f if f["type"] == "Feature" else {"geometry": f} for f in features]
+        shapes = [shape(f["geometry"]) if f.get("geometry") else None for f in features]
+        table = pd.DataFrame([f.get("properties") or {} for f in features], index=range(len(features)))
+    except _MALFORMED as error:
+        raise DataError(what, got=f"not GeoJSON: {type(error).__name__}, {error}", expected=FORMATS) from error
+    return geopandas.GeoDataFrame(table, geometry=shapes, crs=_crs_of(document, name))
 
 
-def _opens(file: str, format: str) -> bool:
+def _crs_of(document: dict[str, Any], name: str) -> str:
+    crs = document.get("crs")
+    if crs is None:
+        return "EPSG:4326"
+    if str(crs.get("type")).lower() not in ("name", "epsg"):
+        raise DataError(f"{name} has its CRS at another address", got=crs.get("type"), do="GeoJSON is in degrees.")
+    properties = crs["properties"]
+    text = str(properties.get("name") or f"EPSG:{properties['code']}")
+    # longitude and latitude, with or without heights; EPSG:4326 is the same in the order that is used here
+    return "EPSG:4326" if text.endswith(("CRS84", "CRS84h")) else text
+
+
+def _matches(frame: Any, where: str) -> NDArray[np.bool_]:
+    """(n,) True where an expression holds, by way of a GeoPackage, whose SQL it is.
+
+    Only the attributes that the expression names are written, as types that a GeoPackage has.
+    """
+    columns: dict[str, pd.Series[Any]] = {}
+    for name in map(str, frame.columns):
+        if name != frame.geometry.name and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", where, re.IGNORECASE):
+            # SQL ignores case: of `Name` and `name`, take the one that is written so
+            twin = next((other for other in columns if other.lower() == name.lower()), None)
+            if twin is None or name in where:
+                columns.pop(twin or name, None)
+                columns[name] = _storable(frame[name])
+    row = "spacex_row"
+    with tempfile.TemporaryDirectory(prefix="spacex-") as folder:
+        file = Path(folder) / "features.gpkg"
+        table = pd.DataFrame({**columns, row: np.arange(len(frame))}, index=frame.index)
+        pyogrio.write_dataframe(table, file, layer="features", FID="spacex_fid")
+        rows = pyogrio.read_dataframe(file, where=where, columns=[row])[row].to_numpy(np.int64)
+    return np.isin(np.arange(len(frame)), rows)
+
+
+def _storable(column: Any) -> Any:
+    """A column's values as numbers, times or text."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    kind = column.dtype.kind
+    if kind == "m":
+        return column.dt.total_seconds()
+    if kind == "f":
+        return column.astype(np.float64)
+    if kind == "u":
+        return column.astype(np.int64 if column.max() < 2**63 else np.float64)
+    return column.map(str, na_action="ignore") if kind == "O" else column
+
+
+def _readable(path: Path, format: str, what: str, name: str) -> bool:
     """Whether the file can be read without a filter."""
     try:
-        _read(file, format, None)
+        _read(path, format, None, what, name)
     except Exception:
         return False
     return True
 
 
-def _attributes(file: str, format: str) -> str:
-    frame = _read(file, format, None)
-    names = [str(name) for name in frame.columns if name != frame.geometry.name]
-    return ", ".join(names[:20]) or "none"
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _polygonal(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Shapes made valid, without what is no area."""
+    """Shapes made valid, without points and lines."""
     valid = shapely.make_valid(np.asarray(shapes, dtype=object), method="structure", keep_collapsed=False)
-    return np.array([_areas(shape) for shape in valid], dtype=object)
+    return np.array([_polygon_parts(shape) for shape in valid], dtype=object)
 
 
-def _areas(shape: Any) -> Any:
-    if shape is None or shape.geom_type in ("Polygon", "MultiPolygon"):
+def _polygon_parts(shape: Any) -> Any:
+    if shape is None or shape.geom_type in _GEOMETRIES[:2]:
         return shape
-    parts = [part for part in shapely.get_parts(shape) if part.geom_type in ("Polygon", "MultiPolygon")]
+    parts = [part for part in shapely.get_parts(shape) if part.geom_type in _GEOMETRIES[:2]]
     return shapely.union_all(parts) if parts else None

@@ -1,12 +1,17 @@
-"""Polygons from outside: four formats give the same, a filter is SQL, and what is no statement is refused in a line."""
+"""Polygons from outside: all formats give the same, a filter is SQL, and what cannot be read is refused in a line."""
 
 import json
+import sqlite3
+import zipfile
+from contextlib import closing
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 
+from spacex.areas import load_area
 from spacex.errors import DataError
 from spacex.vectors import format_of, read_polygons
 
@@ -98,7 +103,7 @@ def test_what_is_no_polygon_or_no_layer_is_refused(folder, tmp_path):
         parks.to_file(tmp_path / "layers.gpkg", layer=layer, engine="pyogrio")
     assert "one, two" in refused(tmp_path / "layers.gpkg")
     parks.iloc[:0].to_file(tmp_path / "empty.gpkg", engine="pyogrio")
-    assert "states nothing" in refused(tmp_path / "empty.gpkg")
+    assert "is empty" in refused(tmp_path / "empty.gpkg")
 
 
 def test_nothing_leads_elsewhere(folder, tmp_path):
@@ -131,3 +136,131 @@ def test_damaged_files_are_one_line(folder, tmp_path):
         (tmp_path / name).write_bytes(whole[: len(whole) // 3])
         assert refused(tmp_path / name)
     assert np.isfinite(shapely.area(read_polygons(str(folder / "a.shp")).shapes)).all()
+
+
+def geojson(**more):
+    square = shapely.geometry.mapping(shapely.box(20, 60, 21, 60.5))
+    feature = {"type": "Feature", "properties": {}, "geometry": square}
+    return {"type": "FeatureCollection", "features": [feature], **more}
+
+
+def named(crs):
+    return {"type": "name", "properties": {"name": crs}}
+
+
+def also(geometry):
+    document = geojson()
+    document["features"].append({"type": "Feature", "properties": {}, "geometry": geometry})
+    return document
+
+
+COLLECTION = {"type": "GeometryCollection", "geometries": [geojson()["features"][0]["geometry"]]}
+DOCUMENTS = {
+    "a byte order mark": geojson(),
+    "CRS84": geojson(crs=named("urn:ogc:def:crs:OGC:1.3:CRS84")),
+    "CRS84h": geojson(crs=named("urn:ogc:def:crs:OGC::CRS84h")),
+    "ETRS89": geojson(crs=named("EPSG:4258")),
+    "no CRS at all": geojson(crs=None),
+    "a geometry collection": COLLECTION,
+    "a feature of one": {"type": "Feature", "properties": None, "geometry": COLLECTION},
+    "a stray point": also({"type": "Point", "coordinates": [1, 2]}),
+    "a feature without a geometry": also(None),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_areas_and_labels_are_read_alike_from_geojson(tmp_path, name):
+    file = tmp_path / "a.geojson"
+    file.write_text(json.dumps(DOCUMENTS[name]), "utf-8-sig" if "mark" in name else "utf-8")
+    for shape in (load_area(str(file)), *read_polygons(str(file)).shapes):
+        assert shape.area == pytest.approx(0.5)
+
+
+KML = '<?xml version="1.0"?><kml xmlns="http://www.opengis.net/kml/2.2"><Document>{}</Document></kml>'
+RING = "<outerBoundaryIs><LinearRing><coordinates>{}</coordinates></LinearRing></outerBoundaryIs>"
+PLACEMARK = f"<Placemark><Polygon>{RING}</Polygon></Placemark>"
+
+
+@pytest.mark.parametrize("name", ["a.fgb", "a.zip", "a.kml", "a.gpkg"])
+def test_areas_and_labels_are_read_alike_from_other_formats(folder, tmp_path, name):
+    parks = geopandas.read_file(folder / "a.gpkg", engine="pyogrio")
+    if name == "a.zip":
+        parks.to_file(tmp_path / "parks.shp", engine="pyogrio")
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for part in tmp_path.glob("parks.*"):
+                archive.write(part, f"WDPA/{part.name}")
+    elif name == "a.kml":
+        rings = [" ".join(f"{x},{y}" for x, y in shape.exterior.coords) for shape in parks.geometry]
+        (tmp_path / name).write_text(KML.format("".join(map(PLACEMARK.format, rings))))
+    else:
+        parks.to_file(tmp_path / name, engine="pyogrio")
+    assert shapely.area(read_polygons(str(tmp_path / name)).shapes).sum() == pytest.approx(1.5)
+    assert load_area(str(tmp_path / name)).area == pytest.approx(1.5)
+
+
+def test_an_area_in_metres_is_read_in_its_crs(folder, tmp_path):
+    geopandas.read_file(folder / "metres.gpkg", engine="pyogrio").to_file(tmp_path / "metres.geojson", driver="GeoJSON")
+    assert load_area(str(tmp_path / "metres.geojson")).area == pytest.approx(1.5, rel=1e-3)
+
+
+def test_a_layer_that_gdal_cannot_pass_on_is_refused_with_its_reason(folder, tmp_path):
+    """What ogr2ogr calls "3D Unknown (any)"."""
+    parks = geopandas.read_file(folder / "a.gpkg", engine="pyogrio")
+    parks = parks.set_geometry(shapely.force_3d(parks.geometry.to_numpy(), 5.0), crs=4326)
+    parks.to_file(tmp_path / "any.gpkg", engine="pyogrio", geometry_type="Unknown")
+    with closing(sqlite3.connect(tmp_path / "any.gpkg")) as database, database:
+        database.execute("UPDATE gpkg_geometry_columns SET z = 1")
+    assert "Geometry type is not supported" in refused(tmp_path / "any.gpkg")
+
+
+@pytest.fixture
+def shapefile(tmp_path):
+    """300 parks as a Shapefile."""
+    boxes = [shapely.box(i / 10, 60, i / 10 + 0.05, 60.5) for i in range(300)]
+    geopandas.GeoDataFrame({"IUCN_CAT": ["II"] * 300}, geometry=boxes, crs=4326).to_file(tmp_path / "a.shp")
+    return tmp_path / "a.shp"
+
+
+@pytest.mark.parametrize("ending", [".shp", ".shx", ".dbf"])
+def test_a_shapefile_of_which_a_part_is_cut_is_refused(shapefile, ending):
+    """GDAL reads the missing shapes as null, the missing attributes as nothing, and says nothing."""
+    part = shapefile.with_suffix(ending)
+    part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
+    assert "is cut short" in refused(shapefile)
+    assert ending in refused(shapefile)
+
+
+def test_gdal_says_why_a_damaged_file_cannot_be_read(shapefile, folder, tmp_path):
+    shapefile.with_suffix(".shx").unlink()
+    assert "SHAPE_RESTORE_SHX" in refused(shapefile)
+    whole = (folder / "a.gpkg").read_bytes()
+    (tmp_path / "torn.gpkg").write_bytes(whole[: len(whole) // 2])
+    assert "of no format" not in refused(tmp_path / "torn.gpkg")
+    assert "got" in refused(tmp_path / "torn.gpkg")
+
+
+def test_features_without_a_polygon_are_counted_and_told(tmp_path, caplog):
+    parks = geopandas.GeoDataFrame({"a": [1, 2, 3]}, geometry=[shapely.box(0, 0, 1, 1), None, shapely.Point(1, 1)])
+    parks.set_crs(4326).to_file(tmp_path / "a.geojson", driver="GeoJSON")
+    assert len(read_polygons(str(tmp_path / "a.geojson"), what="--natural")) == 1
+    assert "--natural: 2 of 3 features have no polygon" in caplog.text
+
+
+STRANGE = {
+    "fid": [7, 7, 9], "Name": ["x", "y", "z"], "name": ["p", "q", "r"], "tall": np.array([1, 2, 3], np.float16),
+    "age": pd.to_timedelta([1, 2, 3], unit="D"), "large": np.array([1, 2, 2**63 + 1], np.uint64),
+    "IUCN_CAT": pd.Categorical(["II", "V", "II"]), "list": [[1], [2], [3]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [("IUCN_CAT = 'II'", [0, 2]), ("fid = 7", [0, 1]), ("Name = 'y'", [1]), ("name = 'p'", [0]), ("tall > 1.5", [1, 2]),
+     ("large > 5", [2]), ("age >= 172800", [1, 2]), ("fid = 7 AND IUCN_CAT = 'II'", [0])],
+)  # fmt: skip
+def test_a_filter_works_whatever_columns_a_geoparquet_has(tmp_path, where, rows):
+    boxes = [shapely.box(i, 0, i + 1, 1) for i in range(3)]
+    geopandas.GeoDataFrame(STRANGE, geometry=boxes, crs=4326).to_parquet(tmp_path / "a.parquet")
+    read = read_polygons(str(tmp_path / "a.parquet"), where)
+    assert shapely.bounds(read.shapes)[:, 0].tolist() == rows
+    assert read.table["list"].map(list).tolist() == [[row + 1] for row in rows]
