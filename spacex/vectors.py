@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,7 @@ log = logging.getLogger(__name__)
 FORMATS = "a GeoPackage, Shapefile (.shp, or one in a .zip), GeoJSON, GeoParquet, FlatGeobuf or KML file"
 """What can be read."""
 
-HEAD = 16384
-"""First bytes of a file that are looked at; GDAL looks at no more of them to choose a format."""
+HEAD = 16384  # first bytes of a file that are examined; GDAL examines no more of them to choose a format
 
 MAX_SEGMENT = {"degrees": 0.05, "metres": 5000.0}
 """Longest segment of an outline before it is projected: an arc of 5 km deviates from its chord by some metres."""
@@ -279,11 +278,9 @@ def _storable(column: Any) -> Any:
 
 def _readable(path: Path, format: str, what: str, name: str) -> bool:
     """Whether the file can be read without a filter."""
-    try:
-        _read(path, format, None, what, name)
-    except Exception:
-        return False
-    return True
+    with suppress(Exception):
+        return _read(path, format, None, what, name) is not None
+    return False
 
 
 def _reason(error: Exception) -> str:
