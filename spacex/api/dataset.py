@@ -67,9 +67,13 @@ def plan_dataset(
 
 @documented(MakeDatasetSettings)
 def make_dataset(
-    natural: str | None = None, anthropogenic: str | None = None, /, *, runner: Runner | None = None,
+    natural: str | None = None,
+    anthropogenic: str | None = None,
+    /,
+    *,
+    runner: Runner | None = None,
     **settings: Unpack[MakeDatasetSettings],
-) -> BuiltDataset:  # fmt: skip
+) -> BuiltDataset:
     """Make, or resume, a labelled set of chips in AnthroProtect's layout, which every training takes.
 
     Args:
@@ -100,6 +104,7 @@ def plan_chips(asked: MakeDatasetSettings, area: BaseGeometry | None, intervals:
     if is_demo(asked):
         asked = _with_demo_files(asked)
 
+    # Chips never overlap, so that the usual distance is a chip's side on the ground.
     sampling = pick(asked, SamplingSettings.model_fields)
     if asked["distance"] is None:
         sampling["distance"] = CHIP * asked["resolution"]
@@ -107,7 +112,7 @@ def plan_chips(asked: MakeDatasetSettings, area: BaseGeometry | None, intervals:
         request = checked(
             lambda: DatasetRequest(
                 natural=LabelSource.from_file(str(asked["natural"]), asked["natural_where"]),
-                anthropogenic=_anthropogenic(asked["anthropogenic"], asked["anthropogenic_where"]),
+                anthropogenic=_anthropogenic_labels(asked),
                 land_cover=_land_cover(asked),
                 area=None if area is None else dict(mapping(area)),
                 interval=intervals[0],
@@ -138,10 +143,12 @@ def _with_demo_files(asked: MakeDatasetSettings) -> MakeDatasetSettings:
     return asked
 
 
-def _anthropogenic(file: str | None, where: str | None) -> LabelSource | None:
-    if file is None and where is not None:
-        raise RequestError("--anthropogenic-where without --anthropogenic", got=where)
-    return None if file is None else LabelSource.from_file(file, where)
+def _anthropogenic_labels(asked: MakeDatasetSettings) -> LabelSource | None:
+    if asked["anthropogenic"] is not None:
+        return LabelSource.from_file(asked["anthropogenic"], asked["anthropogenic_where"])
+    if asked["anthropogenic_where"] is not None:
+        raise RequestError("--anthropogenic-where without --anthropogenic", got=asked["anthropogenic_where"])
+    return None
 
 
 def _land_cover(asked: MakeDatasetSettings) -> LandCover | None:

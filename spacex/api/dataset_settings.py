@@ -1,4 +1,4 @@
-"""The settings of a labelled data set: what `spacex.make_dataset` and `spacex make-dataset` can be told."""
+"""The settings of a labelled data set: `spacex.make_dataset` and `spacex make-dataset`."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Setting:
 
         class ViewOptions(TypedDict, total=False):
             port: Annotated[int, Setting(RUNS, 8765, least=0, most=65535)]
-            '''Of the server; 0 takes a free one.'''
+            '''Port of the server; 0 takes a free one.'''
     """
 
     group: str = FIRST
@@ -57,6 +57,8 @@ class Setting:
     """What a default of None stands for, in words."""
     least: float = -math.inf
     most: float = math.inf
+    ending: str = ""
+    """Of the name of a file or a cube, e.g. ``.zarr``."""
     metavar: str | None = None
     option: str | None = None
     """Name on the command line where it is not ``--`` and the setting's own; "" for settings of Python alone."""
@@ -75,6 +77,8 @@ class Setting:
         Raises:
             RequestError: naming the setting, if the value cannot be used.
         """
+        # The order matters: text is checked before it is parsed, and a check sees what the parser made of it. A value
+        # that was parsed before is neither text nor a list, so that settings may be completed more than once.
         value = self.default if given is None else given
         if value is REQUIRED:
             raise RequestError(f"{name} is missing", do="Give it.")
@@ -89,10 +93,14 @@ class Setting:
         return value
 
     def _check_plain(self, name: str, value: object) -> None:
-        """Refuse unreadable text, numbers that are none, and numbers out of bounds."""
+        """Refuse unreadable text, other endings, numbers that are none, and numbers out of bounds."""
         if isinstance(value, str) and not (value.strip() and value.isprintable()):
             got = repr(value) if value.strip() else "nothing"
             raise RequestError(f"{name} must be readable text", got=got, do="Leave it out for its default.")
+        if isinstance(value, str) and not value.rstrip("/").lower().endswith(self.ending):
+            raise RequestError(
+                f"{name} has another ending", got=value, expected=f"a path or URI ending in {self.ending}"
+            )
         if isinstance(value, int | float) and not math.isfinite(value):
             raise RequestError(name, got=value, expected="a finite number")
         if isinstance(value, int | float) and not self.least <= value <= self.most:
@@ -136,7 +144,8 @@ def _helps(model: type) -> dict[str, str]:
     module, helps = sys.modules[model.__module__], dict[str, str]()
     source = ast.parse(inspect.getsource(module)).body
     (node,) = (one for one in source if isinstance(one, ast.ClassDef) and one.name == model.__name__)
-    for base in node.bases:  # a TypedDict does not remember its bases
+    # Python keeps no docstring of an attribute, and before 3.12 a TypedDict does not remember its bases either.
+    for base in node.bases:
         if isinstance(base, ast.Name) and base.id != "TypedDict":
             helps |= _helps(getattr(module, base.id))
     for one, below in pairwise(node.body):
@@ -180,6 +189,8 @@ def documented(model: type) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
+        # The function itself takes the settings as one ``**settings``, typed by the model. What `help` and a notebook
+        # show is made here: first what it takes by position, then the model's keywords, then those of its own.
         own, known = inspect.signature(function), declared(model)
         positional = [known[name] for name in own.parameters if name in known]
         parameters = [

@@ -16,9 +16,14 @@ from spacex.evaluation.table import Table
 
 @documented(EvaluateSettings)
 def evaluate(
-    data: str | None = None, checkpoint: str | None = None, output: str | None = None, /, *,
-    report: Report = lambda done, total, method: None, **settings: Unpack[EvaluateSettings],
-) -> Table:  # fmt: skip
+    data: str | None = None,
+    checkpoint: str | None = None,
+    output: str | None = None,
+    /,
+    *,
+    report: Report = lambda done, total, method: None,
+    **settings: Unpack[EvaluateSettings],
+) -> Table:
     """Compare where methods point, on chips with known land cover, and write a report.
 
     Args:

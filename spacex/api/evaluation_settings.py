@@ -1,4 +1,4 @@
-"""The settings of an evaluation: what `spacex.evaluate` and `spacex evaluate` can be told."""
+"""The settings of an evaluation: `spacex.evaluate` and `spacex evaluate`."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class EvaluateSettings(TypedDict, total=False):
     quick: Annotated[bool, Setting(HOW, False)]
     """Coarser Occlusion, fewer RISE masks: a tenth of the time."""
     effort: Annotated[Effort | None, Setting(HOW, option="")]
-    """How finely the compared methods look, instead of `quick`."""
+    """How fine the other methods' windows and masks are, instead of `quick`."""
     seed: Annotated[int, Setting(HOW, 0, least=0, most=LARGEST_SEED)]
     """Names every random draw: chips, samples, random layers."""
     batch: Annotated[int, Setting(RUNS, 4, least=1, most=4096)]

@@ -1,4 +1,4 @@
-"""The settings of a map: what `spacex.plan`, `spacex.map_region` and `spacex map` can be told."""
+"""The settings of a map: `spacex.plan`, `spacex.map_region` and `spacex map`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from spacex.api.declaration import FIRST, HOW, REQUIRED, RUNS, WHAT, Setting
 from spacex.api.scene_settings import Box, ReadSettings, SceneSettings
-from spacex.api.validation import check_checkpoints, check_gpu, check_new_cube, check_picture, names_of
+from spacex.api.validation import check_checkpoints, check_file, check_folder, check_gpu, names_of
 from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES, PATH_STEPS
 
 if TYPE_CHECKING:
@@ -18,13 +18,11 @@ else:
 SCORE = "naturalness"
 """The classifier's score, which every cube holds."""
 
-SHIPPED = "the weights that ship"
-
 
 class PlanSettings(SceneSettings, total=False):
     """What decides the pixels of a map, and where it goes."""
 
-    output: Annotated[str, Setting(FIRST, REQUIRED, check=check_new_cube)]
+    output: Annotated[str, Setting(FIRST, REQUIRED, ending=".zarr", check=check_folder)]
     """Where the cube goes: a path or any fsspec URI (s3://, gs://) ending in .zarr."""
     bbox: Annotated[Sequence[float] | None, Setting(FIRST, typed=Box, metavar="W S E N")]
     """Bounding box in degrees; commas between the numbers are fine. The demo catalogue has a default."""
@@ -33,7 +31,9 @@ class PlanSettings(SceneSettings, total=False):
     list) for further steps of the cube's time axis. The demo catalogue has a default."""
     grow: Annotated[bool, Setting(FIRST, False)]
     """Let the cube that is there take the further days and land that are asked for; what it holds is kept."""
-    checkpoint: Annotated[Checkpoint | str | None, Setting(WHAT, unset=SHIPPED, check=check_checkpoints)]
+    checkpoint: Annotated[
+        Checkpoint | str | None, Setting(WHAT, unset="the weights that ship", check=check_checkpoints)
+    ]
     """Folder or URI of a trained checkpoint. The weights that ship were trained on the synthetic landscape and say
     nothing reliable about real land."""
     maps: Annotated[Sequence[str], Setting(WHAT, DEFAULT_MAPS, typed=str, parse=names_of(*MAP_NAMES, SCORE))]
@@ -59,9 +59,9 @@ class PlanSettings(SceneSettings, total=False):
 
 
 class MapSettings(PlanSettings, ReadSettings, total=False):
-    """What a map can be told besides: how the work is done, and what goes with it."""
+    """What changes no pixel besides: how the work is done, and what is written with the cube."""
 
-    quicklook: Annotated[str | None, Setting(FIRST, check=check_picture, metavar="FILE.png")]
+    quicklook: Annotated[str | None, Setting(FIRST, ending=".png", check=check_file, metavar="FILE.png")]
     """PNG file in which composite, attribution and naturalness are drawn side by side."""
     license: Annotated[str, Setting(WHAT, "CC-BY-4.0", metavar="SPDX")]
     """Of the maps, written into a new cube: an SPDX identifier."""

@@ -122,6 +122,7 @@ def plan_map(asked: PlanSettings, area: BaseGeometry, intervals: Intervals) -> P
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = load_checkpoint(checkpoint, trust=asked["trust"])
     device = "cuda" if asked["gpu"] else "cpu"
+    # the score is in every cube: to ask for it alone asks for no further map
     maps = tuple(name for name in asked["maps"] if name != SCORE)
     with served_catalogue(asked, demo_archive) as stac_url:
         request = checked(

@@ -20,24 +20,8 @@ Intervals = tuple[tuple[str, str], ...]
 """First and last day of each time step, ISO 8601."""
 
 
-def chosen_area(asked: SceneSettings, bbox: Sequence[float] | None) -> BaseGeometry | None:
-    """The box or the area, as a geometry in EPSG:4326; None if neither is given.
-
-    Raises:
-        RequestError: if both are given, or one is no area on Earth.
-    """
-    area = asked["area"]
-    if bbox is not None and area is not None:
-        raise RequestError("which region", got="both", expected="either bbox or area")
-    if bbox is None:
-        return load_area(area) if isinstance(area, str) else area
-    if len(bbox) != 4:
-        raise RequestError("the bounding box", got=bbox, expected="west, south, east, north")
-    return box_area(*bbox)
-
-
 def map_area(asked: SceneSettings, bbox: Sequence[float] | None) -> BaseGeometry:
-    """The area to map, in EPSG:4326; the demo has a default.
+    """The area to map, as `chosen_area` gives it; the demo has a default.
 
     Raises:
         RequestError: if there is none, or two.
@@ -48,6 +32,21 @@ def map_area(asked: SceneSettings, bbox: Sequence[float] | None) -> BaseGeometry
     if area is None:
         raise RequestError("which region", got="neither", expected="either bbox or area")
     return area
+
+
+def chosen_area(asked: SceneSettings, bbox: Sequence[float] | None) -> BaseGeometry | None:
+    """The box or the area, as a geometry in EPSG:4326; None if neither is given.
+
+    Raises:
+        RequestError: if both are given, or one is no area on Earth.
+    """
+    area = asked["area"]
+    if bbox is not None and area is not None:
+        raise RequestError("which region", got="both", expected="either bbox or area")
+    if bbox is not None and len(bbox) != 4:
+        raise RequestError("the bounding box", got=bbox, expected="west, south, east, north")
+    area = load_area(area) if isinstance(area, str) else area
+    return area if bbox is None else box_area(*bbox)
 
 
 def chosen_intervals(asked: SceneSettings, datetime: str | Sequence[str] | None) -> Intervals:
@@ -77,6 +76,7 @@ def scene_fields(asked: SceneSettings, stac_url: str | None) -> dict[str, Any]:
     from spacex.sentinel2.scene_request import CompositeSettings, SceneRequest
     from spacex.settings import checked
 
+    # Fields that have the name of a setting are taken over; the composite's other two have shorter names as settings.
     composite = pick(asked, CompositeSettings.model_fields)
     composite |= {"snow_is_clear": asked["snow"], "min_sun_elevation": asked["min_sun"]}
     fields = pick(asked, SceneRequest.model_fields) | {"stac_url": stac_url}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Unpack
 
-from spacex.api.declaration import complete, documented
+from spacex.api.declaration import complete, documented, pick
 from spacex.api.training_settings import ClassifierSettings, GanSettings, TrainingSettings
 from spacex.checkpoint import Checkpoint, load_checkpoint, read_card
 from spacex.errors import RequestError
@@ -32,9 +32,13 @@ def print_epoch(epoch: Epoch) -> None:
 
 @documented(ClassifierSettings)
 def train_classifier(
-    data: str | None = None, output: str | None = None, /, *, report: Report = print_epoch,
+    data: str | None = None,
+    output: str | None = None,
+    /,
+    *,
+    report: Report = print_epoch,
     **settings: Unpack[ClassifierSettings],
-) -> Checkpoint:  # fmt: skip
+) -> Checkpoint:
     """Train the classifier that says how natural a chip looks, or resume a run that was stopped.
 
     Args:
@@ -54,26 +58,36 @@ def train_classifier(
     'classifier'
     """
     asked = complete(ClassifierSettings, settings, data=data, output=output)
-    network, arguments = asked["network"], asked["arguments"]
-    if arguments and network is None:
-        raise RequestError("--network-args are those of another network", do="Name it with --network.")
     overrides = [f"recipe.epochs={asked['epochs']}"] if asked["epochs"] else []
-    source = _source(asked, _bands(asked["data"], asked["bands"]), asked["target"] or "")
-    run = ClassifierRun(source=source, output=absolute_uri(asked["output"]), units=asked["units"], **_common(asked))
-    if network is None:
+    run = ClassifierRun(
+        source=_source(asked, _bands(asked), asked["target"] or ""),
+        units=asked["units"],
+        **_common(asked, asked["output"]),
+    )
+    if asked["network"] is None:
+        if asked["arguments"]:
+            raise RequestError("--network-args are those of another network", do="Name it with --network.")
         overrides.append(f"network.base={asked['base']}")
     else:
-        run = run.model_copy(update={"network": _third_party(network, arguments or {}, asked["trust"])})
-    return _train(
-        learn_classifier, prepare_classifier, with_overrides(run, [*overrides, *asked["changes"]]), asked, report
-    )
+        third_party = {"network": asked["network"], "arguments": dict(asked["arguments"] or {})}
+        network = checked(lambda: ThirdPartySettings(**third_party))
+        check_trusted(network, asked["trust"])
+        check_installed(network)
+        run = run.model_copy(update={"network": network})
+    run = with_overrides(run, [*overrides, *asked["changes"]])
+    return _train(learn_classifier, prepare_classifier, run, asked, report)
 
 
 @documented(GanSettings)
 def train_gan(
-    data: str | None = None, classifier: str | None = None, output: str | None = None, /, *,
-    report: Report = print_epoch, **settings: Unpack[GanSettings],
-) -> Checkpoint:  # fmt: skip
+    data: str | None = None,
+    classifier: str | None = None,
+    output: str | None = None,
+    /,
+    *,
+    report: Report = print_epoch,
+    **settings: Unpack[GanSettings],
+) -> Checkpoint:
     """Train the maximiser and the minimiser of a classifier, or resume a run that was stopped.
 
     Args:
@@ -99,28 +113,22 @@ def train_gan(
     card = read_card(classifiers[0])
     run = PatternRun(
         source=_source(asked, card.bands, card.target),
-        output=absolute_uri(asked["output"]),
         classifier=classifiers[0],
         extra_classifiers=tuple(classifiers[1:]),
         preset=with_overrides(PRESETS[asked["preset"]], [*overrides, *asked["changes"]]),
-        **_common(asked),
+        **_common(asked, asked["output"]),
     )
     return _train(learn_patterns, prepare_patterns, run, asked, report)
 
 
-def _bands(data: str, asked: Sequence[str] | None) -> tuple[str, ...]:
-    known = PICTURE_BANDS if data != "demo" and holds_pictures(Path(data)) else SENTINEL2_BANDS
-    bands = tuple(asked or known[:3])
+def _bands(asked: ClassifierSettings) -> tuple[str, ...]:
+    """The bands asked for, or the first three that the data set has."""
+    pictures = asked["data"] != "demo" and holds_pictures(Path(asked["data"]))
+    known = PICTURE_BANDS if pictures else SENTINEL2_BANDS
+    bands = tuple(asked["bands"] or known[:3])
     if unknown := [name for name in bands if name not in known]:
         raise RequestError("unknown bands", got=",".join(unknown), expected=f"some of {','.join(known)}")
     return bands
-
-
-def _third_party(network: str, arguments: Mapping[str, Any], trust: Sequence[str]) -> ThirdPartySettings:
-    settings = checked(lambda: ThirdPartySettings(network=network, arguments=dict(arguments)))
-    check_trusted(settings, trust)
-    check_installed(settings)
-    return settings
 
 
 def _source(asked: TrainingSettings, bands: tuple[str, ...], target: str) -> DatasetSettings:
@@ -129,12 +137,13 @@ def _source(asked: TrainingSettings, bands: tuple[str, ...], target: str) -> Dat
         from spacex.synthetic.dataset import demo_dataset
 
         demo_dataset()
-    which = {"limit": asked["limit"], "grouped": asked["grouped"], "strict": asked["strict"]}
+    which = pick(asked, ("limit", "grouped", "strict"))
     return DatasetSettings(root=asked["data"], bands=bands, target=target, **which)
 
 
-def _common(asked: TrainingSettings) -> dict[str, Any]:
-    return {"seed": asked["seed"], "readers": asked["readers"], "trust": tuple(asked["trust"])}
+def _common(asked: TrainingSettings, output: str) -> dict[str, Any]:
+    """Fields that both kinds of run have."""
+    return {"output": absolute_uri(output), "trust": tuple(asked["trust"]), **pick(asked, ("seed", "readers"))}
 
 
 def _train(

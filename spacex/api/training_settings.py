@@ -1,4 +1,4 @@
-"""The settings of both trainings: what `spacex.train_classifier`, `spacex.train_gan` and their commands can be told."""
+"""The settings of both trainings: `spacex.train_classifier`, `spacex.train_gan` and their commands."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Checks of single settings, made before anything heavy is loaded and before anything is written.
 
 A check is called with the setting's name and its value, and raises `RequestError`. A parser makes a value of text.
-Numbers have their limits where they are declared; what needs a catalogue, a checkpoint or a data set to be judged is
-judged where that is opened.
+Numbers have their limits where they are declared; what needs a catalogue, a checkpoint or a data set to be checked is
+checked where that is opened.
 """
 
 from __future__ import annotations
@@ -94,18 +94,6 @@ def _check_store(name: str, uri: str) -> None:
         raise RequestError(f"{name} cannot be reached", got=got, do="Check its name and your credentials.") from error
 
 
-def check_new_cube(name: str, uri: str) -> None:
-    """Refuse a cube that cannot be written where it shall go."""
-    _check_ending(name, uri, ".zarr")
-    check_folder(name, uri)
-
-
-def check_picture(name: str, uri: str) -> None:
-    """Refuse a picture that cannot be written, or whose name does not end in .png."""
-    _check_ending(name, uri, ".png")
-    check_file(name, uri)
-
-
 def check_dataset_folder(name: str, uri: str) -> None:
     """Refuse a folder that a new data set cannot be written to."""
     if local_path(uri) is None:
@@ -113,11 +101,6 @@ def check_dataset_folder(name: str, uri: str) -> None:
     if uri.rstrip("/").endswith(".zarr"):
         raise RequestError(f"{name} is the name of a cube", got=uri, expected="a folder for the chips")
     check_folder(name, uri)
-
-
-def _check_ending(name: str, uri: str, ending: str) -> None:
-    if not uri.rstrip("/").lower().endswith(ending):
-        raise RequestError(f"{name} has another ending", got=uri, expected=f"a path or URI ending in {ending}")
 
 
 # ---- what is read ------------------------------------------------------------
@@ -128,12 +111,6 @@ def check_exists(name: str, uri: str) -> None:
     path = local_path(uri)
     if path is not None and not path.exists():
         raise RequestError(f"{name}: there is no {uri}")
-
-
-def check_cube(name: str, uri: str) -> None:
-    """Refuse what is not the name of a cube, and a local cube that is not there."""
-    _check_ending(name, uri, ".zarr")
-    check_exists(name, uri)
 
 
 def check_local_file(name: str, uri: str) -> None:

@@ -41,7 +41,7 @@ def show_map_plan(description: dict[str, Any], output: str) -> None:
         output: URI of the cube.
     """
     scenes, estimate = description["scenes"], description.get("estimate")
-    hours = "not measured; --calibrate 4 maps four tiles and tells"
+    hours = "not measured; --calibrate 4 maps four tiles and estimates"
     if estimate is not None:
         workers = estimate["workers"]
         hours = (

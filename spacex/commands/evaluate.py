@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class EvaluateOptions(EvaluateSettings, total=False):
-    """What `spacex evaluate` can be told."""
+    """Options of `spacex evaluate`."""
 
     cube: Annotated[str | None, Setting(FIRST, check=check_exists)]
     """A finished cube, instead of --data."""
@@ -114,5 +114,4 @@ def _progress() -> Iterator[Report]:
             bar.stop()
 
 
-command = make_command(EvaluateOptions, evaluate)
-app = make_app(command, __doc__)
+app = make_app(make_command(EvaluateOptions, evaluate), __doc__)

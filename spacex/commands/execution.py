@@ -93,6 +93,7 @@ def run_interruptibly(run: Callable[[], Outcome]) -> Outcome:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt(signal.SIGTERM)
 
+    # Installed only now, for Ray installs a handler of its own when it starts.
     before = signal.signal(signal.SIGTERM, stop)
     try:
         return run()

@@ -18,15 +18,15 @@ from typing import Annotated, TypedDict
 
 from spacex.api.declaration import REQUIRED, WHAT, WHEN, WHERE, Setting
 from spacex.api.scene_settings import Box
-from spacex.api.validation import check_cube, check_folder, split_names
+from spacex.api.validation import check_exists, check_folder, split_names
 from spacex.commands.app import make_app
 from spacex.commands.parameters import make_command
 
 
 class ExportOptions(TypedDict, total=False):
-    """What `spacex export` can be told."""
+    """Options of `spacex export`."""
 
-    cube: Annotated[str, Setting("", REQUIRED, argument=True, check=check_cube)]
+    cube: Annotated[str, Setting("", REQUIRED, argument=True, ending=".zarr", check=check_exists)]
     """The cube: a path or any fsspec URI."""
     folder: Annotated[str, Setting("", REQUIRED, argument=True, check=check_folder)]
     """Gets the files; a path or any fsspec URI."""
@@ -56,5 +56,4 @@ def export(asked: ExportOptions) -> None:
     )
 
 
-command = make_command(ExportOptions, export)
-app = make_app(command, __doc__)
+app = make_app(make_command(ExportOptions, export), __doc__)

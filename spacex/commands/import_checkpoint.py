@@ -27,7 +27,7 @@ from spacex.commands.parameters import make_command
 
 
 class ImportOptions(TypedDict, total=False):
-    """What `spacex import-checkpoint` can be told."""
+    """Options of `spacex import-checkpoint`."""
 
     file: Annotated[str, Setting("", REQUIRED, argument=True, check=check_exists)]
     """The authors' file: a path or any fsspec URI."""
@@ -63,5 +63,4 @@ def import_checkpoint(asked: ImportOptions) -> None:
     print(f"checkpoint: {asked['output']}")
 
 
-command = make_command(ImportOptions, import_checkpoint)
-app = make_app(command, __doc__)
+app = make_app(make_command(ImportOptions, import_checkpoint), __doc__)

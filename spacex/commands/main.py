@@ -21,7 +21,7 @@ COMMANDS = {
     "import-checkpoint": "import_checkpoint",
     "view": "view",
 }
-"""Sub-commands, each a module of this package with a `command`, and an `app` of that command alone."""
+"""Sub-commands, each a module of this package with an `app` of that command alone."""
 
 
 def main() -> None:
@@ -43,7 +43,8 @@ def overview() -> typer.Typer:
     app.callback()(_options)
     for name, module_name in COMMANDS.items():
         module = import_module(f"spacex.commands.{module_name}")
-        app.command(name, cls=Command, help=module.__doc__)(module.command)
+        (command,) = module.app.registered_commands
+        app.command(name, cls=Command, help=module.__doc__)(command.callback)
     return app
 
 

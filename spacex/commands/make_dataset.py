@@ -33,7 +33,7 @@ from spacex.commands.parameters import make_command
 
 
 class DatasetOptions(MakeDatasetSettings, ExecutionOptions, total=False):
-    """What `spacex make-dataset` can be told."""
+    """Options of `spacex make-dataset`."""
 
 
 def make_dataset(asked: DatasetOptions) -> None:
@@ -66,5 +66,4 @@ def make_dataset(asked: DatasetOptions) -> None:
         raise typer.Exit(INCOMPLETE)
 
 
-command = make_command(DatasetOptions, make_dataset)
-app = make_app(command, __doc__)
+app = make_app(make_command(DatasetOptions, make_dataset), __doc__)

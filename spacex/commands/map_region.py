@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class MapOptions(MapSettings, ExecutionOptions, total=False):
-    """What `spacex map` can be told."""
+    """Options of `spacex map`."""
 
     tiles: Annotated[str | None, Setting(WHAT, metavar="FILE.geojson", check=check_file)]
     """Also write the tiles and their states there."""
@@ -107,5 +107,4 @@ def _write_tiles(uri: str, work: PlannedMap) -> None:
     write_text(uri, json.dumps(tiles_geojson(work.plan.request, work.plan.statuses)))
 
 
-command = make_command(MapOptions, map_region)
-app = make_app(command, __doc__)
+app = make_app(make_command(MapOptions, map_region), __doc__)

@@ -17,7 +17,7 @@ Model = TypeVar("Model")
 
 
 class Command(TyperCommand):
-    """A command that takes `--bbox` with commas too, and refuses to be told twice what has one value."""
+    """A command that takes `--bbox` with commas too, and refuses an option of one value that is given twice."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words of a command line.
@@ -26,6 +26,8 @@ class Command(TyperCommand):
             RequestError: if an option that takes one value is given twice.
         """
         words = list(_split_box(args))
+        # The parser keeps the last value only, but lists its options in the order and as often as they were given.
+        # What is no option, or collects several values, has no `is_flag`, or is `multiple`.
         given = self.make_parser(ctx).parse_args(list(words))[2]
         single = [one for one in given if not getattr(one, "multiple", True) and not getattr(one, "is_flag", True)]
         if twice := [one.opts[0] for one in single if single.count(one) > 1]:
@@ -57,6 +59,7 @@ def make_command(model: type[Model], run: Callable[[Model], None]) -> Callable[.
     def command(**given: Any) -> None:
         run(complete(model, given, options=True))
 
+    # typer reads the signature, where it expects what a hand-written command would have
     parameters = [_parameter(one) for one in declared(model).values() if one.option]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command
@@ -68,13 +71,15 @@ def _parameter(one: Declared) -> inspect.Parameter:
     limits: dict[str, Any] = {}
     if kind in (int, float) and math.isfinite(setting.least):
         limits = {"min": setting.least, "max": setting.most if math.isfinite(setting.most) else None}
-    look: dict[str, Any] = {"metavar": setting.metavar, "show_default": setting.unset or True}
-    option = typer.Option(one.option, help=one.help, rich_help_panel=setting.group or None, **look, **limits)
+    shown: dict[str, Any] = {"metavar": setting.metavar, "show_default": setting.unset or True}
+    option = typer.Option(one.option, help=one.help, rich_help_panel=setting.group or None, **shown, **limits)
+    # Names are typed and shown with commas. An option that may be repeated has no default to show: its help says what
+    # none means, and a default of typer's would be added to rather than replaced.
     if isinstance(default, tuple):
-        default = ",".join(map(str, default))
+        default = ",".join(map(str, default)) if kind is str else None
     return inspect.Parameter(
         one.name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=inspect.Parameter.empty if default is REQUIRED else default or None if kind == list[str] else default,
+        default=inspect.Parameter.empty if default is REQUIRED else default,
         annotation=Annotated[kind | None, typer.Argument(help=one.help) if setting.argument else option],
     )

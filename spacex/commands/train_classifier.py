@@ -37,5 +37,4 @@ def train_classifier(asked: ClassifierSettings) -> None:
     print(f"checkpoint: {training.train_classifier(**asked).uri}")
 
 
-command = make_command(ClassifierSettings, train_classifier)
-app = make_app(command, __doc__)
+app = make_app(make_command(ClassifierSettings, train_classifier), __doc__)

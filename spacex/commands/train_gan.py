@@ -39,5 +39,4 @@ def train_gan(asked: GanSettings) -> None:
     print(f"checkpoint: {training.train_gan(**asked).uri}")
 
 
-command = make_command(GanSettings, train_gan)
-app = make_app(command, __doc__)
+app = make_app(make_command(GanSettings, train_gan), __doc__)

@@ -23,7 +23,7 @@ from spacex.commands.parameters import make_command
 
 
 class ViewOptions(TypedDict, total=False):
-    """What `spacex view` can be told."""
+    """Options of `spacex view`."""
 
     cube: Annotated[str, Setting("", REQUIRED, argument=True, check=check_exists)]
     """The cube: a path or any fsspec URI."""
@@ -52,5 +52,4 @@ def view(asked: ViewOptions) -> None:
         print(f"page: {folder}/index.html")
 
 
-command = make_command(ViewOptions, view)
-app = make_app(command, __doc__)
+app = make_app(make_command(ViewOptions, view), __doc__)

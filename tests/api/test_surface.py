@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import spacex
+from spacex.api.declaration import declared
 from spacex.api.map_settings import PlanSettings
 from spacex.errors import RequestError
 from spacex.mapping.request import MapRequest
-from spacex.sentinel2.scene_request import CompositeSettings
+from spacex.sentinel2.scene_request import CompositeSettings, SceneRequest
 from spacex.synthetic.country import demo_country
 from spacex.synthetic.dataset import demo_dataset
 
@@ -66,6 +67,14 @@ def test_all_settings_of_a_request_can_be_given():
     asked = set(MapRequest.model_fields) - {"chips", "intervals", "composite"} | chips | days | composite
     assert asked <= set(PlanSettings.__annotations__)
     assert set(PlanSettings.__annotations__) - asked == {"bbox", "output", "grow", "checkpoint", "gpu", "trust"}
+
+
+def test_requests_have_the_settings_defaults():
+    """A request made without settings, by a benchmark or a test, asks for what the command asks for."""
+    settings = declared(PlanSettings)
+    for model in (SceneRequest, CompositeSettings, MapRequest):
+        for name in model.model_fields.keys() & settings.keys() - {"area", "precision"}:
+            assert model.model_fields[name].default == settings[name].setting.default, name
 
 
 @pytest.mark.parametrize(

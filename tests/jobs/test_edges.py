@@ -107,7 +107,8 @@ class Case:
 def options(command: str) -> dict[str, Any]:
     """Names of a command's options and arguments, with the type that decides their edge values."""
     found = {}
-    for name, parameter in signature(import_module(f"spacex.commands.{COMMANDS[command]}").command).parameters.items():
+    (registered,) = import_module(f"spacex.commands.{COMMANDS[command]}").app.registered_commands
+    for name, parameter in signature(registered.callback).parameters.items():
         plain, info = get_args(parameter.annotation)
         assert isinstance(info, ParameterInfo)
         found[name if isinstance(info, ArgumentInfo) else info.default.partition("/")[0]] = kind_of(plain)
