@@ -54,9 +54,9 @@ def check_file(name: str, uri: str) -> None:
     if file is None:
         _check_store(name, uri)
         return
+    _check_length(name, file)
     if not file.parent.is_dir():
         raise RequestError(f"{name}: no folder {file.parent}", got=uri, do="Make it first.")
-    _check_length(name, file)
     if file.is_dir() or uri.endswith("/"):
         raise RequestError(f"{name} is a folder", got=uri, expected="the name of a file")
     _check_writable(name, uri, file.parent)
@@ -109,7 +109,7 @@ def check_dataset_folder(name: str, uri: str) -> None:
 def check_exists(name: str, uri: str) -> None:
     """Refuse a local file or folder that is not there; those of remote stores are looked for when opened."""
     path = local_path(uri)
-    if path is not None and not path.exists():
+    if path is not None and not os.path.exists(path):
         raise RequestError(f"{name}: there is no {uri}")
 
 
@@ -130,7 +130,7 @@ def check_checkpoints(name: str, uris: object) -> None:
     """Refuse local folders that hold no checkpoint; those of remote stores are looked for when opened."""
     for uri in uris if isinstance(uris, list | tuple) else [uris]:
         path = local_path(uri) if isinstance(uri, str) else None  # one may be loaded already
-        if path is not None and not (path / "card.json").is_file():
+        if path is not None and not os.path.isfile(path / "card.json"):
             do = "Give the folder that `spacex train-gan` or `spacex import-checkpoint` printed."
             raise RequestError(f"{name}: no checkpoint at {uri}", got="no card.json", do=do)
 
