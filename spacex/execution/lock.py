@@ -84,16 +84,16 @@ class LockFile:
 
     def __init__(self, folder: str) -> None:
         self._on_disk, self._on_s3 = local_path(folder), split_protocol(folder)[0] in ("s3", "s3a")
-        self._fs, path = fsspec.core.url_to_fs(folder)
-        self._path = f"{path}/claim.json"
+        self.fs, path = fsspec.core.url_to_fs(folder)
+        self.path = f"{path}/claim.json"
         if self._on_disk is not None:
             self._on_disk.mkdir(parents=True, exist_ok=True)
 
     def read(self) -> tuple[LockOwner | None, Any]:
         """The owner, None if it is unreadable, and the file's version, None if there is no file."""
         try:
-            self._fs.invalidate_cache(self._path.rpartition("/")[0])
-            info, data = self._fs.info(self._path), self._fs.cat_file(self._path)
+            self.fs.invalidate_cache(self.path.rpartition("/")[0])
+            info, data = self.fs.info(self.path), self.fs.cat_file(self.path)
         except FileNotFoundError:
             return None, None
         try:
@@ -106,35 +106,38 @@ class LockFile:
         """Write the owner if the file still has this version (None: if there is no file); otherwise do nothing."""
         data = json.dumps(asdict(owner), indent=1).encode()
         condition = {"mode": "create"} if version is None else {"IfMatch": version} if self._on_s3 else {}
-        try:
+        with suppress(FileExistsError):
             if self._on_disk:
                 self._swap_on_disk(data, version)
-            else:
-                self._fs.pipe_file(self._path, data, **condition)
-        except OSError as error:
-            # the condition does not hold; s3fs says EINVAL where it was a version
-            if not isinstance(error, FileExistsError) and error.errno != errno.EINVAL:
-                raise
+                return
+            try:
+                self.fs.pipe_file(self.path, data, **condition)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # how s3fs says that the version is another
+                    raise
 
     def _swap_on_disk(self, data: bytes, version: Any) -> None:
-        folder = os.open(os.path.dirname(self._path), os.O_RDONLY)
+        folder = os.open(os.path.dirname(self.path), os.O_RDONLY)
         try:
             with suppress(OSError):  # some network disks have no flock
                 fcntl.flock(folder, fcntl.LOCK_EX)
-            with atomic_path(Path(self._path)) as part:
+            with atomic_path(Path(self.path)) as part:
                 part.write_bytes(data)
                 if self.read()[1] != version:
                     raise FileExistsError
                 if version is None:
-                    # where there is a file a link fails, also without flock; the rename then changes nothing
-                    with suppress(PermissionError, NotImplementedError):  # a disk without hard links
-                        os.link(part, self._path)
+                    self._link(part)
         finally:
             os.close(folder)
 
-    def remove(self) -> None:
-        """Delete the file."""
-        self._fs.rm_file(self._path)
+    def _link(self, part: Path) -> None:
+        # fails where there is a file, also without flock; the rename that follows changes nothing
+        try:
+            os.link(part, self.path)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            log.debug("this disk has no hard links: %s", error)
 
 
 class OutputLock:
@@ -188,7 +191,7 @@ class OutputLock:
         self._thread.join()
         with suppress(Exception):  # a lock that stays behind is taken over
             if self._file.read()[0] == self._owner:
-                self._file.remove()
+                self._file.fs.rm_file(self._file.path)
 
     def _renew(self) -> None:
         while not self._released.wait(HEARTBEAT_S):

@@ -23,7 +23,7 @@ class JsonLines(logging.Formatter):
     """Formats a record as one line of JSON: time, level, logger, message, and what `extra` held."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Format a record."""
         extra = {name: value for name, value in record.__dict__.items() if name not in STANDARD_FIELDS}
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
         line = {"time": moment, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
@@ -43,28 +43,15 @@ def json_logs(stream: TextIO | None = None) -> logging.Handler:
 
 
 def log_tile(report: TileReport, attempt: int, finished: bool) -> None:
-    """Log what became of one try of a tile.
-
-    Args:
-        report: the worker's.
-        attempt: 1 for the first try.
-        finished: False if the tile will be tried again.
-    """
+    """Log what became of a try of a tile, the first being attempt 1; not `finished` if it will be tried again."""
     item = ITEM.search(report.reason)
-    log.info(
-        "tile %s %s",
-        report.task,
-        report.status.label,
-        extra={
-            "tile": str(report.task),
-            "status": report.status.label,
-            "attempt": attempt,
-            "finished": finished,
-            "item": item[1] if item else None,
-            "reason": report.reason or None,
-            "seconds": report.seconds,
-            "scenes": report.scenes,
-            "chips": report.chips,
-            "worker": report.worker,
-        },
-    )
+    fields = {
+        "tile": str(report.task),
+        "status": report.status.label,
+        "attempt": attempt,
+        "finished": finished,
+        "item": item[1] if item else None,
+        "reason": report.reason or None,
+    }
+    measured = {name: getattr(report, name) for name in ("seconds", "scenes", "chips", "worker")}
+    log.info("tile %s %s", report.task, report.status.label, extra={**fields, **measured})

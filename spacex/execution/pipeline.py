@@ -22,7 +22,6 @@ from typing import Any, Generic, Protocol, TypeVar
 from spacex.execution.tasks import Status, TileReport, TileTask
 from spacex.execution.threads import MemoryTrimmer, run_in_daemon_thread, share_arenas
 
-Result = TypeVar("Result")
 Read = TypeVar("Read")
 POLL_S = 0.2
 """Seconds to wait for a read or a write before looking at the other stages again."""
@@ -65,15 +64,9 @@ class TilePipeline(ABC, Generic[Read, ComputedT]):
     """
 
     def __init__(
-        self,
-        read: Callable[[TileTask], Read],
-        stage: ComputeStage[ComputedT],
-        *,
-        readers: int = 2,
-        time_limit: float = 900.0,
+        self, read: Callable[[TileTask], Read], stage: ComputeStage[ComputedT], *, readers: int, time_limit: float
     ) -> None:
-        self._read, self._stage = read, stage
-        self._readers, self._time_limit = readers, time_limit
+        self._read, self._stage, self._readers, self._time_limit = read, stage, readers, time_limit
         share_arenas()
         self._trim_memory = MemoryTrimmer()
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -131,8 +124,11 @@ class TilePipeline(ABC, Generic[Read, ComputedT]):
         # tiles in the stage count too, since they are what fills the memory
         while self._queue and len(self._reading) + len(self._stage) < self._readers + 1:
             task = self._queue.popleft()
-            future = run_in_daemon_thread(partial(_timed, partial(self._read, task)))
-            self._reading[future] = task, time.monotonic()
+            self._reading[run_in_daemon_thread(partial(self._read_timed, task))] = task, time.monotonic()
+
+    def _read_timed(self, task: TileTask) -> tuple[Read, float]:
+        begun = time.perf_counter()
+        return self._read(task), time.perf_counter() - begun
 
     def _collect_reads(self, wait_s: float) -> list[TileReport]:
         """Submit tiles that have been read; report those that could not be, or took too long."""
@@ -149,8 +145,7 @@ class TilePipeline(ABC, Generic[Read, ComputedT]):
         # one at a time: several writers would share the same disk and hold more tiles in memory
         if self._to_write and not self._writing:
             tile = self._to_write.popleft()
-            future = run_in_daemon_thread(partial(self._write, tile))
-            self._writing[future] = tile.task, time.monotonic()
+            self._writing[run_in_daemon_thread(partial(self._write, tile))] = tile.task, time.monotonic()
 
     def _collect_writes(self, wait_s: float) -> list[TileReport]:
         """Report tiles that have been written, could not be, or took too long."""
@@ -181,8 +176,3 @@ def _finished(futures: dict[Future[Any], Any], timeout: float) -> list[Future[An
     """Those of the futures that are done, in the order of their start."""
     done = wait(futures, timeout=timeout, return_when=FIRST_COMPLETED).done if futures else ()
     return [future for future in futures if future in done]
-
-
-def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    begun = time.perf_counter()
-    return work(), time.perf_counter() - begun

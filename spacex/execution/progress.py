@@ -16,12 +16,8 @@ from spacex.execution.task_queue import TaskQueue
 from spacex.execution.tasks import Status, TileReport
 from spacex.storage import write_text
 
-LOG_S = 10.0
-"""Seconds between two lines in a log that is not a terminal."""
-NOTEBOOK_S = 0.5
-"""Seconds between two updates of the bar in a notebook."""
-FILE_S = 2.0
-"""Seconds between two updates of progress.json."""
+LOG_S, NOTEBOOK_S, FILE_S = 10.0, 0.5, 2.0
+"""Seconds between two lines in a log, updates of the bar in a notebook, and updates of progress.json."""
 
 
 @dataclass
@@ -56,7 +52,10 @@ class ProgressLog:
             self._bar = Progress(TextColumn(self.activity), *columns, console=Console(file=self.stream))
             self._task = self._bar.add_task("tiles", total=self._total, note="opening")
             if notebook:
-                self._notebook_cell = _display(self._bar)
+                from IPython.display import display
+
+                # needs no widgets: the handle's `update` draws the bar again
+                self._notebook_cell = display(self._bar, display_id=True)  # type: ignore[no-untyped-call]
             else:
                 self._bar.start()
         self.write("running")
@@ -68,22 +67,18 @@ class ProgressLog:
             self.print_line(f"tile {report.task} failed, {consequence}: {report.reason}")
         self.tick()
 
-    @property
-    def _finished(self) -> int:
-        return self.queue.stats.finished
-
     def tick(self, workers: int | None = None) -> None:
         """Refresh whatever is due; call it a few times a second."""
         self._workers = self._workers if workers is None else workers
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._finished, note=self._note())
+            self._bar.update(self._task, completed=self.queue.stats.finished, note=self._note())
             if self._notebook_cell is not None and now - self._shown >= NOTEBOOK_S:
                 self._shown = now
                 self._notebook_cell.update(self._bar)
         elif now - self._shown >= LOG_S:
             self._shown = now
-            self.print_line(f"{self._finished} of {self._total} tiles, {self._note()}")
+            self.print_line(f"{self.queue.stats.finished} of {self._total} tiles, {self._note()}")
         if now - self._written >= FILE_S:
             self.write("running")
 
@@ -107,18 +102,14 @@ class ProgressLog:
             self._bar.stop()
         self.write(state)
 
-    def rate(self) -> float:
-        """Tiles finished per second since the start."""
-        return self._finished / max(1e-9, time.monotonic() - self._begun)
-
     def _note(self) -> str:
         """What the bar says besides the number of tiles."""
-        quarantined = len(self.queue.stats.quarantined)
+        finished, quarantined = self.queue.stats.finished, len(self.queue.stats.quarantined)
         if self._stage:
             return self._stage
-        if self._finished:
-            left, rate = self._total - self._finished, self.rate()
-            remaining = f"{_clock(left / rate)} left" if left else "done"
+        if finished:
+            left, rate = self._total - finished, finished / (time.monotonic() - self._begun)
+            remaining = f"{format_duration(round(left / rate))} left" if left else "done"
             return f"{rate:.2f} tiles/s, {remaining}" + (f", {quarantined} quarantined" if quarantined else "")
         # the first tile takes minutes, since a tile is read and computed as a whole
         if not self._total:
@@ -130,10 +121,10 @@ class ProgressLog:
 
     def state(self, state: str) -> dict[str, Any]:
         """Content of progress.json."""
-        stats = self.queue.stats
+        stats, elapsed = self.queue.stats, time.monotonic() - self._begun
         tiles = {status.label: self.earlier[status] + stats.tiles[status] for status in Status}
         # of earlier runs' failed tiles, this run tries all again
-        tiles |= {"not_yet": self._total - self._finished, "failed": stats.tiles[Status.FAILED]}
+        tiles |= {"not_yet": self._total - stats.finished, "failed": stats.tiles[Status.FAILED]}
         return {
             "state": state,
             "started": self._started,
@@ -141,14 +132,14 @@ class ProgressLog:
             "tiles": tiles,
             "this_run": {
                 "planned": self._total,
-                "finished": self._finished,
+                "finished": stats.finished,
                 "in_hand": len(self.queue.in_progress),
                 "retries": stats.retries,
                 "chips": stats.chips,
                 "workers": self._workers,
                 "seconds": {name: round(value, 1) for name, value in stats.seconds.items()},
-                "elapsed": round(time.monotonic() - self._begun, 1),
-                "tiles_per_second": round(self.rate(), 4),
+                "elapsed": round(elapsed, 1),
+                "tiles_per_second": round(stats.finished / max(1e-9, elapsed), 4),
             },
             "quarantined": {str(task): reason for task, reason in stats.quarantined.items()},
         }
@@ -159,18 +150,10 @@ class ProgressLog:
         write_text(self.uri, json.dumps(self.state(state), indent=1))
 
 
-def _display(bar: Progress) -> Any:
-    """Show a bar below a notebook's cell without widgets. Returns the handle whose `update` redraws it."""
-    from IPython.display import display
-
-    return display(bar, display_id=True)  # type: ignore[no-untyped-call]
+def format_duration(seconds: int) -> str:
+    """Hours, minutes and seconds, as in 26:03:59."""
+    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -4,8 +4,8 @@ Only tile names go out and small reports come back. The driver keeps every actor
 threads read and write while its one Ray thread runs the network. All retries are the driver's, since a Ray task retry
 would repeat a tile that crashes its worker for ever.
 
-System failures (`SYSTEM_FAILURES`) never count as a failure of a tile. The tiles go back to the queue, and the actor
-gets no others until it answers a ping, after Ray has restarted it (anywhere in the cluster).
+A system failure never counts as a failure of a tile. The tiles go back to the queue, and the actor gets no others
+until it answers a ping, after Ray has restarted it (anywhere in the cluster).
 """
 
 from __future__ import annotations
@@ -82,7 +82,6 @@ class ActorHandle:
     called_at: float = 0.0
     """`time.monotonic()` of the call."""
     tasks: set[TileTask] = field(default_factory=set)
-    """Tiles the actor holds."""
 
     def ping(self) -> None:
         """Ask the actor to answer once it is ready; it gets no tiles before."""
@@ -135,20 +134,12 @@ def run_ray(
 
 
 class ActorPool:
-    """The actors of one run.
-
-    Args:
-        queue: the tiles.
-        job: what to do.
-        make_actor: starts a `Worker`.
-    """
+    """The actors of one run, each started by `make_actor`."""
 
     def __init__(self, queue: TaskQueue, job: TileJob, make_actor: Callable[[], Any]) -> None:
-        self._queue, self._job, self._make_actor = queue, job, make_actor
+        self._queue, self._job, self._make_actor, self._metrics = queue, job, make_actor, RunMetrics()
         self._handles: list[ActorHandle] = []
-        self._metrics = RunMetrics()
-        self._errors = 0
-        """Errors of workers since the last report."""
+        self._errors = 0  # of workers, since the last report
         self._alive_at = time.monotonic()
 
     @property
@@ -166,9 +157,9 @@ class ActorPool:
 
     def step(self) -> None:
         """Hand out tiles, wait up to `POLL_S` for an answer, and take in what came back."""
-        # near the end a worker gets fewer tiles, so that no other idles meanwhile
         depth = self._job.tiles_per_worker
-        depth = depth if self._queue.waiting > len(self._handles) * depth else 2
+        if self._queue.waiting <= len(self._handles) * depth:
+            depth = 2  # near the end, so that no worker idles while another holds several
         for handle in self._handles:
             if handle.call is None:
                 self._hand_out(handle, depth)
@@ -221,8 +212,7 @@ class ActorPool:
     def _on_worker_lost(self, handle: ActorHandle, error: Exception) -> None:
         # while an actor restarts every ping fails, which says nothing new
         if not handle.restarting:
-            reason = str(error).split("\n", 1)[0]
-            log.warning("a worker was lost with %d tiles in hand: %s", len(handle.tasks), reason)
+            log.warning("a worker was lost with %d tiles: %s", len(handle.tasks), str(error).split("\n", 1)[0])
             self._queue.worker_lost(handle.tasks)
             handle.tasks.clear()
         handle.ping()
@@ -256,7 +246,7 @@ class ActorPool:
 
 
 def _max_workers(cpus: float, gpus: float, at_least: int = 1) -> int:
-    """How many workers the cluster holds; refuses fewer than `at_least`."""
+    """How many workers the cluster holds."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     limits = [resources.get(name, 0.0) / need for name, need in (("CPU", cpus), ("GPU", gpus)) if need > 0]
     count = int(min(limits, default=1))
@@ -292,15 +282,11 @@ def inside_cluster() -> bool:
 
 
 def check_resources(workers: int | None, cpus: float, gpus: float) -> None:
-    """Refuse workers of which the connected cluster cannot hold a single one.
-
-    Args:
-        workers: as for `run_ray`; with a number, a running cluster may yet start the nodes they need.
-        cpus: CPUs a worker will reserve.
-        gpus: GPUs a worker will reserve.
+    """Refuse workers, described as for `run_ray`, of which the connected cluster cannot hold a single one.
 
     Raises:
         RequestError: naming what there is and what a worker needs.
     """
+    # with a number, a running cluster may yet start the nodes they need
     if workers is None or not inside_cluster():
         _max_workers(cpus, gpus)

@@ -13,6 +13,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, select_autoescape
 from numpy.typing import NDArray
 from PIL import Image
 
+from spacex.execution.progress import format_duration
 from spacex.execution.run_stats import SLOWEST, RunStats
 from spacex.execution.tasks import Status, TileReport
 from spacex.sentinel2.read_estimate import Work
@@ -38,14 +39,14 @@ def render_template(template: str, package: str, **values: Any) -> str:
 
 def summarise_run(stats: RunStats, state: str) -> dict[str, Any]:
     """Values of `run.html.jinja` that every kind of run has; its output, tiles and plan come from the caller."""
-    elapsed, total = int(time.time() - stats.began), sum(stats.seconds.values()) or 1.0
+    total = sum(stats.seconds.values()) or 1.0
     failures, deaths = stats.failures, stats.worker_deaths
     troubled = sorted({*failures, *deaths}, key=lambda task: (-failures[task] - deaths[task], task))
     return {
         "state": state,
         "began": _utc(stats.began),
         "ended": _utc(time.time()),
-        "elapsed": f"{elapsed // 3600}:{elapsed // 60 % 60:02d}:{elapsed % 60:02d} h",
+        "elapsed": f"{format_duration(int(time.time() - stats.began))} h",
         "activities": [(n, f"{s:,.1f}", f"{100 * s / total:.0f}") for n, s in stats.seconds.most_common()],
         "quarantined": [(str(t), failures[t], reason) for t, reason in sorted(stats.quarantined.items())],
         "retries": stats.retries,

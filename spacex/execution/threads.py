@@ -11,8 +11,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 Result = TypeVar("Result")
-M_ARENA_MAX = -8
-"""Number of the option in glibc's malloc.h."""
+M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def share_arenas(most: int = 2) -> None:
