@@ -1,8 +1,8 @@
 """Checkpoints: a folder with `card.json` and safetensors, on any store fsspec knows.
 
-The card is the one place that knows bands, order, scaling and chip size. Weights are files named by their
-own content, and the card, which names them, is written last and in one step. So whoever reads a checkpoint
-while it is written, or after the writer was killed, sees the old one or the new one, never a mixture.
+The card is the one place that knows bands, order, scaling and chip size. Weights are files named by their own content,
+and the card, which names them, is written last and atomically. Whoever reads a checkpoint while it is written, or after
+the writer was killed, therefore sees the old one or the new one, never a mixture.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from spacex.checkpoint_networks import build, maker
+from spacex.checkpoint_networks import load_network, part_builder
 from spacex.errors import CheckpointError
 from spacex.model_card import FORMAT_VERSION, Card, Scaling
 from spacex.models.applicability import Applicability, count_features
@@ -34,8 +34,8 @@ __all__ = ["Card", "Checkpoint", "Scaling", "load_checkpoint", "read_card", "sav
 SHIPPED = Path(__file__).parent / "synthetic" / "weights"
 """The checkpoint that ships: trained on the embedded, synthetic landscape."""
 
-CARD_BYTES = 4 * 2**20
-"""Size of a card that is read; those of real runs have some kilobytes."""
+MAX_CARD_BYTES = 4 * 2**20
+"""Largest card that is read; those of real runs have some kilobytes."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Checkpoint:
     uri: str = ""
     """Where they were read from or written to."""
     trust: tuple[str, ...] = ()
-    """Modules the user trusts, by which the networks were loaded and workers load them again."""
+    """Modules the user trusts; workers load the networks with them again."""
 
     @property
     def digest(self) -> str:
-        """Names what decides a map's values: weights, bands, scaling, shapes, frame and stride."""
+        """Hash of what decides a map's values: weights, bands, scaling, shapes, frame and stride."""
         decisive = {"format_version", "bands", "chip_size", "scaling", "classifier", "generator", "classes", "target"}
         settings = self.card.model_dump(mode="json", include=decisive | {"frame", "stride"})
         return fingerprint(settings, sorted(self.card.hashes.values()))
@@ -72,9 +72,9 @@ def save_checkpoint(
 
     Args:
         uri: a folder on any store fsspec knows (`runs/classifier`, `s3://bucket/run`, `memory://x`).
-        card: without hashes and applicability; they are worked out here.
+        card: without hashes and applicability; they are filled in here.
         modules: "classifier", and for kind "patterns" also "maximiser" and "minimiser". The classifier is that of a
-            checkpoint, or the bare network that the card's `classifier` builds.
+            checkpoint, or the network itself that the card's `classifier` builds.
         applicability: of the classifier, where it is known.
 
     Returns:
@@ -83,24 +83,32 @@ def save_checkpoint(
     Raises:
         CheckpointError: if the modules are not those of the card's kind.
     """
-    if set(modules) != set(_parts(card)):
+    if set(modules) != set(card.parts):
         what = f"these modules do not make a checkpoint of kind {card.kind!r}"
-        raise CheckpointError(what, got=sorted(modules), expected=_parts(card))
+        raise CheckpointError(what, got=sorted(modules), expected=card.parts)
     fs, folder = _open(uri)
-    files = {name: _serialise(unwrap(module).state_dict()) for name, module in modules.items()}
+    states = {name: unwrap(module).state_dict() for name, module in modules.items()}
     if applicability is not None:
-        files["applicability"] = _serialise(applicability.tensors())
-    named = {f"{name}-{_sha256(data)[:8]}.safetensors": data for name, data in files.items()}
-    hashes = {name: _sha256(data) for name, data in named.items()}
-    known = None if applicability is None else applicability.summary
-    card = card.model_copy(update={"hashes": hashes, "applicability": known})
-    for name, data in {**named, "card.json": card.model_dump_json(indent=2).encode()}.items():
+        states["applicability"] = applicability.tensors()
+    hashes = {}
+    for part, state in states.items():
+        data = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"{part}-{digest[:8]}.safetensors"
+        hashes[name] = digest
         write_bytes(f"{str(uri).rstrip('/')}/{name}", data, durable=True)
-    _sweep(fs, folder, keep=set(named))
+    summary = None if applicability is None else applicability.summary
+    card = card.model_copy(update={"hashes": hashes, "applicability": summary})
+    write_bytes(f"{str(uri).rstrip('/')}/card.json", card.model_dump_json(indent=2).encode(), durable=True)
+    # weights that no card names any more; object stores remember listings from before
+    fs.invalidate_cache(folder)
+    for path in fs.ls(folder, detail=False):
+        name = path.rsplit("/", 1)[-1]
+        if name.endswith(".safetensors") and name not in hashes:
+            fs.rm_file(path)
     # whoever has built the network has imported its module
-    return load_checkpoint(
-        uri, trust=[card.classifier.module] if isinstance(card.classifier, ThirdPartySettings) else ()
-    )
+    trust = [card.classifier.module] if isinstance(card.classifier, ThirdPartySettings) else []
+    return load_checkpoint(uri, trust=trust)
 
 
 def load_checkpoint(
@@ -131,24 +139,29 @@ def load_checkpoint(
     uri = SHIPPED if uri is None else uri
     fs, folder = _open(uri)
     card = _read_card(fs, folder, uri)
-    _check_fit(card, bands, uri)
-    makers = {part: maker(card, part, trust) for part in _parts(card)}
-    weights = {part: _read_weights(fs, folder, card, part) for part in makers}
-    modules = {part: build(card, part, make, weights[part], uri).to(device) for part, make in makers.items()}
-    known = None
+    if bands is not None and tuple(bands) != card.bands:
+        raise CheckpointError(
+            f"the checkpoint {uri} was made for other bands",
+            got=",".join(bands),
+            expected=",".join(card.bands),
+            do="Give these bands in this order, or choose another checkpoint.",
+        )
+    # trust is checked for all parts before any weights are read
+    builders = {part: part_builder(card, part, trust) for part in card.parts}
+    weights = {part: _read_weights(fs, folder, card, part) for part in builders}
+    modules = {part: load_network(card, part, build, weights[part], uri) for part, build in builders.items()}
+    modules = {part: module.to(device) for part, module in modules.items()}
+    applicability = None
     if card.applicability is not None:
         features = count_features(modules["classifier"], len(card.bands), card.chip_size)
-        known = Applicability.of(_read_weights(fs, folder, card, "applicability"), features).to(torch.device(device))
-    return Checkpoint(card=card, uri=str(uri), trust=tuple(trust), applicability=known, **modules)
+        tensors = _read_weights(fs, folder, card, "applicability")
+        applicability = Applicability.from_tensors(tensors, features).to(torch.device(device))
+    return Checkpoint(card=card, uri=str(uri), trust=tuple(trust), applicability=applicability, **modules)
 
 
 def read_card(uri: str | Path) -> Card:
     """The card alone, without reading any weights; raises CheckpointError like :func:`load_checkpoint`."""
     return _read_card(*_open(uri), uri)
-
-
-def _parts(card: Card) -> list[str]:
-    return ["classifier", "maximiser", "minimiser"] if card.kind == "patterns" else ["classifier"]
 
 
 def _open(uri: str | Path) -> tuple[Any, str]:
@@ -161,21 +174,12 @@ def _open(uri: str | Path) -> tuple[Any, str]:
 
 def _read_card(fs: Any, folder: str, uri: str | Path) -> Card:
     try:
-        text = fs.cat_file(f"{folder}/card.json", start=0, end=CARD_BYTES + 1)
+        text = fs.cat_file(f"{folder}/card.json", start=0, end=MAX_CARD_BYTES + 1)
     except Exception as error:  # every store has its own errors for "not there" and "not allowed"
         do = "Give the folder that a training job or jobs/import_checkpoint.py printed."
         raise CheckpointError(f"no checkpoint at {uri}", got=error or "no card.json", do=do) from error
-    try:
-        return Card.model_validate(_known_format(text, uri))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "card"
-        raise CheckpointError(f"the card of {uri} is damaged at {place}", got=first["msg"]) from error
-
-
-def _known_format(text: bytes, uri: str | Path) -> dict[str, Any]:
-    if len(text) > CARD_BYTES:
-        raise CheckpointError(f"the card of {uri} is too large", got=f"more than {CARD_BYTES} bytes")
+    if len(text) > MAX_CARD_BYTES:
+        raise CheckpointError(f"the card of {uri} is too large", got=f"more than {MAX_CARD_BYTES} bytes")
     try:
         card: dict[str, Any] = dict(json.loads(text))
     except (ValueError, TypeError, RecursionError) as error:
@@ -187,46 +191,24 @@ def _known_format(text: bytes, uri: str | Path) -> dict[str, Any]:
             expected=f"version {FORMAT_VERSION}",
             do="Use the version of this package that wrote it.",
         )
-    return card
-
-
-def _check_fit(card: Card, bands: tuple[str, ...] | None, uri: str | Path) -> None:
-    if bands is not None and tuple(bands) != card.bands:
-        raise CheckpointError(
-            f"the checkpoint {uri} was made for other bands",
-            got=",".join(bands),
-            expected=",".join(card.bands),
-            do="Give these bands in this order, or choose another checkpoint.",
-        )
+    try:
+        return Card.model_validate(card)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "card"
+        raise CheckpointError(f"the card of {uri} is damaged at {name}", got=first["msg"]) from error
 
 
 def _read_weights(fs: Any, folder: str, card: Card, part: str) -> dict[str, Tensor]:
-    named = [name for name in card.hashes if name.startswith(f"{part}-") and "/" not in name]
-    if len(named) != 1:
+    names = [name for name in card.hashes if name.startswith(f"{part}-") and "/" not in name]
+    if len(names) != 1:
         what = f"the card of {folder} names no weights for the {part}"
         raise CheckpointError(what, got=sorted(card.hashes))
     try:
-        data: bytes = fs.cat_file(f"{folder}/{named[0]}")
-    except Exception as error:
-        raise CheckpointError(f"weights are missing: {folder}/{named[0]}", got=error) from error
-    if _sha256(data) != card.hashes[named[0]]:
-        what, do = f"{folder}/{named[0]} is damaged", "Copy the checkpoint again."
+        data: bytes = fs.cat_file(f"{folder}/{names[0]}")
+    except Exception as error:  # every store has its own errors
+        raise CheckpointError(f"weights are missing: {folder}/{names[0]}", got=error) from error
+    if hashlib.sha256(data).hexdigest() != card.hashes[names[0]]:
+        what, do = f"{folder}/{names[0]} is damaged", "Copy the checkpoint again."
         raise CheckpointError(what, got="another SHA-256 than the card's", do=do)
     return load(data)
-
-
-def _serialise(state: dict[str, Tensor]) -> bytes:
-    return save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _sweep(fs: Any, folder: str, keep: set[str]) -> None:
-    """Remove weights that no card names any more."""
-    fs.invalidate_cache(folder)  # object stores remember listings from before
-    for path in fs.ls(folder, detail=False):
-        name = path.rsplit("/", 1)[-1]
-        if name.endswith(".safetensors") and name not in keep:
-            fs.rm_file(path)

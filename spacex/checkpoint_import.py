@@ -1,9 +1,8 @@
-"""Classifiers trained by AnthroProtect's authors (ASOS), turned into checkpoints of this package.
+"""Import of the published ASOS classifiers (AnthroProtect's authors) as checkpoints of this package.
 
-Their files were not at hand when this was written, so it reads the three forms they plausibly have (a plain
-state dict, a dict with `state_dict` and `hparams`, a Lightning checkpoint) and takes nothing for granted:
-channels, maps, widths and dropout are inferred from the shapes, and whatever does not fit is refused by name.
-What shapes cannot tell, how the U-Net pools, is settled by accuracy on labelled tiles.
+Three forms of file are read: a plain state dict, a dict with `state_dict` and `hparams`, a Lightning checkpoint.
+Channels, maps, widths and dropout are inferred from the shapes, and whatever does not fit is refused by name. How the
+U-Net pools, which shapes do not tell, is decided by accuracy on labelled chips.
 
 Files are opened with torch's `weights_only` reader and an allow-list. No pickle is ever run.
 """
@@ -30,26 +29,24 @@ from spacex.models.asos import Pool, convert
 from spacex.models.classifier import Classifier
 from spacex.settings import SENTINEL2_BANDS
 from spacex.training.batches import shard
-from spacex.training.data import DatasetSettings, DatasetSplit, SplitName, open_split
+from spacex.training.data import DatasetSettings, SplitName, open_split
 from spacex.training.metrics import measure_classifier
 
-CREDIBLE = 0.9
+MIN_ACCURACY = 0.9
 """Accuracy that an import must reach; the authors report 97 to 99 % on their splits."""
 
-_HYPER_PARAMETERS = [nn.Tanh, nn.Sigmoid, nn.Softmax, nn.ReLU, nn.MSELoss, nn.BCELoss, nn.BCEWithLogitsLoss]
-_ATTRIBUTE_DICTS = [
-    (OrderedDict, f"{module}.AttributeDict")
-    for module in (
-        "pytorch_lightning.utilities.parsing",
-        "lightning.pytorch.utilities.parsing",
-        "lightning_fabric.utilities.data",
-        "lightning.fabric.utilities.data",
-    )
+_ALLOWED: list[Any] = [
+    *(nn.Tanh, nn.Sigmoid, nn.Softmax, nn.ReLU, nn.MSELoss, nn.BCELoss, nn.BCEWithLogitsLoss),
+    # Lightning's dicts of hyper-parameters are read as plain ones
+    (OrderedDict, "pytorch_lightning.utilities.parsing.AttributeDict"),
+    (OrderedDict, "lightning.pytorch.utilities.parsing.AttributeDict"),
+    (OrderedDict, "lightning_fabric.utilities.data.AttributeDict"),
+    (OrderedDict, "lightning.fabric.utilities.data.AttributeDict"),
 ]
 
 
-def read_state(uri: str | Path) -> dict[str, Tensor]:
-    """The weights in a foreign `.pt` or `.ckpt` file, by name, without running any of it.
+def read_state_dict(uri: str | Path) -> dict[str, Tensor]:
+    """The weights in a `.pt` or `.ckpt` file, by name, without running any of it.
 
     Raises:
         CheckpointError: if the file is missing, asks for a Python object that is not on the allow-list (named
@@ -57,25 +54,29 @@ def read_state(uri: str | Path) -> dict[str, Tensor]:
     """
     data = _read(uri)
     try:
-        with safe_globals([*_HYPER_PARAMETERS, *_ATTRIBUTE_DICTS]):
+        with safe_globals(_ALLOWED):
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        raise _refusal(uri, error) from error
+        text = str(error)
+        named = re.search(r"GLOBAL ([\w.]+)", text) or re.search(r"([\w]+\.[\w.]+) was not an allowed", text)
+        got = f"the Python object {named[1]}" if named else text.splitlines()[0]
+        do = "Save only its state_dict() where you trust it, and import that."
+        what = f"{uri} holds more than weights"
+        raise CheckpointError(what, got=got, expected="tensors and settings", do=do) from error
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(f"{uri} is not a file of weights", got=error) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        got = f"{type(content).__name__}" + (
-            f" of {sorted(map(str, content))[:6]}" if isinstance(content, dict) else ""
-        )
-        raise CheckpointError(f"{uri} holds no weights", got=got, expected="a state dict, alone or as 'state_dict'")
-    return _strip({str(name): value for name, value in state.items()})
+        keys = f" of {sorted(map(str, content))[:6]}" if isinstance(content, dict) else ""
+        got, expected = f"{type(content).__name__}{keys}", "a state dict, alone or as 'state_dict'"
+        raise CheckpointError(f"{uri} holds no weights", got=got, expected=expected)
+    return _strip_prefixes({str(name): value for name, value in state.items()})
 
 
 def import_checked(
     uri: str | Path, bands: Sequence[str] | None, root: str, split: SplitName = "test", limit: int | None = None
 ) -> tuple[Classifier, Card]:
-    """Read foreign weights in every way their shapes allow, and keep what does best on labelled chips.
+    """Convert weights with each way of pooling, and keep the one that is more accurate on labelled chips.
 
     Args:
         uri: the authors' file.
@@ -88,36 +89,32 @@ def import_checked(
         The classifier and its card, with the metrics of both ways of pooling.
 
     Raises:
-        CheckpointError: if even the better way is right less often than `CREDIBLE`, or the file is refused.
+        CheckpointError: if even the better one is less accurate than `MIN_ACCURACY`, or the file is refused.
         DataError: if the labelled chips are not laid out as published.
     """
-    state = read_state(uri)
-    card = describe(convert(state), uri, bands)
+    state = read_state_dict(uri)
+    classifiers = {pool: convert(state, pool) for pool in get_args(Pool)}
+    card = imported_card(classifiers["max"], uri, bands)
     chips = open_split(DatasetSettings(root=root, bands=card.bands, limit=limit), split)
-    classifier, metrics = _best_reading(state, chips, card.scaling)
-    data = card.data | {"checked on": root, "split": chips.digest}
-    return classifier, describe(classifier, uri, bands).model_copy(update={"metrics": metrics, "data": data})
-
-
-def _best_reading(state: dict[str, Tensor], chips: DatasetSplit, scaling: Scaling) -> tuple[Classifier, dict[str, Any]]:
-    readings = {pool: convert(state, pool) for pool in get_args(Pool)}
     metrics = {
-        pool: measure_classifier(model, scaling, shard(chips.dataset, chips.all, batch=16))
-        for pool, model in readings.items()
+        pool: measure_classifier(model, card.scaling, shard(chips.dataset, chips.all, batch=16))
+        for pool, model in classifiers.items()
     }
     best = max(metrics, key=lambda pool: float(metrics[pool]["accuracy"]))
-    if metrics[best]["accuracy"] < CREDIBLE:
+    if metrics[best]["accuracy"] < MIN_ACCURACY:
         raise CheckpointError(
             "the imported classifier does not do what its authors report",
             got=f"accuracy {metrics[best]['accuracy']:.3f} on {metrics[best]['chips']} labelled chips",
-            expected=f"at least {CREDIBLE}",
+            expected=f"at least {MIN_ACCURACY}",
             do="Its U-Net was probably built in another way than its shapes suggest; do not use it.",
         )
-    return readings[best], metrics
+    card = imported_card(classifiers[best], uri, bands)
+    data = card.data | {"checked on": root, "split": chips.digest}
+    return classifiers[best], card.model_copy(update={"metrics": metrics, "data": data})
 
 
-def describe(classifier: Classifier, uri: str | Path, bands: Sequence[str] | None = None) -> Card:
-    """The card of an imported classifier: reflectance as it is, bands by their number unless named.
+def imported_card(classifier: Classifier, uri: str | Path, bands: Sequence[str] | None = None) -> Card:
+    """The card of an imported classifier: it sees plain reflectance, of the usual bands for their number unless named.
 
     Raises:
         CheckpointError: if the bands are neither 3 nor 10 and not named, or not as many as named.
@@ -128,17 +125,14 @@ def describe(classifier: Classifier, uri: str | Path, bands: Sequence[str] | Non
     if len(names) != count or not set(names) <= set(SENTINEL2_BANDS):
         got = f"{count} input channels and bands {','.join(names) or 'unnamed'}"
         raise CheckpointError(f"the bands of {uri} are unclear", got=got, do="Name its bands in order with --bands.")
+    file, digest = str(uri).rsplit("/", 1)[-1], hashlib.sha256(_read(uri)).hexdigest()
     return Card(
         kind="classifier",
         bands=names,
         scaling=Scaling.identity(count),
         classifier=classifier.settings,
         preset="asos",
-        data={
-            "name": "imported",
-            "file": str(uri).rsplit("/", 1)[-1],
-            "sha256": hashlib.sha256(_read(uri)).hexdigest(),
-        },
+        data={"name": "imported", "file": file, "sha256": digest},
         intended_use="Score of naturalness (protected land) as trained by the authors of the imported file.",
         limits="Imported by shape. Compare its accuracy on labelled tiles with the published one before use.",
     )
@@ -153,16 +147,9 @@ def _read(uri: str | Path) -> bytes:
     return data
 
 
-def _refusal(uri: str | Path, error: UnpicklingError) -> CheckpointError:
-    named = re.search(r"GLOBAL ([\w.]+)", str(error)) or re.search(r"([\w]+\.[\w.]+) was not an allowed", str(error))
-    got = f"the Python object {named[1]}" if named else str(error).splitlines()[0]
-    do = "Save only its state_dict() where you trust it, and import that."
-    return CheckpointError(f"{uri} holds more than weights", got=got, expected="tensors and settings", do=do)
-
-
-def _strip(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Names without the prefixes that wrappers put before all of them."""
     for prefix in ("module.", "model.", "_orig_mod."):
         if all(name.startswith(prefix) for name in state):
-            return _strip({name.removeprefix(prefix): value for name, value in state.items()})
+            return _strip_prefixes({name.removeprefix(prefix): value for name, value in state.items()})
     return state

@@ -1,10 +1,11 @@
-"""A checkpoint's card: what its networks were made for, and the scaling they see the world through."""
+"""The card of a checkpoint: what its networks were made for, and the scaling from reflectance to their units."""
 
 from __future__ import annotations
 
 import math
 import os
 import platform
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -50,43 +51,39 @@ class Scaling(Settings):
 
     def standardise(self, x: Tensor) -> Tensor:
         """Reflectance (n, bands, h, w) to standardised units."""
-        return (x - _column(self.mean, x.dtype, x.device)) / _column(self.std, x.dtype, x.device)
+        return (x - _per_band(self.mean, x.dtype, x.device)) / _per_band(self.std, x.dtype, x.device)
 
     def restore(self, u: Tensor) -> Tensor:
         """Standardised units (n, bands, h, w) to reflectance."""
-        return self.restore_change(u) + _column(self.mean, u.dtype, u.device)
+        return self.restore_change(u) + _per_band(self.mean, u.dtype, u.device)
 
     def restore_change(self, change: Tensor) -> Tensor:
-        """A difference of pictures in standardised units (n, bands, h, w), to reflectance."""
-        return change * _column(self.std, change.dtype, change.device)
+        """A difference of images in standardised units (n, bands, h, w), to reflectance."""
+        return change * _per_band(self.std, change.dtype, change.device)
 
 
 @lru_cache(maxsize=64)
-def _column(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    # kept on its device: sending it anew with every batch would wait for all that a GPU has still to do
+def _per_band(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    # cached on its device: sending it with every batch would make the CPU wait for the GPU
     return torch.tensor(values, dtype=dtype, device=device).view(1, -1, 1, 1)
 
 
 def _kind(settings: Any) -> str:
-    foreign = "network" in settings if isinstance(settings, dict) else isinstance(settings, ThirdPartySettings)
-    return "foreign" if foreign else "ours"
+    third_party = "network" in settings if isinstance(settings, dict) else isinstance(settings, ThirdPartySettings)
+    return "third-party" if third_party else "native"
 
 
-Shape = Annotated[
-    Annotated[ClassifierSettings, Tag("ours")] | Annotated[ThirdPartySettings, Tag("foreign")], Discriminator(_kind)
+ClassifierShape = Annotated[
+    Annotated[ClassifierSettings, Tag("native")] | Annotated[ThirdPartySettings, Tag("third-party")],
+    Discriminator(_kind),
 ]
-"""Of a classifier's network: our own's sizes, or the function that builds another one."""
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+"""Of a classifier's network: the sizes of this package's, or the function that builds another one."""
 
 
 def _code_version() -> str:
-    try:
+    with suppress(PackageNotFoundError):
         return version("spacex-naturalness")
-    except PackageNotFoundError:
-        return "not installed"
+    return "not installed"
 
 
 def _hardware() -> str:
@@ -108,15 +105,14 @@ class Card(Settings):
     """Side of a chip in pixels (10 m each)."""
     scaling: Scaling
     """Reflectance to the networks' units."""
-    classifier: Shape
+    classifier: ClassifierShape
     """Shape of the classifier, or which other network it is."""
     classes: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
-    """Names of the classes in the order of the classifier's logits; none for natural and not. One logit for two
-    classes is the target's."""
+    """Names in the order of the logits (one logit for two classes is the target's); none for natural and not."""
     target: str = Field("", exclude_if=lambda name: not name)
     """The class whose score is mapped and explained: its logit against the log-sum-exp of the others'."""
     features: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
-    """Modules of a network that is not ours whose outputs' channel statistics tell chips apart."""
+    """Modules of a third-party network whose outputs' channel statistics tell chips apart."""
     generator: GeneratorSettings | None = None
     """Shape of maximiser and minimiser."""
     preset: str = ""
@@ -126,7 +122,7 @@ class Card(Settings):
     stride: int = Field(192, ge=1)
     """Pixels between neighbouring chips' corners when mapping."""
     applicability: ApplicabilitySummary | None = None
-    """Where the classifier applies; None if that was not learned."""
+    """Where the classifier applies; None if that was not fitted."""
     hashes: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each weights file; filled in by :func:`save_checkpoint`."""
     data: dict[str, Any] = Field(default_factory=dict)
@@ -139,12 +135,17 @@ class Card(Settings):
     """Version of this package that wrote the checkpoint."""
     hardware: str = Field(default_factory=_hardware)
     """Where it was trained."""
-    created: str = Field(default_factory=_now)
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     """When it was written, UTC, ISO 8601."""
     intended_use: str = ""
     """What the weights are for, in words."""
     limits: str = ""
     """What they are not for."""
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the networks."""
+        return ["classifier", "maximiser", "minimiser"] if self.kind == "patterns" else ["classifier"]
 
     @model_validator(mode="after")
     def _check(self) -> Card:

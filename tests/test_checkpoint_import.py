@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from spacex.checkpoint import load_checkpoint
-from spacex.checkpoint_import import describe, import_checked, read_state
+from spacex.checkpoint_import import import_checked, imported_card, read_state_dict
 from spacex.errors import CheckpointError
 from spacex.models.asos import convert
 from spacex.settings import SENTINEL2_BANDS
@@ -155,7 +155,7 @@ def test_every_plausible_form_is_read(form: str, tmp_path: Path) -> None:
         "wrapped": OrderedDict((f"module.model.{name}", value) for name, value in state.items()),
     }[form]
     torch.save(content, tmp_path / "x.pt")
-    found = read_state(tmp_path / "x.pt")
+    found = read_state_dict(tmp_path / "x.pt")
     assert found.keys() == state.keys()
     assert all(torch.equal(found[name], state[name]) for name in state)
 
@@ -179,7 +179,7 @@ def test_a_pickle_is_named_and_never_run(zipped: bool, tmp_path: Path) -> None:
         _use_new_zipfile_serialization=zipped,
     )
     with pytest.raises(CheckpointError, match=r"the Python object io\.open"):
-        read_state(tmp_path / "x.pt")
+        read_state_dict(tmp_path / "x.pt")
     assert not victim.exists()
     torch.load(tmp_path / "x.pt", weights_only=False)
     assert victim.exists()  # the file was dangerous indeed
@@ -188,18 +188,18 @@ def test_a_pickle_is_named_and_never_run(zipped: bool, tmp_path: Path) -> None:
 def test_a_whole_pickled_model_is_refused_by_its_class(tmp_path: Path) -> None:
     torch.save(foreign(), tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=r"Python object .*Foreign.*state_dict"):
-        read_state(tmp_path / "x.pt")
+        read_state_dict(tmp_path / "x.pt")
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("hello")
     for name, message in (("text.pt", "text.pt"), ("missing.pt", "cannot be read")):
         with pytest.raises(CheckpointError, match=message):
-            read_state(tmp_path / name)
+            read_state_dict(tmp_path / name)
     for number, content in enumerate(([1, 2], {"a": 1}, {})):
         torch.save(content, tmp_path / f"{number}.pt")
         with pytest.raises(CheckpointError, match="holds no weights"):
-            read_state(tmp_path / f"{number}.pt")
+            read_state_dict(tmp_path / f"{number}.pt")
 
 
 def without(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -227,13 +227,13 @@ def test_what_does_not_fit_is_said(state: dict[str, Tensor], message: str) -> No
 def test_bands_follow_from_their_number_or_are_asked_for(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(b"")
     three, ten, four = (convert(foreign(bands=bands).state_dict()) for bands in (3, 10, 4))
-    assert describe(three, tmp_path / "x.pt").bands == ("B02", "B03", "B04")
-    assert describe(ten, tmp_path / "x.pt").bands == SENTINEL2_BANDS
-    assert describe(three, tmp_path / "x.pt", ["B08", "B04", "B03"]).bands == ("B08", "B04", "B03")
+    assert imported_card(three, tmp_path / "x.pt").bands == ("B02", "B03", "B04")
+    assert imported_card(ten, tmp_path / "x.pt").bands == SENTINEL2_BANDS
+    assert imported_card(three, tmp_path / "x.pt", ["B08", "B04", "B03"]).bands == ("B08", "B04", "B03")
     with pytest.raises(CheckpointError, match=r"4 input channels.*--bands"):
-        describe(four, tmp_path / "x.pt")
+        imported_card(four, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match="unclear"):
-        describe(three, tmp_path / "x.pt", ["B02", "B03"])
+        imported_card(three, tmp_path / "x.pt", ["B02", "B03"])
 
 
 @pytest.fixture

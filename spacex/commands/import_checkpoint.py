@@ -48,13 +48,13 @@ class ImportOptions(TypedDict, total=False):
 def import_checkpoint(asked: ImportOptions) -> None:
     """Import, check, and print where the checkpoint is."""
     from spacex.checkpoint import save_checkpoint
-    from spacex.checkpoint_import import describe, import_checked, read_state
+    from spacex.checkpoint_import import import_checked, imported_card, read_state_dict
     from spacex.models.asos import convert
 
     file, check = asked["file"], asked["check"]
     if check is None:
-        classifier = convert(read_state(file), asked["pool"])
-        card = describe(classifier, file, asked["bands"])
+        classifier = convert(read_state_dict(file), asked["pool"])
+        card = imported_card(classifier, file, asked["bands"])
     else:
         classifier, card = import_checked(file, asked["bands"], check, asked["split"], asked["limit"])
     save_checkpoint(asked["output"], card, {"classifier": classifier})

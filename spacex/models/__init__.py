@@ -1,1 +1,1 @@
-"""The networks: classifier, generator (maximiser and minimiser), discriminator. Plain `torch.nn.Module`."""
+"""The networks: classifier, generator (maximiser and minimiser), discriminator, all plain `torch.nn.Module`."""

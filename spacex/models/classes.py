@@ -1,9 +1,8 @@
-"""What every classifier looks like from outside: n logits for n chips, however many classes it tells apart.
+"""One view of every classifier: n logits for n chips, however many classes it tells apart.
 
-Attribution, generators and maps ask one question of a classifier: how much speaks for natural, or in general for the
-*target* class? Of more than two classes that is the target's logit against the log-sum-exp of the others', whose
-sigmoid is the target's softmax probability. So a classifier of several classes is, seen through `BinaryView`, a
-classifier of two.
+Attribution, generators and maps need one number per chip: how much speaks for natural, or in general for the *target*
+class. Of more than two classes that is the target's logit against the log-sum-exp of the others', whose sigmoid is the
+target's softmax probability. `BinaryView` so turns a classifier of several classes into one of two.
 """
 
 from __future__ import annotations
@@ -16,11 +15,7 @@ from spacex.models.classifier import Classifier
 
 
 class TargetVsRest(nn.Module):
-    """Logits (n, classes) to logits (n,): the target's minus the log-sum-exp of the others'.
-
-    Args:
-        target: which column is the target's.
-    """
+    """Logits (n, classes) to logits (n,): the target column's minus the log-sum-exp of the others'."""
 
     def __init__(self, target: int) -> None:
         super().__init__()
@@ -29,12 +24,12 @@ class TargetVsRest(nn.Module):
     def forward(self, logits: Tensor) -> Tensor:
         """Logits (n,), in the precision of the input; sigmoid gives the target's softmax probability."""
         rest = torch.cat([logits[:, : self.target], logits[:, self.target + 1 :]], dim=1)
-        against: Tensor = logits[:, self.target] - rest.logsumexp(dim=1)
-        return against
+        out: Tensor = logits[:, self.target] - rest.logsumexp(dim=1)
+        return out
 
 
 class BinaryView(nn.Module):
-    """A network seen as a classifier of two classes: chips (n, bands, h, w) to logits (n,).
+    """A network as a classifier of two classes: chips (n, bands, h, w) to logits (n,).
 
     Args:
         network: gives (n,), (n, 1) or (n, classes).
@@ -45,12 +40,12 @@ class BinaryView(nn.Module):
     def __init__(self, network: nn.Module, target: int | None = None, features: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.network, self.features = network, features
-        self.against = nn.Identity() if target is None else TargetVsRest(target)
+        self.to_logit = nn.Identity() if target is None else TargetVsRest(target)
 
     def forward(self, u: Tensor) -> Tensor:
         """Logits (n,) of standardised chips; sigmoid gives the score."""
         out: Tensor = self.network(u)
-        logits: Tensor = self.against(out if out.ndim == 2 and out.shape[1] > 1 else out.reshape(len(u)))
+        logits: Tensor = self.to_logit(out if out.ndim == 2 and out.shape[1] > 1 else out.reshape(len(u)))
         return logits
 
 
@@ -60,27 +55,21 @@ def unwrap(classifier: nn.Module) -> nn.Module:
 
 
 def native_network(classifier: nn.Module) -> Classifier | None:
-    """The classifier as our own U-Net and head, if it is that."""
+    """The classifier as this package's U-Net and head, if it is that."""
     network = unwrap(classifier)
     return network if isinstance(network, Classifier) else None
 
 
 def native_head(classifier: nn.Module) -> nn.Module | None:
-    """Of our own classifier, what turns activation maps (n, maps, h, w) into n logits."""
-    own = native_network(classifier)
-    if own is None or own is classifier:
-        return own and own.head
-    assert isinstance(classifier, BinaryView)
-    return nn.Sequential(own.head, classifier.against)
+    """Of this package's classifier, what turns activation maps (n, maps, h, w) into n logits."""
+    native = native_network(classifier)
+    if native is None or not isinstance(classifier, BinaryView):
+        return native and native.head
+    return nn.Sequential(native.head, classifier.to_logit)
 
 
 def output_columns(network: nn.Module, bands: int, side: int) -> int:
-    """How many logits a network gives per chip, found out on one.
-
-    Args:
-        network: in any mode; left as it was.
-        bands: of a chip.
-        side: of a chip, pixels.
+    """How many logits a network gives per chip, tried on a blank one (bands, side, side); its mode stays as it was.
 
     Raises:
         CheckpointError: if it cannot take such a chip, or gives anything but (n,), (n, 1) or (n, classes).
@@ -90,8 +79,8 @@ def output_columns(network: nn.Module, bands: int, side: int) -> int:
     try:
         with torch.no_grad():
             out = network.eval()(torch.zeros(1, bands, side, side, device=device))
-    except Exception as error:  # whatever a foreign network raises
-        what = f"the network cannot judge chips of {bands} bands and {side} x {side} pixels"
+    except Exception as error:  # whatever a third-party network raises
+        what = f"the network cannot take chips of {bands} bands and {side} x {side} pixels"
         raise CheckpointError(what, got=f"{type(error).__name__}: {error}") from error
     finally:
         network.train(training)
@@ -102,15 +91,10 @@ def output_columns(network: nn.Module, bands: int, side: int) -> int:
 
 
 def check_output_columns(count: int, classes: int, what: str = "the network") -> None:
-    """Refuse a number of logits that does not fit the number of classes.
-
-    Args:
-        count: logits per chip.
-        classes: how many classes the card names; 0 stands for natural and not.
-        what: names the network in the message.
+    """Refuse a number of logits per chip that does not fit the number of classes; 0 stands for natural and not.
 
     Raises:
-        CheckpointError: if two classes have neither one logit nor (if they are named) two, or more not one each.
+        CheckpointError: unless there is one per class; two classes may share one, and must if they are unnamed.
     """
     allowed = {1} if not classes else {1, 2} if classes == 2 else {classes}
     if count not in allowed:

@@ -1,12 +1,12 @@
-"""The naturalness classifier: a U-Net that draws three activation maps, and a small head that judges them.
+"""The naturalness classifier: a U-Net that computes three activation maps, and a small head that scores them.
 
-This is the network of AnthroProtect's authors (ASOS: Stomberg et al., "Recognizing protected and
-anthropogenic patterns in landscapes using interpretable machine learning and satellite imagery",
-Frontiers in Artificial Intelligence 6, 2023). The head only sees the maps, so what the maps do not show
-cannot matter. Any `torch.nn.Module` that turns (n, bands, 256, 256) into n logits may take its place.
+This is the network of AnthroProtect's authors (ASOS: Stomberg et al., "Recognizing protected and anthropogenic patterns
+in landscapes using interpretable machine learning and satellite imagery", Frontiers in Artificial Intelligence 6,
+2023). The head only sees the maps, so what the maps do not show cannot matter. Any `torch.nn.Module` that turns
+(n, bands, 256, 256) into n logits may take its place.
 
-Every non-linearity is its own, not-in-place module: DeepLIFT and Grad-CAM hook modules, and a module used
-twice would mix two layers up.
+Every non-linearity is a module of its own and not in place: DeepLIFT and Grad-CAM hook modules, and a module used
+twice would mix up two layers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ClassifierSettings(Settings):
     base: int = Field(default=32, ge=1)
     """Channels of the U-Net's first level; each level down has twice as many."""
     levels: int = Field(default=4, ge=1, le=6)
-    """How often the U-Net halves the picture."""
+    """How often the U-Net halves the image."""
     pool: Literal["average", "max"] = "average"
     """How it halves. The textbook U-Net takes the maximum; DeepLIFT's rescale rule needs the average."""
     up_kernel: Literal[0, 1, 3] = 0
@@ -48,8 +48,8 @@ class ClassifierSettings(Settings):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout after each of the head's hidden layers; 0 leaves the layers out."""
     outputs: int = Field(default=1, ge=1, exclude_if=lambda outputs: outputs == 1)
-    """Logits per chip: 1 for two classes, else one per class. Unsaid in a card where it is 1, so that cards written
-    before there was a choice keep their digest."""
+    """Logits per chip: 1 for two classes, else one per class. Omitted from a card when 1, so that older cards keep
+    their digest."""
 
 
 class Classifier(nn.Module):
@@ -74,7 +74,7 @@ class Classifier(nn.Module):
         return logits
 
     def activation_map(self, u: Tensor) -> Tensor:
-        """The maps the head judges: (n, maps, h, w) in -1..1, never occluded."""
+        """The maps that the head scores: (n, maps, h, w) in -1..1, never occluded."""
         maps: Tensor = self.unet(u)
         return maps
 
@@ -143,18 +143,18 @@ class UNet(nn.Module):
 
 
 class Up(nn.Module):
-    """Doubles the picture, joins the encoder's picture of that size, and convolves."""
+    """Doubles the image, concatenates the encoder's of that size, and convolves."""
 
     def __init__(self, deep: int, fine: int, out: int, kernel: int) -> None:
         super().__init__()
         self.fine = fine
-        """Channels of the encoder's picture."""
+        """Channels of the encoder's image."""
         self.upsample = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.reduce = nn.Conv2d(deep, fine, kernel, padding=kernel // 2) if kernel else nn.Identity()
         self.convolve = _block((fine if kernel else deep) + fine, out)
 
     def forward(self, deep: Tensor, fine: Tensor) -> Tensor:
-        """The picture of the level below and the encoder's of this one, to (n, out, h, w)."""
+        """The image of the level below and the encoder's of this one, to (n, out, h, w)."""
         joined: Tensor = self.convolve(torch.cat([fine, self.reduce(self.upsample(deep))], dim=1))
         return joined
 
@@ -168,25 +168,17 @@ def _head(settings: ClassifierSettings) -> nn.Sequential:
     """Three 5 x 5 convolutions of stride 3 without padding (256 -> 84 -> 27 -> 8), two linear layers."""
     widths = [settings.maps * factor for factor in (1, 2, 4, 8)]
     side = settings.chip_size
+    dropout = [nn.Dropout(settings.dropout)] if settings.dropout else []
     layers: list[nn.Module] = []
     for a, b in pairwise(widths):
-        layers += [nn.Conv2d(a, b, 5, stride=3), nn.ReLU(), *_dropout(settings)]
+        layers += [nn.Conv2d(a, b, 5, stride=3), nn.ReLU(), *dropout]
         side = (side - 5) // 3 + 1
-    layers += [nn.Flatten(), nn.Linear(widths[-1] * side * side, 128), nn.ReLU(), *_dropout(settings)]
+    layers += [nn.Flatten(), nn.Linear(widths[-1] * side * side, 128), nn.ReLU(), *dropout]
     head = nn.Sequential(*layers, nn.Linear(128, settings.outputs))
-    _initialise(head)
-    return head
-
-
-def _initialise(head: nn.Sequential) -> None:
-    """He's initialisation (He et al. 2015): with PyTorch's own the head's few ReLUs die in every other run."""
+    # He's initialisation (He et al. 2015): with PyTorch's own the head's few ReLUs die in every other run
     for layer in head:
-        # where shapes alone are wanted, drawing numbers would load PyTorch's compiler: two seconds
+        # on the meta device, drawing numbers would load PyTorch's compiler: two seconds
         if isinstance(layer, nn.Conv2d | nn.Linear) and not layer.weight.is_meta:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-
-
-def _dropout(settings: ClassifierSettings) -> list[nn.Module]:
-    return [nn.Dropout(settings.dropout)] if settings.dropout else []
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return head

@@ -1,8 +1,8 @@
-"""The discriminator: says for each patch of a chip whether it looks like a real one (PatchGAN).
+"""The discriminator (PatchGAN): a logit for each patch of a chip, whether it looks real.
 
-Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks" (2017): 4 x 4 convolutions,
-three of stride 2 and two of stride 1, see 70 x 70 pixels each. No batch norm anywhere: its statistics would
-mix chips, and differ between one worker and several.
+Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks" (2017): 4 x 4 convolutions, three of
+stride 2 and two of stride 1, see 70 x 70 pixels each. No batch norm anywhere: its statistics would mix chips, and
+differ between one process and several.
 """
 
 from __future__ import annotations
@@ -41,18 +41,14 @@ class Discriminator(nn.Module):
         widths = [settings.base * min(2**step, 8) for step in range(settings.strided + 1)]
         layers: list[nn.Module] = [_convolution(settings.bands, widths[0], 2, settings), nn.LeakyReLU(0.2)]
         for step, (a, b) in enumerate(pairwise(widths), start=1):
-            layers += _layer(a, b, 2 if step < settings.strided else 1, settings)
+            layers.append(_convolution(a, b, 2 if step < settings.strided else 1, settings))
+            layers += [nn.InstanceNorm2d(b), nn.LeakyReLU(0.2)] if settings.norm == "instance" else [nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, _convolution(widths[-1], 1, 1, settings))
 
     def forward(self, u: Tensor) -> Tensor:
         """Logits (n, 1, rows, columns), one per overlapping patch."""
         logits: Tensor = self.layers(u)
         return logits
-
-
-def _layer(a: int, b: int, stride: int, settings: DiscriminatorSettings) -> list[nn.Module]:
-    norm = [nn.InstanceNorm2d(b)] if settings.norm == "instance" else []
-    return [_convolution(a, b, stride, settings), *norm, nn.LeakyReLU(0.2)]
 
 
 def _convolution(a: int, b: int, stride: int, settings: DiscriminatorSettings) -> nn.Module:

@@ -1,7 +1,7 @@
-"""The inner pictures of a classifier that serve to compare chips (applicability) and to draw Grad-CAM.
+"""The feature maps of a classifier that serve to compare chips (applicability) and to draw Grad-CAM.
 
-Of our own U-Net those are its encoder's levels. Of a network that is not ours they are modules named in the card, or,
-where none are named, its stages: the outermost modules whose output is still a picture (n, channels, h, w).
+Of this package's U-Net those are its encoder's levels. Of a third-party network they are modules named in the card, or,
+where none are named, its stages: the outermost modules whose output is still an image (n, channels, h, w).
 """
 
 from __future__ import annotations
@@ -15,110 +15,101 @@ from torch import Tensor, nn
 from spacex.errors import CheckpointError
 from spacex.models.classes import BinaryView, native_network, unwrap
 
-MOST = 8
+MAX_STAGES = 8
 """Stages that are taken without being named; more say little more."""
 
 
 def feature_modules(network: nn.Module, names: Sequence[str] | None = None) -> list[nn.Module]:
     """Modules whose outputs (n, channels, h, w) describe a chip, in the order data flows through them.
 
-    Args:
-        network: a checkpoint's classifier, or the bare network.
-        names: modules of a network that is not ours, as `named_modules` calls them (the card's `features`); None or
-            none for those found when the checkpoint was loaded (`BinaryView.features`).
-
-    Returns:
-        For our own classifier the encoders of its U-Net, whatever the names.
+    For this package's classifier they are the encoders of its U-Net, whatever the names. Those of a third-party network
+    are named as in `named_modules` (the card's `features`), or were chosen at loading (`BinaryView.features`).
 
     Raises:
-        CheckpointError: if a named module is not there, or none is named and none was found.
+        CheckpointError: if a named module is not there, or none is named and the network has no stages.
     """
-    own = native_network(network)
-    if own is not None:
-        return list(own.unet.encoders)
-    wanted = tuple(names or (network.features if isinstance(network, BinaryView) else ()))
+    native = native_network(network)
+    if native is not None:
+        return list(native.unet.encoders)
+    names = tuple(names or (network.features if isinstance(network, BinaryView) else ()))
     modules = dict(unwrap(network).named_modules())
-    if missing := [name for name in wanted if not name or name not in modules]:
-        raise _missing(missing[0], modules)
-    if not wanted:
-        raise CheckpointError("the network has no inner pictures", do="Name some of its modules in the card.")
-    return [modules[name] for name in wanted]
+    _check_names(names, modules)
+    if not names:
+        raise CheckpointError("the network has no feature maps", do="Name some of its modules in the card.")
+    return [modules[name] for name in names]
 
 
 def find_features(network: nn.Module, chip: Tensor, names: Sequence[str] = ()) -> tuple[str, ...]:
-    """Check named features on one chip, or find a network's stages.
+    """Check named features on one chip (1, bands, h, w), or choose a network's stages.
 
-    Args:
-        network: bare, in eval mode.
-        chip: (1, bands, h, w) on the network's device.
-        names: those to check; none to find them.
-
-    Returns:
-        The names; none if nothing is named and the network's inside holds no pictures.
+    The network is unwrapped and in eval mode. None are returned if none are named and no module gives an image.
 
     Raises:
-        CheckpointError: naming the feature that is not there, gives no picture, or runs more than once.
+        CheckpointError: naming the feature that is not there, gives no image, or runs more than once.
     """
     modules = dict(network.named_modules())
-    if missing := [name for name in names if not name or name not in modules]:
-        raise _missing(missing[0], modules)
-    with _watched(modules) as shapes, torch.no_grad():
+    _check_names(names, modules)
+    with _output_shapes(modules) as shapes, torch.no_grad():
         network(chip)
-    if wrong := [name for name in names if not _pictures(shapes[name])]:
+    images = {name for name, of_calls in shapes.items() if _is_image(of_calls)}
+    if wrong := [name for name in names if name not in images]:
         got = f"shapes {shapes[wrong[0]]}" if shapes[wrong[0]] else "a module that never runs"
         expected = "one output (n, channels, h, w) per chip"
         raise CheckpointError(f"the feature {wrong[0]} of the card does not fit", got=got, expected=expected)
-    return tuple(names) or _stages(network, {name for name, found in shapes.items() if _pictures(found)})
+    return tuple(names) or _stages(network, images)
 
 
-def _missing(name: str, modules: dict[str, nn.Module]) -> CheckpointError:
-    first = [known for known in modules if known and "." not in known]
-    expected = f"modules of the network, such as {', '.join(first[:12])}"
-    return CheckpointError("the card names a feature that its network lacks", got=name, expected=expected)
+def _check_names(names: Sequence[str], modules: dict[str, nn.Module]) -> None:
+    if missing := [name for name in names if not name or name not in modules]:
+        outermost = [known for known in modules if known and "." not in known]
+        expected = f"modules of the network, such as {', '.join(outermost[:12])}"
+        raise CheckpointError("the card names a feature that its network lacks", got=missing[0], expected=expected)
 
 
-def _pictures(shapes: list[tuple[int, ...]]) -> bool:
+def _is_image(shapes: list[tuple[int, ...]]) -> bool:
     return len(shapes) == 1 and len(shapes[0]) == 4 and min(shapes[0][2:]) > 1
 
 
-def _stages(network: nn.Module, pictures: set[str]) -> tuple[str, ...]:
-    """The learning modules at the first depth where several of them give pictures, else at the deepest one.
+def _stages(network: nn.Module, images: set[str]) -> tuple[str, ...]:
+    """The trainable modules at the first depth where several of them give images, else at the deepest one.
 
     Batch norms and activations are no stages of their own: the convolution before them, or the block around, is.
     """
+    layers = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+    trainable = {
+        name: module
+        for name, module in network.named_modules()
+        if name in images and any(isinstance(inner, layers) for inner in module.modules())
+    }
     best: list[str] = []
-    learning = {name: layer for name, layer in network.named_modules() if name in pictures and _learns(layer)}
-    for depth in range(max((name.count(".") for name in learning), default=-1) + 1):
-        found = [name for name in learning if name.count(".") == depth]
-        if len(found) > 1:
-            found = [inner for name in found for inner in _unrolled(name, learning)]
-            count = min(len(found), MOST)
-            return tuple(found[round(i * (len(found) - 1) / (count - 1))] for i in range(count))
-        best = found or best
+    for depth in range(max((name.count(".") for name in trainable), default=-1) + 1):
+        names = [name for name in trainable if name.count(".") == depth]
+        if len(names) > 1:
+            stages = [inner for name in names for inner in _unroll(name, trainable)]
+            # evenly spaced, the first and the last among them
+            count = min(len(stages), MAX_STAGES)
+            return tuple(stages[round(i * (len(stages) - 1) / (count - 1))] for i in range(count))
+        best = names or best
     return tuple(best)
 
 
-def _unrolled(name: str, learning: dict[str, nn.Module]) -> list[str]:
+def _unroll(name: str, trainable: dict[str, nn.Module]) -> list[str]:
     """The stages inside a stage that is nothing but a sequence of several of them (`blocks` of a MobileNet)."""
-    inner = [f"{name}.{child}" for child, _ in learning[name].named_children()]
-    blocks = [one for one in inner if one in learning and list(learning[one].children())]
-    return blocks if isinstance(learning[name], nn.Sequential) and len(blocks) > 1 else [name]
-
-
-def _learns(layer: nn.Module) -> bool:
-    return any(isinstance(inner, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) for inner in layer.modules())
+    inner = [f"{name}.{child}" for child, _ in trainable[name].named_children()]
+    blocks = [one for one in inner if one in trainable and list(trainable[one].children())]
+    return blocks if isinstance(trainable[name], nn.Sequential) and len(blocks) > 1 else [name]
 
 
 @contextmanager
-def _watched(modules: dict[str, nn.Module]) -> Iterator[dict[str, list[tuple[int, ...]]]]:
+def _output_shapes(modules: dict[str, nn.Module]) -> Iterator[dict[str, list[tuple[int, ...]]]]:
     """Shapes of every module's outputs while the block runs, by name; () for what is no tensor."""
     shapes: dict[str, list[tuple[int, ...]]] = {name: [] for name in modules}
 
-    def watch(name: str, out: object) -> None:
+    def record(name: str, out: object) -> None:
         shapes[name].append(tuple(out.shape) if isinstance(out, Tensor) else ())
 
     handles = [
-        module.register_forward_hook(lambda _, __, out, name=name: watch(name, out))  # type: ignore[misc]
+        module.register_forward_hook(lambda _, __, out, name=name: record(name, out))  # type: ignore[misc]
         for name, module in modules.items()
         if name
     ]

@@ -1,16 +1,15 @@
-"""The generator: one network that redraws a chip so that the classifier's score rises or falls.
+"""The generator: a network that changes a chip so that the classifier's score rises or falls.
 
-The shape is the paper's Figure 2: a wide convolution, `downs` times pooling and convolution, `blocks`
-residual blocks at the coarsest level, `downs` times upsampling and convolution, a wide convolution. The
-maximiser and the minimiser are two of these. Two forms:
+The shape is the paper's Figure 2: a wide convolution, `downs` times pooling and convolution, `blocks` residual blocks
+at the coarsest level, `downs` times upsampling and convolution, a wide convolution. The maximiser and the minimiser are
+two of these. Two forms:
 
-- `direct` (the paper): the network draws the whole picture, (tanh + 1) / 2, so it must first learn to copy.
-- `delta` (default): u' = u + s * tanh(h(u) / s). Its last convolution starts at zero: a fresh one changes
-  nothing.
+- `direct` (the paper): the network gives the whole image, (tanh + 1) / 2, so it must first learn to copy.
+- `delta` (default): u' = u + s * tanh(h(u) / s). Its last convolution starts at zero, so a fresh one changes nothing.
 
-Without normalisation (`norm="none"`) a pixel's answer depends on no more than :func:`context` pixels around
-it, so overlapping chips agree once that frame is cut; with instance norm it depends on the whole chip, and no
-overlap makes chips agree.
+Without normalisation (`norm="none"`) a pixel's result depends on no more than :func:`context` pixels around it, so
+overlapping chips agree once that frame is cut; with instance norm it depends on the whole chip, and no overlap makes
+chips agree.
 """
 
 from __future__ import annotations
@@ -24,19 +23,22 @@ from torch import Tensor, nn
 
 from spacex.settings import Settings
 
+MAX_HALO = 64
+"""Largest context in pixels that is worth computing around every window."""
+
 
 class GeneratorSettings(Settings):
     """Shape of a :class:`Generator`.
 
-    The defaults are Figure 2's three levels and twelve blocks with at most 256 channels (the figure gives no
-    widths): 16.1 million parameters, 30.8 billion multiplications per chip of three bands.
-    The authors' repository instead has `downs=2, blocks=9, pool="stride"`.
+    The defaults are Figure 2's three levels and twelve blocks with at most 256 channels (the figure gives no widths):
+    16.1 million parameters, 30.8 billion multiplications per chip of three bands. The authors' repository instead has
+    `downs=2, blocks=9, pool="stride"`.
     """
 
     bands: int = Field(default=3, ge=1)
     """Bands of a chip."""
     form: Literal["delta", "direct"] = "delta"
-    """What is drawn: a bounded change, or the whole picture in 0..1."""
+    """What is generated: a bounded change, or the whole image in 0..1."""
     norm: Literal["none", "instance"] = "none"
     """Normalisation after every inner convolution."""
     base: int = Field(default=64, ge=1)
@@ -44,22 +46,27 @@ class GeneratorSettings(Settings):
     cap: int = Field(default=256, ge=1)
     """Most channels of any level."""
     downs: int = Field(default=3, ge=0, le=5)
-    """How often the picture is halved."""
+    """How often the image is halved."""
     blocks: int = Field(default=12, ge=0)
     """Residual blocks at the coarsest level."""
     stem: Literal[3, 5, 7] = 7
     """Side of the first and of the last convolution."""
     pool: Literal["average", "stride"] = "average"
-    """How the picture is halved: by averaging before the convolution (no aliasing), or by its stride."""
+    """How the image is halved: by averaging before the convolution (no aliasing), or by its stride."""
     limit: float = Field(default=3.0, gt=0)
     """Largest change s of the delta form, in standardised units."""
+
+    @property
+    def slope(self) -> float:
+        """Negative slope of the activations: leaky in the delta form."""
+        return 0.2 if self.form == "delta" else 0.0
 
 
 class Generator(nn.Module):
     """Standardised chips (n, bands, h, w) to changed chips of the same shape; h and w multiples of 2**downs.
 
     The body may run in bfloat16 (autocast, or `generator.body.to(torch.bfloat16)`). The last convolution, the
-    tanh and the skip are float32 in any case: attribution is a difference of near-equal pictures.
+    tanh and the skip are float32 in any case: attribution is a difference of near-equal images.
     """
 
     def __init__(self, settings: GeneratorSettings | None = None) -> None:
@@ -72,47 +79,40 @@ class Generator(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """The changed chips, float32, in the units of `u` (`direct`: 0..1, so give it reflectance)."""
-        drawn = self._draw(u)
-        if self.settings.form == "direct":
-            return (torch.tanh(drawn) + 1) / 2
-        return u.float() + self._bounded(drawn)
+        out = self._output(u)
+        return out if self.settings.form == "direct" else u.float() + out
 
     def delta(self, u: Tensor) -> Tensor:
         """The change alone, u' - u, float32: in the delta form without the rounding of the sum."""
-        drawn = self._draw(u)
-        if self.settings.form == "direct":
-            return (torch.tanh(drawn) + 1) / 2 - u.float()
-        return self._bounded(drawn)
+        out = self._output(u)
+        return out - u.float() if self.settings.form == "direct" else out
 
-    def _draw(self, u: Tensor) -> Tensor:
+    def _output(self, u: Tensor) -> Tensor:
+        """The image of the direct form, or the bounded change of the delta form."""
         inner = self.body(u.to(next(self.body.parameters()).dtype))
         with torch.autocast(u.device.type, enabled=False):
-            drawn: Tensor = self.last(inner.float())
-        return drawn
-
-    def _bounded(self, drawn: Tensor) -> Tensor:
+            h: Tensor = self.last(inner.float())
+        if self.settings.form == "direct":
+            return (torch.tanh(h) + 1) / 2
         limit = self.settings.limit
-        return limit * torch.tanh(drawn / limit)
+        return limit * torch.tanh(h / limit)
 
     def _initialise(self) -> None:
-        # where shapes alone are wanted, drawing numbers would load PyTorch's compiler: two seconds
+        # on the meta device, drawing numbers would load PyTorch's compiler: two seconds
         convolutions = [part for part in self.modules() if isinstance(part, nn.Conv2d) and not part.weight.is_meta]
         for layer in convolutions:
             if self.settings.norm == "instance":
                 nn.init.normal_(layer.weight, 0.0, 0.02)  # CycleGAN's; any gain would be divided out
             else:
-                nn.init.kaiming_normal_(layer.weight, a=_slope(self.settings))
+                nn.init.kaiming_normal_(layer.weight, a=self.settings.slope)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         if self.settings.form == "delta":
-            self._silence_branches()
-
-    def _silence_branches(self) -> None:
-        """Zero each residual branch and the last convolution: the fresh network is exactly the identity."""
-        for layer in self.body:
-            if isinstance(layer, Residual) and self.settings.norm == "none":
-                nn.init.zeros_(layer.second.weight)
-        nn.init.zeros_(self.last.weight)
+            # zero residual branches and a zero last convolution: the fresh network is exactly the identity
+            for block in self.body:
+                if isinstance(block, Residual) and self.settings.norm == "none":
+                    nn.init.zeros_(block.second.weight)
+            nn.init.zeros_(self.last.weight)
 
 
 class Residual(nn.Module):
@@ -149,22 +149,13 @@ def _body(settings: GeneratorSettings) -> nn.Sequential:
 
 
 def _layer(channels: int, out: int, kernel: int, settings: GeneratorSettings, stride: int = 1) -> list[nn.Module]:
-    convolution = _convolution(channels, out, kernel, settings, stride)
     norm = [] if settings.norm == "none" else [_norm(out, settings)]
-    return [convolution, *norm, _activation(settings)]
+    return [_convolution(channels, out, kernel, settings, stride), *norm, _activation(settings)]
 
 
 def _convolution(channels: int, out: int, kernel: int, settings: GeneratorSettings, stride: int = 1) -> nn.Conv2d:
-    # instance norm subtracts any bias again
-    return nn.Conv2d(
-        channels,
-        out,
-        kernel,
-        stride=stride,
-        padding=kernel // 2,
-        padding_mode="reflect",
-        bias=settings.norm == "none",
-    )
+    bias = settings.norm == "none"  # instance norm subtracts any bias again
+    return nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2, padding_mode="reflect", bias=bias)
 
 
 def _norm(channels: int, settings: GeneratorSettings) -> nn.Module:
@@ -172,35 +163,29 @@ def _norm(channels: int, settings: GeneratorSettings) -> nn.Module:
 
 
 def _activation(settings: GeneratorSettings) -> nn.Module:
-    return nn.LeakyReLU(_slope(settings)) if settings.form == "delta" else nn.ReLU()
-
-
-def _slope(settings: GeneratorSettings) -> float:
-    return 0.2 if settings.form == "delta" else 0.0
+    return nn.LeakyReLU(settings.slope) if settings.form == "delta" else nn.ReLU()
 
 
 def context(settings: GeneratorSettings) -> int:
-    """How far a pixel's answer can reach, in pixels, for a generator without normalisation.
+    """How far a pixel's result can reach, in pixels, for a generator without normalisation.
 
-    Cut this many pixels from the edges of two overlapping chips whose corners lie a multiple of
-    :func:`alignment` apart, and they agree exactly. Few weights reach that far, so a smaller frame is often
-    enough; how small must be measured on the trained network.
-
-    Worked out backwards: the interval of inputs that one output pixel sees, widest over all positions.
+    Cut this many pixels from the edges of two overlapping chips whose corners lie a multiple of :func:`alignment`
+    apart, and they agree exactly. Few weights reach that far, so a smaller frame is often enough; how small must be
+    measured on the trained network.
     """
-    return max(_reach(phase, settings) for phase in range(alignment(settings)))
-
-
-def _reach(pixel: int, settings: GeneratorSettings) -> int:
-    edge = settings.stem // 2
-    low, high = pixel - edge, pixel + edge
-    for _ in range(settings.downs):  # upsampling, then 3 x 3
-        low, high = (low - 1) // 2, (high + 1) // 2
-    low, high = low - 2 * settings.blocks, high + 2 * settings.blocks
-    for _ in range(settings.downs):
-        averaged = settings.pool == "average"
-        low, high = (2 * (low - 1), 2 * (high + 1) + 1) if averaged else (2 * low - 1, 2 * high + 1)
-    return max(pixel - (low - edge), high + edge - pixel)
+    edge, reach = settings.stem // 2, 0
+    # pixels differ in how they lie in the coarse levels' pixels, so the widest of all positions counts
+    for pixel in range(alignment(settings)):
+        # from the output backwards: the interval of inputs that this pixel sees
+        low, high = pixel - edge, pixel + edge
+        for _ in range(settings.downs):  # upsampling, then 3 x 3
+            low, high = (low - 1) // 2, (high + 1) // 2
+        low, high = low - 2 * settings.blocks, high + 2 * settings.blocks
+        for _ in range(settings.downs):
+            averaged = settings.pool == "average"
+            low, high = (2 * (low - 1), 2 * (high + 1) + 1) if averaged else (2 * low - 1, 2 * high + 1)
+        reach = max(reach, pixel - (low - edge), high + edge - pixel)
+    return reach
 
 
 def alignment(settings: GeneratorSettings) -> int:
@@ -209,19 +194,10 @@ def alignment(settings: GeneratorSettings) -> int:
 
 
 def window_halo(settings: GeneratorSettings, frame: int) -> int:
-    """Pixels around a window that are redrawn and thrown away, so that windows side by side agree.
+    """Pixels around a window that are generated and thrown away, so that neighbouring windows agree.
 
-    Up to `WIDEST` that is the whole context, and they agree exactly; wider contexts are mostly empty, and the frame
-    measured on the trained networks has to do.
-
-    Args:
-        settings: of a generator without normalisation.
-        frame: pixels at a chip's edge that were found not to agree (the card's `frame`).
+    Up to `MAX_HALO` that is the whole context, and they agree exactly; wider contexts are mostly empty, and the frame
+    measured on the trained networks (the card's `frame`) has to do. For generators without normalisation.
     """
-    step = alignment(settings)
-    reach = context(settings)
-    return -(-(reach if reach <= WIDEST else frame) // step) * step
-
-
-WIDEST = 64
-"""Largest context in pixels that is worth computing around every window."""
+    step, reach = alignment(settings), context(settings)
+    return -(-(reach if reach <= MAX_HALO else frame) // step) * step

@@ -1,9 +1,9 @@
-"""Classifiers that are not ours: built by a function of an installed package that a checkpoint's card names.
+"""Third-party classifiers: built by a function of an installed package that a checkpoint's card names.
 
-A card is a stranger's word. Importing a module runs it, and a function called with a stranger's arguments may do
-anything it was written for, so two doors stand before it: what a user trusts by name (`--trust module`), and
-`BUILDERS`, a few functions known to do nothing but build a network as long as their arguments are plain. Nothing else
-is imported, and nothing is ever unpickled: weights are safetensors.
+Cards are untrusted input. Importing a module runs it, and a function called with a stranger's arguments may do anything
+it was written for. A third-party network is therefore built only if the user trusts its module (`--trust module`), or
+if it is one of `BUILDERS`, which do nothing but build a network as long as their arguments are plain. Nothing else is
+imported, and nothing is ever unpickled: weights are safetensors.
 """
 
 from __future__ import annotations
@@ -24,13 +24,22 @@ from spacex.settings import Settings
 BUILDERS = ("timm:create_model", "torchvision.models:get_model", "torchgeo.models:get_model")
 """Functions that need no trust. Not whole packages: they also hold functions that download, write or unpickle."""
 
-FETCHING = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "weights", "weights_backbone",
-            "cache_dir")  # fmt: skip
+WEIGHT_ARGUMENTS = (
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "checkpoint_path",
+    "weights",
+    "weights_backbone",
+    "cache_dir",
+)
 """Arguments of those by which they would fetch or open other weights than the checkpoint's."""
+
+_NAME = re.compile(r"[\w.\-]*\Z")
 
 
 class ThirdPartySettings(Settings):
-    """How to build a network that is not ours; stands in a card where ours has its shape."""
+    """How to build a third-party network; stands in a card in place of our own network's sizes."""
 
     network: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """A function or class of an installed package, `module:callable`; called, it gives a `torch.nn.Module`."""
@@ -39,18 +48,21 @@ class ThirdPartySettings(Settings):
 
     @property
     def module(self) -> str:
-        """The module alone."""
+        """The module."""
         return self.network.partition(":")[0]
+
+    @property
+    def package(self) -> str:
+        """The package that the module lies in."""
+        return self.module.partition(".")[0]
 
 
 def network_builder(
     settings: ClassifierSettings | ThirdPartySettings, trust: Collection[str] = ()
 ) -> Callable[[], nn.Module]:
-    """What builds a classifier's network, untrained: ours, or a foreign one from a module that is trusted.
+    """A function that builds a classifier's network, untrained: ours, or a third party's from a trusted module.
 
-    Args:
-        settings: its shape, or whose it is.
-        trust: modules that may be imported, with all that lies in them.
+    Modules in `trust` may be imported, with all that lies in them.
 
     Raises:
         CheckpointError: if the module is not trusted, not installed, or has no such function.
@@ -58,8 +70,8 @@ def network_builder(
     if isinstance(settings, ClassifierSettings):
         return lambda: Classifier(settings)
     check_trusted(settings, trust)
-    function = _imported(settings)
-    return lambda: _built(function, settings)
+    function = _import(settings)
+    return lambda: _build(function, settings)
 
 
 def check_trusted(settings: ThirdPartySettings, trust: Collection[str]) -> None:
@@ -70,68 +82,57 @@ def check_trusted(settings: ThirdPartySettings, trust: Collection[str]) -> None:
     """
     if any(settings.module == name or settings.module.startswith(f"{name}.") for name in trust):
         return
-    package = settings.module.partition(".")[0]
     if settings.network not in BUILDERS:
         raise CheckpointError(
             f"the module {settings.module} is not trusted",
             got=f"a classifier built by {settings.network}",
             expected=f"one of {', '.join(BUILDERS)}, or a module you trust",
-            do=f"If you trust all code of {package}, add --trust {package}.",
+            do=f"If you trust all code of {settings.package}, add --trust {settings.package}.",
         )
-    if strange := sorted(name for name, value in settings.arguments.items() if not _plain(name, value)):
+    if refused := sorted(name for name, value in settings.arguments.items() if not _is_plain(name, value)):
         raise CheckpointError(
             f"{settings.network} is not trusted with these arguments",
-            got=", ".join(strange),
+            got=", ".join(refused),
             expected="numbers, names and lists of them, and no weights from elsewhere",
-            do=f"Leave them out, or add --trust {package}.",
+            do=f"Leave them out, or add --trust {settings.package}.",
         )
 
 
 def check_installed(settings: ThirdPartySettings) -> None:
-    """Refuse a module that is not installed.
-
-    Raises:
-        CheckpointError: if its package cannot be found. Only the package is looked for; it is not imported.
-    """
-    package = settings.module.partition(".")[0]
+    """Raise CheckpointError if the module's package is not installed; nothing is imported."""
     try:
-        found = find_spec(package) is not None
+        installed = find_spec(settings.package) is not None
     except (ValueError, ImportError):
-        found = False
-    if not found:
-        do = f"Install the package {package} where the networks run."
+        installed = False
+    if not installed:
+        do = f"Install the package {settings.package} where the networks run."
         raise CheckpointError(f"the module {settings.module} is not installed", got=settings.network, do=do)
 
 
-def _plain(name: str, value: JsonValue) -> bool:
-    if name in FETCHING and value:
+def _is_plain(name: str, value: JsonValue) -> bool:
+    if name in WEIGHT_ARGUMENTS and value:
         return False
     if isinstance(value, list):
-        return all(_plain("", one) for one in value)
+        return all(_is_plain("", one) for one in value)
     # neither paths nor addresses: timm takes "hf-hub:..." and "local-dir:..." for names of models
     return value is None or isinstance(value, int | float) or (isinstance(value, str) and bool(_NAME.match(value)))
 
 
-_NAME = re.compile(r"[\w.\-]*\Z")
-
-
-def _imported(settings: ThirdPartySettings) -> Callable[..., Any]:
+def _import(settings: ThirdPartySettings) -> Callable[..., Any]:
     check_installed(settings)
     module, _, name = settings.network.partition(":")
     try:
         function = getattr(import_module(module), name, None)
-    except Exception as error:  # whatever a stranger's module does when it is imported
+    except Exception as error:  # whatever the module does when it is imported
         got = f"{type(error).__name__}: {error}"
         raise CheckpointError(f"the module {module} cannot be imported", got=got) from error
-    home = str(getattr(function, "__module__", ""))
-    package = module.partition(".")[0]
     # what a module merely uses (os.system, torch.load) is not what was trusted
-    if not callable(function) or home.partition(".")[0] != package:
+    if not callable(function) or str(getattr(function, "__module__", "")).partition(".")[0] != settings.package:
         raise CheckpointError(f"the module {module} has no function or class {name} of its own", got=settings.network)
     return function  # type: ignore[no-any-return]
 
 
-def _built(function: Callable[..., Any], settings: ThirdPartySettings) -> nn.Module:
+def _build(function: Callable[..., Any], settings: ThirdPartySettings) -> nn.Module:
     try:
         network = function(**settings.arguments)
     except Exception as error:
@@ -143,7 +144,7 @@ def _built(function: Callable[..., Any], settings: ThirdPartySettings) -> nn.Mod
 
 
 def disable_inplace(network: nn.Module) -> nn.Module:
-    """Layers that write over their input (timm's ReLUs) hide it from attribution, which compares the two."""
+    """Make layers keep their input (timm's ReLUs write over it), which attribution compares with their output."""
     for layer in network.modules():
         if getattr(layer, "inplace", False) is True:
             layer.inplace = False  # type: ignore[assignment]

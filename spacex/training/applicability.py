@@ -1,4 +1,4 @@
-"""Where a classifier applies: what is learned about that from its training chips when its training ends."""
+"""Fit a classifier's area of applicability to its training chips, when its training ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spacex.training.data import DatasetSplit, evenly_spaced
 from spacex.training.distributed import SINGLE, Distributed
 
 CHIPS = 1000
-"""Training chips, evenly evenly_spaced over the split, that stand for all."""
+"""Training chips, evenly spaced over the split, that stand for all."""
 
 
 @torch.no_grad()
@@ -27,27 +27,28 @@ def fit_applicability(
     distributed: Distributed = SINGLE,
     features: Sequence[str] = (),
 ) -> Applicability | None:
-    """The area of applicability of a classifier, from its training chips.
+    """The area of applicability of a trained classifier in eval mode.
 
     Args:
-        classifier: trained, in eval mode.
+        classifier: gives its features.
         scaling: reflectance to its units.
         train: the training split.
-        batch: chips looked at at once.
-        distributed: shares the looking.
-        features: modules whose channels are looked at, of a network that is not ours.
+        batch: chips per forward pass.
+        distributed: the processes that share the chips.
+        features: of a third-party network, the modules whose channels are read.
 
     Returns:
-        What `spacex.models.applicability` needs; None if the training chips are of one place only, so that nothing
-        can be said about another, or if the network is not ours and has no such modules.
+        None if all training chips are of one place, or if a third-party network has no such modules.
     """
     if native_network(classifier) is None and not features:
         return None
     chosen = evenly_spaced(train.all, CHIPS)
+    # in the order in which `gather_rows` joins the processes' shards
     places = [train.places[i] for rank in range(distributed.size) for i in chosen[rank :: distributed.size]]
     folds = spatial_folds(places)
     if len(set(folds.tolist())) < 2:
         return None
-    read, chips = feature_extractor(classifier, features), shard(train.dataset, chosen, batch, distributed)
-    found = [read(scaling.standardise(x)).cpu() for x, _ in chips]
-    return learn_applicability(distributed.gather_rows(torch.cat(found)), folds)
+    extract = feature_extractor(classifier, features)
+    chips = shard(train.dataset, chosen, batch, distributed)
+    statistics = torch.cat([extract(scaling.standardise(x)).cpu() for x, _ in chips])
+    return learn_applicability(distributed.gather_rows(statistics), folds)

@@ -1,6 +1,6 @@
 """Random changes of whole batches, drawn from a generator that the caller seeds.
 
-A draw is made for the *global* batch and every worker applies its share; two workers then see what one would.
+A draw is made for the *global* batch and every process applies its share; two processes then see what one would.
 """
 
 from __future__ import annotations
@@ -14,30 +14,21 @@ from torch.nn import functional as F
 EDGES = ("top", "bottom", "left", "right")
 
 
-def quarter_turns(x: Tensor, turns: Tensor, flips: Tensor) -> Tensor:
-    """Rotate every chip by its number of quarter turns, then mirror where asked.
-
-    Args:
-        x: (n, bands, size, size).
-        turns: (n,) integers 0..3.
-        flips: (n,) booleans, left-right after the rotation.
-    """
-    out = [torch.rot90(chip, int(turn), (-2, -1)) for chip, turn in zip(x, turns.tolist(), strict=True)]
-    return torch.stack([chip.flip(-1) if flip else chip for chip, flip in zip(out, flips.tolist(), strict=True)])
-
-
 def draw_turns(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Uniform quarter turns (n,) int64 and flips (n,) bool."""
     return torch.randint(4, (n,), generator=generator), torch.rand(n, generator=generator) < 0.5
 
 
-def jitter(x: Tensor, reach: int, generator: torch.Generator) -> Tensor:
-    """One random quarter turn, flip and shift (reflected at the edge) for the whole batch.
+def quarter_turns(x: Tensor, turns: Tensor, flips: Tensor) -> Tensor:
+    """Chips (n, bands, size, size) rotated by 0..3 quarter turns (n,) each, then mirrored left-right where `flips`."""
+    turned = [torch.rot90(chip, int(turn), (-2, -1)) for chip, turn in zip(x, turns.tolist(), strict=True)]
+    return torch.stack([chip.flip(-1) if flip else chip for chip, flip in zip(turned, flips.tolist(), strict=True)])
 
-    Args:
-        x: (n, bands, size, size); gradients flow through.
-        reach: largest shift in pixels, 0 or more.
-        generator: source of the draw.
+
+def random_jitter(x: Tensor, reach: int, generator: torch.Generator) -> Tensor:
+    """Chips (n, bands, size, size) after one random quarter turn, flip and shift for the whole batch.
+
+    The shift is up to `reach` pixels, reflected at the edge. Gradients flow through.
     """
     size = x.shape[-1]
     turn = int(torch.randint(4, (1,), generator=generator))
@@ -48,13 +39,10 @@ def jitter(x: Tensor, reach: int, generator: torch.Generator) -> Tensor:
     return F.pad(x, (reach,) * 4, mode="reflect")[..., row : row + size, col : col + size]
 
 
-def zoomed(x: Tensor, least: float, generator: torch.Generator) -> Tensor:
-    """Every second time on average a random square of the batch, enlarged to the whole; otherwise `x` itself.
+def random_zoom(x: Tensor, least: float, generator: torch.Generator) -> Tensor:
+    """With probability 1/2 a random square of chips (n, bands, size, size), enlarged to the whole; otherwise `x`.
 
-    Args:
-        x: (n, bands, size, size); gradients flow through.
-        least: smallest side of the square as a share of `size`, above 0 and at most 1.
-        generator: source of the draw.
+    The side of the square is at least `least` · size, 0 < least ≤ 1. Gradients flow through.
     """
     size = x.shape[-1]
     side = int(torch.randint(round(least * size), size + 1, (1,), generator=generator))
@@ -66,7 +54,7 @@ def zoomed(x: Tensor, least: float, generator: torch.Generator) -> Tensor:
 
 
 class Blotches(NamedTuple):
-    """Drawn for n chips: what `blotched` lays over each."""
+    """Patches of a foreign colour, drawn for n chips; `add_blotches` lays them over the chips."""
 
     field: Tensor
     """(n, 1, cells, cells) a coarse random field."""
@@ -75,15 +63,15 @@ class Blotches(NamedTuple):
     colour: Tensor
     """(n, bands, 1, 1) offset in standard deviations; 0 for chips that get none."""
 
+    def shard(self, n: int, rank: int) -> Blotches:
+        """Those of the n chips of one process."""
+        return Blotches(*(part[n * rank : n * (rank + 1)] for part in self))
+
 
 def draw_blotches(n: int, bands: int, chance: float, generator: torch.Generator) -> Blotches:
     """Blotches of one random scale, each chip's of a colour of its own, on 2 to 15 % of a chip.
 
-    Args:
-        n: chips.
-        bands: bands of a chip; the offset of each is standard normal.
-        chance: probability that a chip gets any.
-        generator: source of the draw.
+    Each of the `n` chips gets any with probability `chance`; the offset of each band is standard normal.
     """
     cells = int(torch.randint(4, 17, (1,), generator=generator))
     field = torch.randn(n, 1, cells, cells, generator=generator)
@@ -92,19 +80,18 @@ def draw_blotches(n: int, bands: int, chance: float, generator: torch.Generator)
     return Blotches(field, share, colour * (torch.rand(n, 1, 1, 1, generator=generator) < chance))
 
 
-def blotched(x: Tensor, blotches: Blotches, spread: Tensor | float = 1.0) -> Tensor:
-    """Chips with their blotches, whose edges are soft over about two pixels.
+def add_blotches(x: Tensor, blotches: Blotches, spread: Tensor | float = 1.0) -> Tensor:
+    """Chips (n, bands, size, size) with as many blotches, whose edges are soft over about two pixels.
 
-    Args:
-        x: (n, bands, size, size) in any units.
-        blotches: drawn for as many.
-        spread: standard deviation of each band in those units, (1, bands, 1, 1); 1 for standardised chips.
+    `spread` is the standard deviation of each band in the chips' units, (1, bands, 1, 1); 1 for standardised chips.
     """
     field, share, colour = (part.to(x.device, non_blocking=True) for part in blotches)
     size = x.shape[-1]
     smooth = F.interpolate(field, (size, size), mode="bicubic", align_corners=False)
+    # the level above which the wanted share of pixels lies: a quantile, one per chip
     ordered = smooth.flatten(1).sort(dim=1, descending=True).values
     level = ordered.gather(1, (share * size * size).long()[:, None])[:, :, None, None]
+    # the field changes by about 1 per cell, so this slope rises from 0 to 1 within some two pixels
     cover = ((smooth - level) * (size / field.shape[-1] / 2)).clamp(0, 1)
     return x + cover * colour * spread
 
@@ -112,43 +99,29 @@ def blotched(x: Tensor, blotches: Blotches, spread: Tensor | float = 1.0) -> Ten
 def draw_strips(n: int, chance: float, largest: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """For every chip an edge (n,) int64, an index into `EDGES`, and a share (n,), uniform in 0..`largest`.
 
-    Args:
-        n: chips.
-        chance: probability that a chip is mixed at all; the share of the others is 0.
-        largest: largest share of a chip.
-        generator: source of the draw.
+    A chip is mixed with probability `chance`; the share of the others is 0.
     """
     edges = torch.randint(len(EDGES), (n,), generator=generator)
     chosen = torch.rand(n, generator=generator) < chance
     return edges, torch.rand(n, generator=generator) * largest * chosen
 
 
-def other_label(label: Tensor, generator: torch.Generator) -> Tensor:
-    """For every chip the index of a random chip of another label; itself where the batch has none.
-
-    Args:
-        label: (n,) 0 or 1, or numbers of classes.
-        generator: source of the draw.
-    """
+def draw_partners(label: Tensor, generator: torch.Generator) -> Tensor:
+    """For every chip the index of a random chip of another label (n,); its own where the batch has none."""
     partners = torch.arange(len(label))
     for value in sorted(set(label.tolist())):
-        mine, theirs = (label == value).nonzero()[:, 0], (label != value).nonzero()[:, 0]
-        if len(mine) and len(theirs):
-            partners[mine] = theirs[torch.randint(len(theirs), (len(mine),), generator=generator)]
+        same, others = (label == value).nonzero()[:, 0], (label != value).nonzero()[:, 0]
+        if len(same) and len(others):
+            partners[same] = others[torch.randint(len(others), (len(same),), generator=generator)]
     return partners
 
 
-def edge_strip(chip: Tensor, other: Tensor, edge: str, share: float) -> tuple[Tensor, float]:
-    """CutMix as ASOS does it: a strip along one edge comes from another chip.
-
-    Args:
-        chip: (bands, height, width).
-        other: same shape.
-        edge: one of `EDGES`.
-        share: wanted share of the chip; it is rounded to whole pixels.
+def mix_strip(chip: Tensor, other: Tensor, edge: str, share: float) -> tuple[Tensor, float]:
+    """CutMix as ASOS does it: a strip along one of the `EDGES` of a chip (bands, h, w) comes from another one.
 
     Returns:
-        The mixed chip, and the strip's exact share a of the area: the label becomes y·(1 − a) + y_other·a.
+        The mixed chip, and the strip's exact share a of the area, `share` rounded to whole pixels: the label becomes
+        y·(1 − a) + y_other·a.
     """
     dim = -1 if edge in ("left", "right") else -2
     side = chip.shape[dim]

@@ -1,7 +1,7 @@
-"""Which chip is seen when: an order that is a function of seed and epoch, shared among the workers.
+"""The order in which chips are seen: a function of seed and epoch, divided among the processes.
 
-A global batch is cut into equal shares, so that any number of workers sees the same batches. The order
-needs no state: a resumed run asks for epoch `e` and gets what an uninterrupted one would have got.
+A global batch is cut into equal shards, so that any number of processes sees the same batches. The order needs no
+state: a resumed run asks for epoch `e` and gets what an uninterrupted one would have got.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from spacex.errors import RequestError
 from spacex.training.distributed import SINGLE, Distributed
 
 
 def seeded(*parts: int | str) -> torch.Generator:
-    """A CPU generator whose stream is named by `parts`: the same parts, the same numbers, everywhere."""
+    """A CPU generator seeded by the hash of `parts`: the same parts give the same numbers, everywhere."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 class EpochOrder:
-    """Batches of indices for one worker, a new order each epoch.
+    """Batches of indices for one process, a new order each epoch.
 
     Args:
         indices: the chips to draw from.
         batch: size of the *global* batch; smaller if there are fewer chips than that.
-        seed: names the order.
-        distributed: who shares the batch.
+        seed: of the order.
+        distributed: the processes that share the batch.
         partners: other chips; every batch carries as many of them, drawn at random, behind its own.
 
     Raises:
-        RequestError: if there is no chip, or the batch cannot be shared equally.
+        RequestError: if there is no chip, or the batch cannot be divided equally.
     """
 
     def __init__(
@@ -63,29 +63,26 @@ class EpochOrder:
         return len(self.indices) // self.batch
 
     def __iter__(self) -> Iterator[list[int]]:
-        """This worker's share of each batch."""
+        """This process's shard of each batch."""
         generator = seeded("order", self.seed, self.epoch)
         order = self.indices[torch.randperm(len(self.indices), generator=generator)]
         for start in range(0, len(self) * self.batch, self.batch):
-            chosen = self._mine(order[start : start + self.batch])
+            chosen = self._shard(order[start : start + self.batch])
             if len(self.partners):
                 drawn = torch.randint(len(self.partners), (self.batch,), generator=generator)
-                chosen += self._mine(self.partners[drawn])
+                chosen += self._shard(self.partners[drawn])
             yield chosen
 
-    def _mine(self, batch: Tensor) -> list[int]:
-        share: list[int] = batch.chunk(self.distributed.size)[self.distributed.rank].tolist()
-        return share
+    def _shard(self, batch: Tensor) -> list[int]:
+        own: list[int] = batch.chunk(self.distributed.size)[self.distributed.rank].tolist()
+        return own
 
 
 class BatchLoader:
-    """Batches of a data set on the distributed's device, in the order of an :class:`EpochOrder`.
+    """Batches of a data set on a device, in the order of an :class:`EpochOrder`.
 
-    Args:
-        dataset: gives (chip (bands, size, size) float32, label float32).
-        order: which chips, when.
-        readers: processes that read ahead; 0 reads in this one.
-        device: where the batches go.
+    The data set gives (chip (bands, size, size) float32, label float32). `readers` processes read ahead; 0 reads in
+    this one.
     """
 
     def __init__(self, dataset: Dataset[Any], order: EpochOrder, readers: int, device: torch.device) -> None:
@@ -96,7 +93,7 @@ class BatchLoader:
             num_workers=readers,
             persistent_workers=readers > 0,
             pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # its base seed must not eat from the global stream
+            generator=torch.Generator(),  # or its base seed would be drawn from the global stream
         )
 
     def __len__(self) -> int:
@@ -113,7 +110,7 @@ class BatchLoader:
 def shard(
     dataset: Dataset[Any], indices: Sequence[int], batch: int, distributed: Distributed = SINGLE
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """This worker's part of the chips, in order, for measuring; the last batch may be smaller."""
-    mine = list(indices)[distributed.rank :: distributed.size]
-    for x, label in DataLoader(torch.utils.data.Subset(dataset, mine), batch_size=batch):
+    """Batches of this process's part of the chips, in order, for measuring; the last batch may be smaller."""
+    own = list(indices)[distributed.rank :: distributed.size]
+    for x, label in DataLoader(Subset(dataset, own), batch_size=batch):
         yield x.to(distributed.device), label.to(distributed.device)

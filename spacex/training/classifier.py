@@ -1,4 +1,4 @@
-"""Pattern learning: one step of the classifier, with the training the paper describes."""
+"""Train the classifier: one step, with the augmentation of its authors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
 from spacex.model_card import Scaling
-from spacex.training.augment import EDGES, draw_strips, draw_turns, edge_strip, other_label, quarter_turns
+from spacex.training.augment import EDGES, draw_partners, draw_strips, draw_turns, mix_strip, quarter_turns
 from spacex.training.batches import seeded
 from spacex.training.distributed import SINGLE, Distributed, unwrap_ddp
 from spacex.training.gradient_probe import clip_gradients
@@ -20,16 +20,16 @@ from spacex.training.presets import ClassifierRecipe
 class ClassifierLearner:
     """A classifier and everything that changes while it learns.
 
-    Augmentation is drawn for the global batch, and CutMix may take a strip from another worker's chip:
-    two workers learn what one would. Only the occlusion inside the network is each worker's own.
+    Augmentation is drawn for the global batch, and CutMix may take a strip from another process's chip: two processes
+    learn what one would. Only the occlusion inside the network is drawn by each process for itself.
 
     Args:
         recipe: how it is trained.
         network: any module that turns (n, bands, side, side) into n logits, (n,) or (n, 1), or (n, classes).
         scaling: reflectance to the network's units.
         steps: length of the run, for the one-cycle schedule.
-        seed: names all draws.
-        distributed: who trains together.
+        seed: of all draws.
+        distributed: the processes that train together.
         classes: logits per chip; 1 for two classes. More are trained with cross-entropy, the target's is the last.
     """
 
@@ -43,14 +43,8 @@ class ClassifierLearner:
         distributed: Distributed = SINGLE,
         classes: int = 1,
     ) -> None:
-        self.recipe, self.scaling, self.distributed, self.seed, self.classes = (
-            recipe,
-            scaling,
-            distributed,
-            seed,
-            classes,
-        )
-        self.step_number = 0
+        self.recipe, self.scaling, self.distributed = recipe, scaling, distributed
+        self.seed, self.classes, self.step_number = seed, classes, 0
         self.network = distributed.wrap(network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
         self.schedule = OneCycleLR(self.optimiser, recipe.rate, total_steps=max(steps, 2))
@@ -59,15 +53,17 @@ class ClassifierLearner:
         """Learn from one batch.
 
         Args:
-            x: this worker's share, (n, bands, side, side) float32 reflectance.
+            x: this process's shard, (n, bands, side, side) float32 reflectance.
             label: (n,) float32, 1 natural; of several classes the class's number.
 
         Returns:
             Scalars on the device: ``loss``, ``grad``, ``score/natural``, ``score/unnatural``, ``rate``.
         """
         self.network.train()
-        mixed, target = self._augmented(x, self._shares(label))
-        u = self.scaling.standardise(mixed).contiguous(memory_format=torch.channels_last)
+        # soft targets, since CutMix blends them: (n,) share of natural, or (n, classes) share of each
+        target = F.one_hot(label.long(), self.classes).float() if self.classes > 1 else label
+        x, target = self._augment(x, target)
+        u = self.scaling.standardise(x).contiguous(memory_format=torch.channels_last)
         with self.distributed.autocast():
             logit = self.network(u)
         logit = logit.float().view(target.shape)
@@ -79,11 +75,7 @@ class ClassifierLearner:
         self.optimiser.step()
         self.schedule.step()
         self.step_number += 1
-        return {"loss": loss.detach(), "grad": norm, "rate": rate, **_by_class(logit.detach(), target)}
-
-    def _shares(self, label: Tensor) -> Tensor:
-        """What each chip holds of natural, (n,), or of every class, (n, classes)."""
-        return F.one_hot(label.long(), self.classes).float() if self.classes > 1 else label
+        return {"loss": loss.detach(), "grad": norm, "rate": rate, **_mean_scores(logit.detach(), target)}
 
     def result(self) -> nn.Module:
         """The network in eval mode."""
@@ -99,7 +91,7 @@ class ClassifierLearner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a saved state."""
+        """Restore what `state_dict` gave."""
         self.step_number = state["step"]
         unwrap_ddp(self.network).load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -112,29 +104,32 @@ class ClassifierLearner:
             return F.binary_cross_entropy_with_logits(logit, target)
         return F.mse_loss(logit.sigmoid(), target)
 
-    def _augmented(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    def _augment(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Random quarter turns and flips, then CutMix with chips of another label from the global batch."""
         generator = seeded("augment", self.seed, self.step_number)
         n, first = len(x) * self.distributed.size, len(x) * self.distributed.rank
-        mine = slice(first, first + len(x))
+        own = slice(first, first + len(x))
         if self.recipe.rotate:
             turns, flips = draw_turns(n, generator)
-            x = quarter_turns(x, turns[mine], flips[mine])
+            x = quarter_turns(x, turns[own], flips[own])
         if not self.recipe.cutmix:
-            return x, label
+            return x, target
         edges, shares = draw_strips(n, self.recipe.cutmix, self.recipe.strip, generator)
-        everyone, labels = self.distributed.all_gather(x), self.distributed.all_gather(label)
-        known = labels.argmax(dim=1) if self.classes > 1 else labels
-        partner = other_label(known.cpu(), generator)
+        # partners may lie in another process's shard
+        all_chips, all_targets = self.distributed.all_gather(x), self.distributed.all_gather(target)
+        labels = all_targets.argmax(dim=1) if self.classes > 1 else all_targets
+        partners = draw_partners(labels.cpu(), generator).tolist()
         chips, targets = [], []
-        for i in range(mine.start, mine.stop):
-            mate = int(partner[i])
-            chip, area = edge_strip(everyone[i], everyone[mate], EDGES[int(edges[i])], float(shares[i]))
+        for i in range(own.start, own.stop):
+            other = partners[i]
+            chip, area = mix_strip(all_chips[i], all_chips[other], EDGES[int(edges[i])], float(shares[i]))
             chips.append(chip)
-            targets.append(labels[i] * (1 - area) + labels[mate] * area)
+            targets.append(all_targets[i] * (1 - area) + all_targets[other] * area)
         return torch.stack(chips), torch.stack(targets)
 
 
-def _by_class(logit: Tensor, target: Tensor) -> dict[str, Tensor]:
+def _mean_scores(logit: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Mean score of natural and of unnatural chips; a mixed chip counts in both, by its shares."""
     several = logit.ndim > 1
     score, weight = (logit.softmax(dim=1)[:, -1], target[:, -1]) if several else (logit.sigmoid(), target)
     return {

@@ -1,16 +1,15 @@
-"""A run that ends with a classifier's checkpoint."""
+"""Train a classifier from a data set to its checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
 
 from spacex.checkpoint import save_checkpoint
 from spacex.errors import DataError, RequestError
-from spacex.model_card import Card, Scaling, Shape
+from spacex.model_card import Card, ClassifierShape, Scaling
 from spacex.models.classes import check_output_columns, output_columns
 from spacex.models.classifier import ClassifierSettings
 from spacex.models.features import find_features
@@ -20,7 +19,7 @@ from spacex.training.batches import BatchLoader, EpochOrder, shard
 from spacex.training.classifier import ClassifierLearner
 from spacex.training.data import SPLITS, DatasetSplit, SplitName, band_statistics, open_split
 from spacex.training.distributed import SINGLE, Distributed
-from spacex.training.loop import FREE, Epoch, Run, TrainingLoop
+from spacex.training.loop import Epoch, Run, TrainingLoop
 from spacex.training.metrics import measure_classifier
 from spacex.training.presets import ClassifierRecipe
 from spacex.training.state import RunStore
@@ -31,14 +30,16 @@ LIMITS = (
     "about protection status, and a score outside those conditions means nothing."
 )
 SYNTHETIC = " Trained on the embedded synthetic landscape only: fit for trying the software, not for real land."
+MIN_SIDE = 64
+"""Smallest chip, in pixels, that our own classifier's head can take."""
 
 
 class ClassifierRun(Run):
-    """What a classifier's run is told."""
+    """Settings of a classifier's run."""
 
     recipe: ClassifierRecipe = ClassifierRecipe()
-    network: Shape = ClassifierSettings()
-    """Our own network's sizes, or the function that builds another one."""
+    network: ClassifierShape = ClassifierSettings()
+    """Sizes of our own network, or the function that builds another one."""
     units: Literal["sigma", "reflectance"] = "sigma"
     """Whether chips are standardised per band; the `paper` and `repository` presets need ``reflectance``."""
 
@@ -46,11 +47,7 @@ class ClassifierRun(Run):
 def prepare_classifier(
     run: ClassifierRun, distributed: Distributed = SINGLE
 ) -> tuple[dict[SplitName, DatasetSplit], EpochOrder]:
-    """Everything that can be wrong with the request, found out before anything is trained or written.
-
-    Args:
-        run: what was asked for.
-        distributed: who will train; only its size matters here.
+    """Open the data and check the whole request before anything is trained or written.
 
     Raises:
         RequestError: as `learn_classifier`.
@@ -59,7 +56,7 @@ def prepare_classifier(
     check_side(splits)
     network_for(run, splits["train"])
     order = EpochOrder(splits["train"].all, run.recipe.batch, run.seed, distributed)
-    RunStore(run.output).check_settings(run, FREE)
+    RunStore(run.output).check_settings(run)
     return splits, order
 
 
@@ -70,17 +67,50 @@ def learn_classifier(run: ClassifierRun, distributed: Distributed = SINGLE) -> I
         RequestError: if the data set is not usable, or another run lives in ``run.output``.
     """
     splits, order = prepare_classifier(run, distributed)
-    train, bands = splits["train"], len(run.source.bands)
+    train = splits["train"]
     shape, outputs, features = network_for(run, train)
-    scaling = band_statistics(train, distributed) if run.units == "sigma" else Scaling.identity(bands)
+    sigma = run.units == "sigma"
+    scaling = band_statistics(train, distributed) if sigma else Scaling.identity(len(run.source.bands))
     loader = BatchLoader(train.dataset, order, run.readers, distributed.device)
-    torch.manual_seed(run.seed)
+    torch.manual_seed(run.seed)  # the same initial weights on every process
     network, steps = network_builder(shape, run.trust)(), run.recipe.epochs * len(loader)
     learner = ClassifierLearner(run.recipe, network, scaling, steps, run.seed, distributed, outputs)
-    torch.manual_seed(run.seed * 1000 + distributed.rank)
-    RunStore(run.output, distributed).bind(run, FREE)
-    measure = partial(_measured, learner, run.recipe.batch, distributed)
-    about = _card(shape, features, scaling, train)
+    torch.manual_seed(run.seed * 1000 + distributed.rank)  # occlusion and dropout of its own on each
+    RunStore(run.output, distributed).bind(run)
+
+    def measure(split: DatasetSplit) -> dict[str, Any]:
+        chips = shard(split.dataset, split.all, run.recipe.batch, distributed)
+        return measure_classifier(learner.result(), scaling, chips, distributed, split.classes)
+
+    def validate() -> dict[str, float]:
+        measured = measure(splits["val"])
+        return {f"val/{name}": float(measured[name]) for name in ("accuracy", "auroc", "ece")}
+
+    def finish(seconds: float) -> None:
+        metrics = {name: measure(split) for name, split in splits.items()}
+        known = fit_applicability(learner.result(), scaling, train, run.recipe.batch, distributed, features)
+        if not distributed.is_main:
+            return
+        frame = train.side // 8
+        card = Card(
+            kind="classifier",
+            bands=run.source.bands,
+            scaling=scaling,
+            classifier=shape,
+            classes=train.classes,
+            target=train.classes[-1] if train.classes else "",
+            features=features,
+            chip_size=train.side,
+            frame=frame,
+            stride=train.side - 2 * frame,
+            data=data_record(run, splits),
+            metrics=metrics,
+            training=training_record(run, seconds),
+            intended_use=INTENDED,
+            limits=LIMITS + (SYNTHETIC if run.source.root == "demo" else ""),
+        )
+        save_checkpoint(run.output, card, {"classifier": learner.result()}, known)
+
     yield from TrainingLoop(
         settings=run,
         distributed=distributed,
@@ -88,27 +118,34 @@ def learn_classifier(run: ClassifierRun, distributed: Distributed = SINGLE) -> I
         loader=loader,
         epochs=run.recipe.epochs,
         step=lambda epoch, x, label: learner.step(x, label),
-        validate=lambda: _flat(measure(splits["val"])),
-        finish=lambda seconds: _finish(run, learner, about, splits, _each(measure, splits), seconds),
+        validate=validate,
+        finish=finish,
     ).run()
 
 
-def network_for(run: ClassifierRun, train: DatasetSplit) -> tuple[Shape, int, tuple[str, ...]]:
-    """The network a run will train: its settings for these chips, its logits per chip, and its features if not ours.
+def network_for(run: ClassifierRun, train: DatasetSplit) -> tuple[ClassifierShape, int, tuple[str, ...]]:
+    """The network a run will train: its settings for these chips, its logits per chip, its features if not ours.
 
     Raises:
-        RequestError: if it cannot judge such chips, or tells another number of classes.
+        RequestError: if it cannot take such chips, or gives logits for another number of classes.
     """
-    bands, count = len(run.source.bands), len(train.classes)
+    bands, side, count = len(run.source.bands), train.side, len(train.classes)
     if isinstance(run.network, ClassifierSettings):
+        step = 2**run.network.levels
+        if side % step or side < MIN_SIDE:
+            raise RequestError(
+                "the chips do not fit the classifier",
+                got=f"{side} x {side} pixels",
+                expected=f"a multiple of {step}, at least {MIN_SIDE}",
+                do="Cut or scale the pictures, or --set network.levels=N.",
+            )
         outputs = count if count > 2 else 1
-        _check_halving(train.side, run.network.levels)
-        fitted = {"bands": bands, "chip_size": train.side, "outputs": outputs}
+        fitted = {"bands": bands, "chip_size": side, "outputs": outputs}
         return run.network.model_copy(update=fitted), outputs, ()
     network = network_builder(run.network, run.trust)().eval()
-    outputs = output_columns(network, bands, train.side)
+    outputs = output_columns(network, bands, side)
     check_output_columns(outputs, count, run.network.network)
-    return run.network, outputs, find_features(network, torch.zeros(1, bands, train.side, train.side))
+    return run.network, outputs, find_features(network, torch.zeros(1, bands, side, side))
 
 
 def check_side(splits: dict[SplitName, DatasetSplit], side: int | None = None) -> None:
@@ -117,78 +154,15 @@ def check_side(splits: dict[SplitName, DatasetSplit], side: int | None = None) -
     Raises:
         DataError: naming the sizes.
     """
+    expected = side or splits["train"].side
     for name, split in splits.items():
-        wanted = side or splits["train"].side
-        if split.side != wanted:
+        if split.side != expected:
             what = f"the split {name!r} holds chips of another size"
-            raise DataError(what, got=f"{split.side} pixels", expected=f"{wanted} pixels")
-
-
-def _check_halving(side: int, levels: int) -> None:
-    step, least = 2**levels, 64
-    if side % step or side < least:
-        what, got = "the chips do not fit the classifier", f"{side} x {side} pixels"
-        expected = f"a multiple of {step}, at least {least}"
-        raise RequestError(what, got=got, expected=expected, do="Cut or scale the pictures, or --set network.levels=N.")
-
-
-def _measured(learner: ClassifierLearner, batch: int, distributed: Distributed, chips: DatasetSplit) -> dict[str, Any]:
-    read = shard(chips.dataset, chips.all, batch, distributed)
-    return measure_classifier(learner.result(), learner.scaling, read, distributed, chips.classes)
-
-
-def _each(
-    measure: Callable[[DatasetSplit], dict[str, Any]], splits: dict[Any, DatasetSplit]
-) -> dict[Any, dict[str, Any]]:
-    return {name: measure(split) for name, split in splits.items()}
-
-
-def _flat(measured: dict[str, Any]) -> dict[str, float]:
-    return {f"val/{name}": float(measured[name]) for name in ("accuracy", "auroc", "ece")}
-
-
-def _finish(
-    run: ClassifierRun,
-    learner: ClassifierLearner,
-    about: dict[str, Any],
-    splits: dict[Any, DatasetSplit],
-    metrics: dict[Any, dict[str, Any]],
-    seconds: float,
-) -> None:
-    train, distributed, features = splits["train"], learner.distributed, about["features"]
-    known = fit_applicability(learner.result(), learner.scaling, train, run.recipe.batch, distributed, features)
-    if not learner.distributed.is_main:
-        return
-    card = Card(
-        kind="classifier",
-        bands=run.source.bands,
-        **about,
-        data=data_record(run, splits),
-        metrics=metrics,
-        training=training_record(run, seconds),
-        intended_use=INTENDED,
-        limits=LIMITS + (SYNTHETIC if run.source.root == "demo" else ""),
-    )
-    save_checkpoint(run.output, card, {"classifier": learner.result()}, known)
-
-
-def _card(shape: Shape, features: tuple[str, ...], scaling: Scaling, train: DatasetSplit) -> dict[str, Any]:
-    """What the card says of the network and its chips; of small chips an eighth on each side is frame."""
-    frame = train.side // 8
-    return {
-        "scaling": scaling,
-        "classifier": shape,
-        "classes": train.classes,
-        "target": train.classes[-1] if train.classes else "",
-        "features": features,
-        "chip_size": train.side,
-        "frame": frame,
-        "stride": train.side - 2 * frame,
-    }
+            raise DataError(what, got=f"{split.side} pixels", expected=f"{expected} pixels")
 
 
 def data_record(run: Run, splits: dict[Any, DatasetSplit]) -> dict[str, Any]:
-    """What the card says about the data: name, split, counts, files left out."""
+    """The card's entry on the data: name, split, counts, files left out."""
     return {
         "name": run.source.root.rstrip("/").rsplit("/", 1)[-1],
         "split": "by place" if run.source.grouped else "official",
@@ -199,7 +173,7 @@ def data_record(run: Run, splits: dict[Any, DatasetSplit]) -> dict[str, Any]:
 
 
 def training_record(run: Run, seconds: float) -> dict[str, Any]:
-    """The run's settings for the card, without this machine's folders, and how long it took."""
-    plain = run.model_dump(mode="json", exclude={"output", "source", "readers", "pictures_every"})
-    kept = {key: value for key, value in plain.items() if key not in ("classifier", "extra_classifiers")}
-    return {**kept, "seconds": round(seconds, 1)}
+    """The card's entry on the training: the run's settings without this machine's folders, and how long it took."""
+    folders = {"output", "source", "classifier", "extra_classifiers"}
+    plain = run.model_dump(mode="json", exclude=folders | {"readers", "pictures_every"})
+    return {**plain, "seconds": round(seconds, 1)}

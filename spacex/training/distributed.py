@@ -1,21 +1,19 @@
-"""Who else is computing: one process alone, or several that average their gradients.
+"""The processes that train together: one alone, or several that average their gradients.
 
-A :class:`Distributed` hides the difference between the two, and between a CPU and a GPU, from the learners. It
-speaks to ``torch.distributed`` only; whoever started the process group (a runner, a test) is none of its
-business.
+A :class:`Distributed` hides from the learners which of the two it is, and whether they run on a CPU or a GPU. It uses
+an existing ``torch.distributed`` process group and never starts one: that is the caller's business (Ray, a test).
 
-The rules for four networks under ``DistributedDataParallel`` (each was measured; breaking the second
-gives wrong gradients without an error): no batch norm with statistics of one worker; one backward per
-network and step; a discriminator is frozen and called through `unwrap_ddp` while the generators learn, and
-sees real and fake in one forward when it learns itself; no search for unused parameters; the frozen
-classifier is never wrapped.
+Rules for the networks under ``DistributedDataParallel`` (each was measured; breaking the second gives wrong gradients
+without an error): no batch norm with statistics of one process; one backward per network and step; a discriminator
+is frozen and called through `unwrap_ddp` while the generators learn, and sees real and fake chips in one forward when
+it learns itself; no search for unused parameters; the frozen classifier is never wrapped.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +21,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from spacex.errors import RequestError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -32,7 +32,7 @@ class Distributed:
     """The processes that train together, seen from one of them."""
 
     rank: int = 0
-    """This process, 0 .. size − 1; rank 0 writes logs and checkpoints."""
+    """This process, 0 .. size − 1."""
     size: int = 1
     """Number of processes."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -44,81 +44,72 @@ class Distributed:
 
     @classmethod
     def from_process_group(cls, device: str | torch.device = "cpu", **options: Any) -> Distributed:
-        """The distributed of the process group that is already initialised; alone if there is none."""
+        """The initialised process group seen from this process; a single process if there is none."""
         if not (dist.is_available() and dist.is_initialized()):
             return cls(device=torch.device(device), **options)
         return cls(dist.get_rank(), dist.get_world_size(), torch.device(device), **options)
 
     @property
     def is_main(self) -> bool:
-        """True for the one process that writes."""
+        """True for rank 0, the one process that writes logs and checkpoints."""
         return self.rank == 0
 
-    @property
-    def uses_bfloat16(self) -> bool:
-        """True if the bodies of the networks run in bfloat16."""
-        return self.precision == "bfloat16" or (self.precision == "auto" and self.device.type == "cuda")
-
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """bfloat16 for what tolerates it; the generators keep their last convolution and skip in float32."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.uses_bfloat16)
-
-    def to_device(self, module: nn.Module) -> nn.Module:
-        """The module on this device, channels last (1.2 × faster without normalisation)."""
-        return module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        """bfloat16 where `precision` allows it; the generators keep their last convolution and skip in float32."""
+        reduced = self.precision == "bfloat16" or (self.precision == "auto" and self.device.type == "cuda")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=reduced)
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module on this device, compiled where that pays, its gradients averaged over the distributed."""
-        module = self.to_device(module)
+        """The module on this device, its gradients averaged over the processes, compiled on a GPU."""
+        # channels last: 1.2 times as fast without normalisation
+        module = module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.size > 1:
             module = convert_sync_batch_norm(module)
             gpus = [self.device.index] if self.device.type == "cuda" else None
+            # running statistics are equal on all processes already, so buffers need no broadcast per step
             module = DistributedDataParallel(module, device_ids=gpus, forward_sync_buffers=False)
         return self.compiled(module)
 
     def compiled(self, module: nn.Module) -> nn.Module:
         """The module through ``torch.compile`` on a GPU (or where asked), unchanged otherwise."""
-        wanted = self.device.type == "cuda" if self.compile is None else self.compile
-        if wanted:
+        if self.device.type == "cuda" if self.compile is None else self.compile:
             module.compile()
         return module
 
-    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The same names with the mean over the distributed."""
-        if self.size == 1:
-            return dict(values)
-        total = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64, device=self.device)
-        dist.all_reduce(total)
-        return dict(zip(sorted(values), (total / self.size).tolist(), strict=True))
-
     def barrier(self) -> None:
-        """Until everyone is here."""
+        """Wait until every process is here."""
         if self.size > 1:
             dist.barrier()
 
     def broadcast(self, value: Any) -> Any:
-        """The leader's plain value, on every process."""
+        """Rank 0's plain value, on every process."""
         if self.size == 1:
             return value
         box = [value]
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
-    def all_gather(self, share: Tensor) -> Tensor:
-        """The global batch, in the order of the workers, from equal shares (n, ...) on the device."""
+    def all_gather(self, shard: Tensor) -> Tensor:
+        """The global batch in the order of the ranks, from equal shards (n, ...) on the device."""
         if self.size == 1:
-            return share
-        parts = [torch.empty_like(share) for _ in range(self.size)]
-        dist.all_gather(parts, share.contiguous())
+            return shard
+        parts = [torch.empty_like(shard) for _ in range(self.size)]
+        dist.all_gather(parts, shard.contiguous())
         return torch.cat(parts)
 
     def gather_rows(self, values: Tensor) -> Tensor:
         """The rows of every process, (n_total, ...), on the CPU; row counts may differ."""
         if self.size == 1:
             return values.cpu()
-        rows: list[Any] = [None] * self.size
-        dist.all_gather_object(rows, values.cpu().numpy())
-        return torch.cat([torch.from_numpy(part) for part in rows])
+        return torch.cat([torch.from_numpy(part) for part in self.gather_objects(values.cpu().numpy())])
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """The plain value of every process, in the order of the ranks."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
 
 SINGLE = Distributed()
@@ -131,8 +122,6 @@ def choose_device(gpu: bool) -> torch.device:
     Raises:
         RequestError: if a GPU is asked for and there is none.
     """
-    from spacex.errors import RequestError
-
     if not gpu:
         return torch.device("cpu")
     if not torch.cuda.is_available():
@@ -150,18 +139,17 @@ def unwrap_ddp(module: nn.Module) -> nn.Module:
 @contextlib.contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
     """Within the block no parameter collects a gradient, though gradients flow through the modules."""
-    parameters = [p for module in modules for p in module.parameters()]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
+    for module in modules:
+        module.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+        for module in modules:
+            module.requires_grad_(True)
 
 
-class _Summed(torch.autograd.Function):
-    """The sum over the distributed; its gradient is the sum of the distributed's gradients."""
+class _AllReduceSum(torch.autograd.Function):
+    """The sum over the processes; its gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -172,14 +160,14 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return _Summed.forward(ctx, gradients[0])
+        return _AllReduceSum.forward(ctx, gradients[0])
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the whole distributed's batch, on CPU and GPU alike.
+    """Batch norm over the batch of all processes, on CPU and GPU alike.
 
-    torch's SyncBatchNorm refuses CPU tensors; without sharing, two workers would learn something else
-    than one.
+    torch's SyncBatchNorm refuses CPU tensors; with statistics of its own, each of two processes would learn something
+    else than one process does.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -187,26 +175,25 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         values = x.float()
+        # sums, sums of squares and the count travel in one all-reduce
         count = torch.full_like(values[0, :1, 0, 0], values.numel() // values.shape[1])
         sums = torch.cat([values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count])
-        sums = _Summed.apply(sums)  # type: ignore[no-untyped-call]
+        sums = _AllReduceSum.apply(sums)  # type: ignore[no-untyped-call]
         mean, square = sums[:-1].div(sums[-1]).chunk(2)
-        variance = (square - mean.square()).clamp_min(0)
-        self._remember(mean.detach(), variance.detach(), float(sums[-1].detach()))
+        variance = (square - mean.square()).clamp_min(0)  # rounding may leave it just below 0
+        with torch.no_grad():
+            rate, total = self.momentum or 0.1, float(sums[-1])
+            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+            self.running_mean.lerp_(mean, rate)  # type: ignore[union-attr]
+            self.running_var.lerp_(variance * total / max(total - 1, 1), rate)  # type: ignore[union-attr]
         scale = self.weight * (variance + self.eps).rsqrt()
         shift = self.bias - mean * scale
         out: Tensor = (values * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
         return out
 
-    def _remember(self, mean: Tensor, variance: Tensor, count: float) -> None:
-        rate = self.momentum or 0.1
-        self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
-        self.running_mean.lerp_(mean, rate)  # type: ignore[union-attr]
-        self.running_var.lerp_(variance * count / max(count - 1, 1), rate)  # type: ignore[union-attr]
-
 
 def convert_sync_batch_norm(module: nn.Module) -> nn.Module:
-    """Turn every batch norm of the module into a shared one, in place; parameters and names stay."""
+    """Turn every batch norm of the module into a `SyncBatchNorm2d`, in place; parameters and names stay."""
     for child in module.modules():
         if type(child) is nn.BatchNorm2d:
             child.__class__ = SyncBatchNorm2d

@@ -1,9 +1,9 @@
-"""A run that ends with a checkpoint of patterns: a classifier with its maximiser and its minimiser."""
+"""Train the maximiser and the minimiser of a classifier, from a data set to the checkpoint of all three."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
 import torch
 from pydantic import AliasChoices, Field
@@ -15,20 +15,12 @@ from spacex.model_card import Card
 from spacex.models.generator import Generator, alignment
 from spacex.training.batches import BatchLoader, EpochOrder, shard
 from spacex.training.classifier_run import SYNTHETIC, check_side, data_record, training_record
-from spacex.training.data import (
-    SPLITS,
-    DatasetSplit,
-    SplitName,
-    band_statistics,
-    evenly_spaced,
-    first_chips,
-    open_split,
-)
+from spacex.training.data import SPLITS, DatasetSplit, SplitName, band_statistics, evenly_spaced, open_split
 from spacex.training.distributed import SINGLE, Distributed
 from spacex.training.gan import ROLES, ExplainedClassifiers, PatternLearner
-from spacex.training.image_sheets import sheet
-from spacex.training.loop import FREE, Epoch, Run, TrainingLoop
-from spacex.training.metrics import collapse, measure_frame, measure_generators
+from spacex.training.image_sheets import contact_sheet
+from spacex.training.loop import Epoch, Run, TrainingLoop
+from spacex.training.metrics import collapse_reason, measure_frame, measure_generators
 from spacex.training.presets import DELTA, Preset
 from spacex.training.run_logger import RunLogger
 from spacex.training.state import RunStore
@@ -39,11 +31,11 @@ LIMITS = (
     "without its pattern. Made for reflectance of the bands, season and region it was trained on."
 )
 SHOWN = 4
-"""Chips in a picture."""
+"""Chips in a logged image."""
 
 
 class PatternRun(Run):
-    """What a run of maximiser and minimiser is told."""
+    """Settings of a run of maximiser and minimiser."""
 
     classifier: str
     """Checkpoint of the classifier to explain, folder or URI."""
@@ -55,22 +47,25 @@ class PatternRun(Run):
 def prepare_patterns(
     run: PatternRun, distributed: Distributed = SINGLE
 ) -> tuple[list[Checkpoint], dict[SplitName, DatasetSplit], EpochOrder]:
-    """Everything that can be wrong with the request, found out before anything is trained or written.
-
-    Args:
-        run: what was asked for.
-        distributed: who will train; only its size matters here.
+    """Open classifiers and data, and check the whole request before anything is trained or written.
 
     Raises:
         RequestError: as `learn_patterns`.
     """
-    judges = _classifiers(run)
+    classifiers, preset = _load_classifiers(run), run.preset
     splits = {name: open_split(run.source, name) for name in SPLITS}
-    check_side(splits, judges[0].card.chip_size)
-    _check_pooling(judges[0].card.chip_size, run.preset)
-    order = _order(run, splits["train"], distributed)
-    RunStore(run.output).check_settings(run, FREE)
-    return judges, splits, order
+    side = classifiers[0].card.chip_size
+    check_side(splits, side)
+    step = 2 * alignment(preset.generator)  # the frame is measured on chips of half the size
+    if side % step:
+        do = "Choose fewer halvings, e.g. --set generator.downs=1."
+        got, expected = f"{side} x {side} pixels", f"a multiple of {step}"
+        raise RequestError("the chips do not fit the generators", got=got, expected=expected, do=do)
+    train = splits["train"]
+    chips, partners = train.all if preset.inputs == "all" else train.natural, train.unnatural
+    order = EpochOrder(chips, preset.batch, run.seed, distributed, partners if _class_conditional(preset) else ())
+    RunStore(run.output).check_settings(run)
+    return classifiers, splits, order
 
 
 def learn_patterns(run: PatternRun, distributed: Distributed = SINGLE) -> Iterator[Epoch]:
@@ -80,162 +75,144 @@ def learn_patterns(run: PatternRun, distributed: Distributed = SINGLE) -> Iterat
         RequestError: if the data set or a classifier is not usable or does not fit the preset, or if another
             run lives in ``run.output``.
     """
-    judges, splits, order = prepare_patterns(run, distributed)
-    task = _task(run, judges, splits["train"], distributed)
+    classifiers, splits, order = prepare_patterns(run, distributed)
+    preset, scaling = run.preset, classifiers[0].card.scaling
+    spread = scaling.std if preset.units == "sigma" else band_statistics(splits["train"], distributed).std
+    explained = ExplainedClassifiers([c.classifier for c in classifiers], scaling, spread)
     loader = BatchLoader(splits["train"].dataset, order, run.readers, distributed.device)
-    learner = PatternLearner(run.preset, task, run.preset.epochs * len(loader), run.seed, distributed)
+    learner = PatternLearner(preset, explained, preset.epochs * len(loader), run.seed, distributed)
     torch.manual_seed(run.seed * 1000 + distributed.rank)
-    RunStore(run.output, distributed).bind(run, FREE)
-    measures = _Measures(learner, splits, run)
+    RunStore(run.output, distributed).bind(run)
+    evaluation = _Evaluation(learner, splits, run)
+
+    def step(epoch: int, x: Tensor, label: Tensor) -> dict[str, Tensor]:
+        # the order puts as many chips of the other class behind the batch
+        x, partners = x.chunk(2) if _class_conditional(preset) else (x, None)
+        return learner.step(x, partners, activate=epoch >= preset.pretrain)
+
     yield from TrainingLoop(
         settings=run,
         distributed=distributed,
         learner=learner,
         loader=loader,
-        epochs=run.preset.epochs,
-        step=lambda epoch, x, label: learner.step(*_parted(x, run.preset), activate=epoch >= run.preset.pretrain),
-        validate=measures.validate,
-        finish=lambda seconds: _finish(run, learner, judges[0], splits, measures, seconds),
-        log_images=measures.log_images,
-        health_check=measures.health_check,
+        epochs=preset.epochs,
+        step=step,
+        validate=evaluation.validate,
+        finish=lambda seconds: _finish(evaluation, classifiers[0], seconds),
+        log_images=evaluation.log_images,
+        health_check=evaluation.health_check,
     ).run()
 
 
-class _Measures:
-    """What is looked at beside the loss: figures of the splits, and pictures."""
+class _Evaluation:
+    """What is measured beside the loss: metrics of the splits, and images of a few chips."""
 
-    def __init__(self, learner: PatternLearner, splits: dict[Any, DatasetSplit], run: PatternRun) -> None:
+    def __init__(self, learner: PatternLearner, splits: dict[SplitName, DatasetSplit], run: PatternRun) -> None:
         self.learner, self.splits, self.run = learner, splits, run
-        self.shown = first_chips(splits["val"], splits["val"].natural, SHOWN).to(learner.distributed.device)
+        chips = [torch.as_tensor(splits["val"].dataset[i][0]) for i in splits["val"].natural[:SHOWN]]
+        self.shown = torch.stack(chips).to(learner.distributed.device)
 
     def validate(self) -> dict[str, float]:
-        measured = self._of(self.splits["val"])
+        measured = self._measure(self.splits["val"])
         return {f"val/{name}": value for name, value in measured.items() if name != "chips"}
 
     def health_check(self, epoch: int, metrics: dict[str, float]) -> str | None:
         if epoch < self.run.preset.pretrain:
             return None
-        return collapse({n.removeprefix("val/"): v for n, v in metrics.items() if n.startswith("val/")})
+        return collapse_reason({n.removeprefix("val/"): v for n, v in metrics.items() if n.startswith("val/")})
 
-    def all(self) -> dict[str, dict[str, float]]:
+    def all(self) -> dict[SplitName, dict[str, float]]:
         # of the training chips a sample as large as the test split: it is for comparison only
         few = len(self.splits["test"].natural)
-        return {name: self._of(split, few if name == "train" else None) for name, split in self.splits.items()}
+        return {name: self._measure(split, few if name == "train" else None) for name, split in self.splits.items()}
 
     def frame(self) -> int:
-        u = self.learner.task.scaling.standardise(self.shown)
-        generators = [cast(Generator, self.learner.result(side)) for side, _ in ROLES]
+        u = self.learner.explained.scaling.standardise(self.shown)
+        generators = [cast(Generator, self.learner.result(role)) for role, _ in ROLES]
         return measure_frame(generators, u, least=u.shape[-1] // 8)
 
     @torch.no_grad()
     def log_images(self, logger: RunLogger, step: int) -> None:
-        u = self.learner.task.scaling.standardise(self.shown)
-        plus, minus = (self.learner.task.scaling.restore(self.learner.result(side)(u)) for side, _ in ROLES)
-        logger.picture(step, sheet(self.shown, plus, minus, self.run.source.bands))
+        scaling = self.learner.explained.scaling
+        u = scaling.standardise(self.shown)
+        plus, minus = (scaling.restore(self.learner.result(role)(u)) for role, _ in ROLES)
+        logger.image(step, contact_sheet(self.shown, plus, minus, self.run.source.bands))
 
-    def _of(self, split: DatasetSplit, few: int | None = None) -> dict[str, float]:
-        learner, task = self.learner, self.learner.task
+    def _measure(self, split: DatasetSplit, few: int | None = None) -> dict[str, float]:
+        learner, explained = self.learner, self.learner.explained
         chosen = evenly_spaced(split.natural, few or len(split.natural))
-        read = shard(split.dataset, chosen, self.run.preset.batch, learner.distributed)
-        plus, minus = (learner.result(side) for side, _ in ROLES)
-        spread, judge = torch.tensor(task.spread), learner.classifiers[0]
-        return measure_generators(judge, plus, minus, task.scaling, spread, read, learner.distributed)
+        chips = shard(split.dataset, chosen, self.run.preset.batch, learner.distributed)
+        plus, minus = (learner.result(role) for role, _ in ROLES)
+        spread, classifier = torch.tensor(explained.spread), learner.classifiers[0]
+        return measure_generators(classifier, plus, minus, explained.scaling, spread, chips, learner.distributed)
 
 
-def _classifiers(run: PatternRun) -> list[Checkpoint]:
-    found = [
-        load_checkpoint(uri, bands=run.source.bands, trust=run.trust)
-        for uri in (run.classifier, *run.extra_classifiers)
-    ]
-    wanted = run.preset.units
-    for one in found:
+def _load_classifiers(run: PatternRun) -> list[Checkpoint]:
+    """The classifier to explain and the extra ones, which must see and score the same."""
+    uris = (run.classifier, *run.extra_classifiers)
+    loaded = [load_checkpoint(uri, bands=run.source.bands, trust=run.trust) for uri in uris]
+    first, expected = loaded[0], run.preset.units
+    for one in loaded:
         units = "reflectance" if set(one.card.scaling.std) == {1.0} else "sigma"
-        if units != wanted:
+        if units != expected:
             raise RequestError(
                 f"preset {run.preset.name!r} does not fit classifier {one.uri}",
                 got=f"a classifier that sees {units}",
-                expected=wanted,
-                do=f"Train one with jobs/train_classifier.py --units {wanted}, or choose another preset.",
+                expected=expected,
+                do=f"Train one with jobs/train_classifier.py --units {expected}, or choose another preset.",
             )
-        if one.card.target != run.source.target or one.card.chip_size != found[0].card.chip_size:
-            got = f"target {one.card.target or 'natural'}, chips of {one.card.chip_size} pixels"
-            expected = f"target {run.source.target or 'natural'}, chips of {found[0].card.chip_size} pixels"
-            raise RequestError(f"classifier {one.uri} judges something else", got=got, expected=expected)
-        if one.card.scaling != found[0].card.scaling:
-            raise RequestError(f"classifier {one.uri} has another scaling than {found[0].uri}")
-    return found
+        if one.card.target != run.source.target or one.card.chip_size != first.card.chip_size:
+            raise RequestError(
+                f"classifier {one.uri} scores something else",
+                got=f"target {one.card.target or 'natural'}, chips of {one.card.chip_size} pixels",
+                expected=f"target {run.source.target or 'natural'}, chips of {first.card.chip_size} pixels",
+            )
+        if one.card.scaling != first.card.scaling:
+            raise RequestError(f"classifier {one.uri} has another scaling than {first.uri}")
+    return loaded
 
 
-def _check_pooling(side: int, preset: Preset) -> None:
-    step = 2 * alignment(preset.generator)  # the frame is measured on chips of half the size
-    if side % step:
-        what, do = "the chips do not fit the generators", "Choose fewer halvings, e.g. --set generator.downs=1."
-        raise RequestError(what, got=f"{side} x {side} pixels", expected=f"a multiple of {step}", do=do)
+def _class_conditional(preset: Preset) -> bool:
+    return preset.domain == "class" and preset.discriminator is not None
 
 
-def _task(
-    run: PatternRun, judges: list[Checkpoint], train: DatasetSplit, distributed: Distributed
-) -> ExplainedClassifiers:
-    scaling = judges[0].card.scaling
-    spread = scaling.std if run.preset.units == "sigma" else band_statistics(train, distributed).std
-    return ExplainedClassifiers([judge.classifier for judge in judges], scaling, spread)
-
-
-def _order(run: PatternRun, train: DatasetSplit, distributed: Distributed) -> EpochOrder:
-    preset = run.preset
-    partners = train.unnatural if preset.domain == "class" and preset.discriminator is not None else []
-    chosen = train.all if preset.inputs == "all" else train.natural
-    return EpochOrder(chosen, preset.batch, run.seed, distributed, partners)
-
-
-def _parted(x: Tensor, preset: Preset) -> tuple[Tensor, Tensor | None]:
-    if preset.domain == "class" and preset.discriminator is not None:
-        own, partners = x.chunk(2)
-        return own, partners
-    return x, None
-
-
-def _of_classifier(judge: Checkpoint, figures: dict[str, Any]) -> dict[str, Any]:
-    """What a card tells of its classifier, which may come with generators of its own."""
-    return cast(dict[str, Any], figures.get("classifier", {})) if judge.card.kind == "patterns" else figures
-
-
-def _finish(
-    run: PatternRun,
-    learner: PatternLearner,
-    judge: Checkpoint,
-    splits: dict[Any, DatasetSplit],
-    measures: _Measures,
-    seconds: float,
-) -> None:
-    metrics = measures.all()
+def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> None:
+    """Measure all splits and write the checkpoint."""
+    run, learner, source = evaluation.run, evaluation.learner, classifier.card
+    metrics = evaluation.all()
     if not learner.distributed.is_main:
         return
-    frame = measures.frame()
-    preset, shape = run.preset, run.preset.generator.model_copy(update={"bands": len(run.source.bands)})
-    side = judge.card.chip_size
+    frame, side = evaluation.frame(), source.chip_size
+    shape = run.preset.generator.model_copy(update={"bands": len(run.source.bands)})
+    # a checkpoint that already has generators keeps its classifier's entries under "classifier"
+    nested = source.kind == "patterns"
     card = Card(
         kind="patterns",
         bands=run.source.bands,
-        scaling=judge.card.scaling,
+        scaling=source.scaling,
         chip_size=side,
-        classifier=judge.card.classifier,
-        classes=judge.card.classes,
-        target=judge.card.target,
-        features=judge.card.features,
+        classifier=source.classifier,
+        classes=source.classes,
+        target=source.target,
+        features=source.features,
         generator=shape,
-        preset=preset.name,
+        preset=run.preset.name,
         frame=frame,
+        # with instance norm chips never agree, so twice as many are blended
         stride=side // 2 if shape.norm == "instance" else side - 2 * frame,
-        data=data_record(run, splits),
-        metrics={"classifier": _of_classifier(judge, judge.card.metrics), "patterns": metrics},
+        data=data_record(run, evaluation.splits),
+        metrics={
+            "classifier": source.metrics.get("classifier", {}) if nested else source.metrics,
+            "patterns": metrics,
+        },
         training={
             "patterns": training_record(run, seconds),
-            "classifier": _of_classifier(judge, judge.card.training),
+            "classifier": source.training.get("classifier", {}) if nested else source.training,
         },
         intended_use=INTENDED,
-        limits=" ".join(filter(None, (preset.note, LIMITS))) + (SYNTHETIC if run.source.root == "demo" else ""),
+        limits=" ".join(filter(None, (run.preset.note, LIMITS))) + (SYNTHETIC if run.source.root == "demo" else ""),
     )
-    modules: dict[str, nn.Module] = {"classifier": judge.classifier}
-    generators = {side: learner.result(side) for side, _ in ROLES}
-    save_checkpoint(run.output, card, modules | generators, judge.applicability)
+    modules: dict[str, nn.Module] = {"classifier": classifier.classifier}
+    save_checkpoint(
+        run.output, card, modules | {role: learner.result(role) for role, _ in ROLES}, classifier.applicability
+    )

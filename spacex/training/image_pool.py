@@ -1,4 +1,4 @@
-"""CycleGAN's history buffer: a discriminator also sees fakes of earlier steps."""
+"""CycleGAN's image pool: a discriminator also sees generated chips of earlier steps."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from spacex.training.batches import seeded
 
 
 class ImagePool:
-    """Keeps up to `size` fakes (Shrivastava et al. 2017; 50 in CycleGAN). Its state is part of a run's.
+    """Keeps up to `size` generated chips (Shrivastava et al. 2017; 50 in CycleGAN). Its state is part of a run's.
 
     Args:
-        size: chips kept; 0 hands every batch through.
-        seed: names the random stream.
+        size: chips kept; 0 returns every batch as it is.
+        seed: of the random draws.
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -23,14 +23,8 @@ class ImagePool:
         self.kept: list[Tensor] = []
 
     def swap(self, fakes: Tensor) -> Tensor:
-        """A batch in which, once the pool is full, every second fake is an earlier one that it replaces.
-
-        Args:
-            fakes: (n, bands, height, width), detached.
-        """
-        if self.size == 0:
-            return fakes
-        return torch.stack([self._swap(fake) for fake in fakes])
+        """Of generated chips (n, bands, h, w), detached, every second on average exchanged for an earlier one."""
+        return fakes if self.size == 0 else torch.stack([self._swap(fake) for fake in fakes])
 
     def _swap(self, fake: Tensor) -> Tensor:
         if len(self.kept) < self.size:
@@ -43,10 +37,10 @@ class ImagePool:
         return earlier
 
     def state_dict(self) -> dict[str, Any]:
-        """The fakes and the random stream."""
+        """The chips and the random stream."""
         return {"kept": list(self.kept), "random": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a saved state."""
+        """Restore what `state_dict` gave."""
         self.kept = list(state["kept"])
         self.generator.set_state(state["random"].cpu())

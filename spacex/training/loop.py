@@ -1,8 +1,8 @@
-"""A training run from data to checkpoint: a generator of epochs that can be killed and taken up again.
+"""The training loop that all runs share: a generator of epochs that can be killed and resumed.
 
-A run lives in one folder (or any fsspec URI): ``card.json`` and weights once it is finished, ``state/``
-to resume from, ``log/`` to log_images at. The folder is its name: the same request in the same place goes on
-where it stopped, and does nothing if it had finished.
+A run lives in one folder (or any fsspec URI): ``card.json`` and weights once it is finished, ``state/`` to resume
+from, ``log/`` to look at. The same request in the same place goes on where it stopped, and does nothing if it had
+finished.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import fsspec
 from pydantic import Field
@@ -20,17 +19,16 @@ from torch import Tensor
 from spacex.errors import SpacexError
 from spacex.settings import Settings
 from spacex.training.batches import BatchLoader
+from spacex.training.classifier import ClassifierLearner
 from spacex.training.data import DatasetSettings
 from spacex.training.distributed import Distributed
+from spacex.training.gan import PatternLearner
 from spacex.training.run_logger import RunLogger
 from spacex.training.state import RunStore
 
-FREE = frozenset({"readers", "trust"})
-"""Settings that may differ when a run is resumed: they do not change what is learnt."""
-
 
 class Run(Settings):
-    """What every training run is told."""
+    """Settings of every training run."""
 
     source: DatasetSettings
     output: str
@@ -39,14 +37,14 @@ class Run(Settings):
     readers: int = 0
     """Processes per worker that read ahead; 0 reads between the steps."""
     pictures_every: int = 200
-    """Steps between two pictures."""
+    """Steps between two logged images."""
     trust: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
     """Modules whose networks may be imported and built (`spacex.models.third_party`)."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a run yields after each epoch, when its state is safely down."""
+    """What a run yields after each epoch, once its state is saved."""
 
     number: int
     """Counted from 1."""
@@ -67,37 +65,23 @@ class Epoch:
         return line if self.warning is None else f"{line}\nwarning: {self.warning}"
 
 
-class Learner(Protocol):
-    """What learns: anything with steps counted and a state."""
-
-    step_number: int
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that changes while learning."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a saved state."""
-        ...
-
-
 @dataclass(frozen=True)
 class TrainingLoop:
-    """How one kind of run fills the loop all runs share."""
+    """The loop, and the callbacks by which one kind of run fills it."""
 
     settings: Run
     distributed: Distributed
-    learner: Learner
+    learner: ClassifierLearner | PatternLearner
     loader: BatchLoader
     epochs: int
     step: Callable[[int, Tensor, Tensor], dict[str, Tensor]]
     """(epoch from 0, chips, labels) to the step's numbers."""
     validate: Callable[[], dict[str, float]]
-    """Figures on the validation split, the same on every worker."""
+    """Figures on the validation split, the same on every process."""
     finish: Callable[[float], None]
-    """Measures all splits and writes the checkpoint; called once, by all workers, with the seconds it took."""
+    """Measures all splits and writes the checkpoint; called once, by all processes, with the run's seconds."""
     log_images: Callable[[RunLogger, int], None] = lambda logger, step: None
-    """Draws a picture."""
+    """Logs an image of a few chips."""
     health_check: Callable[[int, dict[str, float]], str | None] = lambda epoch, metrics: None
     """(epoch from 0, its metrics) to what is wrong with the run, if something is."""
 
@@ -109,18 +93,20 @@ class TrainingLoop:
             done, state = saved
             seconds = state["seconds"]
             self.learner.load_state_dict(state["learner"])
-        place = self.settings.output if self.distributed.is_main else None
         if done < self.epochs:
-            with RunLogger(place, self.learner.step_number) as logger:
+            uri = self.settings.output if self.distributed.is_main else None
+            with RunLogger(uri, self.learner.step_number) as logger:
                 for number in range(done, self.epochs):
                     epoch = self._epoch(number, store, logger, seconds)
                     seconds += epoch.seconds
                     yield epoch
+        # a run that was killed after its last epoch has its state but perhaps no checkpoint
         if done < self.epochs or not finished(self.settings.output):
             self.finish(seconds)
         self.distributed.barrier()
 
     def _epoch(self, number: int, store: RunStore, logger: RunLogger, before: float) -> Epoch:
+        """Train one epoch, validate, and save the state; `before` are the seconds of the earlier ones."""
         start = time.perf_counter()
         for x, label in self.loader.epoch(number):
             values = self.step(number, x, label)
@@ -130,8 +116,7 @@ class TrainingLoop:
         logger.flush()
         _check_finite(logger.last)
         metrics = {**logger.last, **self.validate()}
-        warning = self.health_check(number, metrics)
-        if warning is not None:
+        if (warning := self.health_check(number, metrics)) is not None:
             logger.warn(warning)
         seconds = before + time.perf_counter() - start
         store.save(number + 1, {"learner": self.learner.state_dict(), "seconds": seconds})
@@ -146,8 +131,7 @@ def finished(uri: str) -> bool:
 
 
 def _check_finite(values: dict[str, float]) -> None:
-    broken = [name for name, value in values.items() if not math.isfinite(value)]
-    if broken:
+    if broken := [name for name, value in values.items() if not math.isfinite(value)]:
         raise SpacexError(
             "the run diverged",
             got=f"{broken[0]} = {values[broken[0]]}",

@@ -1,8 +1,7 @@
-"""What is trained with which numbers: small frozen settings, and where every number comes from.
+"""Presets: the numbers with which generators and classifier are trained, and where each number comes from.
 
-``PRESETS`` names four ways to train the maximiser and the minimiser; ``ClassifierRecipe`` is the
-classifier's. Change one with ``PRESETS["delta"].model_copy(update={...})``; a checkpoint's card records
-the values that were used.
+``PRESETS`` names four ways to train the maximiser and the minimiser; ``ClassifierRecipe`` is the classifier's. Change
+one with `with_overrides`; a checkpoint's card records the values that were used.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from spacex.errors import RequestError
 from spacex.models.discriminator import DiscriminatorSettings
 from spacex.models.generator import GeneratorSettings
 from spacex.settings import Settings, checked
-from spacex.training import losses
-from spacex.training.losses import Adversary
+from spacex.training.losses import Adversary, ChangeNorm
 
 S = TypeVar("S", bound=Settings)
 
@@ -29,9 +27,7 @@ FORMER_NAMES = {"raised": "margin_plus", "lowered": "margin_minus", "size": "cha
 def with_overrides(settings: S, changes: Iterable[str]) -> S:
     """A copy of any settings with some values replaced and checked.
 
-    Args:
-        settings: what to start from.
-        changes: ``name=value`` each, inner names with dots (``generator.base=16``), values JSON or text.
+    Changes are ``name=value`` each, inner names with dots (``generator.base=16``), values JSON or text.
 
     Raises:
         RequestError: if a name is unknown or a value does not fit.
@@ -40,24 +36,19 @@ def with_overrides(settings: S, changes: Iterable[str]) -> S:
     for change in changes:
         name, _, text = change.partition("=")
         *path, last = name.strip().split(".")
-        place = plain
+        inner = plain
         for step in path:
-            inner = place.get(step)
-            place = inner if isinstance(inner, dict) else {}
-        if last not in place:
+            inner = value if isinstance(value := inner.get(step), dict) else {}
+        if last not in inner:
             last = FORMER_NAMES.get(last, last)
-        if last not in place:
-            names = ", ".join(sorted(place)) or "no setting there"
+        if last not in inner:
+            names = ", ".join(sorted(inner)) or "no setting there"
             raise RequestError(f"no setting {name!r}", got=change, expected=names)
-        place[last] = _value(text)
+        try:
+            inner[last] = json.loads(text)
+        except json.JSONDecodeError:
+            inner[last] = text
     return checked(lambda: type(settings).model_validate(plain))
-
-
-def _value(text: str) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 class Weights(Settings):
@@ -67,11 +58,12 @@ class Weights(Settings):
     cycle: float = Field(ge=0)
     adversary: float = Field(ge=0)
     activation: float = Field(ge=0)
+    """The paper's λ."""
     smooth: float = Field(default=0.0, ge=0)
     """Of the change's total variation."""
     edges: float = Field(default=0.0, ge=0, exclude_if=lambda factor: factor == 0)
-    """Of the edges that a generated picture has and x has not: patterns are to be taken away or deepened, not added.
-    Unsaid where it is 0, so that runs and cards from before there was a choice stay what they were."""
+    """Of the edges that a generated chip has and x has not: patterns are to be removed or deepened, not added.
+    Omitted from the JSON when 0, so that older cards and runs stay equal."""
 
 
 class Preset(Settings):
@@ -82,36 +74,36 @@ class Preset(Settings):
     """What the networks see, plain or standardised per band; the classifier must have been trained in it."""
     generator: GeneratorSettings
     discriminator: DiscriminatorSettings | None = None
-    """None trains without an adversary: no discriminators, no pools."""
+    """None trains without an adversary: no discriminators, no image pools."""
     domain: Literal["single", "class"] = "single"
-    """Whose pictures count as real: the input domain (paper), or the class a generator moves towards."""
+    """Whose chips count as real: the input domain's (paper), or those of the class a generator moves towards."""
     adversary: Adversary = "bce"
     activation: Literal["bce", "margin"]
     margin_plus: float = Field(default=3.0, gt=0)
-    """Margin of x₊: the logit that it shall rise above."""
+    """Target logit of x₊."""
     margin_minus: float = Field(default=0.75, gt=0)
-    """Margin of x₋, chip by chip: it shall fall below −margin_minus·max(z, 1), z being the logit of its own x."""
+    """Target of x₋ relative to its own chip: the logit −margin_minus·max(z, 1), z being the logit of x."""
     weights: Weights
-    change_norm: losses.Size = "l1"
-    """How the size of a change, and its total_variation, are measured."""
+    change_norm: ChangeNorm = "l1"
+    """How the size of a change, and of its total variation, is measured."""
     cycle_trains: Literal["both", "own"] = "both"
     """Eq. 6 writes L_max(w₊, w₋): a cycle trains both generators; ``own`` only the one it is named after."""
     inputs: Literal["natural", "all"] = "natural"
     """Which chips the generators learn on."""
     blotches: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda share: share == 0)
-    """Share of the chips that carry blotches of a foreign colour, so that what is new is not redrawn for being new.
-    For land with patterns that no training chip shows; costs some of how well the maps point at those that they do.
-    Unsaid where it is 0, so that runs and cards from before there was a choice stay what they were."""
+    """Share of the chips that get blotches of a foreign colour, so that the generators leave unknown patterns alone.
+    For land with patterns that no training chip shows; maps then point less well at those that training chips do show.
+    Omitted from the JSON when 0, so that older cards and runs stay equal."""
     jitter: int = Field(default=0, ge=0)
     """Shift in pixels, with a random quarter turn and flip, of w(x) before the classifier; 0 is off."""
     zoom: float = Field(default=1.0, gt=0, le=1)
-    """Smallest side, as a share of a chip, of the squares of w(x) that are enlarged before the classifier looks; 1 is
-    off."""
+    """Smallest side, as a share of a chip, of the squares of w(x) that are enlarged before the classifier; 1 is off."""
     pool: int = Field(default=0, ge=0)
-    """Earlier fakes kept per discriminator (CycleGAN's history buffer)."""
+    """Earlier generated chips kept per discriminator (CycleGAN's image pool)."""
     rate: float = Field(gt=0)
     discriminator_rate: float = Field(default=4e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
+    """Adam's."""
     warmup: int = Field(default=0, ge=0)
     """Steps over which the rates rise linearly from zero."""
     decay_from: float = Field(default=1.0, ge=0, le=1)
@@ -151,14 +143,15 @@ PAPER = Preset(
 )
 """As published (Emam et al. 2024).
 
-From the paper: Figure 2's shape (three pooling levels, twelve residual blocks), PatchGAN 70 × 70, the factors
-1, 1, 1 and λ = 0.3, cross-entropy for both the adversary (Eq. 1) and the activation (Eq. 5), pre-training
-without L_AM, Adam's betas (0.5, 0.999), a single domain of class-positive chips (Figure 1).
-From its code, where the paper is silent: base 64, one Adam per network, rate 2e-4, constant, a pool of
-50 fakes. Ours, because neither says: at most 256 channels (2.3 × cheaper than two levels at like
-parameters), batch 8, 200 epochs of which 50 pre-train. Loss factors of one are dominated by the
-adversary and the activation, because reflectance differences are about 0.01: read the logged gradient
-norms.
+From the paper: the shape of Figure 2 (three pooling levels, twelve residual blocks), PatchGAN 70 x 70, the factors
+1, 1, 1 and λ = 0.3, cross-entropy for both the adversary (Eq. 1) and the activation (Eq. 5), pre-training without
+L_AM, Adam's betas (0.5, 0.999), a single domain of class-positive chips (Figure 1).
+From its repository, where the paper is silent: base 64, one Adam per network, rate 2e-4, an image pool of 50 (code);
+200 epochs (the README's command).
+Ours: at most 256 channels (2.3 times cheaper than two levels with as many parameters); batch 8, where the README's
+command has 1 and the code's loader 3; 50 of the epochs pre-train; a constant rate, where the main script lets it fall
+linearly. With factors of one the adversary and the activation dominate, because differences of reflectance are about
+0.01: read the logged gradient norms.
 """
 
 REPOSITORY = Preset(
@@ -177,15 +170,14 @@ REPOSITORY = Preset(
     batch=3,
     epochs=1000,
 )
-"""The published code's sizes and factors (ahmedemam576/SpacEX @ 2c6df0d, ``cyclegan.py``), activation
-connected.
+"""Sizes and factors of the published code (ahmedemam576/SpacEX @ 2c6df0d, ``cyclegan.py``), activation connected.
 
-From the code: nine blocks at a quarter of the size, base 64, least squares, 13 (its "identity" term is the
-paper's L_sim), 5, 1 and λ = 5, a pool of 50, four Adams at 2e-4 that fall linearly from epoch 5 of 1000,
-batch 3 (hard-coded in its loader), chips of both classes. Different on purpose: λ multiplies the
-cross-entropy on the *generated* chip; the code took L1 on the logit of the real one, a constant. Its
-CutMix of the generators' input is left out as well. Its discriminator sees 94 pixels; four strided
-layers of ours see 142, three would see 70.
+From the code: nine blocks at a quarter of the size, base 64, least squares, the factors 13 (its "identity" term is
+the paper's L_sim), 5, 1 and λ = 5, an image pool of 50, four Adams at 2e-4 that fall linearly from epoch 5 of 1000,
+batch 3 (hard-coded in its loader), chips of both classes.
+Different on purpose: λ multiplies the cross-entropy on the *generated* chip, where the code takes L1 on the logit of
+the real one, a constant; its CutMix of the generators' input is left out. Its discriminator sees 94 pixels; four
+strided layers of ours see 142, three would see 70.
 """
 
 DELTA = Preset(
@@ -206,32 +198,24 @@ DELTA = Preset(
     batch=12,
     epochs=12,
 )
-"""The default: a small norm-free change, stopped by a margin, without an adversary.
+"""The default: a small change without normalisation, limited by a margin, without an adversary.
 
-From our trials on planted truth (96-pixel chips, two cores): no normalisation and zero-initialised branches,
-x + 3σ·tanh(h/3) in per-band standard deviations, rate 1e-3 after 50 warm-up steps with a linear fall over the
-last 40 %, gradient norm at most 1, batch 12, 300 steps. No adversary: the single-domain one left a residue on a
-pattern the classifier ignores.
-From the embedded world's validation split (``spacex/synthetic/weights/README.md``): the margin; the change's total
-variation, and a random turn, flip and shift before the classifier looks. Both keep the change from being noise that
-only this classifier at this very place would mind, and the path map gains .04 in IoU. There the single-domain
-adversary pointed worse than none as well. Charging a pixel for all bands together and showing the classifier squares
-of the picture enlarged as well gain another .03. Where a classifier takes fields for unnatural, to strew green spots
-is cheaper than to take a mire away; spots have edges, so the edges that a picture has and x has not are charged for:
-.68 instead of .45 for one such classifier, and no difference for the one that ships. With the paper's 0.3 for the
-activation more x₋ get below one half than with 0.1, and lift is the same; with it a maximiser that may draw edges
-strokes red lines along clear-cuts, and |x₊ − x₋| points at those (.59; with both charged .79). No blotches: with them
-on every chip the generators leave alone what they have not seen, and bare fells with it.
-The margins: a logit of -1.5 asked of every x₋ is much of a chip that the classifier is hardly sure of and little of
-one that it is very sure of; three quarters of its own logit turn nearly all, and the maps stay what they were.
-All of it turns every one and, for one classifier of three, repaints whole chips. A maximiser that is never asked for
-anything lowers as often as it raises, and natural chips lie above 1.5 to begin with: it is asked for 3, a score of
-.95.
-Adam's betas are not the (0.5, 0.999) of adversarial training: where few chips ask for anything, the remembered
-gradients are small, and with those the first large one moves every weight by up to 16 rates. Two of six maximisers
-ran into the limit of their change so, where tanh has no slope to come back by; with (0.9, 0.99) a step is one rate.
-From the speed notes: base 32 with at most 128 channels, three levels, twelve blocks is 30 × cheaper per km² to
-map with than the published network.
+All numbers are ours; ``spacex/synthetic/weights/README.md`` has the measurements on the embedded country.
+
+- No normalisation: the result must not depend on where a chip is cut. 32 to 128 channels: 30 times cheaper to map with
+  than the published network.
+- No adversary: a single-domain one left residue on a pattern that the classifier ignores, and pointed worse.
+- Total variation, jitter and zoom keep the change from being noise that lowers the score only at one exact place. The
+  group norm charges a pixel for all bands together.
+- Edges: if the classifier treats fields as anthropogenic, the minimiser can lower the score cheaply by adding small
+  green patches instead of removing the mire. The edge loss penalises edges of x₋ and of x₊ that x has not.
+- Margins: a fixed target logit is hard for uncertain chips and easy for confident ones. The target of x₋ is therefore
+  -0.75 times the chip's own logit (at most -0.75), which flips nearly all chips; with the whole logit some chips are
+  repainted entirely. Natural chips lie above 1.5 to begin with, so x₊ is asked for 3, a score of .95.
+- Adam's betas (0.9, 0.99): where few chips still ask for a change, remembered gradients are small, and with the
+  (0.5, 0.999) of adversarial training the first large gradient moves every weight by up to 16 rates, into the flat
+  part of the tanh. With these a step is one rate.
+- No blotches: with them on every chip the generators also leave alone what training chips show, such as bare fell.
 """
 
 CLASS_DIFFERENCE = DELTA.model_copy(
@@ -247,11 +231,10 @@ CLASS_DIFFERENCE = DELTA.model_copy(
         "test it pointed 7.5 times above background at a pattern the classifier provably ignores.",
     }
 )
-"""Opt-in: `delta` with a class-conditional adversary (w₋ judged against real unnatural chips, w₊ against
-natural ones).
+"""Opt-in: `delta` with a class-conditional adversary (w₋ against real unnatural chips, w₊ against natural ones).
 
-From our trials: factor 0.5, spectral norm, receptive field 34, discriminator rate 4e-4. **Not an
-explanation of the classifier**: the same map came out with λ_AM = 0 and with a random classifier.
+Ours: factor 0.5, spectral norm, receptive field 34, discriminator rate 4e-4. **Not an explanation of the
+classifier**: the same map came out with λ = 0 and with a random classifier.
 """
 
 PRESETS: dict[str, Preset] = {p.name: p for p in (PAPER, REPOSITORY, DELTA, CLASS_DIFFERENCE)}
@@ -260,11 +243,11 @@ PRESETS: dict[str, Preset] = {p.name: p for p in (PAPER, REPOSITORY, DELTA, CLAS
 class ClassifierRecipe(Settings):
     """How the classifier is trained.
 
-    From the paper: one-cycle schedule to 0.01, weight decay 1e-4, batch 32, CutMix, rotation, occlusion
-    of the activation map (a setting of the model). From its classifier's authors (ASOS; Stomberg et al.
-    2023): sigmoid with mean squared error, CutMix of 80 % of the chips with an edge strip of up to half
-    the chip, 50 epochs. The optimiser is not reported: AdamW, ours. Ours as well: the limit on the gradient
-    norm, without which a single bad batch of few chips can silence the head for good.
+    From the paper: one-cycle schedule to 0.01, weight decay 1e-4, batch 32, CutMix. From its classifier's authors
+    (ASOS; Stomberg et al. 2023): sigmoid with mean squared error, quarter turns, CutMix of 80 % of the chips with an
+    edge strip of up to half the chip, occlusion of the activation map (a setting of the network), 50 epochs. Ours:
+    AdamW, since the optimiser is not reported, and the limit on the gradient norm, without which a single bad batch
+    of few chips can silence the head for good.
     """
 
     rate: float = Field(default=0.01, gt=0)

@@ -1,13 +1,13 @@
-"""What a run writes about itself while it runs: numbers per step, pictures, and warnings.
+"""Logs a run while it runs: numbers per step, images, and warnings.
 
 ::
 
     <run>/log/steps.jsonl       one line per step
-    <run>/log/events.out.…      the same for TensorBoard, with the pictures
+    <run>/log/events.out.…      the same for TensorBoard, with the images
     <run>/log/step-000200.png   x, x₊, x₋ and the attribution of the same few chips
 
-Numbers stay on the device until a whole block of steps is fetched at once: reading them step by step
-would make a GPU wait. A remote run logs to a temporary folder that is copied after every epoch.
+Numbers stay on the device until a whole block of steps is fetched at once, because a GPU waits for every number that is
+read. A remote run logs to a temporary folder that is copied after every epoch.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ BLOCK = 20
 
 
 class RunLogger:
-    """Writes numbers and pictures of one run; a logbook without a place forgets everything.
+    """Writes numbers and images of one run; without a URI it writes nothing.
 
     Args:
-        uri: folder of the run, local or any fsspec URI; None writes nothing (other workers, tests).
+        uri: folder of the run, local or any fsspec URI; None on all processes but one, and in tests.
         start: step from which on a resumed run writes; later lines of an earlier attempt are dropped.
     """
 
@@ -51,9 +51,12 @@ class RunLogger:
         self.remote = None if local_path(uri) else f"{root.rstrip('/')}/log"
         self.folder = Path(tempfile.mkdtemp()) if self.remote else Path(root) / "log"
         self.folder.mkdir(parents=True, exist_ok=True)
+        steps = self.folder / "steps.jsonl"
         if self.remote and self.fs.exists(f"{self.remote}/steps.jsonl"):
-            self.fs.get_file(f"{self.remote}/steps.jsonl", str(self.folder / "steps.jsonl"))
-        self._cut(start)
+            self.fs.get_file(f"{self.remote}/steps.jsonl", str(steps))
+        if steps.exists():
+            kept = [line for line in steps.read_text().splitlines() if json.loads(line)["step"] <= start]
+            steps.write_text("".join(f"{line}\n" for line in kept))
         self.board = SummaryWriter(str(self.folder), purge_step=start or None)  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> RunLogger:
@@ -65,10 +68,10 @@ class RunLogger:
             self.board.close()  # type: ignore[no-untyped-call]
 
     def step(self, number: int, values: Mapping[str, Tensor]) -> None:
-        """Note the numbers of one step: scalar tensors on any device, fetched later."""
-        stacked = torch.stack(
-            [value.detach().to(_place(values), torch.float32).reshape(()) for value in values.values()]
-        )
+        """Take the numbers of one step: scalar tensors on any device, fetched later."""
+        # a learner's rate, for one, is a number of the CPU: all go to the GPU if any is there
+        device = max((value.device for value in values.values()), key=lambda device: device.type == "cuda")
+        stacked = torch.stack([value.detach().to(device, torch.float32).reshape(()) for value in values.values()])
         self.pending.append((number, list(values), stacked))
         if len(self.pending) >= BLOCK:
             self.flush()
@@ -77,7 +80,9 @@ class RunLogger:
         """Fetch and write what is pending; `last` then holds the newest step's numbers."""
         if not self.pending:
             return
-        rows = torch.stack([row for _, _, row in self.pending]).tolist() if self._alike() else None
+        # one transfer for all steps, unless they have different names (pre-training ends within a block)
+        alike = len({tuple(names) for _, names, _ in self.pending}) == 1
+        rows = torch.stack([row for _, _, row in self.pending]).tolist() if alike else None
         lines = []
         for index, (number, names, row) in enumerate(self.pending):
             self.last = dict(zip(names, rows[index] if rows else row.tolist(), strict=True))
@@ -100,35 +105,20 @@ class RunLogger:
             for path in self.folder.iterdir():
                 self.fs.put_file(str(path), f"{self.remote}/{path.name}")
 
-    def picture(self, step: int, image: NDArray[np.uint8]) -> None:
-        """Write a picture (rows, columns, 3) uint8 as PNG and for TensorBoard."""
-        if self.folder is None:
-            return
-        from PIL import Image
+    def image(self, step: int, image: NDArray[np.uint8]) -> None:
+        """Write an image (rows, columns, 3) uint8 as PNG and for TensorBoard."""
+        if self.folder is not None:
+            from PIL import Image
 
-        Image.fromarray(image).save(self.folder / f"step-{step:06d}.png")
-        self.board.add_image("chips", image, step, dataformats="HWC")  # type: ignore[no-untyped-call]
+            Image.fromarray(image).save(self.folder / f"step-{step:06d}.png")
+            self.board.add_image("chips", image, step, dataformats="HWC")  # type: ignore[no-untyped-call]
 
     def warn(self, message: str) -> None:
-        """Keep with the log that something is wrong with the run; whoever follows it says so."""
+        """Log that something is wrong with the run."""
         if self.folder is not None:
             self.board.add_text("warning", message)  # type: ignore[no-untyped-call]
-
-    def _alike(self) -> bool:
-        return len({tuple(names) for _, names, _ in self.pending}) == 1
 
     def _scalars(self, number: int, values: Mapping[str, float]) -> None:
         if self.folder is not None:
             for name, value in values.items():
                 self.board.add_scalar(name, value, number)  # type: ignore[no-untyped-call]
-
-    def _cut(self, start: int) -> None:
-        path = self.folder / "steps.jsonl"  # type: ignore[operator]
-        if path.exists():
-            kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= start]
-            path.write_text("".join(f"{line}\n" for line in kept))
-
-
-def _place(values: Mapping[str, Tensor]) -> torch.device:
-    """The GPU, if any of the values is there: a learner's rate, for one, is a number of the CPU."""
-    return max((value.device for value in values.values()), key=lambda device: device.type == "cuda")

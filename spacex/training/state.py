@@ -1,11 +1,10 @@
-"""The memory of a run: everything it needs to go on as if it had never stopped, at any fsspec URI.
+"""The saved state of a run: everything it needs to go on as if it had never stopped, at any fsspec URI.
 
 ::
 
     <run>/state/run.json              settings of the run; another request in the same place is refused
-    <run>/state/00007-1f3a/rank-0.pt  weights, running means, optimisers, pools, random state of each worker
-    <run>/state/latest.json           {epoch, folder, sha256 per file}: written last, so what it names is
-    complete
+    <run>/state/00007-1f3a/rank-0.pt  weights, running means, optimisers, pools, random state of each process
+    <run>/state/latest.json           {epoch, folder, sha256 per file}: written last, so what it names is complete
 
 Files are read with ``weights_only=True`` and checked against their hash.
 """
@@ -30,74 +29,71 @@ from spacex.settings import Settings
 from spacex.storage import write_bytes, write_text
 from spacex.training.distributed import SINGLE, Distributed
 
-KEEP = 2
-"""Epochs kept: the latest, and the one before in case a reader still has it open."""
+MAY_DIFFER = frozenset({"readers", "trust"})
+"""Settings that may differ when a run is resumed: they do not change what is learnt."""
 
 
 class RunStore:
-    """Reads and writes the state of one run.
-
-    Args:
-        uri: folder of the run, local or any fsspec URI.
-        distributed: who trains; every worker writes its own file, the leader the pointer.
-    """
+    """Reads and writes the state of the run at a URI; each process writes a file of its own, rank 0 the pointer."""
 
     def __init__(self, uri: str, distributed: Distributed = SINGLE) -> None:
         self.fs, self.root = fsspec.core.url_to_fs(uri)
-        self.folder, self._uri = f"{self.root.rstrip('/')}/state", f"{uri.rstrip('/')}/state"
+        self.folder, self.uri = f"{self.root.rstrip('/')}/state", f"{uri.rstrip('/')}/state"
         self.distributed = distributed
 
-    def bind(self, settings: Settings, free: frozenset[str] = frozenset()) -> None:
-        """Make this place the run's, or confirm that it is.
-
-        Args:
-            settings: of the run, written to ``run.json``.
-            free: names that may differ when a run is taken up again (how long, how many workers).
+    def bind(self, settings: Settings) -> None:
+        """Write the run's settings to ``run.json``, or confirm that they are those written there.
 
         Raises:
             RequestError: if a run with other settings lives here.
         """
         if self.distributed.is_main and not self.fs.exists(f"{self.folder}/run.json"):
-            write_text(f"{self._uri}/run.json", json.dumps(settings.model_dump(mode="json"), indent=2))
+            write_text(f"{self.uri}/run.json", json.dumps(settings.model_dump(mode="json"), indent=2))
         self.distributed.barrier()
-        self.check_settings(settings, free)
+        self.check_settings(settings)
 
-    def check_settings(self, settings: Settings, free: frozenset[str] = frozenset()) -> None:
-        """Refuse a place where another run lives, as `bind` does; writes nothing."""
+    def check_settings(self, settings: Settings) -> None:
+        """Refuse a folder where another run lives, as `bind` does; writes nothing."""
         path = f"{self.folder}/run.json"
         if not self.fs.exists(path):
             return
-        asked, found = settings.model_dump(mode="json"), json.loads(self.fs.cat_file(path))
-        with contextlib.suppress(ValidationError):  # a setting may have had another name; a run of another kind differs
-            found = type(settings).model_validate(found).model_dump(mode="json")
-        wrong = sorted(k for k in asked.keys() | found.keys() if k not in free and asked.get(k) != found.get(k))
+        asked, stored = settings.model_dump(mode="json"), json.loads(self.fs.cat_file(path))
+        # settings may have had other names when the run began; a run of another kind does not validate, and differs
+        with contextlib.suppress(ValidationError):
+            stored = type(settings).model_validate(stored).model_dump(mode="json")
+        wrong = sorted(k for k in (asked.keys() | stored.keys()) - MAY_DIFFER if asked.get(k) != stored.get(k))
         if wrong:
             raise RequestError(
                 f"{self.root} holds a run with other settings",
                 got=", ".join(f"{k}={asked.get(k)!r}" for k in wrong),
-                expected=", ".join(f"{k}={found.get(k)!r}" for k in wrong),
+                expected=", ".join(f"{k}={stored.get(k)!r}" for k in wrong),
                 do="Choose another --output, or the same settings to resume.",
             )
 
     def save(self, epoch: int, state: dict[str, Any]) -> None:
-        """Write the state after `epoch` (counted from 1); all workers call it, and return when it is down."""
+        """Write the state after `epoch` (counted from 1); all processes call it, and return when it is written."""
         name = self.distributed.broadcast(f"{epoch:05d}-{secrets.token_hex(3)}")
         buffer = io.BytesIO()
         torch.save({"state": state, "random": random_state()}, buffer)
         content = buffer.getvalue()
-        write_bytes(f"{self._uri}/{name}/rank-{self.distributed.rank}.pt", content)
-        hashes = self._gathered(hashlib.sha256(content).hexdigest())
+        write_bytes(f"{self.uri}/{name}/rank-{self.distributed.rank}.pt", content)
+        # gathering the hashes also waits until every process has written its file
+        hashes = self.distributed.gather_objects(hashlib.sha256(content).hexdigest())
         if self.distributed.is_main:
-            pointer = {"epoch": epoch, "folder": name, "sha256": hashes}
-            write_text(f"{self._uri}/latest.json", json.dumps(pointer))
-            self._forget()
+            before = self._pointer()
+            write_text(f"{self.uri}/latest.json", json.dumps({"epoch": epoch, "folder": name, "sha256": hashes}))
+            # the epoch before is kept too, in case a reader still has it open
+            kept = {name, before["folder"] if before else name}
+            for folder in self.fs.ls(self.folder, detail=False):
+                other = folder.rsplit("/", 1)[-1]
+                if "-" in other and other not in kept:
+                    self.fs.rm(folder, recursive=True)
         self.distributed.barrier()
 
     def load(self) -> tuple[int, dict[str, Any]] | None:
-        """Epochs done and this worker's state, and the random state put back; None if nothing was saved.
+        """Epochs done and this process's state, with the random state restored; None if nothing was saved.
 
-        A worker that had no file (more workers than before) takes the leader's: only pools and random
-        draws differ.
+        A process that had no file (more processes than before) takes rank 0's: only pools and random draws differ.
 
         Raises:
             CheckpointError: if a file does not match its hash.
@@ -118,34 +114,21 @@ class RunStore:
         path = f"{self.folder}/latest.json"
         return json.loads(self.fs.cat_file(path)) if self.fs.exists(path) else None
 
-    def _gathered(self, text: str) -> list[str]:
-        if self.distributed.size == 1:
-            return [text]
-        all_texts: list[Any] = [None] * self.distributed.size
-        torch.distributed.all_gather_object(all_texts, text)
-        return all_texts
-
-    def _forget(self) -> None:
-        folders = sorted(p for p in self.fs.ls(self.folder, detail=False) if "-" in p.rsplit("/", 1)[-1])
-        latest = self._pointer()
-        current = latest["folder"] if latest else ""
-        for old in [p for p in folders if not p.endswith(current)][: -(KEEP - 1)]:
-            self.fs.rm(old, recursive=True)
-
 
 def random_state() -> dict[str, Any]:
     """The state of every global random stream, as tensors, lists and numbers."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
+    version, inner, gauss_next = random.getstate()
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "numpy": [str(kind), torch.from_numpy(np.asarray(keys)), int(position), int(has_gauss), float(gauss)],
-        "python": _plain(random.getstate()),
+        "python": [version, list(inner), gauss_next],
     }
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put the global random streams where `random_state` found them."""
+    """Set the global random streams to what `random_state` gave."""
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
@@ -153,7 +136,3 @@ def set_random_state(state: dict[str, Any]) -> None:
     np.random.set_state((kind, keys.cpu().numpy(), position, has_gauss, gauss))
     version, inner, gauss_next = state["python"]
     random.setstate((version, tuple(inner), gauss_next))
-
-
-def _plain(state: tuple[Any, ...]) -> list[Any]:
-    return [state[0], list(state[1]), state[2]]

@@ -41,9 +41,9 @@ def published(shape: GeneratorSettings, classifier: nn.Module, device: torch.dev
     """The published step: generators, then both discriminators."""
     direct = shape.model_copy(update={"form": "direct", "norm": "instance", "pool": "stride"})
     up, down = Generator(direct).to(device), Generator(direct).to(device)
-    judges = [Discriminator(DiscriminatorSettings(base=shape.base, norm="instance")).to(device) for _ in "ab"]
+    discriminators = [Discriminator(DiscriminatorSettings(base=shape.base, norm="instance")).to(device) for _ in "ab"]
     pools = [ImagePool(50, i) for i in range(2)]
-    adams = [torch.optim.Adam(net.parameters(), 2e-4, (0.5, 0.999)) for net in (up, down, *judges)]
+    adams = [torch.optim.Adam(net.parameters(), 2e-4, (0.5, 0.999)) for net in (up, down, *discriminators)]
     classifier = classifier.to(device)
 
     def step(x: Tensor) -> None:
@@ -52,16 +52,18 @@ def published(shape: GeneratorSettings, classifier: nn.Module, device: torch.dev
         same = F.l1_loss(up(x), x) + F.l1_loss(down(x), x)
         fakes = [up(x), down(x)]
         cycles = F.l1_loss(down(fakes[0]), x) + F.l1_loss(up(fakes[1]), x)
-        fooled = sum((judge(fake) - 1).square().mean() for judge, fake in zip(judges, fakes, strict=True))
+        adversarial = sum(
+            (discriminator(fake) - 1).square().mean() for discriminator, fake in zip(discriminators, fakes, strict=True)
+        )
         logits = [classifier(fake) for fake in fakes]
         active = F.softplus(-logits[0]).mean() + F.softplus(logits[1]).mean()
-        (13 * same + 5 * cycles + fooled + 5 * active).backward()
+        (13 * same + 5 * cycles + adversarial + 5 * active).backward()
         adams[0].step()
         adams[1].step()
-        for judge, pool, fake, adam in zip(judges, pools, fakes, adams[2:], strict=True):
+        for discriminator, pool, fake, adam in zip(discriminators, pools, fakes, adams[2:], strict=True):
             adam.zero_grad()
             kept = pool.swap(fake.detach())
-            (((judge(x) - 1).square().mean() + judge(kept).square().mean()) / 2).backward()
+            (((discriminator(x) - 1).square().mean() + discriminator(kept).square().mean()) / 2).backward()
             adam.step()
 
     return step
@@ -77,12 +79,12 @@ def ours(shape: GeneratorSettings, classifier: nn.Module, distributed: Distribut
 @contextmanager
 def without_probe() -> Iterator[None]:
     """Within the block no gradient norm is measured per term."""
-    probe = GradientProbe.probe
-    GradientProbe.probe = lambda self, picture, name: picture  # type: ignore[method-assign]
+    probe = GradientProbe.alias
+    GradientProbe.alias = lambda self, picture, name: picture  # type: ignore[method-assign]
     try:
         yield
     finally:
-        GradientProbe.probe = probe  # type: ignore[method-assign]
+        GradientProbe.alias = probe  # type: ignore[method-assign]
 
 
 def main() -> None:

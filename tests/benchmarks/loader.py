@@ -1,4 +1,4 @@
-"""Does loading loader the device? Tiles per second of the loader against tiles per second of a training step.
+"""Does loading keep up with the device? Tiles per second of the loader against tiles per second of a training step.
 
     python tests/benchmarks/loader.py --data demo
     python tests/benchmarks/loader.py --data /data/anthroprotect --gpu --readers 0 --readers 8

@@ -126,7 +126,7 @@ def test_what_is_known_travels_with_the_checkpoint(tiny_checkpoint, tmp_path):
 def test_what_does_not_fit_is_refused(tiny_checkpoint, broken, line):
     tensors = tiny_checkpoint.applicability.tensors()
     with pytest.raises(CheckpointError, match=line):
-        Applicability.of(broken(tensors), len(tensors["centre"]))
+        Applicability.from_tensors(broken(tensors), len(tensors["centre"]))
 
 
 def test_maps_and_scores_are_the_same_with_and_without_it(tiny_checkpoint):

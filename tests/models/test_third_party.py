@@ -157,7 +157,10 @@ def test_other_functions_of_the_same_packages_need_trust():
     ("changes", "message"),
     [
         ({"classifier": {"network": "third_party_networks:Stages", "arguments": {"classes": 5}}}, "not have the shape"),
-        ({"classifier": {"network": "third_party_networks:Stages", "bands": 3}}, "damaged at classifier.foreign.bands"),
+        (
+            {"classifier": {"network": "third_party_networks:Stages", "bands": 3}},
+            "damaged at classifier.third-party.bands",
+        ),
         ({"classifier": {"base": 2}}, "built for chips of 256 pixels"),
         ({"features": ["stem", "roof"]}, r"lacks: got roof; expected modules of the network, such as stem"),
         ({"features": ["last"]}, r"feature last of the card does not fit: got shapes \[\(1, 1\)\]"),
@@ -166,7 +169,7 @@ def test_other_functions_of_the_same_packages_need_trust():
         ({"classes": ["a", "b"], "target": "z"}, "target 'z' is none of the classes"),
         ({"classes": ["a"], "target": "a"}, "two or more different classes"),
         ({"classes": ["a", "b"]}, "target '' is none of the classes"),
-        ({"bands": ["B02"], "scaling": {"mean": [0], "std": [1]}}, "cannot judge chips of 1 bands and 64 x 64 pixels"),
+        ({"bands": ["B02"], "scaling": {"mean": [0], "std": [1]}}, "cannot take chips of 1 bands and 64 x 64 pixels"),
     ],
 )  # fmt: skip
 def test_a_card_that_does_not_fit_its_network_is_refused(tmp_path, changes, message):

@@ -14,7 +14,7 @@ from spacex.training.gan import ExplainedClassifiers, PatternLearner
 from spacex.training.presets import PRESETS
 
 
-class BinaryView(torch.nn.Module):
+class MeanClassifier(torch.nn.Module):
     """A classifier with a known rule: the mean of the first band."""
 
     def __init__(self, threshold: float = 0.0) -> None:
@@ -33,7 +33,7 @@ SMALL = {"base": 4, "cap": 8, "downs": 1, "blocks": 1, "stem": 3}
 
 @pytest.fixture
 def make_learner() -> Callable[..., PatternLearner]:
-    """Builds a small learner of any preset around :class:`BinaryView`, for chips of any size."""
+    """Builds a small learner of any preset around :class:`MeanClassifier`, for chips of any size."""
 
     def make(
         preset: str = "delta", bands: int = 3, seed: int = 0, distributed: Distributed = SINGLE, **changes: Any
@@ -46,7 +46,7 @@ def make_learner() -> Callable[..., PatternLearner]:
         scaling = Scaling(mean=(0.05,) * bands, std=(0.02,) * bands)
         if chosen.units == "reflectance":
             scaling = Scaling.identity(bands)
-        task = ExplainedClassifiers([BinaryView()], scaling, (0.02,) * bands)
+        task = ExplainedClassifiers([MeanClassifier()], scaling, (0.02,) * bands)
         return PatternLearner(chosen.model_copy(update=quick | changes), task, 100, seed, distributed)
 
     return make

@@ -15,7 +15,7 @@ import spacex
 from spacex.checkpoint import load_checkpoint, read_card, save_checkpoint
 from spacex.errors import RequestError
 from spacex.models.classes import native_network
-from spacex.training.augment import other_label
+from spacex.training.augment import draw_partners
 from spacex.training.metrics import multiclass_metrics
 
 QUIET = {"report": lambda epoch: None}
@@ -86,7 +86,7 @@ def test_a_stranger_resumes_with_the_state_it_had(tiny_data, tmp_path):
         ({"network": "nowhere_at_all:x", "trust": ["nowhere_at_all"]}, "not installed"),
         ({"network": "no colon", "trust": ["no"]}, "network: got 'no colon'"),
         (STRANGER | {"arguments": {"classes": 3}}, "gives another number of logits: got 3; expected 1"),
-        (STRANGER | {"arguments": {"bands": 4}}, "cannot judge chips of 3 bands"),
+        (STRANGER | {"arguments": {"bands": 4}}, "cannot take chips of 3 bands"),
         ({"target": "mire"}, "classes.csv cannot be read"),
     ],
 )
@@ -210,7 +210,7 @@ def test_what_three_classes_are_measured_by():
 def test_partners_are_of_any_other_class():
     label = torch.tensor([0, 0, 1, 2, 2, 2])
     for seed in range(20):
-        partner = other_label(label, torch.Generator().manual_seed(seed))
+        partner = draw_partners(label, torch.Generator().manual_seed(seed))
         assert (label[partner] != label).all()
 
 

@@ -5,21 +5,21 @@ from hypothesis import strategies as st
 
 from spacex.training.augment import (
     EDGES,
-    blotched,
+    add_blotches,
     draw_blotches,
+    draw_partners,
     draw_strips,
-    edge_strip,
-    jitter,
-    other_label,
+    mix_strip,
     quarter_turns,
-    zoomed,
+    random_jitter,
+    random_zoom,
 )
 from spacex.training.batches import seeded
 
 
 @given(st.sampled_from(EDGES), st.floats(0, 0.5))
 def test_a_strip_covers_exactly_the_area_its_label_says(edge, share):
-    mixed, area = edge_strip(torch.zeros(2, 16, 16), torch.ones(2, 16, 16), edge, share)
+    mixed, area = mix_strip(torch.zeros(2, 16, 16), torch.ones(2, 16, 16), edge, share)
     assert mixed.mean().item() == pytest.approx(area)
     assert abs(area - share) <= 0.5 / 16 + 1e-9
 
@@ -30,7 +30,7 @@ def test_a_strip_covers_exactly_the_area_its_label_says(edge, share):
 )
 def test_a_strip_lies_along_its_edge_and_keeps_its_place(edge, where):
     other = torch.arange(256.0).view(1, 16, 16)
-    mixed, _ = edge_strip(torch.full((1, 16, 16), -1.0), other, edge, 0.25)
+    mixed, _ = mix_strip(torch.full((1, 16, 16), -1.0), other, edge, 0.25)
     assert mixed[(0, *where)] == other[(0, *where)]
     assert (mixed == -1).sum() == 16 * 12
 
@@ -45,11 +45,11 @@ def test_strips_are_drawn_as_often_and_as_wide_as_asked():
 
 def test_partners_have_the_other_label():
     label = torch.tensor([0.0, 1, 1, 0, 1])
-    assert (label[other_label(label, seeded(1))] == 1 - label).all()
+    assert (label[draw_partners(label, seeded(1))] == 1 - label).all()
 
 
 def test_a_batch_of_one_label_keeps_its_own_chips():
-    assert other_label(torch.ones(3), seeded(1)).tolist() == [0, 1, 2]
+    assert draw_partners(torch.ones(3), seeded(1)).tolist() == [0, 1, 2]
 
 
 def test_four_quarter_turns_are_none():
@@ -62,7 +62,7 @@ def test_four_quarter_turns_are_none():
 @given(st.integers(0, 6), st.integers(0, 1000))
 def test_jitter_moves_pixels_without_inventing_any(reach, seed):
     x = torch.arange(256.0).view(1, 1, 16, 16)
-    moved = jitter(x, reach, seeded(seed))
+    moved = random_jitter(x, reach, seeded(seed))
     assert moved.shape == x.shape
     assert set(moved.flatten().tolist()) <= set(x.flatten().tolist())
     assert len(set(moved.flatten().tolist())) >= (16 - reach) ** 2
@@ -70,7 +70,7 @@ def test_jitter_moves_pixels_without_inventing_any(reach, seed):
 
 def test_jitter_lets_gradients_through():
     x = torch.rand(1, 1, 16, 16, requires_grad=True)
-    jitter(x, 3, seeded(0)).sum().backward()
+    random_jitter(x, 3, seeded(0)).sum().backward()
     assert x.grad.sum().item() == pytest.approx(256)
 
 
@@ -78,7 +78,7 @@ def test_jitter_lets_gradients_through():
 def test_zooming_shows_a_square_of_the_picture_enlarged_or_the_picture_itself(least, seed):
     side = 32
     columns = torch.arange(side, dtype=torch.float32).expand(1, 1, side, side)
-    seen = zoomed(columns, least, seeded(seed))
+    seen = random_zoom(columns, least, seeded(seed))
     assert seen.shape == columns.shape
     assert seen.min() >= 0
     assert seen.max() <= side - 1
@@ -91,7 +91,7 @@ def test_zooming_shows_a_square_of_the_picture_enlarged_or_the_picture_itself(le
 def test_zooming_lets_gradients_through():
     x = torch.rand(2, 3, 32, 32, requires_grad=True)
     for seed in range(6):
-        zoomed(x, 0.5, seeded(seed)).sum().backward()
+        random_zoom(x, 0.5, seeded(seed)).sum().backward()
     assert (x.grad > 0).any()
 
 
@@ -99,7 +99,7 @@ def test_zooming_lets_gradients_through():
 def test_blotches_give_as_much_of_a_chip_as_was_drawn_one_foreign_colour(chance, seed):
     u = torch.randn(3, 2, 64, 64, generator=seeded("land", seed))
     drawn = draw_blotches(3, 2, chance, seeded("blotches", seed))
-    change = blotched(u, drawn) - u
+    change = add_blotches(u, drawn) - u
     changed = change.abs().amax(dim=1) > 1e-6
     for chip in range(3):
         colour = drawn.colour[chip, :, 0, 0]

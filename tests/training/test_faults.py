@@ -52,7 +52,7 @@ def test_01_activation_judges_the_generated_picture(make_learner, chips):
     judged = Calls(learner.classifiers[0])
     learner.step(chips)
     made_plus, made_minus = judged.inputs[1].chunk(2)
-    real = learner.task.scaling.standardise(chips)
+    real = learner.explained.scaling.standardise(chips)
     assert torch.allclose(made_plus, real)
     assert (made_minus - real > 0.4).all()
 
@@ -114,7 +114,7 @@ def test_06_what_a_cycle_trains_is_a_setting(trains, flows, make_learner, chips)
 @pytest.mark.parametrize("name", ALL)
 def test_07_the_generators_step_leaves_no_gradient_in_judges(name, make_learner, chips):
     learner = make_learner(name)
-    learner._generator_step(learner._standardised(chips), True)
+    learner._generator_step(learner._standardise(chips), True)
     judges = [learner.classifiers[0], *(learner.networks[n] for n in learner.networks if n.startswith("disc"))]
     assert all(p.grad is None for judge in judges for p in judge.parameters())
     assert all(p.requires_grad for n in learner.networks for p in learner.networks[n].parameters())

@@ -18,13 +18,13 @@ def test_similarity_and_cycle_by_hand():
 
 def test_discriminate_by_hand():
     real, fake = torch.tensor([0.0]), torch.tensor([0.0])
-    assert losses.discriminate(real, fake).item() == pytest.approx(math.log(2))
-    assert losses.discriminate(real, fake, "least-squares").item() == 0.5 * (1 + 0)
+    assert losses.discriminator(real, fake).item() == pytest.approx(math.log(2))
+    assert losses.discriminator(real, fake, "least-squares").item() == 0.5 * (1 + 0)
 
 
 def test_fool_is_equation_4_as_printed():
     patches = torch.tensor([0.5, 3.0])
-    assert losses.fool(patches, "least-squares").item() == pytest.approx(((0.5 - 1) ** 2 + (3 - 1) ** 2) / 2)
+    assert losses.adversarial(patches, "least-squares").item() == pytest.approx(((0.5 - 1) ** 2 + (3 - 1) ** 2) / 2)
 
 
 @given(LOGIT)

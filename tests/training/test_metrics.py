@@ -10,14 +10,14 @@ from spacex.models.generator import Generator, GeneratorSettings, context
 from spacex.training.gan import rate_factor
 from spacex.training.gradient_probe import GradientProbe
 from spacex.training.image_pool import ImagePool
-from spacex.training.image_sheets import sheet
-from spacex.training.metrics import classification, collapse, measure_frame, measure_generators
+from spacex.training.image_sheets import contact_sheet
+from spacex.training.metrics import binary_metrics, collapse_reason, measure_frame, measure_generators
 from spacex.training.run_logger import RunLogger
 
 
 def test_classification_by_hand_and_by_scikit_learn():
     score, label = torch.tensor([0.1, 0.4, 0.35, 0.8, 0.9]), torch.tensor([0.0, 0, 1, 1, 1])
-    found = classification(score, label)
+    found = binary_metrics(score, label)
     assert found["accuracy"] == pytest.approx(4 / 5)
     assert found["auroc"] == pytest.approx(roc_auc_score(label, score))
     assert found["confusion"] == {
@@ -28,7 +28,7 @@ def test_classification_by_hand_and_by_scikit_learn():
 
 def test_calibration_error_by_hand():
     # ten chips, all said to be natural with 0.75, of which seven are: off by 0.05
-    found = classification(torch.full((10,), 0.75), torch.tensor([1.0] * 7 + [0.0] * 3))
+    found = binary_metrics(torch.full((10,), 0.75), torch.tensor([1.0] * 7 + [0.0] * 3))
     assert found["ece"] == pytest.approx(0.05, abs=1e-6)
 
 
@@ -84,14 +84,14 @@ GOOD = {"z": 3.0, "z_plus": 4.0, "z_minus": -2.0, "change_plus": 0.02, "change_m
     ],
 )
 def test_a_collapse_is_said(what, says):
-    found = collapse(GOOD | what)
+    found = collapse_reason(GOOD | what)
     assert (found is None) if says is None else says in found
 
 
 def test_gauges_measure_each_term_alone_and_change_nothing():
     probe, w = GradientProbe(), torch.tensor([2.0, 1.0], requires_grad=True)
     picture = 3 * w
-    (5 * probe.probe(picture, "a/x").sum() + probe.probe(picture, "b/x").square().sum()).backward()
+    (5 * probe.alias(picture, "a/x").sum() + probe.alias(picture, "b/x").square().sum()).backward()
     norms = probe.norms()
     assert norms["grad/a/x"].item() == pytest.approx((25 + 25) ** 0.5)
     assert norms["grad/b/x"].item() == pytest.approx((12**2 + 6**2) ** 0.5)
@@ -119,7 +119,7 @@ def test_rates_rise_stay_and_fall_to_nothing():
 
 def test_a_sheet_has_a_row_per_chip_and_four_columns():
     x = torch.rand(2, 3, 16, 16)
-    image = sheet(x, x, 0 * x, ("B02", "B03", "B04"))
+    image = contact_sheet(x, x, 0 * x, ("B02", "B03", "B04"))
     assert image.shape == (2 * 16 + 4, 4 * 16 + 3 * 4, 3)
     assert image.dtype.name == "uint8"
 

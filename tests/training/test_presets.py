@@ -2,7 +2,10 @@ import pytest
 import torch
 
 from spacex.errors import RequestError
+from spacex.training.data import DatasetSettings
+from spacex.training.gan_run import PatternRun
 from spacex.training.presets import CLASS_DIFFERENCE, DELTA, PAPER, PRESETS, REPOSITORY, with_overrides
+from spacex.training.state import RunStore
 
 
 def test_paper_has_the_published_numbers():
@@ -73,7 +76,7 @@ def test_changed_refuses_what_does_not_exist_or_fit(wrong):
 def test_x_plus_has_one_margin_and_x_minus_one_of_its_own_chip(make_learner, chips):
     learner = make_learner("delta", jitter=0, zoom=1.0, margin_plus=3.0, margin_minus=0.5)
     chips = chips * torch.tensor([0.5, 1, 1.5, 2, 3, 4]).view(-1, 1, 1, 1)
-    z = learner.classifiers[0](learner.task.scaling.standardise(chips))  # a fresh generator changes nothing
+    z = learner.classifiers[0](learner.explained.scaling.standardise(chips))  # a fresh generator changes nothing
     assert z.min() < 1 < z.max()
     log = learner.step(chips)
     factor = DELTA.weights.activation
@@ -85,8 +88,26 @@ def test_x_plus_has_one_margin_and_x_minus_one_of_its_own_chip(make_learner, chi
 def test_what_moves_several_classifiers_asks_each_by_its_own_logit(make_learner, chips):
     alone, twice = (make_learner("delta", jitter=0, zoom=1.0, margin_minus=0.5) for _ in range(2))
     twice.classifiers = [alone.classifiers[0], lambda u: alone.classifiers[0](u) - 7]
-    z = alone.classifiers[0](alone.task.scaling.standardise(chips))
+    z = alone.classifiers[0](alone.explained.scaling.standardise(chips))
     log = twice.step(chips)
     asked = [float((0.5 * one.clamp_min(1) + one).relu().mean()) for one in (z, z - 7)]
     factor = DELTA.weights.activation / 2
     assert float(log["loss/activation/minimiser"]) == pytest.approx(factor * sum(asked), rel=1e-4)
+
+
+def test_settings_are_read_by_the_names_of_earlier_versions(tmp_path):
+    assert with_overrides(DELTA, ["raised=2", "lowered=0.5"]) == with_overrides(
+        DELTA, ["margin_plus=2", "margin_minus=0.5"]
+    )
+    source = DatasetSettings(root="chips", bands=("B02", "B03", "B04"))
+    run = PatternRun(source=source, output=str(tmp_path), classifier="one", extra_classifiers=("two",))
+    store = RunStore(run.output)
+    store.bind(run)
+    file = tmp_path / "state" / "run.json"
+    former = {"margin_plus": "raised", "margin_minus": "lowered", "change_norm": "size", "extra_classifiers": "further"}
+    for name, earlier in former.items():
+        assert f'"{name}"' in file.read_text()
+        file.write_text(file.read_text().replace(f'"{name}"', f'"{earlier}"'))
+    store.check_settings(run)
+    with pytest.raises(RequestError, match="seed=1"):
+        store.check_settings(run.model_copy(update={"seed": 1}))

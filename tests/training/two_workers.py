@@ -16,7 +16,7 @@ from spacex.training.presets import PRESETS, ClassifierRecipe
 IDENTITY = Scaling.identity(3)
 
 
-class BinaryView(torch.nn.Module):
+class MeanClassifier(torch.nn.Module):
     """The mean of the first band."""
 
     def forward(self, u):
@@ -30,7 +30,7 @@ def patterns(name, distributed):
     changes = {"generator": preset.generator.model_copy(update=small), "warmup": 0, "blotches": 0.5}
     if preset.discriminator is not None:
         changes["discriminator"] = preset.discriminator.model_copy(update={"base": 4, "strided": 2})
-    task = ExplainedClassifiers([BinaryView()], IDENTITY, (1.0,) * 3)
+    task = ExplainedClassifiers([MeanClassifier()], IDENTITY, (1.0,) * 3)
     learner = PatternLearner(preset.model_copy(update=changes), task, 10, 0, distributed)
     x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     for side in ("maximiser", "minimiser"):  # a fresh delta generator changes nothing, and passes no gradient on
