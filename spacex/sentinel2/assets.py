@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
@@ -19,11 +18,9 @@ from rasterio.errors import RasterioError
 from rasterio.session import DummySession, Session
 
 from spacex.errors import TileError
-from spacex.grid import Window
 from spacex.rasters import open_raster
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile
 from spacex.sentinel2.links import disallowed_reason
-from spacex.sentinel2.pixel_grid import PixelGrid
 from spacex.sentinel2.scenes import Scene
 
 GDAL_OPTIONS: dict[str, str] = {
@@ -65,21 +62,11 @@ READ_STATS = ReadStats()
 """What this process has read."""
 
 
-@dataclass(frozen=True)
-class Raster:
-    """An open file and where its pixels lie."""
-
-    source: Any
-    """The open rasterio dataset: one integer band, north up."""
-    grid: PixelGrid
-    """The grid its pixels lie on."""
-    extent: Window
-    """The part of the grid that the file covers."""
-
-
 @contextmanager
-def open_asset(scene: Scene, key: str, catalogue: CatalogueProfile) -> Iterator[Raster]:
-    """Open an asset of a scene by its key, signed just now; its header is checked before any pixel is read.
+def open_asset(scene: Scene, key: str, catalogue: CatalogueProfile) -> Iterator[Any]:
+    """Open an asset of a scene by its key, signed just now, as a rasterio dataset: one integer band, north up.
+
+    Its header is checked before any pixel is read.
 
     Raises:
         TileError: for any failure of the file or the network, also inside the block, with the scene's id, the asset
@@ -93,10 +80,7 @@ def open_asset(scene: Scene, key: str, catalogue: CatalogueProfile) -> Iterator[
         url = catalogue.sign(href)
         with open_raster(url, session, _gdal_options()) as source:
             _check_header(source, scene, key, "uint8" if key == catalogue.scl else "uint16")
-            size, left, top = source.transform.a, source.transform.c, source.transform.f
-            grid = PixelGrid(source.crs.to_string(), size, left % size, top % size)
-            row, col = round((grid.north - top) / size), round((left - grid.east) / size)
-            yield Raster(source, grid, Window(row, col, source.height, source.width))
+            yield source
     except READ_ERRORS as error:
         _drop_from_gdal_cache(url, session)
         raise TileError(

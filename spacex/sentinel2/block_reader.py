@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window as RioWindow
 
 from spacex.grid import Window, bounds, rectangles
-from spacex.sentinel2.assets import READ_STATS, Raster, open_asset
+from spacex.sentinel2.assets import READ_STATS, open_asset
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile
 from spacex.sentinel2.compression import CompressedArray, Pixels, copy_shared
 from spacex.sentinel2.pixel_grid import PixelGrid
@@ -53,11 +52,14 @@ class Header:
     """Rows and columns read at once: the file's own blocks, or a few of them."""
 
     @classmethod
-    def of(cls, raster: Raster) -> Header:
-        """The header of an open file."""
-        source = raster.source
+    def of(cls, source: Any) -> Header:
+        """The header of an open rasterio dataset."""
+        size, left, top = source.transform.a, source.transform.c, source.transform.f
+        grid = PixelGrid(source.crs.to_string(), size, left % size, top % size)
+        row, col = round((grid.north - top) / size), round((left - grid.east) / size)
+        extent = Window(row, col, source.height, source.width)
         height, width = (-(-SMALLEST // side) * side if side < SMALLEST else side for side in source.block_shapes[0])
-        return cls(raster.grid, raster.extent, tuple(source.bounds), source.dtypes[0], (height, width))
+        return cls(grid, extent, tuple(source.bounds), source.dtypes[0], (height, width))
 
     def window(self, row: int, col: int) -> Window:
         """The pixels of one block; those at the lower and right edges are cut off by the extent."""
@@ -77,17 +79,12 @@ class Header:
 
 
 class BlockReader:
-    """Opens files of scenes and caches their headers and blocks. Safe to share between threads.
-
-    Args:
-        cache_bytes: bytes of compressed blocks to keep; with 0 none is compressed.
-    """
+    """Opens files of scenes and caches their headers and blocks, these up to so many bytes. Threads may share it."""
 
     def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
         self.blocks = SingleFlightCache[BlockKey, CachedPixels](cache_bytes, lambda block: block.nbytes)
         self.compress = bool(cache_bytes)
-        self._headers: dict[str, Header] = {}
-        self._lock = Lock()
+        self.headers: dict[str, Header] = {}
 
     @contextmanager
     def open(self, scene: Scene, key: str, catalogue: CatalogueProfile) -> Iterator[RasterFile]:
@@ -97,38 +94,29 @@ class BlockReader:
             with ExitStack() as stack:
                 yield RasterFile(self, href, cache(lambda: stack.enter_context(open_asset(scene, key, catalogue))))
         except BaseException:
-            with self._lock:  # the file at its host may be replaced before the next try
-                self._headers.pop(href, None)
+            self.headers.pop(href, None)  # the file at its host may be replaced before the next try
             raise
-
-    def header(self, file: RasterFile) -> Header:
-        """A file's header, read from the file the first time."""
-        if (header := self._headers.get(file.href)) is None:
-            header = Header.of(file.raster())
-            with self._lock:
-                self._headers[file.href] = header
-        return header
 
 
 class RasterFile:
-    """One file in use by one thread; it is opened, by calling `raster`, when something is missing in the caches."""
+    """One file in use by one thread; `source` opens it, which happens when something is missing in the caches."""
 
-    def __init__(self, reader: BlockReader, href: str, raster: Callable[[], Raster]) -> None:
-        self.href, self.raster, self._reader = href, raster, reader
+    def __init__(self, reader: BlockReader, href: str, source: Callable[[], Any]) -> None:
+        self.href, self._reader, self._source = href, reader, source
         self.fetched = 0
         """Bytes of the blocks that this use of the file fetched, as they are stored."""
 
     @property
     def header(self) -> Header:
         """What the file covers and how it is stored."""
-        return self._reader.header(self)
+        if (header := self._reader.headers.get(self.href)) is None:
+            header = self._reader.headers[self.href] = Header.of(self._source())
+        return header
 
     def read(self, table: ResamplingTable, needed: NDArray[np.bool_]) -> Pixels:
-        """Values of a table's window; 0 outside the file and in file blocks that no needed pixel lies in.
+        """Values of a table's window; 0 outside the file and in file blocks that none of the `needed` blocks touches.
 
-        Args:
-            table: made for the file's grid.
-            needed: blocks of the table whose values matter, as from `spacex.sentinel2.resampling.any_per_block`.
+        `needed` are blocks of the table's grid, as from `spacex.sentinel2.resampling.any_per_block`.
         """
         header = self.header
         buffer = np.zeros(table.window.shape, header.dtype)
@@ -145,12 +133,11 @@ class RasterFile:
     def _read_blocks(
         self, keys: list[BlockKey], buffer: Pixels, window: Window, decoded: set[BlockKey]
     ) -> dict[BlockKey, CachedPixels]:
-        """Read blocks from the file, several at once where they form a rectangle.
+        """Read blocks from the file, several at once where they form a rectangle, and add them to `decoded`.
 
-        They are copied into the window's buffer right away and added to `decoded`, so that they need not be
-        decompressed.
+        They are copied into the window's buffer right away, so that they need not be decompressed.
         """
-        source, header = self.raster().source, self.header
+        source, header = self._source(), self.header
         blocks: dict[BlockKey, CachedPixels] = {}
         for cells in rectangles((row, col) for _, row, col in keys):
             corners = product(range(cells.row, cells.stop_row), range(cells.col, cells.stop_col))

@@ -54,11 +54,7 @@ class CatalogueProfile(Settings):
         return value
 
     def keys(self, bands: Iterable[str]) -> list[str]:
-        """Asset keys of bands.
-
-        Raises:
-            CatalogueError: if the catalogue has no such band.
-        """
+        """Asset keys of bands; raises `CatalogueError` if the catalogue lacks one."""
         if missing := [band for band in bands if band not in self.assets]:
             raise CatalogueError(
                 f"the catalogue {self.name} lacks bands",
@@ -69,11 +65,7 @@ class CatalogueProfile(Settings):
         return [self.assets[band] for band in bands]
 
     def sign(self, href: str) -> str:
-        """The link to open right now; the result expires and must not be kept or shown.
-
-        Raises:
-            OSError: if the token service does not answer.
-        """
+        """The link to open right now; the result expires and must not be kept or shown. Raises `OSError`."""
         return signing.sign(href) if self.signing == "planetary-computer" else href
 
     def s3_options(self) -> dict[str, str]:
@@ -127,11 +119,7 @@ CATALOGUES: dict[str, CatalogueProfile] = {profile.name: profile for profile in 
 
 
 def get_catalogue(name: str, url: str | None = None, collection: str | None = None) -> CatalogueProfile:
-    """A catalogue's profile by name, optionally at another address.
-
-    Raises:
-        CatalogueError: if the name is unknown, or `demo` is asked for without the url it is served at.
-    """
+    """A catalogue's profile by name, optionally at another address (which `demo` needs); raises `CatalogueError`."""
     if name not in CATALOGUES:
         raise CatalogueError("unknown catalogue", got=name, expected=", ".join(CATALOGUES))
     profile = CATALOGUES[name]

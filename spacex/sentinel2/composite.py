@@ -5,7 +5,7 @@ read first and decide, per pixel, which scenes give an observation; then each ba
 
 **Early stopping.** A pixel uses the first `enough` clear observations in that order. A scene is read only where some
 pixel still needs more. The rule is each pixel's own, so any window and any tiling gives the same composite, to the bit.
-A pixel that lacks d observations needs at least d more scenes, so the next d classifications are read in parallel.
+The next d classifications are read in parallel where a pixel lacks d observations.
 
 **One overpass is one observation.** MGRS tiles overlap by 10 km, and at 68° N neighbouring UTM zones by much more, so
 one acquisition of a pixel often arrives two to four times and would outvote other days in the median. Therefore the
@@ -64,8 +64,7 @@ class Composite:
     fetched: int = 0
     """Bytes of file blocks that were fetched for it, as they are stored."""
     classes: NDArray[np.uint8] | None = None
-    """(y, x) scene classification (SCL) of the first clear observation of each pixel, 0 where there is none; None
-    unless the composer was told to keep it."""
+    """(y, x) SCL of each pixel's first clear observation, 0 where there is none; None unless asked for."""
 
     @property
     def scene_records(self) -> list[dict[str, Any]]:
@@ -85,15 +84,12 @@ def read_composite(
     """Read the scenes that touch a grid and take the median of their first clear observations.
 
     Args:
-        scenes: any scenes of the request, in any order; those that cannot touch the grid are ignored.
+        scenes: any scenes of the catalogue, in any order; those that cannot touch the grid are ignored.
         geobox: north-up grid in a projected CRS, a tile with its halo.
         bands: names such as ``B04``, the order of the result.
         catalogue: where the scenes are from.
         settings: what is clear, and resampling.
         threads: files read in parallel; calls in this process with the same number share them.
-
-    Returns:
-        The composite; all no data if no scene touches the grid or nothing is clear.
 
     Raises:
         CatalogueError: if the catalogue has no such band.

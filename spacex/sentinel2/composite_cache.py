@@ -15,7 +15,7 @@ import numpy as np
 
 from spacex.grid import Grid, Window, rectangles
 from spacex.sentinel2.composite import Composer, Composite
-from spacex.sentinel2.compression import CompressedArray, CompressedReflectance, copy_shared
+from spacex.sentinel2.compression import CompressedArray, copy_shared
 from spacex.sentinel2.contribution import SceneUsage
 from spacex.sentinel2.scenes import Scene, SceneIndex
 from spacex.sentinel2.single_flight import SingleFlightCache
@@ -37,7 +37,7 @@ BlockKey = tuple[int, int, int]
 class CachedBlock:
     """A square of a composite."""
 
-    reflectance: CompressedReflectance
+    reflectance: CompressedArray
     observations: CompressedArray
     usages: tuple[SceneUsage, ...]
     """How much of each scene was used in the window that the block was made in."""
@@ -45,7 +45,7 @@ class CachedBlock:
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
-        return self.reflectance.array.nbytes + self.observations.nbytes
+        return self.reflectance.nbytes + self.observations.nbytes
 
 
 class CompositeCache:
@@ -54,7 +54,7 @@ class CompositeCache:
     Args:
         scenes: the scenes of every time step.
         grid: the cube's.
-        composer: makes what is missing.
+        composer: makes what is not in the cache.
         cache_bytes: bytes of compressed blocks to keep.
     """
 
@@ -101,7 +101,7 @@ class CompositeCache:
                 fetched.append(whole.fetched)
                 for cell in product(range(part.row, part.stop_row), range(part.col, part.stop_col)):
                     roi = _pixels(Window(*cell, 1, 1)).slices(window)
-                    reflectance = CompressedReflectance.of(whole.reflectance[:, *roi])
+                    reflectance = CompressedArray.of_medians(whole.reflectance[:, *roi])
                     observations = CompressedArray.of(whole.observations[roi])
                     made[step, *cell] = CachedBlock(reflectance, observations, whole.usages)
         return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,25 @@ class CompressedArray:
     data: bytes
     shape: tuple[int, ...]
     dtype: str
+    doubled: bool = False
+    """Whether it holds twice the DN of reflectance, `MISSING` for NaN."""
 
     @classmethod
     def of(cls, pixels: Pixels) -> CompressedArray:
         """Compress an array of any shape."""
         return cls(CODEC.encode(np.ascontiguousarray(pixels)), pixels.shape, pixels.dtype.str)
+
+    @classmethod
+    def of_medians(cls, reflectance: NDArray[np.float32]) -> CompressedArray:
+        """Compress reflectance from `spacex.sentinel2.median.median` to a third of its size."""
+        # A median is one DN or the mean of two, so twice the median is a whole number. It fits 16 bits unless the
+        # ground is more than three times as bright as a white reference; then, as for other values, float32 is kept.
+        missing = np.isnan(reflectance)
+        twice = np.rint(reflectance * TWICE)
+        np.copyto(twice, np.float32(MISSING), where=missing)
+        whole = np.clip(twice, 0, MISSING, out=twice).astype(np.uint16)
+        exact = ((_reflectance(whole) == reflectance) | missing).all()
+        return replace(cls.of(whole), doubled=True) if exact else cls.of(reflectance)
 
     @property
     def nbytes(self) -> int:
@@ -39,34 +53,9 @@ class CompressedArray:
         return len(self.data)
 
     def pixels(self) -> Pixels:
-        """The values again."""
-        return np.frombuffer(CODEC.decode(self.data), self.dtype).reshape(self.shape)
-
-
-@dataclass(frozen=True)
-class CompressedReflectance:
-    """Medians of DN as they are cached: a third of their size.
-
-    A median is one DN or the mean of two, so twice the median is a whole number. It fits 16 bits unless the ground is
-    more than three times as bright as a white reference.
-    """
-
-    array: CompressedArray
-
-    @classmethod
-    def of(cls, reflectance: NDArray[np.float32]) -> CompressedReflectance:
-        """Compress reflectance from `spacex.sentinel2.median.median`; other values are kept as float32."""
-        missing = np.isnan(reflectance)
-        twice = np.rint(reflectance * TWICE)
-        np.copyto(twice, np.float32(MISSING), where=missing)
-        whole = np.clip(twice, 0, MISSING, out=twice).astype(np.uint16)
-        exact = ((_reflectance(whole) == reflectance) | missing).all()
-        return cls(CompressedArray.of(whole if exact else reflectance))
-
-    def pixels(self) -> NDArray[np.float32]:
-        """The reflectance again, to the bit."""
-        cached = self.array.pixels()
-        return _reflectance(cached) if cached.dtype == np.uint16 else cached
+        """The values again, to the bit."""
+        values = np.frombuffer(CODEC.decode(self.data), self.dtype).reshape(self.shape)
+        return _reflectance(values) if self.doubled else values
 
 
 def copy_shared(source: Pixels, source_window: Window, target: Pixels, target_window: Window) -> None:

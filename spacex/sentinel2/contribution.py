@@ -96,15 +96,14 @@ class SceneContribution:
         max_observations: int,
         covered: NDArray[np.bool_] | None,
     ) -> None:
-        """Assign the scene's clear pixels where observations are lacking and the overpass has given none yet.
+        """Assign the scene's clear pixels to every pixel that needs observations and that its overpass has not covered.
 
         Args:
             clear: (y, x) where the scene is clear.
             valid: (y, x) where the scene has data, clear or not.
-            count: (y, x) observations per pixel so far; those assigned here are added in place.
+            count: (y, x) observations per pixel so far; updated in place.
             max_observations: observations a pixel takes at most.
-            covered: (y, x) where an earlier scene of the same overpass has data; this scene's are added in place.
-                None if the overpass has no other scene.
+            covered: (y, x) where earlier scenes of the overpass have data; updated in place. None if there are none.
         """
         blocks = []
         # one row of blocks at a time: arrays this small stay in the processor's cache

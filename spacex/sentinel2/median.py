@@ -1,9 +1,9 @@
 """An exact median over observations that may be missing, fast because it sorts whole pictures at once.
 
-`numpy.nanmedian` sorts pixel by pixel in float and takes seconds per tile. Here every comparator of a sorting network
-is one minimum and one maximum of two pictures of 16-bit numbers (Batcher's odd-even merge sort: K. E. Batcher, "Sorting
-networks and their applications", 1968), which numpy runs at memory speed. Missing observations sort last, so the middle
-of those that are there always lies in the lower half: comparators that only the upper half needs are left out.
+Every comparator of a sorting network (Batcher's odd-even merge sort: K. E. Batcher, "Sorting networks and their
+applications", 1968) is one minimum and one maximum of two pictures of 16-bit numbers, which numpy runs at memory speed.
+Missing observations sort last, so the middle of those that are there always lies in the lower half: comparators that
+only the upper half needs are left out.
 """
 
 from __future__ import annotations
@@ -23,14 +23,12 @@ CHUNK = 65_536
 
 
 def median(stack: NDArray[np.uint16]) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
-    """Per-pixel median of the observations that are there; the order of `stack` changes.
+    """Per-pixel median of the observations that are there, and their number, (y, x) each.
+
+    The median is reflectance, the mean of the middle two if their number is even, NaN if it is 0.
 
     Args:
         stack: (n, y, x) DN, contiguous; 65535 = missing. Partly sorted in place along n.
-
-    Returns:
-        Reflectance (y, x) float32, the mean of the middle two if their number is even, NaN where there are none; and
-        the number of observations (y, x).
     """
     n, shape = stack.shape[0], stack.shape[1:]
     flat = stack.reshape(n, int(np.prod(shape)))

@@ -4,8 +4,7 @@ Scenes are read in the order of their cloud cover, and only where a pixel still 
 assumed clear at a place with probability 1 - cloud cover, independently of the others. The probability that a pixel
 lacks observations after the first i scenes follows by counting (a Poisson-binomial distribution). A block is read if
 any of its pixels lacks something, so what counts is the probability that one of `PLACES` independent places in it does.
-All quantities are fractions of the tile's pixels. The halo counts only where no neighbouring tile of the plan reads
-it.
+The halo counts only where no neighbouring tile of the plan reads it.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ SCL_BYTES = 0.1
 
 @dataclass(frozen=True)
 class ReadEstimate:
-    """What one tile is expected to read: scenes, and pixels per band and of classifications (at 10 m)."""
+    """What one tile is expected to read: scenes, pixels per band, and pixels of classifications."""
 
     scenes: float
     pixels: float
@@ -99,12 +98,9 @@ def lacking_before(chances: NDArray[np.float64], max_observations: int) -> list[
 
 
 def read_window(window: Window, padded: Window, at_edge: tuple[bool, bool, bool, bool]) -> Window:
-    """What is read for a tile and not for its neighbours: its window, grown where it has no neighbour.
+    """What is read for a tile and not for its neighbours: its window, grown to `padded` and more at the edges.
 
-    Args:
-        window: the tile's own pixels.
-        padded: the tile with its halo.
-        at_edge: whether there is no neighbour above, below, left, right.
+    `at_edge` tells whether there is no neighbour above, below, left, right.
     """
     rows = window.row - padded.row, padded.stop_row - window.stop_row
     halo = *rows, window.col - padded.col, padded.stop_col - window.stop_col

@@ -2,15 +2,7 @@
 
 ESA adds 1000 to every digital number (DN) of Level-2A products from processing baseline 04.00 on. Whether the pixels
 of an item still carry it depends on the host, not on the date: Collection-1 reprocessed old years with the offset, and
-Earth Search subtracts it before it publishes. Hence:
-
-================  ==================================================================================
-rule              decision
-================  ==================================================================================
-``host-flag``     ``boa_offset_applied`` true: 0, whatever offset is advertised; else by the baseline
-``metadata``      the advertised ``raster:offset``; where nothing is advertised, by the baseline
-``baseline``      processing baseline 04.00 or later: -1000 DN, earlier: 0
-================  ==================================================================================
+Earth Search subtracts it before it publishes. README.md in this folder has the rule of every catalogue.
 
 The result has the scale of AnthroProtect: DN 1 .. 65534 = reflectance * 10000, and 0 = no data.
 """
@@ -28,7 +20,7 @@ from numpy.typing import NDArray
 from spacex.errors import CatalogueError
 
 OffsetRule = Literal["host-flag", "metadata", "baseline"]
-"""How a catalogue tells whether its pixels carry the offset; see the table above."""
+"""How a catalogue tells whether its pixels carry the offset; see `offset_of`."""
 QUANTIFICATION = 10_000
 """DN per unit of reflectance (Sentinel-2 Products Specification, QUANTIFICATION_VALUE of Level-2A)."""
 DN_MAX = 65_534
@@ -71,7 +63,8 @@ def offset_of(item: Mapping[str, Any], rule: OffsetRule, assets: Iterable[str]) 
 
     Args:
         item: a STAC item as JSON, of any of the known catalogues.
-        rule: how the item's catalogue tells; see the module's table.
+        rule: ``host-flag``: 0 if ``boa_offset_applied`` is true, whatever is advertised; ``metadata``: the advertised
+            ``raster:offset``. Where these are absent, and with ``baseline``: -1000 from processing baseline 04.00 on.
         assets: keys of the reflectance bands (not of SCL), whose advertised offsets are read.
 
     Raises:
@@ -129,10 +122,7 @@ def harmonise(dn: NDArray[np.uint16], offset: Offset, missing: int = 0) -> NDArr
     Args:
         dn: any shape, as stored in the product; 0 = no data.
         offset: what to add.
-        missing: the value for no data.
-
-    Returns:
-        DN of the same shape, 1 .. 65534 where valid.
+        missing: the value for no data; valid DN become 1 .. 65534.
     """
     lowest, highest = max(1, 1 - offset.dn), min(65_535, DN_MAX - offset.dn)
     out = np.clip(dn, np.uint16(lowest), np.uint16(highest))
@@ -151,13 +141,7 @@ def to_reflectance(dn: NDArray[np.uint16], offset: Offset) -> NDArray[np.float32
 
 
 def dark_pixels(dn: NDArray[np.uint16], clear: NDArray[np.bool_], offset: Offset) -> DarkPixels:
-    """Count the pixels that are evidence about the decided offset.
-
-    Args:
-        dn: (y, x) as stored, one reflectance band; 0 = no data.
-        clear: (y, x) True where the scene is clear.
-        offset: the decision.
-    """
+    """Count the pixels that are evidence about the decided offset, in the stored DN of one band where it is clear."""
     valid = clear & (dn > 0)
     masks = (valid, valid & (dn < DARK), valid & (dn <= max(0, -offset.dn)))
     return DarkPixels(*(int(np.count_nonzero(mask)) for mask in masks))
@@ -166,10 +150,9 @@ def dark_pixels(dn: NDArray[np.uint16], clear: NDArray[np.bool_], offset: Offset
 def contradiction(bands: Mapping[str, DarkPixels], offset: Offset) -> str | None:
     """How the pixels contradict the decided offset, as a warning; None if they do not.
 
-    The check never decides. A decision from the pixels of one tile would give neighbouring tiles different offsets (the
-    same pixel must get the same answer whatever was asked around it), and reading the whole of every item would cost as
-    much as the map. The warning goes into the tile's provenance, so that wrong flags (Earth Search has published some)
-    can be found there.
+    The check never decides: a decision from the pixels of one tile would give neighbouring tiles different offsets, and
+    reading the whole of every item would cost as much as the map. The warning goes into the tile's provenance, so that
+    wrong flags (Earth Search has published some) can be found there.
     """
     counted = {name: dark for name, dark in bands.items() if dark.clear >= MIN_CLEAR_PIXELS}
     name, worst = max(counted.items(), key=lambda pair: pair[1].floored / pair[1].clear, default=("", DarkPixels(1)))

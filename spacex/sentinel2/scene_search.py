@@ -26,12 +26,7 @@ from spacex.sentinel2.stac_io import BoundedStacIO
 log = logging.getLogger(__name__)
 
 RETRIES = Retry(
-    total=6,
-    connect=2,
-    backoff_factor=1.0,
-    status_forcelist=(429, 500, 502, 503, 504),
-    allowed_methods=None,
-    respect_retry_after_header=True,
+    total=6, connect=2, backoff_factor=1.0, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
 )
 """A busy catalogue is asked again after 0, 2, 4, 8, 16, 32 s, or when its answer says.
 
@@ -58,7 +53,7 @@ def search(
     page_size: int = 100,
     retries: Retry = RETRIES,
 ) -> list[Scene]:
-    """Search for all scenes that can touch an area in an interval.
+    """Search a catalogue for all scenes that can touch an area in an interval.
 
     Args:
         catalogue: where to search.
@@ -82,12 +77,9 @@ def search(
     keys = catalogue.keys(list(catalogue.assets if bands is None else bands))
     pages = _pages(catalogue, _grow(area, halo), interval, max_cloud_cover, page_size, retries)
     items = {item["id"]: item for item in _valid_items(pages, catalogue, {*keys, catalogue.scl})}
-    covers = {name: item["properties"].get("eo:cloud_cover") for name, item in items.items()}
-    clear = [
-        items[name]
-        for name, cover in covers.items()
-        if max_cloud_cover >= 100 or (cover is not None and cover <= max_cloud_cover)
-    ]
+    limit, clouds = (None if max_cloud_cover >= 100 else max_cloud_cover), "eo:cloud_cover"
+    stated = [item for item in items.values() if limit is None or item["properties"].get(clouds) is not None]
+    clear = [item for item in stated if limit is None or item["properties"][clouds] <= limit]
     if not clear:
         middle = area.centroid
         hint = " or the cloud limit." if items else ". Is that the place you meant? Longitudes come before latitudes."

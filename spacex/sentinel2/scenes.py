@@ -83,13 +83,7 @@ class Scene:
 
 
 def scene_of(item: Mapping[str, Any], offset: Offset, assets: Iterable[str]) -> Scene:
-    """The record of one STAC item (JSON, of any of the known catalogues).
-
-    Args:
-        item: the item.
-        offset: the decision about its DN.
-        assets: keys of the assets to keep; keys the item lacks are ignored.
-    """
+    """The record of one STAC item of any of the known catalogues; `assets` are the keys of those to keep."""
     properties = item["properties"]
     sensed = _utc(properties["datetime"])
     elevation, zenith = (properties.get(name) for name in ("view:sun_elevation", "s2:mean_solar_zenith"))
@@ -128,8 +122,7 @@ def _tile(item: Mapping[str, Any]) -> str:
 
 
 def _processing_time(item: Mapping[str, Any]) -> str:
-    properties = item["properties"]
-    if stated := properties.get("s2:generation_time") or properties.get("processing:datetime"):
+    if stated := item["properties"].get("s2:generation_time") or item["properties"].get("processing:datetime"):
         return _utc(stated).strftime("%Y%m%dT%H%M%S")
     stamps = re.findall(r"\d{8}T\d{6}", item["id"])  # a product's name ends in the time it was made
     return str(stamps[-1]) if len(stamps) > 1 else ""
@@ -170,12 +163,7 @@ def newest_processing(scenes: Iterable[Scene]) -> list[Scene]:
 
 
 class SceneIndex:
-    """Finds the scenes that can touch a grid, fast, for many grids of one CRS.
-
-    Args:
-        scenes: all scenes of a request.
-        crs: a projected CRS in metres, that of the cube.
-    """
+    """Finds the scenes that can touch a grid, fast, for many grids of one CRS (projected, in metres)."""
 
     def __init__(self, scenes: Sequence[Scene], crs: str) -> None:
         self.scenes = list(scenes)

@@ -25,11 +25,8 @@ ANSWER_SECONDS = 300.0
 class BoundedStacIO(StacApiIO):
     """pystac-client's connection to a server, with bounds.
 
-    Args:
-        root_url: the catalogue's address. Its links and redirects may lead elsewhere on the network, but nowhere that
-            :func:`~spacex.sentinel2.links.disallowed_reason` refuses, and never to files of this machine.
-        retries: what to do when the server is busy.
-        timeout: seconds for a connection and between two bytes.
+    Links and redirects may lead elsewhere on the network, but nowhere that
+    :func:`~spacex.sentinel2.links.disallowed_reason` refuses, and never to files of this machine.
     """
 
     def __init__(self, root_url: str, retries: Retry, timeout: tuple[float, float]) -> None:

@@ -97,8 +97,8 @@ def test_a_forbidden_link_is_not_opened(write_product: Callable) -> None:
     with pytest.raises(TileError, match=refusal) as caught, open_asset(scene, "scl", far):
         pass
     assert "\n" not in str(caught.value)
-    with open_asset(scene, "scl", get_catalogue("earth-search", url=HERE)) as raster:
-        assert raster.source.count == 1
+    with open_asset(scene, "scl", get_catalogue("earth-search", url=HERE)) as source:
+        assert source.count == 1
 
 
 def test_a_token_is_made_for_blob_storage_over_https_only(monkeypatch: pytest.MonkeyPatch) -> None:
