@@ -111,7 +111,7 @@ def plan_chips(asked: MakeDatasetSettings, area: BaseGeometry | None, intervals:
     with served_catalogue(asked, _demo_country) as stac_url:
         request = checked(
             lambda: DatasetRequest(
-                natural=LabelSource.from_file(str(asked["natural"]), asked["natural_where"]),
+                natural=LabelSource.from_file(str(asked["natural"]), where=asked["natural_where"]),
                 anthropogenic=_anthropogenic_labels(asked),
                 land_cover=_land_cover(asked),
                 area=None if area is None else dict(mapping(area)),
@@ -145,7 +145,7 @@ def _with_demo_files(asked: MakeDatasetSettings) -> MakeDatasetSettings:
 
 def _anthropogenic_labels(asked: MakeDatasetSettings) -> LabelSource | None:
     if asked["anthropogenic"] is not None:
-        return LabelSource.from_file(asked["anthropogenic"], asked["anthropogenic_where"])
+        return LabelSource.from_file(asked["anthropogenic"], where=asked["anthropogenic_where"])
     if asked["anthropogenic_where"] is not None:
         raise RequestError("--anthropogenic-where without --anthropogenic", got=asked["anthropogenic_where"])
     return None
@@ -158,4 +158,4 @@ def _land_cover(asked: MakeDatasetSettings) -> LandCover | None:
             raise RequestError("--anthropogenic-classes without --land-cover", got=",".join(classes))
         return None
     usual = ANTHROPOGENIC_CLASSES if asked["anthropogenic"] is None else ()
-    return LandCover.from_file(asked["land_cover"], usual if classes is None else tuple(classes))
+    return LandCover.from_file(asked["land_cover"], anthropogenic=usual if classes is None else tuple(classes))

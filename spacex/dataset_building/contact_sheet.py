@@ -25,11 +25,8 @@ THUMBNAIL, CAPTION, GAP = 150, 13, 5
 def contact_sheet(root: Path, locations: list[ChipLocation], bands: tuple[str, ...], top: NDArray[np.float32]) -> bytes:
     """A PNG of chips side by side, each with its name.
 
-    Args:
-        root: the set's folder.
-        locations: the chips, already chosen (`choose_chips`).
-        bands: bands of the set; red, green and blue where they are there, else the first.
-        top: reflectance shown as white, per colour (`stretch`).
+    Shows red, green and blue where `bands` has them, else the first band; `top` is the reflectance shown as white, per
+    colour (`stretch`).
     """
     rows, step = math.ceil(len(locations) / ACROSS), (THUMBNAIL + GAP, THUMBNAIL + CAPTION + GAP)
     sheet = Image.new("RGB", (min(ACROSS, len(locations)) * step[0] + GAP, rows * step[1] + GAP), "white")

@@ -36,11 +36,7 @@ from spacex.storage import run_folder, write_text
 
 
 class DatasetFolder:
-    """A set's folder and the run's beside it.
-
-    Args:
-        output: path of the set, there or not.
-    """
+    """A set's folder, which need not exist, and the run's beside it."""
 
     def __init__(self, output: str) -> None:
         self.root, self.run = Path(output).absolute(), Path(run_folder(str(Path(output).absolute())))
@@ -87,11 +83,7 @@ class DatasetFolder:
         return load_locations(self._locations_file)
 
     def scenes(self) -> Scenes:
-        """The scenes it is made from.
-
-        Raises:
-            DataError: if the list is missing.
-        """
+        """The scenes it is made from."""
         scenes = known_scenes(str(self._scenes_file))
         if scenes is None:
             raise DataError(f"there is no {self._scenes_file}", do="Remove the set and begin anew.")
@@ -115,11 +107,7 @@ class DatasetFolder:
         return Status[str(self.record(task).get("status", "pending")).upper()]
 
     def write_index(self, locations: tuple[ChipLocation, ...]) -> list[ChipLocation]:
-        """Write `infos.csv` in one step, and remove incomplete files that killed writers left.
-
-        Returns:
-            The chips that exist.
-        """
+        """Write `infos.csv`, remove incomplete files that killed writers left, and return the chips that exist."""
         remove_incomplete(self.root)
         files = {task: self.record(task).get("chips", {}) for task in {location.task for location in locations}}
         made = sorted((chip for chip in locations if chip.file in files[chip.task]), key=lambda chip: chip.file)

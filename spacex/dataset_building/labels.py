@@ -81,11 +81,7 @@ class Candidates:
 class LabelGrid:
     """Rasterises labels and finds the chips that lie in a class.
 
-    Args:
-        grid: the global grid.
-        natural: polygons of the natural class in the grid's CRS, (n,).
-        anthropogenic: those of the anthropogenic class; none if only land cover labels it.
-        cover: CORINE raster, whose anthropogenic classes count too.
+    `natural` and `anthropogenic` are polygons (n,) in the grid's CRS; the anthropogenic classes of `cover` count too.
     """
 
     def __init__(
@@ -127,11 +123,9 @@ class LabelGrid:
         return self._cover is not None or any(len(tree.query(self.box(square))) for tree in self._trees.values())
 
     def candidates(self, square: Window, share: float) -> Candidates:
-        """The chips that start in a square and lie in a class.
+        """The chips that start in one of `squares` and of which `share` lies in their class.
 
-        Args:
-            square: one of `squares`.
-            share: of a chip that must lie in its class. An anthropogenic one must lie outside all natural polygons.
+        An anthropogenic chip must lie outside all natural polygons.
         """
         window = _with_chips(square)
         natural, anthropogenic = self._rasterize(NATURAL, window), self._rasterize(ANTHROPOGENIC, window)
@@ -214,11 +208,7 @@ def _most_frequent(codes: Codes) -> int:
 
 
 def read_cover(file: str, grid: Grid, window: Window) -> NDArray[np.uint16]:
-    """CORINE level-3 codes of a raster, resampled to a grid by the nearest cell: (height, width), 0 = no data.
-
-    Raises:
-        DataError: if it cannot be read, or holds other classes than CORINE's.
-    """
+    """CORINE level-3 codes of a raster, resampled to a grid by the nearest cell: (height, width), 0 = no data."""
     target = {"crs": grid.crs, "transform": grid.transform(window), "width": window.width, "height": window.height}
     try:
         with open_raster(file) as source:
@@ -230,11 +220,7 @@ def read_cover(file: str, grid: Grid, window: Window) -> NDArray[np.uint16]:
 
 
 def check_cover(file: str) -> None:
-    """Refuse a land cover that is no GeoTIFF, has no CRS, or no whole numbers.
-
-    Raises:
-        DataError: naming what is wrong.
-    """
+    """Refuse a land cover that is no GeoTIFF, has no CRS, or no whole numbers."""
     try:
         with open_raster(file) as source:
             driver, crs, dtype = source.driver, source.crs, np.dtype(source.dtypes[0])

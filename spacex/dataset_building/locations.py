@@ -66,13 +66,7 @@ def name_locations(
 
     Natural ones are called ``wdpa-II_907_58.tif`` after category and site where the file has such attributes
     (`CATEGORY`, `SITE`), else ``natural_3_58.tif`` after the number of the polygon; the others
-    ``anthropo_5.52111-59.46264_0.tif`` after where their polygon (or square of 20 km) lies.
-
-    Args:
-        drawn: the chips.
-        grid: the global grid.
-        natural: polygons that label the natural class.
-        anthropogenic: polygons of the anthropogenic class in the grid's CRS.
+    ``anthropo_5.52111-59.46264_0.tif`` after where their polygon in the grid's CRS (or square of 20 km) lies.
     """
     to_degrees = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
     half, r = CHIP / 2, grid.resolution
@@ -145,11 +139,7 @@ def save_locations(file: Path, locations: tuple[ChipLocation, ...]) -> None:
 
 
 def load_locations(file: Path) -> tuple[ChipLocation, ...]:
-    """Read what `save_locations` wrote.
-
-    Raises:
-        RequestError: if it is damaged.
-    """
+    """Read what `save_locations` wrote; RequestError if it is damaged."""
     try:
         return tuple(ChipLocation(**record) for record in json.loads(file.read_text()))
     except (OSError, ValueError, TypeError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, field_validator
 
@@ -32,32 +32,33 @@ LIMIT = 100
 many as the 84 smallest of its 181 sites; with this limit it would have kept 5,895."""
 
 
-class LabelSource(Settings):
-    """A file of polygons that labels one class."""
+class SourceFile(Settings):
+    """A file, identified by its content."""
 
     file: str
-    """Path of the vector file."""
-    where: str | None = None
-    """Which of its features, as an SQL expression; None: all."""
+    """Its path, for workers too."""
     digest: str
-    """Of the file's content."""
+    """Of its content."""
 
     @classmethod
-    def from_file(cls, file: str, where: str | None = None) -> LabelSource:
-        """The source with the file's present content."""
+    def from_file(cls, file: str, **fields: Any) -> Self:
+        """The file with its present content, and further fields."""
         path = Path(file).resolve()
-        return cls(file=str(path), where=where, digest=digest_of(path))
+        return cls(file=str(path), digest=digest_of(path), **fields)
 
 
-class LandCover(Settings):
-    """A CORINE raster."""
+class LabelSource(SourceFile):
+    """A file of polygons that labels one class."""
 
-    file: str
-    """Path of the GeoTIFF, for workers too."""
+    where: str | None = None
+    """Which of its features, as an SQL expression; None: all."""
+
+
+class LandCover(SourceFile):
+    """A CORINE raster (GeoTIFF)."""
+
     anthropogenic: tuple[str, ...] = ()
     """Anthropogenic CORINE classes, as codes or their first digits; () if the raster labels no class."""
-    digest: str
-    """Of the file's content."""
 
     @field_validator("anthropogenic")
     @classmethod
@@ -66,12 +67,6 @@ class LandCover(Settings):
             if not codes_of((prefix,)):
                 raise ValueError(f"beginnings of CORINE codes 111..523, e.g. 1, 24 or 312, not {prefix!r}")
         return value
-
-    @classmethod
-    def from_file(cls, file: str, anthropogenic: tuple[str, ...] = ()) -> LandCover:
-        """The raster with its present content."""
-        path = Path(file).resolve()
-        return cls(file=str(path), anthropogenic=anthropogenic, digest=digest_of(path))
 
 
 class SamplingSettings(Settings):
@@ -133,11 +128,7 @@ class DatasetRequest(SceneRequest):
         return fingerprint(plain, code_digest(*CODE))
 
     def check(self) -> None:
-        """Refuse a request that labels only one class.
-
-        Raises:
-            RequestError: if nothing labels the anthropogenic class.
-        """
+        """Refuse a request that labels only one class."""
         if self.anthropogenic is None and not (self.land_cover and self.land_cover.anthropogenic):
             raise RequestError("nothing says what is anthropogenic", do="Give --anthropogenic or --land-cover.")
 
@@ -148,11 +139,7 @@ def codes_of(prefixes: tuple[str, ...]) -> list[int]:
 
 
 def digest_of(file: Path) -> str:
-    """Sixteen hexadecimal digits of a file's content; of a Shapefile's shapes, attributes and CRS.
-
-    Raises:
-        DataError: if it cannot be read.
-    """
+    """Sixteen hexadecimal digits of a file's content; of a Shapefile's shapes, attributes and CRS."""
     parts = [file.with_suffix(end) for end in (".dbf", ".prj")] if file.suffix.lower() == ".shp" else []
     digest = hashlib.sha256()
     try:

@@ -70,13 +70,7 @@ class ReadTile:
 
 
 class ChipSource:
-    """Reads chips as the composites from which a map of the same ground is made.
-
-    Args:
-        request: of the set.
-        scenes: all that can touch the chips.
-        tiles: chips by tile.
-    """
+    """Reads the chips of `tiles` as the composites from which a map of the same ground is made."""
 
     def __init__(
         self, request: DatasetRequest, scenes: Sequence[Scene], tiles: Mapping[TileTask, list[ChipLocation]]
@@ -99,19 +93,10 @@ class ChipSource:
         return Chip(location, composite, corine)
 
 
-class PassThrough:
+class PassThrough(list[ReadTile]):
     """The compute stage of a pipeline that computes nothing: read tiles are complete at once."""
 
-    def __init__(self) -> None:
-        self.tiles: list[ReadTile] = []
-
-    def __len__(self) -> int:
-        return len(self.tiles)
-
-    @property
-    def needs_input(self) -> bool:
-        """Always ready for another tile."""
-        return True
+    needs_input = True
 
     def compute(self, *, flush: bool) -> bool:
         """Nothing to compute."""
@@ -119,20 +104,13 @@ class PassThrough:
 
     def pop_completed(self) -> list[ReadTile]:
         """The tiles read since the last call."""
-        tiles, self.tiles = self.tiles, []
+        tiles = self[:]
+        del self[: len(tiles)]
         return tiles
 
 
 class ChipPipeline(TilePipeline[ReadTile, ReadTile]):
-    """Makes the chips of tiles and reports them.
-
-    Args:
-        source: reads chips.
-        folder: of the set.
-        request: of the set.
-        readers: tiles read at the same time.
-        time_limit: seconds after which the read of a tile, or its write, is abandoned.
-    """
+    """Makes the chips of tiles and reports them."""
 
     def __init__(
         self, source: ChipSource, folder: DatasetFolder, request: DatasetRequest, *, readers: int, time_limit: float
@@ -144,7 +122,7 @@ class ChipPipeline(TilePipeline[ReadTile, ReadTile]):
 
     def _submit(self, task: TileTask, read: ReadTile, seconds: float) -> None:
         read.seconds = seconds
-        self._read_tiles.tiles.append(read)
+        self._read_tiles.append(read)
 
     def _write(self, tile: ReadTile) -> TileReport:
         begun = time.perf_counter()

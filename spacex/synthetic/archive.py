@@ -71,17 +71,13 @@ def demo_archive() -> Path:
 def build_archive(
     folder: str | Path, bbox: Sequence[float] = DEMO_BBOX, seed: int = DEMO_SEED, workers: int = 2
 ) -> list[dict[str, Any]]:
-    """Simulate and write the archive.
+    """Simulate and write the archive: ``collection.json``, ``items.json`` and a folder of COGs per scene.
 
     Args:
-        folder: gets ``collection.json``, ``items.json`` and a folder of COGs per scene; hrefs in the items
-            are relative to it.
+        folder: hrefs in the items are relative to it.
         bbox: west, south, east, north in degrees; must straddle 24° E.
         seed: which landscape.
         workers: processes; 0 works in this one.
-
-    Returns:
-        The STAC items, hrefs relative.
     """
     root = Path(folder)
     with process_map(min(workers, len(UTM_ZONES))) as parallel:
@@ -110,11 +106,7 @@ def utm_geobox(epsg: int, west: float, south: float, east: float, north: float) 
 def write_scenes(
     root: Path, geobox: GeoBox, tile: str, landscape: Landscape, overpasses: Iterable[tuple[Overpass, Product]]
 ) -> list[dict[str, Any]]:
-    """Simulate every overpass over one grid and write its scene into a folder of `root`.
-
-    Returns:
-        The scenes' STAC items, hrefs relative to `root`.
-    """
+    """Simulate every overpass over a grid, write its scene into a folder of `root`, and return the STAC items."""
     ground, items = render_ground(geobox, landscape), []
     for overpass, product in overpasses:
         dn, classes = simulate_scene(ground, overpass, product.offset)

@@ -27,9 +27,6 @@ def code_digest(module: str) -> str:
     """Digest of the code of a module of this package and of all modules of this package that it imports.
 
     Comments and docstrings do not count, nor does this module, which decides nothing about a folder's content.
-
-    Returns:
-        Twelve hexadecimal digits.
     """
     folder, waiting, trees = Path(__file__).parent, [module], dict[str, str]()
     while waiting:
@@ -46,12 +43,9 @@ def code_digest(module: str) -> str:
 def cached_folder(name: str, build: Callable[[Path], object]) -> Path:
     """The folder `name` in the cache, built first if it is not there.
 
-    It is built in a temporary folder that is renamed when complete, under a lock. A second process therefore
-    waits for the first, and a killed process leaves no incomplete folder under the name.
-
-    Args:
-        name: identifies the content, so it includes a digest of code and settings.
-        build: writes the content into the empty folder it is given.
+    `build` writes into a temporary folder that is renamed when complete, under a lock. A second process therefore
+    waits for the first, and a killed process leaves no incomplete folder under the name. The name identifies the
+    content, so it includes a digest of code and settings.
     """
     root = cache_root()
     final = root / name

@@ -66,13 +66,7 @@ class ChipRecord:
 
 
 def chip_ground(record: ChipRecord, *, without: Collection[str] = (), distractors: bool = True) -> Ground:
-    """The chip's noise-free ground with `MARGIN` pixels more on every side.
-
-    Args:
-        record: which chip.
-        without: natural patterns to leave out ("mire", "fell").
-        distractors: False leaves the planted distractors out.
-    """
+    """The chip's noise-free ground with `MARGIN` pixels more on every side, less the patterns in `without`."""
     level = record.distractor_level if distractors and np.isfinite(record.distractor_level) else None
     window = record.window.pad(MARGIN)
     return Landscape(record.landscape).paint_window(window, without=without, distractor_level=level)
@@ -85,11 +79,7 @@ def observe_chip(record: ChipRecord, ground: Ground) -> Floats:
 
 
 def read_records(root: str | Path) -> dict[str, ChipRecord]:
-    """All chips of a data set made by ``build_dataset``, by file name.
-
-    Raises:
-        DataError: if the folder holds no ``truth/chips.csv``.
-    """
+    """All chips of a data set made by ``build_dataset``, by file name; DataError if it has no ``truth/chips.csv``."""
     table = Path(root) / "truth" / "chips.csv"
     if not table.is_file():
         raise DataError("this data set has no exact truth", got=root, expected=f"{table}")
@@ -103,11 +93,7 @@ def counterfactual(
 ) -> Floats:
     """A chip as it would have looked with a pattern absent, through the same haze and with the same noise.
 
-    Args:
-        root: folder of a data set made by ``build_dataset``.
-        file: the chip's name in ``infos.csv``.
-        without: natural patterns replaced by the cover beneath them; () for none.
-        distractors: False removes the planted distractors.
+    The patterns in `without` are replaced by the cover beneath them, and planted distractors if `distractors` is False.
 
     Returns:
         Reflectance (10, 256, 256) f4. With ``without=()`` and distractors kept this is the stored tile, to the

@@ -54,14 +54,7 @@ _GRID = Grid()
 
 
 def demo_country(size: str = "default") -> Path:
-    """The cached country, built on first use.
-
-    Args:
-        size: a key of `COUNTRIES`; "default" takes some minutes on two cores, "tiny" some seconds.
-
-    Raises:
-        RequestError: for an unknown size.
-    """
+    """The cached country of a size of `COUNTRIES`; "default" is built in some minutes, "tiny" in some seconds."""
     if size not in COUNTRIES:
         raise RequestError("unknown size of the demo country", got=size, expected=list(COUNTRIES))
     sites, side = COUNTRIES[size]
@@ -69,15 +62,7 @@ def demo_country(size: str = "default") -> Path:
 
 
 def build_country(folder: str | Path, sites: int, side: int, seed: int = DEMO_SEED, workers: int = 2) -> None:
-    """Simulate and write the country.
-
-    Args:
-        folder: where to.
-        sites: number of sites.
-        side: chips along the square of land of each, at most 6.
-        seed: which landscape.
-        workers: processes; 0 works in this one.
-    """
+    """Simulate and write the country: `sites` squares of land of `side` x `side` chips (at most 6)."""
     root = Path(folder)
     chosen = list(islice(choose_sites(seed, side), sites))
     with process_map(workers) as parallel:

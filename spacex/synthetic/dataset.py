@@ -63,14 +63,7 @@ class _Task(NamedTuple):
 
 
 def demo_dataset(size: str = "default") -> Path:
-    """The cached data set of the embedded landscape, built on first use.
-
-    Args:
-        size: a key of `SIZES`; "default" takes a minute or two on two cores, "tiny" a few seconds.
-
-    Raises:
-        RequestError: for an unknown size.
-    """
+    """The cached data set of a size of `SIZES`; "default" is built in a minute or two, "tiny" in a few seconds."""
     if size not in SIZES:
         raise RequestError("unknown size of the demo data set", got=size, expected=list(SIZES))
     return cached_folder(f"dataset-{size}-{code_digest('dataset')}", partial(build_dataset, chips=SIZES[size]))
@@ -90,12 +83,11 @@ def build_dataset(
     only forest, lakes and clear-cuts.
 
     Args:
-        folder: where to; created if need be.
+        folder: created if need be.
         chips: number of chips per split.
-        seed: seed of the landscape and of every choice; another seed is another country.
-        planted: plant reddish distractors on 4 to 12 % of some chips for the shortcut experiment: in half of both
-            classes ("random"), in exactly the label-1 chips ("label"), or agreeing with the label in 85 % of
-            chips.
+        seed: of the landscape and of every choice; another seed is another country.
+        planted: plant reddish distractors on 4 to 12 % of some chips: in half of both classes ("random"), in exactly
+            the label-1 chips ("label"), or agreeing with the label in 85 % of chips.
         workers: processes to paint with; 0 paints in this one.
 
     Raises:

@@ -49,11 +49,7 @@ class Product:
 def item(product: Product, tile: str, geobox: GeoBox, classes: NDArray[np.uint8]) -> dict[str, Any]:
     """A scene's STAC item; hrefs are file names, to be completed when the archive is served.
 
-    Args:
-        product: how it was processed.
-        tile: MGRS tile, e.g. "34WED".
-        geobox: the 10 m grid.
-        classes: SCL at 20 m, for the statistics every real item carries.
+    `tile` is its MGRS tile, e.g. "34WED", `geobox` its 10 m grid, `classes` its SCL at 20 m, for the statistics.
     """
     name = f"{product.platform.replace('sentinel-', 'S').upper()}_{tile}_{product.date.replace('-', '')}_0_L2A"
     footprint = geobox.extent.to_crs("EPSG:4326", resolution=2000)

@@ -30,8 +30,7 @@ def _spread(material: Floats, like: Floats) -> Floats:
 def forest(land: Terrain) -> tuple[Codes, Floats]:
     """Conifer and birch forest in stands of different age, with smooth clear-cuts; covers every point.
 
-    Returns:
-        Cover codes u1 and reflectance f4 (10, ...), of the points' broadcast shape.
+    Like all layers: cover codes u1 (...) and reflectance f4 (10, ...), of the points' broadcast shape.
     """
     pine = ramp(land.noise("pine", (3300, 0.7), (900, 0.55), (210, 0.35)), -0.9, 1.3)
     leaf = land.noise("leaf", (1700, 0.75), (420, 0.45), (120, 0.3))
@@ -56,11 +55,7 @@ def forest(land: Terrain) -> tuple[Codes, Floats]:
 
 
 def water(land: Terrain) -> tuple[Codes, Floats]:
-    """Lakes from humic to clear with shallow margins, and rivers, at water points.
-
-    Returns:
-        Cover codes u1 (n,) and reflectance f4 (10, n).
-    """
+    """Lakes from humic to clear with shallow margins, and rivers, at water points."""
     clear = ramp(land.noise("clarity", (4200, 1.0)), -1.0, 1.2)
     shallow = np.float32(0.75) * (1 - ramp(land.basin, 0.0, 0.16))
     shallow = shallow * ramp(land.noise("shoal", (600, 0.9), (160, 0.4)), -0.6, 1.2)

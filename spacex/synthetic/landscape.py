@@ -73,8 +73,7 @@ class CoverMasks(NamedTuple):
 class Landscape:
     """One landscape. The same seed and coordinates always give the same ground, to the bit.
 
-    Args:
-        seed: any integer; another seed is another country, and `SECOND_COUNTRY` one with other densities and colours.
+    Another seed is another country, and `SECOND_COUNTRY` one with other densities and colours.
     """
 
     def __init__(self, seed: int = 0) -> None:

@@ -75,12 +75,7 @@ def lon_lat(window: Window) -> tuple[float, float]:
 
 
 def draw_locations(seed: int, shares: dict[str, int]) -> dict[str, list[Location]]:
-    """All locations of Fennoscandia, each assigned to one split at random, in a random order.
-
-    Args:
-        seed: decides split and order.
-        shares: relative number of locations per split.
-    """
+    """All locations of Fennoscandia in a random order, each assigned to a split at random by relative `shares`."""
     names, weights = list(shares), np.cumsum(list(shares.values()))
     drawn: dict[str, list[tuple[float, Location]]] = {name: [] for name in names}
     for location in (Location(i, j) for i in range(95, 135) for j in range(-135, -75)):
@@ -104,12 +99,7 @@ def _allowed(location: Location) -> bool:
 
 
 def survey(location: Location, seed: int) -> list[Candidate]:
-    """The chips of a location that are of some kind by a coarse sample, in a random but fixed order.
-
-    Args:
-        location: which one.
-        seed: which landscape.
-    """
+    """The chips of a location that are of some kind by a coarse sample, in a random but fixed order."""
     masks = Landscape(seed).sample_masks(location.window, SAMPLE_STEP)
     shares = zip(*(_share_per_chip(mask) for mask in masks), strict=True)
     kinds = [_kind(*(float(share) for share in chip)) for chip in shares]

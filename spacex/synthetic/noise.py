@@ -33,12 +33,7 @@ def key_of(*parts: object) -> int:
 
 
 def hash01(i: NDArray[np.int64], j: NDArray[np.int64], key: int) -> Floats:
-    """Uniform numbers in [0, 1) for integer lattice points, f4 in 24 steps of one bit.
-
-    Args:
-        i: column numbers, any shape that broadcasts with `j`.
-        j: row numbers.
-        key: which field (see :func:`key_of`).
+    """Uniform f4 numbers in [0, 1), multiples of 2**-24, for columns `i` and rows `j` of a lattice, which broadcast.
 
     Source of the mixing: MurmurHash3's 32-bit finaliser (A. Appleby, public domain).
     """
@@ -58,14 +53,7 @@ def is_regular(x: Coords, y: Coords) -> bool:
 def smooth(x: Coords, y: Coords, wavelength: float, key: int) -> Floats:
     """Smooth noise of mean 0 and variance about 1, nearly normal: quadratic B-splines over a hashed lattice.
 
-    Args:
-        x: metres, see the module's text on shapes.
-        y: metres.
-        wavelength: lattice spacing in metres; blobs are about twice as wide.
-        key: which field.
-
-    Returns:
-        f4 of the broadcast shape of `x` and `y`.
+    The lattice's spacing is `wavelength` metres, blobs are about twice as wide; f4 of the points' broadcast shape.
     """
     i, wx = _taps(x / wavelength + (key & 1023) / 1024.0)
     j, wy = _taps(y / wavelength + (key >> 10 & 1023) / 1024.0)
@@ -141,12 +129,6 @@ def cells(x: Coords, y: Coords, size: float, key: int) -> Cells:
 
     Centres move by at most 0.3 of a cell, and the four nearest lattice points are searched; in rare corners
     the true nearest centre is a fifth one, which makes a border slightly crooked and nothing else.
-
-    Args:
-        x: metres, same shape as `y` or broadcasting with it.
-        y: metres.
-        size: lattice spacing in metres.
-        key: which mosaic.
     """
     f, g = np.broadcast_arrays(x / size, y / size)
     i, j = np.floor(f), np.floor(g)

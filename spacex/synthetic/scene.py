@@ -82,13 +82,8 @@ def simulate_scene(
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     """A scene's digital numbers and its classification.
 
-    Args:
-        ground: of the scene's grid.
-        overpass: day, sky, clouds and snow.
-        offset: added to every DN (1000 keeps the offset of processing baseline 04.00).
-
     Returns:
-        DN (10, h, w) u2, 20 m bands as equal 2 x 2 blocks, 0 = no data; and SCL (h / 2, w / 2) u1.
+        DN (10, h, w) u2 with `offset` added, 20 m bands as equal 2 x 2 blocks, 0 = no data; and SCL (h / 2, w / 2) u1.
     """
     haze = haze_of(overpass.sky, ground.x, ground.y)
     reflectance = observe(ground.painted.reflectance, haze, overpass.sky)

@@ -62,16 +62,12 @@ def haze_of(sky: Sky, x: Coords, y: Coords) -> Floats:
 
 
 def observe(reflectance: Floats, haze: Floats, sky: Sky) -> Floats:
-    """What the sensor measures of the ground through `sky`.
+    """Surface reflectance as an L2A product holds it, (10, h, w) f4; 20 m bands come as equal 2 x 2 blocks.
 
     Args:
-        reflectance: noise-free ground, (10, h + 2 MARGIN, w + 2 MARGIN), h and w even, 20 m pixels aligned
-            with it.
+        reflectance: noise-free ground, (10, h + 2 MARGIN, w + 2 MARGIN), h and w even, on the grid of 20 m pixels.
         haze: share of the light that haze replaces, (h, w), as from :func:`haze_of`.
         sky: the acquisition.
-
-    Returns:
-        Surface reflectance as an L2A product holds it, (10, h, w) f4; 20 m bands come as equal 2 x 2 blocks.
     """
     # optics: a line spread of three taps, along columns and then along rows
     low, mid, high = _SPREAD
@@ -94,9 +90,7 @@ def observe(reflectance: Floats, haze: Floats, sky: Sky) -> Floats:
 def to_dn(reflectance: Floats, offset: int = 0) -> NDArray[np.uint16]:
     """Digital numbers: reflectance * 10000 + offset, rounded; a valid pixel never becomes 0 (no data).
 
-    Args:
-        reflectance: any shape.
-        offset: 1000 for products that keep the offset of processing baseline 04.00, else 0.
+    The offset is 1000 for products that keep the one of processing baseline 04.00, else 0.
     """
     dn = np.rint(reflectance * np.float32(10000.0)) + np.float32(offset)
     return np.asarray(np.clip(dn, 1, 65535), np.uint16)

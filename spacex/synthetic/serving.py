@@ -20,17 +20,12 @@ from spacex.errors import CatalogueError, DataError
 
 @contextmanager
 def serve(folder: str | Path, timeout: float = 20.0) -> Iterator[str]:
-    """Serve an archive made by ``build_archive`` through a STAC API on a free port of this machine.
+    """Serve an archive made by ``build_archive`` through a STAC API on a free port of this machine; yields its URL.
 
     The server (rustac, in memory) ends with the block, and also if this process is killed. It answers a
     cloud-cover `query` with no items at all, so the caller filters clouds.
 
-    Args:
-        folder: the archive; links become absolute paths to it, so the folder may be moved before.
-        timeout: seconds to wait for the server.
-
-    Yields:
-        The API's url, e.g. ``http://127.0.0.1:43017``.
+    Links become absolute paths to `folder`, so the archive may be moved before.
 
     Raises:
         DataError: if the folder holds no archive.

@@ -28,10 +28,7 @@ _CROP_COVER = np.array([Cover.GRASS if name == "grass" else Cover.ARABLE for nam
 
 
 def land_use(land: Terrain) -> tuple[Codes, Floats]:
-    """Roads, villages and fields at points.
-
-    Args:
-        land: terrain at n points, arrays (n,); lakes are never built on, rivers are bridged.
+    """Roads, villages and fields at n points; lakes are never built on, rivers are bridged.
 
     Returns:
         Cover codes u1 (n,), 0 where nothing is anthropogenic, and reflectance f4 (10, n), meaningless there.
@@ -60,11 +57,7 @@ class _VillageSite(NamedTuple):
 
 
 class Settlement:
-    """Human land use at n points; each part is computed on first use.
-
-    Args:
-        land: the terrain at the points, all arrays (n,).
-    """
+    """Human land use at n points; each part is computed on first use, as an array (n,)."""
 
     def __init__(self, land: Terrain) -> None:
         self.land = land

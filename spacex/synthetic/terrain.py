@@ -44,10 +44,7 @@ class Fields:
 class Terrain:
     """The fields and masks that decide the covers at some points; computed on first use, each once.
 
-    Args:
-        fields: the landscape's random fields.
-        x: EPSG:3035 metres; (1, w) with `y` (h, 1), or any shape equal to `y`'s.
-        y: EPSG:3035 metres.
+    Points are EPSG:3035 metres: `x` (1, w) with `y` (h, 1), or both of any one shape.
     """
 
     def __init__(self, fields: Fields, x: Coords, y: Coords) -> None:

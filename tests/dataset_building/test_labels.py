@@ -118,6 +118,11 @@ def test_no_chip_is_lost_at_the_edge_of_a_square():
     assert starts == {(row, col), (row - 128, col), (row + 128, col), (row, col - 128), (row, col + 128)}
 
 
+def farmland(file):
+    """A land cover whose artificial surfaces and agricultural areas are anthropogenic."""
+    return LandCover.from_file(file, anthropogenic=("1", "2"))
+
+
 def write_cover(path, codes, dtype, nodata, crs=3035, driver="GTiff"):
     """A raster of 100 m around the corner, the left half of one class and the right half of another."""
     values = np.full((200, 200), codes[1], dtype)
@@ -137,7 +142,7 @@ def test_land_cover_states_the_class_in_both_encodings(tmp_path, encoding):
         wanted = tuple(GRID_CODES[code] for code in wanted)
     file = write_cover(tmp_path / "corine.tif", wanted, "uint16" if max(wanted) > 255 else "uint8", 0)
     far = shapes(place(30_000, 30_000, 10, 10))
-    found = LabelGrid(GRID, far, NONE, LandCover.from_file(file, ("1", "2"))).candidates(SQUARE_OF_CELLS, 0.9)
+    found = LabelGrid(GRID, far, NONE, farmland(file)).candidates(SQUARE_OF_CELLS, 0.9)
     assert (found.label == ANTHROPOGENIC).all()
     assert (found.polygon_id < 0).all()
     right = (found.col + CHIP) * 10.0
@@ -186,7 +191,7 @@ def test_real_corine_is_read(real_data):
     check_cover(file)
     with rasterio.open(file) as source:
         box = geopandas.GeoSeries([shapely.box(*source.bounds)], crs=source.crs).to_crs(3035)
-    labels = LabelGrid(GRID, shapes(box[0].centroid.buffer(1)), NONE, LandCover.from_file(file, ("1", "2")))
+    labels = LabelGrid(GRID, shapes(box[0].centroid.buffer(1)), NONE, farmland(file))
     found = Candidates.concatenate([labels.candidates(square, 0.9) for square in labels.squares(box[0])])
     assert len(found) > 50
     boxes = geopandas.GeoSeries(found.boxes(GRID), crs=3035).to_crs(2056)
