@@ -15,6 +15,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -145,9 +146,9 @@ def _helps(model: type) -> dict[str, str]:
     source = ast.parse(inspect.getsource(module)).body
     (node,) = (one for one in source if isinstance(one, ast.ClassDef) and one.name == model.__name__)
     # Python keeps no docstring of an attribute, and before 3.12 a TypedDict does not remember its bases either.
-    for base in node.bases:
-        if isinstance(base, ast.Name) and base.id != "TypedDict":
-            helps |= _helps(getattr(module, base.id))
+    for base in map(ast.unparse, node.bases):
+        if base != "TypedDict":
+            helps |= _helps(attrgetter(base)(module))
     for one, below in pairwise(node.body):
         match one, below:
             case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):

@@ -34,12 +34,7 @@ def executable() -> str:
 
 
 def show_map_plan(description: dict[str, Any], output: str) -> None:
-    """Print the plan of a map as a table.
-
-    Args:
-        description: `PlannedMap.describe`, with ``operations`` and perhaps ``estimate``.
-        output: URI of the cube.
-    """
+    """Print the plan of a map, `PlannedMap.describe` with ``operations`` and perhaps ``estimate``, as a table."""
     scenes, estimate = description["scenes"], description.get("estimate")
     hours = "not measured; --calibrate 4 maps four tiles and estimates"
     if estimate is not None:
@@ -48,37 +43,30 @@ def show_map_plan(description: dict[str, Any], output: str) -> None:
             f"{estimate['hours']:.2f} with {workers} worker{'s' * (workers > 1)}, set by {estimate['set_by']} "
             f"(from {estimate['measured_tiles']} tiles mapped here)"
         )
-    _show_rows(
-        [
-            ("output", output),
-            ("cube", description["cube"]),
-            ("tiles", _tiles(description)),
-            ("scenes", f"{sum(scenes):,}" + (f" ({', '.join(map(str, scenes))})" if len(scenes) > 1 else "")),
-            ("chips", f"{description['chips']:,}"),
-            *_amounts(description),
-            ("to compute", f"{description['operations']:.1e} operations"),
-            ("hours", hours),
-        ]
+    rows = (
+        ("output", output),
+        ("cube", description["cube"]),
+        ("tiles", _tiles(description)),
+        ("scenes", f"{sum(scenes):,}" + (f" ({', '.join(map(str, scenes))})" if len(scenes) > 1 else "")),
+        ("chips", f"{description['chips']:,}"),
+        *_amounts(description),
+        ("to compute", f"{description['operations']:.1e} operations"),
+        ("hours", hours),
     )
+    _show_rows(rows)
 
 
 def show_dataset_plan(description: dict[str, Any], output: str) -> None:
-    """Print the plan of a set of chips as a table.
-
-    Args:
-        description: `PlannedDataset.describe`.
-        output: path of the set.
-    """
-    _show_rows(
-        [
-            ("output", output),
-            *((part, _counts(chips, " + ")) for part, chips in description["chips"].items()),
-            ("to make", f"{description['chips_to_make']:,} chips"),
-            ("tiles", _tiles(description)),
-            ("scenes", f"{description['scenes']:,}"),
-            *_amounts(description),
-        ]
+    """Print the plan of a data set, `PlannedDataset.describe`, as a table."""
+    rows = (
+        ("output", output),
+        *((part, _counts(chips, " + ")) for part, chips in description["chips"].items()),
+        ("to make", f"{description['chips_to_make']:,} chips"),
+        ("tiles", _tiles(description)),
+        ("scenes", f"{description['scenes']:,}"),
+        *_amounts(description),
     )
+    _show_rows(rows)
 
 
 def show_dataset(dataset: BuiltDataset, folder: DatasetFolder) -> None:
@@ -99,13 +87,7 @@ def show_dataset(dataset: BuiltDataset, folder: DatasetFolder) -> None:
 
 
 def show_map(outcome: Outcome, output: str, quicklook: str | None) -> None:
-    """Print how a run ended, where everything is, and what to do next.
-
-    Args:
-        outcome: of the run.
-        output: URI of the cube.
-        quicklook: the picture that was drawn, if one was.
-    """
+    """Print how a run ended, where cube and picture are, and what to do next."""
     from spacex.cube.applicability import trust_line
     from spacex.storage import absolute_uri, run_folder
 

@@ -19,20 +19,12 @@ import json
 import typer
 
 from spacex.api.dataset_settings import MakeDatasetSettings, check_natural
-from spacex.commands import console
+from spacex.commands import console, execution
 from spacex.commands.app import make_app
-from spacex.commands.execution import (
-    INCOMPLETE,
-    ExecutionOptions,
-    check_execution_options,
-    make_runner,
-    run_interruptibly,
-    write_plan,
-)
 from spacex.commands.parameters import make_command
 
 
-class DatasetOptions(MakeDatasetSettings, ExecutionOptions, total=False):
+class DatasetOptions(MakeDatasetSettings, execution.ExecutionOptions, total=False):
     """Options of `spacex make-dataset`."""
 
 
@@ -40,7 +32,7 @@ def make_dataset(asked: DatasetOptions) -> None:
     """Draw places, make the chips, and print where everything is."""
     from spacex.api.scenes import chosen_area, chosen_intervals
 
-    check_execution_options(asked)
+    execution.check_execution_options(asked)
     intervals = chosen_intervals(asked, asked["datetime"])
     check_natural(asked)
     area = chosen_area(asked, asked["bbox"])
@@ -54,16 +46,16 @@ def make_dataset(asked: DatasetOptions) -> None:
             description, asked["output"]
         )
         return
-    runner, tiles = make_runner(asked), description["tiles"]
+    runner, tiles = execution.make_runner(asked), description["tiles"]
     console.echo(
         f"{description['chips_to_make']} chips to make in {tiles['new']} new tiles, {tiles['redo']} to redo, "
         f"{tiles['done']} done -> {work.folder.root}"
     )
-    on_start = write_plan(str(work.folder.run / "plan.json"), description)
-    dataset = run_interruptibly(lambda: work.run(runner, on_start=on_start, time_limit=asked["time_limit"]))
+    on_start = execution.write_plan(str(work.folder.run / "plan.json"), description)
+    dataset = execution.run_interruptibly(lambda: work.run(runner, on_start=on_start, time_limit=asked["time_limit"]))
     console.show_dataset(dataset, work.folder)
     if not dataset.complete or not dataset.chips:
-        raise typer.Exit(INCOMPLETE)
+        raise typer.Exit(execution.INCOMPLETE)
 
 
 app = make_app(make_command(DatasetOptions, make_dataset), __doc__)

@@ -25,23 +25,15 @@ import typer
 from spacex.api.declaration import RUNS, WHAT, Setting
 from spacex.api.map_settings import MapSettings
 from spacex.api.validation import check_file
-from spacex.commands import console
+from spacex.commands import console, execution
 from spacex.commands.app import make_app
-from spacex.commands.execution import (
-    INCOMPLETE,
-    ExecutionOptions,
-    check_execution_options,
-    make_runner,
-    run_interruptibly,
-    write_plan,
-)
 from spacex.commands.parameters import make_command
 
 if TYPE_CHECKING:
     from spacex.api.mapping import PlannedMap
 
 
-class MapOptions(MapSettings, ExecutionOptions, total=False):
+class MapOptions(MapSettings, execution.ExecutionOptions, total=False):
     """Options of `spacex map`."""
 
     tiles: Annotated[str | None, Setting(WHAT, metavar="FILE.geojson", check=check_file)]
@@ -55,34 +47,35 @@ def map_region(asked: MapOptions) -> None:
     """Plan a map, make it, and print where everything is."""
     from spacex.api.scenes import chosen_intervals, map_area
 
-    check_execution_options(asked, asked["calibrate"])
+    execution.check_execution_options(asked, asked["calibrate"])
     intervals = chosen_intervals(asked, asked["datetime"])
     area = map_area(asked, asked["bbox"])
 
     from spacex.api.mapping import plan_map, run_arguments
-    from spacex.storage import run_folder
+    from spacex.mapping.estimate import tiles_geojson
+    from spacex.storage import run_folder, write_text
 
     work = plan_map(asked, area, intervals)
     description = _describe(work, asked)
     if asked["tiles"]:
-        _write_tiles(asked["tiles"], work)
+        write_text(asked["tiles"], json.dumps(tiles_geojson(work.plan.request, work.plan.statuses)))
     if asked["plan"]:
         print(json.dumps(description, indent=1)) if asked["json"] else console.show_map_plan(description, work.output)
         return
-    runner = make_runner(asked, asked["gpu"], asked["threads"])
+    runner = execution.make_runner(asked, asked["gpu"], asked["threads"])
     tiles = description["tiles"]
     console.echo(f"{tiles['new']} new, {tiles['redo']} to redo, {tiles['done']} done tiles -> {work.output}")
-    outcome = run_interruptibly(
+    outcome = execution.run_interruptibly(
         lambda: work.run(
             runner,
-            on_start=write_plan(f"{run_folder(work.output)}/plan.json", description),
+            on_start=execution.write_plan(f"{run_folder(work.output)}/plan.json", description),
             estimate=description.get("estimate"),
             **run_arguments(asked),
         )
     )
     console.show_map(outcome, work.output, asked["quicklook"])
     if not outcome.complete:
-        raise typer.Exit(INCOMPLETE)
+        raise typer.Exit(execution.INCOMPLETE)
 
 
 def _describe(work: PlannedMap, asked: MapOptions) -> dict[str, Any]:
@@ -98,13 +91,6 @@ def _describe(work: PlannedMap, asked: MapOptions) -> dict[str, Any]:
         measured = calibrate(work.plan, work.checkpoint, asked["calibrate"], asked["threads"])
         description["estimate"] = estimate(work.plan, measured, asked["workers"] or 1)
     return description
-
-
-def _write_tiles(uri: str, work: PlannedMap) -> None:
-    from spacex.mapping.estimate import tiles_geojson
-    from spacex.storage import write_text
-
-    write_text(uri, json.dumps(tiles_geojson(work.plan.request, work.plan.statuses)))
 
 
 app = make_app(make_command(MapOptions, map_region), __doc__)
