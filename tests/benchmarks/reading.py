@@ -82,9 +82,9 @@ def compare_free(tile_size: int, enough: int, repeat: int) -> None:
     with earlier() as root:
         for _ in range(repeat):
             for name, place, k in (("before", root, "none"), ("now", HERE.parents[2], enough)):
-                found = json.loads(run_in(place, HERE, "one-free", "--tile-size", tile_size, "--enough", k))
-                rates[name].append(found["km2"] / found["cpu_s"])
-                print(f"{name:7s} {found['km2'] / found['cpu_s']:6.1f} km2/s per core; {found}", flush=True)
+                stats = json.loads(run_in(place, HERE, "one-free", "--tile-size", tile_size, "--enough", k))
+                rates[name].append(stats["km2"] / stats["cpu_s"])
+                print(f"{name:7s} {stats['km2'] / stats['cpu_s']:6.1f} km2/s per core; {stats}", flush=True)
     best = {name: max(values) for name, values in rates.items()}
     print(f"best of {repeat}: {best['now']:.1f} against {best['before']:.1f} km2/s per core, "
           f"{best['now'] / best['before']:.1f} times as many (aimed at: 40)")  # fmt: skip
@@ -180,10 +180,10 @@ def blocks(tiles: int, scenes: int, side: int = 10_980) -> None:
             }  # fmt: skip
             items.append({"id": f"S{number}", "geometry": {"type": "Polygon", "coordinates": [ring]}, "assets": assets,
                           "properties": properties})  # fmt: skip
-        found = [scene_of(i, offset_of(i, catalogue.rule, ["red"]), list(i["assets"])) for i in items]
+        stats = [scene_of(i, offset_of(i, catalogue.rule, ["red"]), list(i["assets"])) for i in items]
         files = BlockReader(CACHE_BYTES * min(scenes, 8) // 8)
         composer = Composer(("B02", "B03", "B04"), catalogue, CompositeSettings(), files)
-        made = CompositeCache([found], Grid(), composer)
+        made = CompositeCache([stats], Grid(), composer)
         get = files._blocks.get
 
         def watched(keys, reader):
@@ -248,16 +248,16 @@ def enough(passes: int, side: int) -> None:
         scenes = [scene for scene in scenes if scene.cloud_cover <= 60]
         print(f"{len(scenes)} of {passes} overpasses with at most 60 % cloud: "
               f"{sorted(round(s.cloud_cover) for s in scenes)}")  # fmt: skip
-        found = {}
+        stats = {}
         for k in (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16):
             made = read_composite(scenes, geobox, bands, catalogue, CompositeSettings(enough=k))
             error = np.abs(made.reflectance - truth)
             seen = np.isfinite(error).all(axis=0)
-            found[k] = float(error[:, seen].mean()), float(np.sqrt((error[:, seen] ** 2).mean()))
+            stats[k] = float(error[:, seen].mean()), float(np.sqrt((error[:, seen] ** 2).mean()))
             used = sum(use.used for use in made.usages) / seen.size
             supplying = sum(use.used > 0 for use in made.usages)
-            print(f"enough {k:2d}: mean error {found[k][0]:.5f} ({found[k][0] / found[0][0]:.3f} of all), root mean "
-                  f"square {found[k][1]:.5f} ({found[k][1] / found[0][1]:.3f}); {used:.2f} observations of {supplying} "
+            print(f"enough {k:2d}: mean error {stats[k][0]:.5f} ({stats[k][0] / stats[0][0]:.3f} of all), root mean "
+                  f"square {stats[k][1]:.5f} ({stats[k][1] / stats[0][1]:.3f}); {used:.2f} observations of {supplying} "
                   "scenes", flush=True)  # fmt: skip
 
 

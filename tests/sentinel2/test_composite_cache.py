@@ -33,13 +33,15 @@ def scenes(write_product: Callable) -> list:
             for day in (1, 2, 3, 4)]  # fmt: skip
 
 
-def pieces(scenes: list, catalogue: CatalogueProfile, files: BlockReader, cache_bytes: int = 10**8) -> CompositeCache:
+def make_cache(
+    scenes: list, catalogue: CatalogueProfile, files: BlockReader, cache_bytes: int = 10**8
+) -> CompositeCache:
     composer = Composer(BANDS, catalogue, CompositeSettings(enough=2), files, threads=2)
     return CompositeCache([scenes], Grid(), composer, cache_bytes)
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spacex.sentinel2.composite_cache.BLOCK_SIZE", 16)
     monkeypatch.setattr("spacex.sentinel2.composite_cache.MAX_WINDOW_BLOCKS", 3)
 
@@ -50,7 +52,7 @@ def test_any_windows_in_any_order_are_parts_of_one_composite(
 ) -> None:
     whole = read_composite(scenes, geobox, BANDS, catalogue, CompositeSettings(enough=2))
     assert len(np.unique(whole.observations)) == 3
-    made = pieces(scenes, catalogue, BlockReader(cache_bytes), cache_bytes)
+    made = make_cache(scenes, catalogue, BlockReader(cache_bytes), cache_bytes)
     parts = [Window(window.row + r, window.col + c, h, w)
              for r, c, h, w in ((30, 20, 34, 52), (0, 0, 64, 72), (5, 7, 1, 1), (11, 3, 40, 30))]  # fmt: skip
     with ThreadPoolExecutor(4) as pool:
@@ -62,7 +64,7 @@ def test_any_windows_in_any_order_are_parts_of_one_composite(
 
 
 def test_what_is_remembered_is_not_read_again(scenes: list, catalogue: CatalogueProfile, window: Window) -> None:
-    made = pieces(scenes, catalogue, BlockReader())
+    made = make_cache(scenes, catalogue, BlockReader())
     blocks = READ_STATS.blocks
     first = made.read(window)
     read = READ_STATS.blocks - blocks
@@ -74,12 +76,12 @@ def test_what_is_remembered_is_not_read_again(scenes: list, catalogue: Catalogue
 
 
 def test_blocks_are_decoded_once_for_many_windows(scenes: list, catalogue: CatalogueProfile, window: Window) -> None:
-    """Pieces forgotten at once, blocks remembered: each of the files' blocks still comes in once."""
-    at_once = pieces(scenes, catalogue, BlockReader())
+    """No composite blocks cached, but file blocks: each of the files' blocks still comes in once."""
+    at_once = make_cache(scenes, catalogue, BlockReader())
     before = READ_STATS.blocks
     at_once.read(window)
     needed = READ_STATS.blocks - before
-    one_by_one = pieces(scenes, catalogue, BlockReader(), cache_bytes=0)
+    one_by_one = make_cache(scenes, catalogue, BlockReader(), cache_bytes=0)
     for row in range(0, window.height, 16):
         for col in range(0, window.width, 16):
             one_by_one.read(Window(window.row + row, window.col + col, 16, 8))
@@ -87,7 +89,7 @@ def test_blocks_are_decoded_once_for_many_windows(scenes: list, catalogue: Catal
 
 
 def test_a_fault_leaves_nothing_behind(scenes: list, catalogue: CatalogueProfile, window: Window) -> None:
-    made = pieces(scenes, catalogue, BlockReader())
+    made = make_cache(scenes, catalogue, BlockReader())
     href = scenes[0].item["assets"]["red"]["href"]
     scenes[0].item["assets"]["red"]["href"] = href + ".gone"
     for _ in range(2):

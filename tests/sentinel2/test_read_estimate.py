@@ -28,9 +28,9 @@ def test_clear_scenes_are_read_until_there_are_enough(make_request, archive_scen
     window = make_request().region.extent.pad(-100)
     pixels = window.height * window.width
     for enough, scenes in ((1, 1), (2, 2), (3, 3), (0, 3)):
-        found = ReadEstimator(clear, Grid(), enough).of(window)
-        assert found.scenes == scenes
-        assert found.pixels == pytest.approx(scenes * pixels, rel=0.02)
+        estimate = ReadEstimator(clear, Grid(), enough).of(window)
+        assert estimate.scenes == scenes
+        assert estimate.pixels == pytest.approx(scenes * pixels, rel=0.02)
 
 
 def test_cloudy_scenes_are_read_longer_and_no_place_without_scenes(make_request, archive_scenes) -> None:
