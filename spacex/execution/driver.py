@@ -68,7 +68,7 @@ def run_tiles(
         state = "interrupted"
         raise
     except RequestError as error:
-        # raised by a worker: something has been written by now, so it no longer means that nothing was
+        # raised by a worker: by now something has been written, so it does not refuse the request any more
         raise SpacexError("the run cannot go on", got=error, do="Finished tiles are safe.") from error
     finally:
         progress.close(state)

@@ -21,7 +21,7 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,7 @@ class LockOwner:
     def this_process(cls) -> LockOwner:
         """This process, now."""
         pid, since = os.getpid(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        start = _process_start(pid) or ""
-        return cls(socket.gethostname(), pid, since, _machine(), start, uuid4().hex, time.time())
+        return cls(socket.gethostname(), pid, since, _machine(), _process_start(pid) or "", uuid4().hex, time.time())
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
@@ -126,21 +125,16 @@ class LockFile:
                 if self.read()[1] != version:
                     raise FileExistsError
                 if version is None:
-                    self._link(part)
+                    try:  # a link fails where there is a file, also without flock; the rename then changes nothing
+                        os.link(part, self.path)
+                    except OSError as error:
+                        if isinstance(error, FileExistsError):
+                            raise  # otherwise the disk has no hard links
         finally:
             os.close(folder)
 
-    def _link(self, part: Path) -> None:
-        # fails where there is a file, also without flock; the rename that follows changes nothing
-        try:
-            os.link(part, self.path)
-        except FileExistsError:
-            raise
-        except OSError as error:
-            log.debug("this disk has no hard links: %s", error)
 
-
-class OutputLock:
+class OutputLock(AbstractContextManager["OutputLock"]):
     """Holds the output whose run folder this is until it is released, also at the end of a `with` block.
 
     Raises:
@@ -161,9 +155,6 @@ class OutputLock:
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="spacex-lock", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> OutputLock:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
@@ -206,11 +197,10 @@ class OutputLock:
 
 
 def _machine() -> str:
-    names = [socket.gethostname()]
     with suppress(OSError):  # no /proc on macOS
-        names.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        names.append(os.readlink("/proc/self/ns/pid"))
-    return " ".join(names)
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
+    return socket.gethostname()
 
 
 def _process_start(pid: int) -> str | None:

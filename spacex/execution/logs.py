@@ -53,5 +53,5 @@ def log_tile(report: TileReport, attempt: int, finished: bool) -> None:
         "item": item[1] if item else None,
         "reason": report.reason or None,
     }
-    measured = {name: getattr(report, name) for name in ("seconds", "scenes", "chips", "worker")}
-    log.info("tile %s %s", report.task, report.status.label, extra={**fields, **measured})
+    fields |= {name: getattr(report, name) for name in ("seconds", "scenes", "chips", "worker")}
+    log.info("tile %s %s", report.task, report.status.label, extra=fields)

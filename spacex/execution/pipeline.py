@@ -105,12 +105,15 @@ class TilePipeline(ABC, Generic[Read, ComputedT]):
         while len(self) and not reports and time.monotonic() < until:
             self._read_ahead()
             # wait for a read only where the stage could do nothing meanwhile
-            reports += self._collect_reads(wait_s=POLL_S if self._stage.needs_input else 0)
+            wait_s = POLL_S if self._stage.needs_input else 0.0
+            reports += self._collect(self._reading, "read", wait_s, lambda task, read: self._submit(task, *read))
             # when no read is under way, nothing can fill up the last batch, so it is computed as it is
             busy = self._stage.compute(flush=not self._reading)
             self._to_write.extend(self._stage.pop_completed())
             self._write_next()
-            reports += self._collect_writes(wait_s=0 if busy or self._reading else POLL_S)
+            wait_s = 0.0 if busy or self._reading else POLL_S
+            reports += self._collect(self._writing, "write", wait_s, lambda task, report: report)
+            self._write_next()
         self._trim_memory()
         return reports
 
@@ -130,49 +133,34 @@ class TilePipeline(ABC, Generic[Read, ComputedT]):
         begun = time.perf_counter()
         return self._read(task), time.perf_counter() - begun
 
-    def _collect_reads(self, wait_s: float) -> list[TileReport]:
-        """Submit tiles that have been read; report those that could not be, or took too long."""
-        reports = []
-        for future in _finished(self._reading, wait_s):
-            task, _ = self._reading.pop(future)
-            try:
-                self._submit(task, *future.result())
-            except Exception as error:
-                reports.append(self._failed(task, "read", error))
-        return reports + self._abandon_overdue(self._reading, "read")
-
     def _write_next(self) -> None:
         # one at a time: several writers would share the same disk and hold more tiles in memory
         if self._to_write and not self._writing:
             tile = self._to_write.popleft()
             self._writing[run_in_daemon_thread(partial(self._write, tile))] = tile.task, time.monotonic()
 
-    def _collect_writes(self, wait_s: float) -> list[TileReport]:
-        """Report tiles that have been written, could not be, or took too long."""
-        reports = []
-        for future in _finished(self._writing, wait_s):
-            task, _ = self._writing.pop(future)
+    def _collect(
+        self,
+        running: dict[Future[Any], tuple[TileTask, float]],
+        action: str,
+        wait_s: float,
+        on_result: Callable[[TileTask, Any], TileReport | None],
+    ) -> list[TileReport]:
+        """Pass on what has ended; report what has failed or takes too long."""
+        done = wait(running, timeout=wait_s, return_when=FIRST_COMPLETED).done if running else ()
+        reports, latest = [], time.monotonic() - self._time_limit
+        for future, (task, begun) in list(running.items()):
+            if future not in done and begun >= latest:
+                continue
+            del running[future]
             try:
-                reports.append(future.result())
+                if future not in done:
+                    # its thread cannot be stopped; it does no harm if it ends after all
+                    raise TimeoutError(f"no end after {self._time_limit:.0f} s")
+                report = on_result(task, future.result())
             except Exception as error:
-                reports.append(self._failed(task, "write", error))
-        reports += self._abandon_overdue(self._writing, "write")
-        self._write_next()
+                reason = f"{action}: {type(error).__name__}: {error}".replace("\n", " ")
+                report = TileReport(task, Status.FAILED, reason, worker=self._worker)
+            if report is not None:
+                reports.append(report)
         return reports
-
-    def _abandon_overdue(self, running: dict[Future[Any], tuple[TileTask, float]], action: str) -> list[TileReport]:
-        """Report what takes too long. Its thread cannot be stopped; it does no harm if it ends after all."""
-        latest = time.monotonic() - self._time_limit
-        overdue = [future for future, (_, begun) in running.items() if begun < latest]
-        error = TimeoutError(f"no end after {self._time_limit:.0f} s")
-        return [self._failed(running.pop(future)[0], action, error) for future in overdue]
-
-    def _failed(self, task: TileTask, action: str, error: Exception) -> TileReport:
-        reason = f"{action}: {type(error).__name__}: {error}".replace("\n", " ")
-        return TileReport(task, Status.FAILED, reason, worker=self._worker)
-
-
-def _finished(futures: dict[Future[Any], Any], timeout: float) -> list[Future[Any]]:
-    """Those of the futures that are done, in the order of their start."""
-    done = wait(futures, timeout=timeout, return_when=FIRST_COMPLETED).done if futures else ()
-    return [future for future in futures if future in done]

@@ -42,8 +42,7 @@ class ProgressLog:
         self._begun, self._started = time.monotonic(), _now()
         self._shown = self._written = 0.0
         self._total = len(self.queue.todo)
-        self._workers = 0
-        self._stage = ""
+        self._workers, self._stage = 0, ""
         self._bar: Progress | None = None
         self._notebook_cell: Any = None
         notebook = self.stream is sys.stderr and Console().is_jupyter

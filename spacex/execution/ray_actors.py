@@ -80,7 +80,6 @@ class ActorHandle:
     restarting: bool = True
     """Whether the actor has not answered since it was started or lost."""
     called_at: float = 0.0
-    """`time.monotonic()` of the call."""
     tasks: set[TileTask] = field(default_factory=set)
 
     def ping(self) -> None:
@@ -181,10 +180,8 @@ class ActorPool:
         while len(handle.tasks) + len(tasks) < depth:
             held = [*handle.tasks, *tasks]
             # a suspect is worked on alone, so that it is known what kills the worker
-            if any(self._queue.is_suspect(task) for task in held):
-                break
-            task = self._queue.take(idle_worker=not held, worker=id(handle))
-            if task is None:
+            suspect = any(self._queue.is_suspect(task) for task in held)
+            if suspect or (task := self._queue.take(idle_worker=not held, worker=id(handle))) is None:
                 break
             tasks.append(task)
         if handle.tasks or tasks:
@@ -238,11 +235,8 @@ class ActorPool:
                 ray.kill(handle.actor, no_restart=False)
         self._alive_at = now if self.alive else self._alive_at
         if now - self._alive_at > NO_WORKER_LIMIT_S:
-            raise SpacexError(
-                "no worker has been alive",
-                got=f"{NO_WORKER_LIMIT_S:.0f} s without one",
-                do="Look at `ray status`; the same command resumes.",
-            )
+            got, do = f"{NO_WORKER_LIMIT_S:.0f} s without one", "Look at `ray status`; the same command resumes."
+            raise SpacexError("no worker has been alive", got=got, do=do)
 
 
 def _max_workers(cpus: float, gpus: float, at_least: int = 1) -> int:
@@ -251,12 +245,10 @@ def _max_workers(cpus: float, gpus: float, at_least: int = 1) -> int:
     limits = [resources.get(name, 0.0) / need for name, need in (("CPU", cpus), ("GPU", gpus)) if need > 0]
     count = int(min(limits, default=1))
     if count < at_least:
-        raise RequestError(
-            "the cluster cannot hold a single worker",
-            got=f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs",
-            expected=f"{cpus:g} CPUs and {gpus:g} GPUs per worker",
-            do="On a cluster that starts its nodes when they are needed, give --workers.",
-        )
+        got = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+        expected = f"{cpus:g} CPUs and {gpus:g} GPUs per worker"
+        do = "On a cluster that starts its nodes when they are needed, give --workers."
+        raise RequestError("the cluster cannot hold a single worker", got=got, expected=expected, do=do)
     return count
 
 

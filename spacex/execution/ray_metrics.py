@@ -52,8 +52,7 @@ class RunMetrics:
         self._seconds = _Total("spacex_worker_seconds", "Seconds of the workers", "activity")
         self._alive = Gauge("spacex_workers_alive", "Workers at work now")
         self._share = Gauge("spacex_compute_share", "Share of the workers' time in which their networks ran")
-        self._worker_time = 0.0
-        self._updated = time.monotonic()
+        self._worker_time, self._updated = 0.0, time.monotonic()
         # (moment, workers' time, computing time), at most `WINDOW_S` old
         self._past: deque[tuple[float, float, float]] = deque([(self._updated, 0.0, 0.0)])
 

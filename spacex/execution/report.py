@@ -15,7 +15,7 @@ from PIL import Image
 
 from spacex.execution.progress import format_duration
 from spacex.execution.run_stats import SLOWEST, RunStats
-from spacex.execution.tasks import Status, TileReport
+from spacex.execution.tasks import Status
 from spacex.sentinel2.read_estimate import Work
 
 TILE_PIXELS = 8
@@ -49,10 +49,8 @@ def summarise_run(stats: RunStats, state: str) -> dict[str, Any]:
         "elapsed": f"{format_duration(int(time.time() - stats.began))} h",
         "activities": [(n, f"{s:,.1f}", f"{100 * s / total:.0f}") for n, s in stats.seconds.most_common()],
         "quarantined": [(str(t), failures[t], reason) for t, reason in sorted(stats.quarantined.items())],
-        "retries": stats.retries,
-        "worker_deaths": deaths.total(),
+        "stats": stats,
         "troubled": [(str(task), failures[task], deaths[task]) for task in troubled[:SLOWEST]],
-        "slowest": [_slow_row(report) for report in stats.slowest],
     }
 
 
@@ -74,11 +72,6 @@ def compare_with_plan(
     if estimate is not None:
         rows.append(("hours", f"{estimate['hours']:.2f}", f"{(time.time() - stats.began) / 3600:.2f}"))
     return rows
-
-
-def _slow_row(report: TileReport) -> tuple[str, ...]:
-    parts = [f"{report.seconds.get(name, 0.0):.1f}" for name in ("reading", "computing", "writing")]
-    return (str(report.task), f"{sum(report.seconds.values()):.1f}", *parts, str(report.scenes), report.worker)
 
 
 def status_image(statuses: NDArray[np.uint8], hatched: NDArray[np.bool_] | bool = False) -> str:

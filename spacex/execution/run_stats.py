@@ -65,9 +65,8 @@ class RunStats:
         self.fetched += report.fetched
         self.seconds.update(report.seconds)
         # a heap whose smallest entry is replaced; the id decides between equal times, since reports have no order
-        entry = (sum(report.seconds.values()), id(report), report)
-        add = heapq.heappush if len(self._slowest) < SLOWEST else heapq.heappushpop
-        add(self._slowest, entry)
+        push = heapq.heappush if len(self._slowest) < SLOWEST else heapq.heappushpop
+        push(self._slowest, (sum(report.seconds.values()), id(report), report))
 
     def add_worker_death(self, tasks: Sequence[TileTask]) -> None:
         """Count a lost worker, and the tiles it held."""

@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 Result = TypeVar("Result")
-M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def share_arenas(most: int = 2) -> None:
@@ -20,7 +19,7 @@ def share_arenas(most: int = 2) -> None:
     Measured over 145 tiles: resident memory levels off instead of creeping up. Does nothing without glibc.
     """
     with contextlib.suppress(OSError, TypeError, AttributeError):
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, most)
+        ctypes.CDLL(None).mallopt(-8, most)  # M_ARENA_MAX of malloc.h
 
 
 class MemoryTrimmer:
@@ -33,10 +32,9 @@ class MemoryTrimmer:
     INTERVAL_S = 5.0
 
     def __init__(self) -> None:
-        self._trim = None
+        self._trim, self._last = None, time.monotonic()
         with contextlib.suppress(OSError, TypeError):
             self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        self._last = time.monotonic()
 
     def __call__(self) -> None:
         """Trim if it is time."""

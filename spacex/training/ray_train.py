@@ -1,8 +1,8 @@
-"""Training with Ray Train: starts the workers, lets each iterate the same run, and survives their deaths.
+"""Training on Ray Train: starts the workers, each of which iterates the same run, and survives their deaths.
 
-What is trained, how gradients are shared and where state is kept is the run's business (`spacex.training`). Ray
-starts one process group, restarts all workers when one dies, and carries an epoch's figures to the driver. The
-run then resumes from its own state, so a killed worker costs at most the epoch it was in.
+The run (`spacex.training.loop`) decides what is trained, how gradients are shared and where state is kept. Ray starts
+one process group, restarts all workers when one dies, and carries the metrics of an epoch to the driver. The run then
+resumes from its own state, so a killed worker costs at most the epoch it was in.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from spacex.training.loop import Epoch, Run
 RETRIES = 5
 """Deaths of workers that a run survives."""
 QUIET = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1"}
-"""Ray Train would print everything twice, and look after its workers only every two seconds."""
+"""By default Ray Train prints everything twice, and checks its workers only every two seconds."""
 
 
 def train(
@@ -37,7 +37,7 @@ def train(
     """Train `run` on a Ray cluster: the one this process belongs to, or a new one on this machine.
 
     Args:
-        learn: a module-level function that yields the run's epochs for one member of a distributed.
+        learn: a module-level function that yields the run's epochs for one worker.
         run: settings; its ``output`` must be reachable from every node.
         workers: processes, each with one share of the batch.
         gpu: one GPU per worker.
@@ -78,18 +78,18 @@ def train(
 
 
 def _work(config: dict[str, Any]) -> None:
-    """What every worker does: iterate the run, and tell Ray after each epoch."""
+    """Iterates the run in one worker and reports each epoch to Ray."""
     import ray.train
     from ray.train.torch import get_device
 
     distributed = Distributed.from_process_group(get_device(), precision=config["precision"])
     for epoch in config["learn"](config["run"], distributed):
-        # a barrier: every worker reports every epoch; the state itself is already down
+        # a barrier, so every worker reports every epoch; the state has been written before
         ray.train.report({"line": str(epoch)})
 
 
 def _storage(uri: str) -> tuple[Any, str]:
-    """The run's folder as pyarrow wants it: Ray keeps its own notes below it."""
+    """The run's folder as a pyarrow file system and path; Ray keeps files of its own below it."""
     from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
 
     fs, path = fsspec.core.url_to_fs(uri)
