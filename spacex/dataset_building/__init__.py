@@ -1,1 +1,1 @@
-"""Labelled sets of chips from any land: what is what, where to look, and the same pixels as a map's."""
+"""Makes labelled sets of chips of any land from polygons or land cover, with the same pixels as a map."""

@@ -48,6 +48,7 @@ def choose_chips(locations: list[ChipLocation]) -> list[ChipLocation]:
     groups: dict[str, list[ChipLocation]] = defaultdict(list)
     for location in locations:
         groups[location.file.rpartition("_")[0]].append(location)
+    # the first chip of every polygon, then the second ones, and so on
     turns = sorted((turn, name, location) for name, members in groups.items() for turn, location in enumerate(members))
     return [location for *_, location in turns[:MAX_CHIPS]]
 

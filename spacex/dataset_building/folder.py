@@ -111,6 +111,7 @@ class DatasetFolder:
         remove_incomplete(self.root)
         files = {task: self.record(task).get("chips", {}) for task in {location.task for location in locations}}
         made = sorted((chip for chip in locations if chip.file in files[chip.task]), key=lambda chip: chip.file)
+        # the index comes after all chips, in one step: without it a folder is no data set
         rows = [(chip.file, chip.lon, chip.lat, chip.category, chip.label, chip.split) for chip in made]
         write_text(self.root / "infos.csv", pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False))
         return made

@@ -105,6 +105,7 @@ class LabelGrid:
 
     def squares(self, area: BaseGeometry) -> list[Window]:
         """Squares of cells, on the global grid, in which chips begin that touch `area` and any label."""
+        # a chip reaches beyond the square it begins in, so squares begin one chip before the area
         box = self._cells.window(*area.bounds)
         rows = range((box.row - _SIDE) // SQUARE, -(-box.stop_row // SQUARE))
         cols = range((box.col - _SIDE) // SQUARE, -(-box.stop_col // SQUARE))
@@ -148,6 +149,7 @@ class LabelGrid:
     def _rasterize(self, label: int, window: Window, all_touched: bool = False) -> Codes:
         """(height, width) index of the polygon each cell lies in, from 1; 0 where it lies in none."""
         box = shapely.box(*self._cells.geobox(window).boundingbox)
+        # clip first: rasterising a whole country for one square is slow
         hits = self._trees[label].query(box, predicate="intersects")
         parts = shapely.clip_by_rect(self._shapes[label][hits], *box.bounds)
         areas = shapely.area(parts)

@@ -70,6 +70,7 @@ def name_locations(
     """
     to_degrees = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
     half, r = CHIP / 2, grid.resolution
+    # chips of one polygon or block form a group, whose name is the file's up to the chip's number in it
     lon, lat = to_degrees.transform((drawn.col + half) * r, -(drawn.row + half) * r)
     sites, numbers, files, groups = _site_names(natural.table), Counter[str](), [], []
     for label, polygon_id in zip(drawn.label.tolist(), drawn.polygon_id.tolist(), strict=True):
@@ -123,6 +124,7 @@ def split(
         members = np.flatnonzero(label == kind)
         held_out = max(round(SHARES[1] * len(members)), 1) if len(members) > 2 else 0
         goal[members[:held_out]], goal[members[held_out : 2 * held_out]] = "val", "test"
+    # balancing is quadratic in the number of blocks, so of very many, several are moved together
     block = blocks(lon, lat, groups) % MAX_BLOCKS
     splits = assign_splits(block, [str(kind) for kind in label.tolist()], goal.tolist())
     for part in ("val", "test"):

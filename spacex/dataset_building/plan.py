@@ -118,6 +118,7 @@ def make_plan(request: DatasetRequest, folder: DatasetFolder) -> DatasetPlan:
         what = f"{folder.root} was made by another request, other files or other code"
         do = "Repeat the command that made it, or choose another --output."
         raise DataError(what, got=f"fingerprint {known}", expected=fingerprint, do=do)
+    # what was sampled and found once is stored, so that a resumed set is the same even if the catalogue has changed
     return refresh(DatasetPlan(request, folder.scenes(), folder.locations(), {}), folder)
 
 
@@ -148,6 +149,7 @@ def find_locations(request: DatasetRequest) -> tuple[list[Scene], tuple[ChipLoca
     if not squares:
         raise DataError("no polygon lies in the area", do="Look at --bbox or --area, and at the files' CRS.")
     candidates = Candidates.concatenate([labels.candidates(square, request.sampling.share) for square in squares])
+    # squares reach beyond the area, chips must not
     candidates = candidates.take(shapely.covers(area, candidates.boxes(grid)))
     _check_both_classes(candidates, labels, request)
     scenes = _search(request, shapely.union_all([labels.box(square) for square in squares]).intersection(area))

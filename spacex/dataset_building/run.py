@@ -83,6 +83,7 @@ def execute(
         if not plan.exists:
             folder.begin(plan.request, plan.locations, plan.scenes)
 
+        # a quarantined tile is recorded like a finished one, so that the next run tries it again
         def on_quarantine(task: TileTask, reason: str, tries: int) -> None:
             folder.finish(task, Status.FAILED, {"reason": reason, "tries": tries})
 

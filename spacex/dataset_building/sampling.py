@@ -34,6 +34,7 @@ def sample(candidates: Candidates, settings: SamplingSettings, resolution: float
         _ClassQueue(candidates, label, limit, region, random, index.is_free) for label in (NATURAL, ANTHROPOGENIC)
     ]
     drawn: list[int] = []
+    # one chip of each class in turn; a last one without its counterpart is dropped
     while len(drawn) + 2 <= settings.count:
         for queue in queues:
             if (candidate := queue.next()) is None:
@@ -81,6 +82,7 @@ class _ClassQueue:
         is_free: Callable[[int], bool],
     ) -> None:
         self._limit, self._is_free, self._drawn = limit, is_free, Counter[int]()
+        # candidates by region and polygon, in random order; regions and polygons stand in the order of their first one
         queues: dict[tuple[int, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         for index in random.permutation(np.flatnonzero(candidates.label == label)).tolist():
             square = int(candidates.row[index] // region), int(candidates.col[index] // region)

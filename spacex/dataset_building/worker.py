@@ -130,6 +130,7 @@ class ChipPipeline(TilePipeline[ReadTile, ReadTile]):
         left_out = [chip for chip in tile.chips if chip not in kept]
         for chip in kept:
             write_chip(self._folder.root, chip, self._request.bands, self._grid)
+        # an earlier attempt may have written a chip that now has too little data
         for chip in left_out:
             for name in FOLDERS:
                 (self._folder.root / name / chip.location.file).unlink(missing_ok=True)

@@ -90,9 +90,8 @@ class AnthroProtect(Chips):
 def read_infos(file: Path, *, grouped: bool = False) -> pd.DataFrame:
     """The index with its columns by name, whatever their order and whatever else there is.
 
-    Args:
-        file: `infos.csv`; the split's column may be called `dataset` or `datasplit`.
-        grouped: replace the official split by one that keeps neighbours together.
+    The split's column may be called `dataset` or `datasplit`; `grouped` replaces the official split by one that keeps
+    neighbours together.
 
     Raises:
         DataError: if a column is missing, or a label or a split is none of the published ones.

@@ -11,11 +11,6 @@ from spacex.errors import DataError
 def class_order(names: Iterable[str], target: str, root: Path) -> tuple[str, ...]:
     """The different classes in alphabetical order, the target last: of two classes it is then label 1, as natural is.
 
-    Args:
-        names: of classes, repeated or not.
-        target: the one whose score is wanted.
-        root: of the data set, for the message.
-
     Raises:
         DataError: if there are fewer than two classes, or the target is none of them.
     """

@@ -74,8 +74,7 @@ def corine_codes(array: NDArray[np.generic]) -> NDArray[np.uint16]:
     """Level-3 CORINE codes of a raster in either numbering.
 
     Args:
-        array: CORINE classes of any shape, integers (floats with whole values and NaN are taken too), in
-            level-3 codes or in the EEA's grid codes.
+        array: CORINE classes of any shape and in either numbering; floats with whole values and NaN are taken too.
 
     Returns:
         Codes 111..523 as uint16, same shape; 0 where there is no data.

@@ -61,20 +61,12 @@ class MapInWild(Chips):
     `infos` holds `path`, `label`, `split`, `group` (the site, by which to bootstrap), and `row` and `col` of
     chips cut from whole scenes. `problems` lists the files left out, `split_hash` names the split.
 
+    Arguments and errors are those of `AnthroProtect`, but `grouped` has no effect, since the official split never
+    divides a site, and `target` is refused, since there are two classes only.
+
     Args:
-        root: folder with `split_IDs.csv`, or with `tile_infos`.
-        bands: names of the bands wanted, in order.
-        split: "train", "val" or "test".
-        grouped: accepted and without effect: the official split never divides a site.
-        strict: refuse the data set if any file of the split cannot be used.
-        limit: use only that many chips, both labels in proportion.
         season: which picture of each site.
         side: side of a scene in pixels, where it is not the published one.
-        target: refused: there are no other classes than the published two.
-
-    Raises:
-        DataError: if the folder is not laid out as published, the split is unknown or empty, or (strict) a
-            file is missing, unreadable, or of another size.
     """
 
     def __init__(
@@ -109,11 +101,7 @@ class MapInWild(Chips):
 
 
 def read_split_ids(file: Path) -> dict[int, str]:
-    """Split of each site from the ragged `split_IDs.csv`; its `validation` is our `val`.
-
-    Raises:
-        DataError: if the file cannot be read, lacks a column, or names a site twice.
-    """
+    """Split of each site from the ragged `split_IDs.csv`; its `validation` is `val` here."""
     try:
         table = pd.read_csv(file)
     except (OSError, ValueError) as error:
@@ -134,10 +122,6 @@ def pure_windows(mask: NDArray[np.bool_], inside: bool) -> list[tuple[int, int]]
     """Corners (row, column) of chips that lie wholly inside, or wholly outside, of a mask and do not overlap.
 
     The first possible chip in reading order is taken, then the next that does not touch it, and so on.
-
-    Args:
-        mask: (rows, columns), True where protected.
-        inside: which side of it.
     """
     # a summed-area table: a chip is pure where its sum is its area
     wanted = np.pad((mask == inside).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))

@@ -59,17 +59,8 @@ class Pictures(Chips):
     An item is the picture (3, side, side) float32 in 0..1 and the number of its class in `classes`, the target's last.
     `infos` holds `file`, `path`, `class`, `label`, `split` and `group`; `problems` lists files left out.
 
-    Args:
-        root: folder of the classes' folders, or of `train`.
-        bands: `PICTURE_BANDS`.
-        split: "train", "val" or "test".
-        grouped: refused: nothing says which pictures belong together.
-        strict: refuse the data set if any picture of the split cannot be used.
-        limit: use only that many pictures, all classes in proportion.
-        target: the class to be scored and explained.
-
-    Raises:
-        DataError: if there are not two classes with pictures, the target is none of them, or the split is empty.
+    Arguments and errors are those of `AnthroProtect`, but `bands` are `PICTURE_BANDS`, `grouped` is refused, since
+    nothing says which pictures belong together, and `target` must be one of two or more classes.
     """
 
     known_bands = PICTURE_BANDS
@@ -179,11 +170,7 @@ def _draw_splits(paths: Sequence[str], missing: Sequence[str]) -> list[str]:
 
 
 def read_picture(path: str | Path) -> NDArray[np.float32]:
-    """A picture as (3, rows, columns) float32 in 0..1: red, green, blue; grey is repeated, alpha left out.
-
-    Raises:
-        DataError: if it is no PNG, JPEG or GeoTIFF of 8 bits with one, three or four bands.
-    """
+    """A picture as (3, rows, columns) float32 in 0..1: red, green, blue; grey is repeated, alpha left out."""
     try:
         with open_raster(path, formats=PICTURES) as source:
             if problem := _problem_of(source, None):
@@ -196,11 +183,7 @@ def read_picture(path: str | Path) -> NDArray[np.float32]:
 
 
 def read_pictures(paths: Sequence[str | Path], side: int) -> Tensor:
-    """Several pictures of one size, (n, 3, side, side) float32.
-
-    Raises:
-        DataError: as `read_picture`, or if one has another size.
-    """
+    """Several pictures of one size, (n, 3, side, side) float32; DataError if one has another size."""
     pictures = [read_picture(path) for path in paths]
     for path, picture in zip(paths, pictures, strict=True):
         if picture.shape[1:] != (side, side):

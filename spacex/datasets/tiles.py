@@ -44,11 +44,7 @@ class Problem:
 
 
 def band_numbers(bands: Sequence[str], known: Sequence[str] = SENTINEL2_BANDS) -> list[int]:
-    """Band numbers (from 1) of named bands in a tile of the ten land bands, or of the `known` ones.
-
-    Raises:
-        DataError: if a name is unknown.
-    """
+    """Band numbers (from 1) of named bands in a tile of the `known` ones; DataError for an unknown name."""
     unknown = [band for band in bands if band not in known]
     if unknown or not bands:
         raise DataError("unknown bands", got=unknown or "none", expected=", ".join(known))
@@ -109,11 +105,7 @@ def without_problems(rows: pd.DataFrame, problems: Sequence[Problem]) -> pd.Data
 
 
 def rows_of_split(table: pd.DataFrame, split: str, root: Path, do: str | None = None) -> pd.DataFrame:
-    """The rows of one split, numbered anew.
-
-    Raises:
-        DataError: if the split is unknown or empty; then with the advice `do`.
-    """
+    """The rows of one split, numbered anew; DataError, with the advice `do`, if it is empty."""
     if split not in SPLITS:
         raise DataError("unknown split", got=split, expected=", ".join(SPLITS))
     rows = table[table["split"] == split]
@@ -123,11 +115,7 @@ def rows_of_split(table: pd.DataFrame, split: str, root: Path, do: str | None = 
 
 
 def refuse_or_report(problems: list[Problem], total: int, strict: bool, root: Path) -> None:
-    """Raise for the first problem if `strict`, else say how many files are left out, and name some.
-
-    Raises:
-        DataError: if strict and there is a problem, or if no file is left.
-    """
+    """Raise DataError if `strict` or if no file is left, else log how many files are left out, and name some."""
     if not problems:
         return
     what = f"{len(problems)} of {total} files of {root} cannot be used"

@@ -1,4 +1,4 @@
-"""Which chips lie in a class: shares against exact areas, estates, land cover in both encodings."""
+"""Which chips lie in a class: shares against exact areas, blocks, land cover in both encodings."""
 
 import geopandas
 import numpy as np
@@ -79,11 +79,11 @@ def test_shares_are_those_of_exact_areas(rectangles, share):
 def test_a_chip_belongs_to_the_polygon_it_lies_in_most_and_small_ones_lie_on_large_ones():
     large, small = place(0, 0, 5120, 2560), place(0, 0, 2560, 2560)
     found = LabelGrid(GRID, shapes(large, small), NONE).candidates(SQUARE_OF_CELLS, 1.0)
-    owners = {
-        int(col) - SQUARE_OF_CELLS.col * CELL: int(owner)
-        for col, owner in zip(found.col, found.polygon_id, strict=True)
+    polygons = {
+        int(col) - SQUARE_OF_CELLS.col * CELL: int(polygon)
+        for col, polygon in zip(found.col, found.polygon_id, strict=True)
     }
-    assert owners == {0: 1, 128: owners[128], 256: 0}
+    assert polygons == {0: 1, 128: polygons[128], 256: 0}
     assert set(found.label) == {NATURAL}
 
 
@@ -196,6 +196,6 @@ def test_real_corine_is_read(real_data):
     assert len(found) > 50
     boxes = geopandas.GeoSeries(found.boxes(GRID), crs=3035).to_crs(2056)
     with rasterio.open(file) as source:
-        tame = np.isin(corine_codes(source.read(1)), [code for code in CODES if code < 300])
+        anthropogenic = np.isin(corine_codes(source.read(1)), [code for code in CODES if code < 300])
         for chip in boxes[::7]:  # oracle: the raster's own cells
-            assert tame[geometry_mask([chip], source.shape, source.transform, invert=True)].mean() > 0.86
+            assert anthropogenic[geometry_mask([chip], source.shape, source.transform, invert=True)].mean() > 0.86

@@ -17,9 +17,11 @@ ROW, COL = -504_000, 492_000
 
 
 def candidates(*found):
-    rows, cols, labels, owners = zip(*found, strict=True)
+    rows, cols, labels, polygon_ids = zip(*found, strict=True)
     kinds = (np.int64, np.int64, np.int8, np.int64)
-    return Candidates(*(np.array(part, kind) for part, kind in zip((rows, cols, labels, owners), kinds, strict=True)))
+    return Candidates(
+        *(np.array(part, kind) for part, kind in zip((rows, cols, labels, polygon_ids), kinds, strict=True))
+    )
 
 
 def polygons(table, count=2):

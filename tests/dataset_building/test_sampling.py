@@ -15,13 +15,13 @@ from spacex.grid import CHIP
 REGION = 10_000  # pixels
 
 
-def block(label, owner, row, col, rows, cols, step=128):
+def block(label, polygon_id, row, col, rows, cols, step=128):
     """Candidates on a lattice of `step` pixels."""
     r, c = (
         axis.ravel() for axis in np.meshgrid(np.arange(rows) * step + row, np.arange(cols) * step + col, indexing="ij")
     )
     return Candidates(
-        r.astype(np.int64), c.astype(np.int64), np.full(r.size, label, np.int8), np.full(r.size, owner, np.int64)
+        r.astype(np.int64), c.astype(np.int64), np.full(r.size, label, np.int8), np.full(r.size, polygon_id, np.int64)
     )
 
 
