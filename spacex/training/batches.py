@@ -64,6 +64,7 @@ class EpochOrder:
 
     def __iter__(self) -> Iterator[list[int]]:
         """This process's shard of each batch."""
+        # every process draws the same order and takes its own shard of each batch
         generator = seeded("order", self.seed, self.epoch)
         order = self.indices[torch.randperm(len(self.indices), generator=generator)]
         for start in range(0, len(self) * self.batch, self.batch):

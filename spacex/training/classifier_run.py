@@ -91,7 +91,7 @@ def learn_classifier(run: ClassifierRun, distributed: Distributed = SINGLE) -> I
         known = fit_applicability(learner.result(), scaling, train, run.recipe.batch, distributed, features)
         if not distributed.is_main:
             return
-        frame = train.side // 8
+        frame = train.side // 8  # a default: a classifier alone has no generators to measure it on
         card = Card(
             kind="classifier",
             bands=run.source.bands,

@@ -136,6 +136,7 @@ def band_statistics(chips: DatasetSplit, distributed: Distributed = SINGLE) -> S
     for batch, _ in shard(chips.dataset, evenly_spaced(chips.all), 16, distributed):
         x = batch.double()
         moments.append(torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))]).cpu())
+    # every process has as many chips (give or take one), so the mean of the processes' means will do
     mean, square = distributed.gather_rows(torch.stack(moments).mean(0)[None]).mean(0)
     std = (square - mean.square()).clamp_min(1e-12).sqrt()
     return Scaling(mean=tuple(round(v, 6) for v in mean.tolist()), std=tuple(round(v, 6) for v in std.tolist()))

@@ -85,9 +85,10 @@ class PatternLearner:
         if preset.discriminator is not None:
             patch_gan = preset.discriminator.model_copy(update=bands)
             networks |= {f"discriminator of {role}": Discriminator(patch_gan) for role, _ in ROLES}
+            # pools exist even with size 0: their keys say which generators have a discriminator
             self.pools = {role: ImagePool(preset.pool, seed + i) for i, (role, _) in enumerate(ROLES)}
         self.networks = {name: distributed.wrap(network) for name, network in networks.items()}
-        # one Adam per network, as CycleGAN's code and the paper's have it
+        # one Adam per network, as the paper's code has it
         self.optimisers, self.schedules = {}, {}
         for name, network in self.networks.items():
             rate = preset.discriminator_rate if name.startswith("discriminator") else preset.rate
@@ -163,6 +164,7 @@ class PatternLearner:
         norms = {f"grad/all/{role}": clip_gradients(self.networks[role], self.preset.clip) for role, _ in ROLES}
         for role, _ in ROLES:
             self.optimisers[role].step()
+            # in every process alike, since the averaged gradients are
             if role in self.averages:
                 self.averages[role].update_parameters(unwrap_ddp(self.networks[role]))
         generated = {role: picture.detach() for role, picture in generated.items()}

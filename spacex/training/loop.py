@@ -118,6 +118,7 @@ class TrainingLoop:
         metrics = {**logger.last, **self.validate()}
         if (warning := self.health_check(number, metrics)) is not None:
             logger.warn(warning)
+        # the state is saved before the epoch is reported: a caller that stops after a report loses nothing
         seconds = before + time.perf_counter() - start
         store.save(number + 1, {"learner": self.learner.state_dict(), "seconds": seconds})
         logger.epoch(number + 1, metrics)

@@ -133,6 +133,7 @@ def measure_generators(
         u = scaling.standardise(x)
         # float32 whatever the training's precision: x₊ may differ from x by less than bfloat16 resolves
         plus, minus = maximiser(u), minimiser(u)
+        # rows x, x₊, x₋: one pass over all three
         z = classifier(torch.cat([u, plus, minus])).view(3, -1)
         per_band = spread.to(x.device).view(1, -1, 1, 1)
         changes = [((scaling.restore(c) - x).abs() / per_band).mean(dim=(1, 2, 3)) for c in (plus, minus)]

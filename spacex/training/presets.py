@@ -39,6 +39,7 @@ def with_overrides(settings: S, changes: Iterable[str]) -> S:
         inner = plain
         for step in path:
             inner = value if isinstance(value := inner.get(step), dict) else {}
+        # only where the name is unknown: "size" may be a setting of its own elsewhere
         if last not in inner:
             last = FORMER_NAMES.get(last, last)
         if last not in inner:
