@@ -80,7 +80,8 @@ ClassifierShape = Annotated[
 """Of a classifier's network: the sizes of this package's, or the function that builds another one."""
 
 
-def _code_version() -> str:
+def code_version() -> str:
+    """The installed release of this package."""
     with suppress(PackageNotFoundError):
         return version("spacex-naturalness")
     return "not installed"
@@ -131,7 +132,7 @@ class Card(Settings):
     """What was measured, by split."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Settings of the training run."""
-    code_version: str = Field(default_factory=_code_version)
+    code_version: str = Field(default_factory=code_version)
     """Version of this package that wrote the checkpoint."""
     hardware: str = Field(default_factory=_hardware)
     """Where it was trained."""

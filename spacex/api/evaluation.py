@@ -10,7 +10,7 @@ from spacex.errors import RequestError
 from spacex.evaluation.evaluate import EvaluationRequest
 from spacex.evaluation.evaluate import evaluate as evaluate_request
 from spacex.evaluation.methods.captum import QUICK, Effort
-from spacex.evaluation.run import EvaluationSettings, Report
+from spacex.evaluation.run import EvaluationSettings, ProgressCallback
 from spacex.evaluation.table import Table
 
 
@@ -21,7 +21,7 @@ def evaluate(
     output: str | None = None,
     /,
     *,
-    report: Report = lambda done, total, method: None,
+    report: ProgressCallback = lambda done, total, method: None,
     **settings: Unpack[EvaluateSettings],
 ) -> Table:
     """Compare where methods point, on chips with known land cover, and write a report.

@@ -75,6 +75,8 @@ class EvaluateSettings(TypedDict, total=False):
     """Chips whose maps are drawn again with random layers; 0 for none."""
     path_steps: Annotated[int, Setting(HOW, PATH_STEPS, least=1, most=1000)]
     """Points on the path of the path attribution."""
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], Setting(HOW, "float32", metavar="NAME")]
+    """Of the networks that draw our own maps, as for `map`; float32 so that tables do not depend on the machine."""
     quick: Annotated[bool, Setting(HOW, False)]
     """Coarser Occlusion, fewer RISE masks: a tenth of the time."""
     effort: Annotated[Effort | None, Setting(HOW, option="")]

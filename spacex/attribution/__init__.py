@@ -1,1 +1,1 @@
-"""Which pixels speak for naturalness: the patterns' own maps, and the baselines they are compared with."""
+"""Attribution: how maximised and minimised pictures differ, and which pixels make the classifier's logit change."""

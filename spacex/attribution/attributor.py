@@ -1,27 +1,28 @@
-"""Attribution from the maximised and the minimised picture: the maps and the score of a chip.
+"""Attribution of chips: compares the maximised with the minimised picture, and explains the classifier's change.
 
-All maps are taken in the classifier's own units and given back in plain ones:
+All maps are computed in standardised units and returned in reflectance or logits:
 
 * ``attribution``: mean over bands of |x+ − x−| as surface reflectance (Emam, Stomberg & Roscher 2024, II-C).
 * ``lift``: mean over bands of |DeepLIFT from x− to x| of the classifier's logit, in logits per pixel
   (`spacex.attribution.lift`).
 * ``path_attribution``: the same by integrated gradients along the straight line from x− to x (Sundararajan et al.
-  2017): dearer and a little less sharp, but it asks nothing of a classifier except gradients.
+  2017). It costs more and is slightly less sharp, but needs nothing of a classifier except gradients.
 
-The logit, not the sigmoid, is explained: a saturated score has no gradient left.
+The logit is explained, not the sigmoid: a saturated score has no gradient left.
 
-The work is cut in two, because generators without normalisation look no further than their context while classifiers
-see whole chips: `Attributor.generate` runs the generators on windows of any size, `Attributor.classify` the classifier
-on chips. Both return a function that waits for the result, so that a GPU can start the next batch meanwhile.
+The work is cut in two, because generators without normalisation see no more than their context, and classifiers whole
+chips: `Attributor.generate` runs on windows of any size, `Attributor.classify` on chips. Both return a function that
+waits for the result, so that a GPU can start the next batch meanwhile. The single steps (`delta_plus`, `delta_minus`,
+`lift`, `path`, `score`) are methods too, which `spacex.evaluation` calls: its tables come from the code that maps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spacex.attribution.device_transfer import DeviceTransfer
+from spacex.attribution.gradients import integrated_gradients
 from spacex.attribution.inference import prepare_classifier, prepare_generator
 from spacex.attribution.lift import Lift
 from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES, PATH_STEPS, Precision
@@ -44,7 +46,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ChipMaps:
-    """What is known about a batch of chips, on the CPU."""
+    """Maps and score of a batch of chips, on the CPU."""
 
     maps: Mapping[str, Array]
     """By name, those asked for: (n, height, width) float32; reflectance or logits per pixel."""
@@ -57,12 +59,21 @@ class ChipMaps:
 
 @dataclass(frozen=True)
 class GeneratorOutput:
-    """What the generators do to a batch of windows, on the CPU."""
+    """What the generators change in a batch of windows, on the CPU."""
 
     attribution: Array | None
     """(n, height, width) float32, reflectance; None if it was not asked for."""
     delta_minus: Array | None
-    """(n, bands, height, width) float32, x− − x in the networks' units; None if no map needs it."""
+    """(n, bands, height, width) float32, x− − x in standardised units; None if no map needs it."""
+
+
+class Classification(NamedTuple):
+    """The classifier's answer for a batch of chips, on its device."""
+
+    logit: Tensor
+    """(n,) float32."""
+    dissimilarity: Tensor | None
+    """As in `ChipMaps`, (n,) float32."""
 
 
 def difference(x_plus: Tensor, x_minus: Tensor) -> Tensor:
@@ -78,41 +89,26 @@ def difference(x_plus: Tensor, x_minus: Tensor) -> Tensor:
     return (x_plus.float() - x_minus.float()).abs().mean(dim=1)
 
 
-def integrated_gradients(classifier: nn.Module, x: Tensor, baseline: Tensor, steps: int = PATH_STEPS) -> Tensor:
-    """Signed integrated gradients of the logit from `baseline` to `x`, by Gauss-Legendre quadrature.
-
-    Args:
-        classifier: gives one logit per chip.
-        x: chips in the classifier's units, (n, bands, height, width) float32.
-        baseline: start of the path, same shape.
-        steps: points on the path, each one forward and one backward pass.
-
-    Returns:
-        (n, bands, height, width) float32; summed per chip it is about logit(x) − logit(baseline)
-        (completeness).
-    """
-    way = x - baseline
-    total = torch.zeros_like(x)
-    for node, weight in zip(*np.polynomial.legendre.leggauss(steps), strict=True):
-        point = (baseline + way * ((float(node) + 1) / 2)).detach().requires_grad_()
-        with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(classifier(point).sum(), point)
-        total += gradient * (float(weight) / 2)
-    return way * total
+@contextmanager
+def _inference() -> Iterator[None]:
+    """No gradients; on CUDA no TensorFloat-32 where float32 is meant, and one kernel for one shape every time."""
+    cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    with torch.no_grad(), cudnn:
+        yield
 
 
 class Attributor:
-    """A checkpoint ready to attribute: both generators and the classifier.
+    """A checkpoint prepared for attribution: both generators and the classifier.
 
     Args:
-        checkpoint: a checkpoint with generators (kind ``patterns``).
-        maps: which of `MAP_NAMES` to compute, or none; the score always comes along.
+        checkpoint: with generators (kind ``patterns``) if any map is asked for.
+        maps: which of `MAP_NAMES` to compute, or none; the score is always computed.
         steps: points on the path of the path attribution.
         device: where the networks run.
         precision: of the networks' inner layers; `spacex.attribution.inference.choose_precision` chooses one.
 
     Raises:
-        CheckpointError: if the checkpoint has no generators.
+        CheckpointError: if maps need generators and the checkpoint has none.
         RequestError: if a map is unknown, or the classifier has no rescale rule and `lift` is asked for.
     """
 
@@ -128,26 +124,18 @@ class Attributor:
     ) -> None:
         if unknown := sorted(set(maps) - set(MAP_NAMES)):
             raise RequestError("unknown map", got=unknown, expected=f"some of {', '.join(MAP_NAMES)}")
-        if checkpoint.maximiser is None or checkpoint.minimiser is None:
-            raise CheckpointError(
-                f"checkpoint {checkpoint.uri} has no generators",
-                got=f"kind {checkpoint.card.kind!r}",
-                expected="kind 'patterns'",
-                do="Train them with jobs/train_gan.py.",
-            )
-        self.maps, self.steps, self.device = tuple(maps), steps, torch.device(device)
-        self._checkpoint, self._precision, self._transfer = checkpoint, precision, DeviceTransfer(self.device)
+        if maps:
+            _check_generators(checkpoint)
+        self.checkpoint, self.maps, self.steps, self.device = checkpoint, tuple(maps), steps, torch.device(device)
         self.scaling = checkpoint.card.scaling
+        self._precision, self._transfer = precision, DeviceTransfer(self.device)
         self.classifier = prepare_classifier(checkpoint.classifier, precision, self.device)
         self._lift = Lift(self.classifier, self._any_chip()) if "lift" in self.maps else None
-        self._known = None if checkpoint.applicability is None else checkpoint.applicability.to(self.device)
-        judge = self.classifier if self._lift is None else self._lift.network
-        self._watch = None if self._known is None else FeatureStatistics(judge)
-
-    @property
-    def needs_delta_minus(self) -> bool:
-        """Whether a map follows the classifier's logit down to x−."""
-        return bool({"lift", "path_attribution"} & set(self.maps))
+        # the statistics are read from the network that runs: `Lift` has a copy of its own
+        known = checkpoint.applicability
+        self._applicability = None if known is None else known.to(self.device)
+        self._statistics = None if known is None else FeatureStatistics(self.classifier)
+        self._lift_statistics = None if known is None or self._lift is None else FeatureStatistics(self._lift.network)
 
     def __call__(self, x: Array) -> ChipMaps:
         """Attribute a batch of chips by themselves, edges as the generators were trained to draw them.
@@ -157,111 +145,147 @@ class Attributor:
         """
         return self.attribute(x)()
 
+    @_inference()
     def attribute(self, x: Array) -> Callable[[], ChipMaps]:
-        """The same, not waiting: the call that is returned waits for the result and gives it."""
-        u = self._standardised(x)
-        with torch.no_grad(), _repeatable():
-            plain, delta_minus = self._changes(u, self._narrow) if self.maps else (None, None)
-            plainly = {} if plain is None else {"attribution": plain}
-            return self._judged(u, delta_minus, plainly)
+        """As a call, but without waiting: the function that is returned waits for the result."""
+        u = self.standardise(x)
+        attribution, delta_minus = self._redraw(u, self._chip_generators) if self.maps else (None, None)
+        return self._classify(u, delta_minus, {} if attribution is None else {"attribution": attribution})
 
+    @_inference()
     def generate(self, x: Array) -> Callable[[], GeneratorOutput]:
-        """Run the generators on windows, the outermost pixels of which nobody will look at.
+        """Run the generators on windows whose outermost pixels will be cut off.
 
         Args:
             x: (n, bands, height, width) float32 reflectance without NaN, sides multiples of the generators'
                 alignment (`spacex.models.generator.alignment`).
 
         Returns:
-            Waits for the result and gives it.
+            Waits for the result and returns it.
         """
-        u = self._standardised(x)
-        with torch.no_grad(), _repeatable():
-            plain, delta_minus = self._changes(u, self._wide)
-        found = {"attribution": plain, "delta_minus": delta_minus}
-        fetched = self._transfer.to_host({name: value for name, value in found.items() if value is not None})
-        return lambda: GeneratorOutput(**{**dict.fromkeys(found), **fetched()})
+        attribution, delta_minus = self._redraw(self.standardise(x), self._window_generators)
+        tensors = {"attribution": attribution, "delta_minus": delta_minus}
+        arrays = self._transfer.to_host({name: value for name, value in tensors.items() if value is not None})
+        return lambda: GeneratorOutput(**{**dict.fromkeys(tensors), **arrays()})
 
+    @_inference()
     def classify(self, x: Array, delta_minus: Array | None) -> Callable[[], ChipMaps]:
-        """Run the classifier on chips.
+        """Run the classifier on chips, and compute the maps that explain its logit.
 
         Args:
             x: (n, bands, 256, 256) float32 reflectance without NaN.
-            delta_minus: x− − x in the networks' units, same shape, cut from what `generate` gives; None if not needed.
+            delta_minus: x− − x in standardised units, same shape, cut from what `generate` returned; None if no map
+                needs it.
 
         Returns:
-            Waits for the result and gives it, without the plain attribution.
+            Waits for the result and returns it, without the plain attribution.
         """
-        u = self._standardised(x)
-        with torch.no_grad(), _repeatable():
-            return self._judged(u, None if delta_minus is None else self._sent(delta_minus), {})
+        return self._classify(self.standardise(x), None if delta_minus is None else self._to_device(delta_minus), {})
 
-    def _judged(self, u: Tensor, delta_minus: Tensor | None, maps: dict[str, Tensor]) -> Callable[[], ChipMaps]:
-        logit = None
-        if self._lift is not None and delta_minus is not None:
-            signed, _, logit = self._lift(u, u + delta_minus, self._watch)
-            maps["lift"] = signed.abs().mean(dim=1)
-        if "path_attribution" in self.maps and delta_minus is not None:
-            signed = integrated_gradients(self.classifier, u, u + delta_minus, self.steps)
-            maps["path_attribution"] = signed.abs().mean(dim=1)
-        if logit is None:
-            with self._watch or nullcontext():
-                logit = self.classifier(u).float()
-        found = {**maps, "score": torch.sigmoid(logit)}
-        if self._known is not None and self._watch is not None:
-            found["dissimilarity"] = self._known.dissimilarity(self._watch.pop())
-        fetched = self._transfer.to_host(found)
+    def standardise(self, x: Array) -> Tensor:
+        """Chips (n, bands, height, width) float32 reflectance in standardised units, on the networks' device."""
+        return self.scaling.standardise(self._to_device(x))
 
-        def wait() -> ChipMaps:
-            given = dict(fetched())
-            return ChipMaps(score=given.pop("score"), dissimilarity=given.pop("dissimilarity", None), maps=given)
+    @_inference()
+    def delta_plus(self, u: Tensor) -> Tensor:
+        """x+ − x of whole chips `u`; like `u`, in standardised units."""
+        delta: Tensor = self._chip_generators[0].delta(u)
+        return delta
 
-        return wait
+    @_inference()
+    def delta_minus(self, u: Tensor) -> Tensor:
+        """x− − x of whole chips `u`; like `u`, in standardised units."""
+        delta: Tensor = self._chip_generators[1].delta(u)
+        return delta
 
-    def _changes(self, u: Tensor, generators: tuple[Any, Any]) -> tuple[Tensor | None, Tensor | None]:
-        """|x+ − x−| as reflectance, and x− − x in the networks' units.
+    def attribution(self, delta_plus: Tensor, delta_minus: Tensor) -> Tensor:
+        """|x+ − x−| as reflectance, (n, height, width).
 
         Taken from the changes, not from the pictures: a change is small beside the picture it would be added to.
         """
+        return difference(self.scaling.restore_change(delta_plus), self.scaling.restore_change(delta_minus))
+
+    @_inference()
+    def lift(self, u: Tensor, delta_minus: Tensor) -> tuple[Tensor, Tensor, Classification]:
+        """Signed DeepLIFT of the logit from x− to x, (n, bands, h, w); logit(x−), (n,); and the answer for x."""
+        assert self._lift is not None, "lift is not one of the maps"
+        signed, change, logit = self._lift(u, u + delta_minus, self._lift_statistics)
+        return signed, logit - change, self._with_dissimilarity(logit, self._lift_statistics)
+
+    @_inference()
+    def path(self, u: Tensor, delta_minus: Tensor) -> Tensor:
+        """Signed integrated gradients of the logit from x− to x, (n, bands, h, w)."""
+        return integrated_gradients(self.classifier, u, u + delta_minus, self.steps)
+
+    @_inference()
+    def score(self, u: Tensor) -> Classification:
+        """The classifier's answer for chips in standardised units, without maps."""
+        with self._statistics or nullcontext():
+            logit = self.classifier(u).float()
+        return self._with_dissimilarity(logit, self._statistics)
+
+    def _with_dissimilarity(self, logit: Tensor, statistics: FeatureStatistics | None) -> Classification:
+        if self._applicability is None or statistics is None:
+            return Classification(logit, None)
+        return Classification(logit, self._applicability.dissimilarity(statistics.pop()))
+
+    def _classify(self, u: Tensor, delta_minus: Tensor | None, maps: dict[str, Tensor]) -> Callable[[], ChipMaps]:
+        answer = None
+        if "lift" in self.maps and delta_minus is not None:
+            signed, _, answer = self.lift(u, delta_minus)
+            maps["lift"] = signed.abs().mean(dim=1)
+        if "path_attribution" in self.maps and delta_minus is not None:
+            maps["path_attribution"] = self.path(u, delta_minus).abs().mean(dim=1)
+        logit, dissimilarity = answer or self.score(u)  # lift has classified the chips already
+        tensors = {**maps, "score": torch.sigmoid(logit)}
+        if dissimilarity is not None:
+            tensors["dissimilarity"] = dissimilarity
+        arrays = self._transfer.to_host(tensors)
+
+        def wait() -> ChipMaps:
+            by_name = dict(arrays())
+            return ChipMaps(score=by_name.pop("score"), dissimilarity=by_name.pop("dissimilarity", None), maps=by_name)
+
+        return wait
+
+    def _redraw(self, u: Tensor, generators: tuple[Any, Any]) -> tuple[Tensor | None, Tensor | None]:
+        """|x+ − x−| as reflectance, and x− − x in standardised units, as far as a map needs them."""
         maximiser, minimiser = generators
-        down = minimiser.delta(u)
-        plain = None
-        if "attribution" in self.maps:
-            plain = difference(self.scaling.restore_change(maximiser.delta(u)), self.scaling.restore_change(down))
-        return plain, down if self.needs_delta_minus else None
+        delta_minus = minimiser.delta(u)
+        attribution = self.attribution(maximiser.delta(u), delta_minus) if "attribution" in self.maps else None
+        explained = {"lift", "path_attribution"} & set(self.maps)
+        return attribution, delta_minus if explained else None
 
     @cached_property
-    def _wide(self) -> tuple[nn.Module, nn.Module]:
-        settings = self._checkpoint.card.generator
+    def _window_generators(self) -> tuple[Any, Any]:
+        settings = self.checkpoint.card.generator
         assert settings is not None
-        return self._generators(edges_matter=context(settings) > window_halo(settings, self._checkpoint.card.frame))
+        return self._generators(edges_matter=context(settings) > window_halo(settings, self.checkpoint.card.frame))
 
     @cached_property
-    def _narrow(self) -> tuple[nn.Module, nn.Module]:
+    def _chip_generators(self) -> tuple[Any, Any]:
         return self._generators(edges_matter=True)
 
-    def _generators(self, *, edges_matter: bool) -> tuple[nn.Module, nn.Module]:
+    def _generators(self, *, edges_matter: bool) -> tuple[Any, Any]:
         first, second = (
             prepare_generator(network, self._precision, self.device, edges_matter=edges_matter)
-            for network in (self._checkpoint.maximiser, self._checkpoint.minimiser)
-            if network is not None
+            for network in _check_generators(self.checkpoint)
         )
         return first, second
 
-    def _standardised(self, x: Array) -> Tensor:
-        return self.scaling.standardise(self._sent(x))
-
-    def _sent(self, values: Array) -> Tensor:
+    def _to_device(self, values: Array) -> Tensor:
         return self._transfer.to_device(values).contiguous(memory_format=torch.channels_last)
 
     def _any_chip(self) -> Tensor:
-        card = self._checkpoint.card
-        chip = torch.randn(
-            1, len(card.bands), card.chip_size, card.chip_size, generator=torch.Generator().manual_seed(0)
-        )
-        return chip.to(self.device).contiguous(memory_format=torch.channels_last)
+        card = self.checkpoint.card
+        shape = (1, len(card.bands), card.chip_size, card.chip_size)
+        return self._to_device(torch.randn(shape, generator=torch.Generator().manual_seed(0)).numpy())
 
 
-def _repeatable() -> torch.backends.cudnn.ContextProp:  # type: ignore[name-defined]
-    """On CUDA: no TensorFloat-32 where float32 is meant, and the same kernel for the same shape every time."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+def _check_generators(checkpoint: Checkpoint) -> tuple[nn.Module, nn.Module]:
+    """Maximiser and minimiser of a checkpoint; refuses one that lacks them."""
+    if checkpoint.minimiser is None or checkpoint.maximiser is None:
+        what = f"checkpoint {checkpoint.uri} has no {'minimiser' if checkpoint.minimiser is None else 'maximiser'}"
+        do = "Train the generators with jobs/train_gan.py, or ask for nothing that needs them."
+        raise CheckpointError(what, got=f"kind {checkpoint.card.kind!r}", expected="kind 'patterns'", do=do)
+    return checkpoint.maximiser, checkpoint.minimiser

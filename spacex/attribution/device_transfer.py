@@ -1,7 +1,7 @@
-"""Arrays to the networks' device and back, on a GPU without making it wait for either.
+"""Copies arrays to the networks' device and back; on a GPU without making it wait for either.
 
 A plain copy stops the processor until the GPU is free, and the GPU until the copy is done. From pinned memory,
-on a stream of its own, it runs beside the computing of the batch before.
+on a stream of its own, the copy runs beside the computation of the batch before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Array = NDArray[np.float32]
 
 
 class DeviceTransfer:
-    """Carries float32 arrays to one device and back; on the CPU nothing needs carrying.
+    """Copies float32 arrays to one device and back; on the CPU nothing is copied.
 
     Args:
         device: where the networks are.
@@ -29,42 +29,40 @@ class DeviceTransfer:
         self._streams = [torch.cuda.Stream(device) for _ in range(count)]  # type: ignore[no-untyped-call]
 
     def to_device(self, values: Array) -> Tensor:
-        """The array on the device; on a GPU it may still be under way, and whatever uses it will wait."""
+        """The array on the device; on a GPU the copy may still be running, and whatever uses it will wait."""
         tensor = torch.from_numpy(values)
         if not self._streams:
             return tensor
-        there, _ = self._streams
-        computing = torch.cuda.current_stream(self._device)
-        with torch.cuda.stream(there):
-            sent = tensor.pin_memory().to(self._device, non_blocking=True)
-        computing.wait_stream(there)
-        sent.record_stream(computing)  # or its memory could be given away while the networks read it
-        return sent
+        upload, _ = self._streams
+        compute = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(upload):
+            copied = tensor.pin_memory().to(self._device, non_blocking=True)
+        compute.wait_stream(upload)
+        # or the allocator could give the memory away while the networks still read it
+        copied.record_stream(compute)
+        return copied
 
     def to_host(self, tensors: Mapping[str, Tensor]) -> Callable[[], dict[str, Array]]:
-        """Starts bringing tensors back; the call that is returned waits until they are here."""
+        """Start copying tensors back; the function that is returned waits until they have arrived."""
         if not self._streams:
-            here = {name: _numpy(tensor) for name, tensor in tensors.items()}
-            return lambda: here
-        _, back = self._streams
-        back.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(back):
-            landed = {name: _pinned(tensor) for name, tensor in tensors.items()}
-            for tensor in tensors.values():
-                tensor.record_stream(back)
-        done = back.record_event()
+            arrays = {name: _numpy(tensor) for name, tensor in tensors.items()}
+            return lambda: arrays
+        _, download = self._streams
+        # the download stream starts when the results are computed, and the computing of the next batch goes on
+        download.wait_stream(torch.cuda.current_stream(self._device))
+        pinned = {}
+        with torch.cuda.stream(download):
+            for name, tensor in tensors.items():
+                pinned[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+                pinned[name].copy_(tensor.contiguous(), non_blocking=True)
+                tensor.record_stream(download)
+        done = download.record_event()
 
         def wait() -> dict[str, Array]:
             done.synchronize()
-            return {name: _numpy(tensor) for name, tensor in landed.items()}
+            return {name: _numpy(tensor) for name, tensor in pinned.items()}
 
         return wait
-
-
-def _pinned(tensor: Tensor) -> Tensor:
-    here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    here.copy_(tensor.contiguous(), non_blocking=True)
-    return here
 
 
 def _numpy(tensor: Tensor) -> Array:

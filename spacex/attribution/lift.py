@@ -17,32 +17,35 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spacex.attribution.gradients import mean_gradient
 from spacex.errors import RequestError
 from spacex.models.classes import TargetVsRest, native_network
 from spacex.models.classifier import RandomPixelOcclusion
 from spacex.models.third_party import disable_inplace
 
-CURVES = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.ELU, nn.CELU, nn.SiLU, nn.GELU, nn.Softplus, nn.Tanh, nn.Sigmoid,
-          nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Mish)  # fmt: skip
-"""Element by element: the rescale rule is defined."""
-STRAIGHT = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Upsample,
-            nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.ReflectionPad2d, nn.ZeroPad2d,
-            RandomPixelOcclusion)  # fmt: skip
+NONLINEAR_LAYERS = (
+    nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.ELU, nn.CELU, nn.SiLU, nn.GELU, nn.Softplus, nn.Tanh, nn.Sigmoid,
+    nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Mish,
+)  # fmt: skip
+"""Functions of one element: the rescale rule is defined for them."""
+LINEAR_LAYERS = (
+    nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Upsample,
+    nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.ReflectionPad2d, nn.ZeroPad2d, RandomPixelOcclusion,
+)  # fmt: skip
 """Linear in eval mode: an ordinary gradient carries differences exactly."""
-CLOSE = 1e-4
-"""Input and baseline nearer than this have no chord worth its rounding: the slope itself is taken."""
-NODES = 32
-"""Gauss-Legendre points on the way between the logits of several classes: a few numbers per chip."""
+MIN_DISTANCE = 1e-4
+"""Between input and baseline. Below it the chord's slope would be rounding, and the tangent's is taken instead."""
+QUADRATURE_POINTS = 32
+"""Between the logits of several classes: cheap, a few numbers per chip."""
 TINY = 1e-12
 """Added to a distance that is divided by."""
-COMPLETE = 0.01
-"""Share of the attributed total by which its sum may miss the change of the logit."""
-STRICT = 1e-4
+TOLERANCE = 0.01
+"""By how much the attribution's sum may miss the change of the logit, as a share of the sum of its absolute values."""
+STRICT_TOLERANCE = 1e-4
 """The same in float32 for a network that is not ours: rounding leaves 1e-7, products of layers (the squeeze and
 excitation of a trained MobileNetV3) 7e-4 and more, which is up to four fifths of the change itself."""
 
@@ -61,59 +64,60 @@ class Lift:
 
     def __init__(self, classifier: nn.Module, chip: Tensor) -> None:
         check_rules(classifier)
-        self._network = disable_inplace(copy.deepcopy(classifier))
-        self._chords = list(_put_chords(self._network))
-        put_doublings(self._network)
+        self.network = disable_inplace(copy.deepcopy(classifier))
+        """The copy that runs: first on the baseline, then on the chips."""
+        self._chords = list(_insert_chords(self.network))
+        replace_bilinear_upsampling(self.network)
         self.check(chip, chip * 0.9 - 0.1)
 
-    def check(self, chip: Tensor, baseline: Tensor, share: float = COMPLETE) -> None:
-        """Raises RequestError if the attribution of some chips does not sum to the change of their logits.
+    def check(self, chip: Tensor, baseline: Tensor, tolerance: float = TOLERANCE) -> None:
+        """Check that the attribution of some chips sums to the change of their logits (completeness).
 
         Args:
-            chip: chips in the classifier's units.
-            baseline: others.
-            share: of the attributed total that may be missing.
+            chip: chips in standardised units.
+            baseline: others, same shape.
+            tolerance: see `TOLERANCE`.
+
+        Raises:
+            RequestError: if it does not.
         """
-        found, change, _ = self(chip, baseline)
-        if not torch.allclose(found.sum(), change.sum(), rtol=0.0, atol=share * float(found.abs().sum()) + 1e-6):
+        signed, change, _ = self(chip, baseline)
+        if not torch.allclose(signed.sum(), change.sum(), rtol=0.0, atol=tolerance * float(signed.abs().sum()) + 1e-6):
             _refuse("a non-linearity outside its modules, or a product of two of them")
 
-    @property
-    def network(self) -> nn.Module:
-        """The copy of the classifier that is called: first with the baseline, then with the chips."""
-        return self._network
-
     def __call__(
-        self, u: Tensor, baseline: Tensor, watch: AbstractContextManager[object] | None = None
+        self, u: Tensor, baseline: Tensor, statistics: AbstractContextManager[object] | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Attribute the change of the logit from `baseline` to `u`.
 
         Args:
-            u: chips in the classifier's units, (n, bands, h, w) float32.
+            u: chips in standardised units, (n, bands, h, w) float32.
             baseline: x− in the same units, same shape.
-            watch: entered while the network looks at the chips themselves.
+            statistics: entered while the network processes the chips themselves.
 
         Returns:
             (n, bands, h, w) float32, signed, in logits per pixel; summed per chip it is logit(u) - logit(baseline)
             (completeness). That change, (n,). And logit(u), (n,).
         """
+        # first pass: every chord remembers what goes into its curve, and what comes out, for the baseline
         with torch.no_grad():
             for chord in self._chords:
                 chord.remember = True
-            before = self._network(baseline).float()
+            before = self.network(baseline).float()
             for chord in self._chords:
                 chord.remember = False
+        # second pass: the chips; its backward pass takes the chords' slopes
         point = u.detach().requires_grad_()
         with torch.enable_grad():
-            with watch or nullcontext():
-                logit = self._network(point).float()
+            with statistics or nullcontext():
+                logit = self.network(point).float()
             (slope,) = torch.autograd.grad(logit.sum(), point)
         logit = logit.detach()
         return (u - baseline) * slope.float(), logit - before, logit
 
 
 class _Chord(nn.Module):
-    """A non-linearity that remembers what it did to the baseline, and then has the chord's slope."""
+    """A non-linearity that remembers input and output of the baseline, and then has the slope of the chord."""
 
     def __init__(self, curve: nn.Module) -> None:
         super().__init__()
@@ -121,18 +125,21 @@ class _Chord(nn.Module):
         self._start: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """f(x), whose gradient is the slope of the chord from the remembered baseline."""
+        """f(x); after a pass with `remember`, its gradient is the slope of the chord from that pass's input."""
         if self.remember:
             out: Tensor = self.curve(x)
             self._start = x, out
             return out
         assert self._start is not None
         start, self._start = self._start, None
-        bent: Tensor = _Bent.apply(x, self.curve, *start)  # type: ignore[no-untyped-call]
-        return bent
+        return self._from(x, *start)
+
+    def _from(self, x: Tensor, start: Tensor, start_out: Tensor) -> Tensor:
+        out: Tensor = _ChordFunction.apply(x, self.curve, start, start_out)  # type: ignore[no-untyped-call]
+        return out
 
 
-class _Weighing(_Chord):
+class _TargetVsRestChord(_Chord):
     """A target class against the rest, with the slopes that carry its whole change back to the logits.
 
     A function of several inputs has no chord. The mean gradient along the straight line from the baseline's logits is
@@ -140,40 +147,37 @@ class _Weighing(_Chord):
     What quadrature misses of a sharp bend is made up by tilting the weights towards the logits that moved most.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, classes) to (n,), like the curve."""
+    def _from(self, x: Tensor, start: Tensor, start_out: Tensor) -> Tensor:
         out: Tensor = self.curve(x)
-        if self.remember:
-            self._start = x, out
-            return out
-        assert self._start is not None
-        (start, start_out), self._start = self._start, None
         slope = self._slope(x.detach(), start, out.detach() - start_out)
+        # the value of the curve, the gradient of the straight line
         straight = (x * slope).sum(dim=1)
         return straight + (out - straight).detach()
 
     def _slope(self, x: Tensor, start: Tensor, change: Tensor) -> Tensor:
-        way, slope = x - start, torch.zeros_like(x)
-        for node, weight in zip(*np.polynomial.legendre.leggauss(NODES), strict=True):
-            point = (start + way * ((float(node) + 1) / 2)).requires_grad_()
-            with torch.enable_grad():
-                (gradient,) = torch.autograd.grad(self.curve(point).sum(), point)
-            slope += gradient * (float(weight) / 2)
+        distance, slope = x - start, mean_gradient(self.curve, start, x, QUADRATURE_POINTS)
         rest = -slope  # weights of the other classes; they sum to 1
         rest[:, self.curve.target] = 0  # type: ignore[index]
-        off = way - (rest * way).sum(dim=1, keepdim=True)
-        missing = change - (slope * way).sum(dim=1)
-        tilt = missing / ((rest * off.square()).sum(dim=1) + TINY)
-        return slope + tilt[:, None] * rest * off
+        # shifting weight between classes in proportion to how far each moved beyond their mean keeps the sum at 1
+        beyond = distance - (rest * distance).sum(dim=1, keepdim=True)
+        missing = change - (slope * distance).sum(dim=1)
+        tilt = missing / ((rest * beyond.square()).sum(dim=1) + TINY)
+        return slope + tilt[:, None] * rest * beyond
 
 
-class _Bent(torch.autograd.Function):
+class _ChordFunction(torch.autograd.Function):
     """f(x) forward, the chord's slope backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, curve: nn.Module, start: Tensor, start_out: Tensor) -> Tensor:
         out: Tensor = curve(x)
-        slope = _relu_chord(x, start) if isinstance(curve, nn.ReLU) else _chord(curve, x, out, start, start_out)
+        if isinstance(curve, nn.ReLU):
+            # 1 where both are positive, 0 where neither is, and between them the positive one's share of the distance.
+            # The one quotient max(x, x−) / |x − x−|, clamped to 0..1, is all of that, and needs no case for equal ones
+            distance = (x.float() - start).abs_().add_(TINY)
+            slope = torch.maximum(x, start).float().div_(distance).clamp_(0.0, 1.0)
+        else:
+            slope = _chord_slope(curve, x, out, start, start_out)
         ctx.save_for_backward(slope)
         return out
 
@@ -183,16 +187,24 @@ class _Bent(torch.autograd.Function):
         return (outer[0] * slope).to(outer[0].dtype), None, None, None
 
 
-class _Doubling(nn.Module):
+def _chord_slope(curve: nn.Module, x: Tensor, out: Tensor, start: Tensor, start_out: Tensor) -> Tensor:
+    distance = x.float() - start
+    with torch.enable_grad():
+        point = x.detach().float().requires_grad_()
+        (tangent,) = torch.autograd.grad(curve(point).sum(), point)
+    return torch.where(distance.abs() < MIN_DISTANCE, tangent, (out.float() - start_out) / distance)
+
+
+class BilinearUpsample2x(nn.Module):
     """Bilinear upsampling by two with a cheap backward pass: PyTorch's took 18 of the 129 ms of a chip's lift."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, channels, h, w) to (n, channels, 2 h, 2 w), as `nn.Upsample` does it."""
-        doubled: Tensor = _Doubled.apply(x)  # type: ignore[no-untyped-call]
-        return doubled
+        upsampled: Tensor = _BilinearUpsample2xFunction.apply(x)  # type: ignore[no-untyped-call]
+        return upsampled
 
 
-class _Doubled(torch.autograd.Function):
+class _BilinearUpsample2xFunction(torch.autograd.Function):
     """Interpolation forward; backward its adjoint, a convolution of every channel by itself with stride 2.
 
     Pixel i of the small picture gives 1/4, 3/4, 3/4, 1/4 to pixels 2 i - 1 to 2 i + 2 of the large one, in either
@@ -207,45 +219,26 @@ class _Doubled(torch.autograd.Function):
     def backward(ctx: Any, *outer: Tensor) -> Any:
         (gradient,) = outer
         channels = gradient.shape[1]
-        # worked out where it is needed: copying four numbers to a GPU would wait for all that it has still to do
-        side = 1 - (torch.arange(4, dtype=gradient.dtype, device=gradient.device) - 1.5).abs() / 2
-        kernel = (side[:, None] * side).expand(channels, 1, 4, 4)
+        # 1/4, 3/4, 3/4, 1/4, computed on the device: copying four numbers to a GPU would wait for all its queued work
+        weights = 1 - (torch.arange(4, dtype=gradient.dtype, device=gradient.device) - 1.5).abs() / 2
+        kernel = (weights[:, None] * weights).expand(channels, 1, 4, 4)
         return F.conv2d(F.pad(gradient, (1, 1, 1, 1), mode="replicate"), kernel, stride=2, groups=channels)
 
 
-def _relu_chord(x: Tensor, start: Tensor) -> Tensor:
-    """1 where both are positive, 0 where neither is, and between them the positive one's share of the way.
-
-    The one quotient max(x, x−) / |x − x−|, kept between 0 and 1, is all of that, and needs no case for equal ones.
-    """
-    across = (x.float() - start).abs_().add_(TINY)
-    return torch.maximum(x, start).float().div_(across).clamp_(0.0, 1.0)
-
-
-def _chord(curve: nn.Module, x: Tensor, out: Tensor, start: Tensor, start_out: Tensor) -> Tensor:
-    across = x.float() - start
-    slope = (out.float() - start_out) / across
-    with torch.enable_grad():
-        point = x.detach().float().requires_grad_()
-        (tangent,) = torch.autograd.grad(curve(point).sum(), point)
-    return torch.where(across.abs() < CLOSE, tangent, slope)
-
-
-def without_rule(network: nn.Module) -> list[str]:
-    """Names of the kinds of layers in a network that have no rescale rule here."""
-    leaves = [layer for layer in network.modules() if not list(layer.children())]
-    known = (*CURVES, *STRAIGHT, TargetVsRest, _Doubling)
-    return sorted({type(layer).__name__ for layer in leaves if not isinstance(layer, known)})
-
-
 def check_rules(network: nn.Module) -> None:
-    """Raises RequestError, naming the layers, if a network has some without a rescale rule."""
-    if strange := without_rule(network):
-        _refuse(", ".join(strange))
+    """Check that every layer of a network has a rescale rule.
+
+    Raises:
+        RequestError: naming the kinds of layers that have none.
+    """
+    known = (*NONLINEAR_LAYERS, *LINEAR_LAYERS, TargetVsRest, BilinearUpsample2x)
+    leaves = [layer for layer in network.modules() if not list(layer.children())]
+    if unknown := {type(layer).__name__ for layer in leaves if not isinstance(layer, known)}:
+        _refuse(", ".join(sorted(unknown)))
 
 
 def check_lift(classifier: nn.Module, bands: int, side: int) -> None:
-    """Refuse a classifier that `Lift` cannot follow.
+    """Check that `Lift` can follow a classifier.
 
     Args:
         classifier: in eval mode. Our own is known by its layers; any other is tried on one chip.
@@ -258,26 +251,26 @@ def check_lift(classifier: nn.Module, bands: int, side: int) -> None:
     check_rules(classifier)
     if native_network(classifier) is None:
         chip = torch.randn(1, bands, side, side, generator=torch.Generator().manual_seed(0))
-        # far apart, so that whatever bends in secret has to
-        Lift(classifier, chip).check(chip, -2 * chip.flip(-1), STRICT)
+        # the baseline is far away, so that a hidden non-linearity must show
+        Lift(classifier, chip).check(chip, -2 * chip.flip(-1), STRICT_TOLERANCE)
 
 
-def _put_chords(network: nn.Module) -> Iterator[_Chord]:
+def _insert_chords(network: nn.Module) -> Iterator[_Chord]:
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
-            if isinstance(layer, (*CURVES, TargetVsRest)):
-                chord = _Weighing(layer) if isinstance(layer, TargetVsRest) else _Chord(layer)
+            if isinstance(layer, (*NONLINEAR_LAYERS, TargetVsRest)):
+                chord = _TargetVsRestChord(layer) if isinstance(layer, TargetVsRest) else _Chord(layer)
                 setattr(parent, name, chord)
                 yield chord
 
 
-def put_doublings(network: nn.Module) -> None:
+def replace_bilinear_upsampling(network: nn.Module) -> None:
     """Give every bilinear upsampling by two in a network the cheap backward pass."""
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
-            how = (layer.mode, layer.scale_factor, bool(layer.align_corners)) if isinstance(layer, nn.Upsample) else ()
-            if how == ("bilinear", 2, False):
-                setattr(parent, name, _Doubling())
+            bilinear = isinstance(layer, nn.Upsample) and layer.mode == "bilinear"
+            if bilinear and layer.scale_factor == 2 and not layer.align_corners:
+                setattr(parent, name, BilinearUpsample2x())
 
 
 def _refuse(got: str) -> None:

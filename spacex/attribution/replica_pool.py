@@ -1,8 +1,8 @@
-"""Networks side by side: on a processor, a chip per thread is faster than all threads on one chip.
+"""Copies of the networks on the CPU, one per thread: faster than all threads on one chip.
 
 A chip's layers are small, and threads that share one spend much of their time waiting for each other: on two cores
 two chips at once take 48 ms each where two threads on one take 96 (windows of the generators 125 against 182 ms). And
-what a chip's maps are no longer depends on how many threads there are, or how full a batch is.
+a chip's maps do not depend on the number of threads, or on how full a batch is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
-from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -21,15 +20,15 @@ from numpy.typing import NDArray
 from spacex.attribution.attributor import Attributor, ChipMaps, GeneratorOutput
 
 Array = NDArray[np.float32]
-Answer = TypeVar("Answer", GeneratorOutput, ChipMaps)
+Output = TypeVar("Output", GeneratorOutput, ChipMaps)
 
 
 class ReplicaPool:
     """As many copies of the networks as threads; every window or chip of a batch goes to one that is free.
 
     Args:
-        make: makes the networks, on the CPU; they need not be thread-safe.
-        size: of the crew.
+        make: makes one copy, on the CPU; it need not be thread-safe.
+        size: number of copies.
     """
 
     whole_batches = False
@@ -43,7 +42,7 @@ class ReplicaPool:
 
     def generate(self, x: Array) -> Callable[[], GeneratorOutput]:
         """As `Attributor.generate`."""
-        return self._share(lambda networks, i: networks.generate(x[i : i + 1])(), len(x))
+        return self._map(lambda networks, i: networks.generate(x[i : i + 1])(), len(x))
 
     def classify(self, x: Array, delta_minus: Array | None) -> Callable[[], ChipMaps]:
         """As `Attributor.classify`."""
@@ -51,17 +50,17 @@ class ReplicaPool:
         def one(networks: Attributor, i: int) -> ChipMaps:
             return networks.classify(x[i : i + 1], None if delta_minus is None else delta_minus[i : i + 1])()
 
-        return self._share(one, len(x))
+        return self._map(one, len(x))
 
     def attribute(self, x: Array) -> Callable[[], ChipMaps]:
         """As `Attributor.attribute`."""
-        return self._share(lambda networks, i: networks.attribute(x[i : i + 1])(), len(x))
+        return self._map(lambda networks, i: networks.attribute(x[i : i + 1])(), len(x))
 
-    def _share(self, work: Callable[[Attributor, int], Answer], count: int) -> Callable[[], Answer]:
-        futures = [self._pool.submit(partial(self._work, work, i)) for i in range(count)]
-        return lambda: _joined([future.result() for future in futures])
+    def _map(self, work: Callable[[Attributor, int], Output], count: int) -> Callable[[], Output]:
+        futures = [self._pool.submit(self._run, work, i) for i in range(count)]
+        return lambda: _concatenate([future.result() for future in futures])
 
-    def _work(self, work: Callable[[Attributor, int], Answer], i: int) -> Answer:
+    def _run(self, work: Callable[[Attributor, int], Output], i: int) -> Output:
         networks = self._free.get()
         try:
             return work(networks, i)
@@ -69,13 +68,13 @@ class ReplicaPool:
             self._free.put(networks)
 
 
-def _joined(answers: list[Answer]) -> Answer:
-    """Answers for one picture each as one for all."""
-    joined = {field.name: _stacked([getattr(one, field.name) for one in answers]) for field in fields(answers[0])}
-    return type(answers[0])(**joined)
+def _concatenate(outputs: list[Output]) -> Output:
+    """Outputs for one picture each as one output for all."""
+    joined = {field.name: _stack([getattr(one, field.name) for one in outputs]) for field in fields(outputs[0])}
+    return type(outputs[0])(**joined)
 
 
-def _stacked(values: list[Any]) -> Any:
+def _stack(values: list[Any]) -> Any:
     if values[0] is None:
         return None
     if isinstance(values[0], np.ndarray):

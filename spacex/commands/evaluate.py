@@ -1,15 +1,12 @@
 """Compare where maps point: ours, the paper's rivals, and maps that no classifier has seen.
 
-Four things can be evaluated:
+Three things can be evaluated:
 
 - a checkpoint on a labelled data set with land cover (AnthroProtect's layout, or the embedded world, 'demo'),
 
 - a checkpoint of pictures on such pictures: insertion, deletion and counterfactuals, since nothing says where to look,
 
-- a finished cube against a CORINE raster: attribution and naturalness per land-cover class,
-
-- faithfulness itself: the planted-shortcut experiment trains small networks on the embedded world and asks
-whether maps point at the pattern the classifier uses, or at one it ignores.
+- a finished cube against a CORINE raster: attribution and naturalness per land-cover class.
 
 Examples:
     spacex evaluate --data demo --output report
@@ -17,8 +14,6 @@ Examples:
     spacex evaluate --data /data/anthroprotect --checkpoint runs/gan --output report/ --limit 200
 
     spacex evaluate --cube lapland.zarr --corine U2018_CLC2018.tif --output report/
-
-    spacex evaluate --shortcut --output report/
 
 Writes index.html (one file, opens without a network), table.csv (a row per method, its name first),
 chips.parquet (a row per chip and method) and the figures as PNG. The numbers are not the paper's: see the
@@ -40,7 +35,7 @@ from spacex.commands.parameters import make_command
 from spacex.errors import RequestError
 
 if TYPE_CHECKING:
-    from spacex.evaluation.run import Report
+    from spacex.evaluation.run import ProgressCallback
 
 
 class EvaluateOptions(EvaluateSettings, total=False):
@@ -50,8 +45,6 @@ class EvaluateOptions(EvaluateSettings, total=False):
     """A finished cube, instead of --data."""
     corine: Annotated[str | None, Setting(FIRST, check=check_exists)]
     """CORINE raster to compare the cube with."""
-    shortcut: Annotated[bool, Setting(FIRST, False)]
-    """Run the planted-shortcut experiment instead."""
     threads: Annotated[int | None, Setting(RUNS, unset="all", least=1, most=1024)]
     """CPU threads of the networks."""
 
@@ -59,26 +52,21 @@ class EvaluateOptions(EvaluateSettings, total=False):
 def evaluate(asked: EvaluateOptions) -> None:
     """Evaluate, and print where the report is."""
     output, data, cube, corine = Path(asked["output"]), asked["data"], asked["cube"], asked["corine"]
-    if [data is not None, cube is not None, asked["shortcut"]].count(True) != 1:
-        raise RequestError("one thing at a time", expected="one of --data, --cube and --shortcut")
+    if (data is None) == (cube is None):
+        raise RequestError("one thing at a time", expected="one of --data and --cube")
     if cube is not None and corine is None:
         raise RequestError("a cube is compared with a land-cover raster", expected="--corine FILE.tif")
     if asked["threads"] is not None:
         import torch
 
         torch.set_num_threads(asked["threads"])
-    if data is not None:
+    if cube is None or corine is None:
         what, files = _evaluate_checkpoint(asked), "index.html, table.csv, chips.parquet"
-    elif cube is not None and corine is not None:
+    else:
         from spacex.evaluation.cube_report import compare_cube
 
         what = f"{len(compare_cube(cube, corine, output))} land-cover classes"
         files = "index.html, classes.csv"
-    else:
-        from spacex.evaluation.shortcut import ShortcutSettings, run_shortcut
-
-        run_shortcut(output, ShortcutSettings(seed=asked["seed"]), print)
-        what, files = "planted-shortcut experiment", "index.html, shortcut.csv"
     print(f"{what}: {output.resolve()} ({files})")
 
 
@@ -92,7 +80,7 @@ def _evaluate_checkpoint(asked: EvaluateOptions) -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[Report]:
+def _progress() -> Iterator[ProgressCallback]:
     """A bar on stderr, from the first chip on: before it, the request may still turn out to be wrong."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -1,7 +1,7 @@
 """Intervals and paired tests that respect places: chips cut side by side are not independent.
 
-The data set is cut from areas of which each gave many neighbouring chips, so the unit that is drawn again is
-the *place*, with all its chips. A mean over chips is a sum and a count, both additive over places; one matrix
+The data set is cut from areas each of which gave many neighbouring chips, so the unit that is resampled is the *place*,
+with all its chips (cluster bootstrap). A mean over chips is a sum and a count, both additive over places; one matrix
 product therefore evaluates every draw.
 """
 
@@ -68,17 +68,18 @@ def interval(values: Values, draws: ClusterBootstrap) -> Interval:
         draws: the shared draws.
     """
     known = np.isfinite(values)
-    count = draws.weights.shape[1]
-    sums = np.bincount(draws.places[known], weights=values[known], minlength=count)
-    numbers = np.bincount(draws.places[known], minlength=count).astype(np.float64)
     if not known.any():
         return Interval(np.nan, np.nan, np.nan, 0, 0)
-    if (numbers > 0).sum() < 2:  # one place says nothing about other places
-        return Interval(float(values[known].mean()), np.nan, np.nan, int(known.sum()), 1)
+    # one sum and one count per place; a draw's mean is the quotient of their weighted totals
+    numbers, sums = _place_totals(draws, known, np.ones(len(values)), values)
+    mean, chips, places = float(values[known].mean()), int(known.sum()), int((numbers > 0).sum())
+    if places < 2:  # one place says nothing about other places
+        return Interval(mean, np.nan, np.nan, chips, places)
     drawn = draws.weights @ numbers
+    # a draw may consist of places without any value: it has no mean
     means = (draws.weights @ sums)[drawn > 0] / drawn[drawn > 0]
     low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(values[known].mean()), float(low), float(high), int(known.sum()), int((numbers > 0).sum()))
+    return Interval(mean, float(low), float(high), chips, places)
 
 
 def association(x: Values, y: Values, draws: ClusterBootstrap) -> tuple[Interval, Interval]:
@@ -92,20 +93,27 @@ def association(x: Values, y: Values, draws: ClusterBootstrap) -> tuple[Interval
     Returns:
         Correlation and slope; NaN where x does not vary.
     """
-    count = draws.weights.shape[1]
-    # centred once: sums over places are then all that a draw needs, and lose no digits
+    # centred first: sums over places are then all that a draw needs, and lose no digits
     x, y = x - x.mean(), y - y.mean()
-    parts = [np.bincount(draws.places, weights=part, minlength=count) for part in (x**0, x, y, x * x, x * y, y * y)]
-    weights = np.vstack([np.ones(count), draws.weights])
-    n, sx, sy, sxx, sxy, syy = (weights @ part for part in parts)
+    totals = _place_totals(draws, np.ones(len(x), bool), np.ones(len(x)), x, y, x * x, x * y, y * y)
+    # the first row weighs every place once: the estimate itself; the others are the draws
+    weights = np.vstack([np.ones(draws.weights.shape[1]), draws.weights])
+    n, sx, sy, sxx, sxy, syy = (weights @ total for total in totals)
     with np.errstate(invalid="ignore", divide="ignore"):
-        across, spread, other = sxy - sx * sy / n, sxx - sx * sx / n, syy - sy * sy / n
-        found = across / np.sqrt(spread * other), across / spread
+        covariance, variance, variance_y = sxy - sx * sy / n, sxx - sx * sx / n, syy - sy * sy / n
+        statistics = covariance / np.sqrt(variance * variance_y), covariance / variance
     places = len(np.unique(draws.places))
-    return _around(found[0], len(x), places), _around(found[1], len(x), places)
+    correlation, slope = (_estimate_and_draws(values, len(x), places) for values in statistics)
+    return correlation, slope
 
 
-def _around(values: Values, items: int, places: int) -> Interval:
+def _place_totals(draws: ClusterBootstrap, known: NDArray[np.bool_], *values: Values) -> list[Values]:
+    """Sums over the chips of every place, of each of some numbers per chip, ``(places,)`` each."""
+    places, count = draws.places[known], draws.weights.shape[1]
+    return [np.bincount(places, weights=part[known], minlength=count).astype(np.float64) for part in values]
+
+
+def _estimate_and_draws(values: Values, items: int, places: int) -> Interval:
     """The first value, with the interval of the others."""
     known = values[1:][np.isfinite(values[1:])]
     low, high = np.percentile(known, [2.5, 97.5]) if places > 1 and len(known) else (np.nan, np.nan)
@@ -127,11 +135,12 @@ def compare(method: Values, rival: Values, draws: ClusterBootstrap) -> Compariso
     """Paired comparison of two methods on the same chips; chips without both values are left out."""
     gap = method - rival
     known = np.isfinite(gap)
-    count = draws.weights.shape[1]
-    numbers = np.bincount(draws.places[known], minlength=count)
-    sums = np.bincount(draws.places[known], weights=gap[known], minlength=count)
+    if not known.any():
+        return Comparison(interval(gap, draws), np.nan, np.nan)
+    numbers, sums = _place_totals(draws, known, np.ones(len(gap)), gap)
+    # the test's unit is the place as well: chips of one place are not independent
     by_place = sums[numbers > 0] / numbers[numbers > 0]
     testable = len(by_place) > 1 and bool(np.any(by_place != 0))
-    p_value = float(wilcoxon(by_place).pvalue) if testable else float("nan")
-    wins = float(((gap[known] > 0) + 0.5 * (gap[known] == 0)).mean()) if known.any() else float("nan")
+    p_value = float(wilcoxon(by_place).pvalue) if testable else np.nan
+    wins = float(((gap[known] > 0) + 0.5 * (gap[known] == 0)).mean())
     return Comparison(interval(gap, draws), p_value, wins)

@@ -1,21 +1,20 @@
-"""Does a map's number mean what its unit says? What it promises of a region, against what the region does to the logit.
+"""Does a map's number mean what its unit says? Compares sums over squares with the effect of the squares on the logit.
 
-Lift and path attribution are in logits per pixel: over a whole chip they sum to logit(x) − logit(x−). Of a part of a
-chip that is a promise: put x− there and nowhere else, and the logit should fall by the map's sum over that part. A
-perfect map has correlation and slope 1. Squares of a fixed grid are taken, so that nothing chooses them.
+Lift and path attribution are in logits per pixel: over a whole chip they sum to logit(x) − logit(x−). For a part of a
+chip the sum is a prediction: if x− is put there and nowhere else, the logit should fall by the map's sum over that
+part. A perfect map has correlation and slope 1. The squares lie on a fixed grid, so that nothing selects them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from spacex.evaluation.bootstrap import Interval, association, draw
-from spacex.evaluation.methods.baselines import ChipBatch
+from spacex.evaluation.methods.chip_batch import ChipBatch
 
 SIDES = (64, 128)
 """Pixels a side of the squares."""
@@ -23,8 +22,8 @@ MAPS = ("lift", "path")
 """Maps in logits per pixel."""
 
 
-def promises(chips: ChipBatch, names: Sequence[str], sides: Sequence[int] = SIDES) -> pd.DataFrame:
-    """Of every square of every chip, what maps promise and what happens.
+def square_sums(chips: ChipBatch, names: Sequence[str], sides: Sequence[int] = SIDES) -> pd.DataFrame:
+    """For every square of every chip, what the maps predict and what happens.
 
     Args:
         chips: a batch whose checkpoint has generators.
@@ -41,23 +40,27 @@ def promises(chips: ChipBatch, names: Sequence[str], sides: Sequence[int] = SIDE
     for side, square in _squares(chips.u.shape[-2:], sides):
         mixed = chips.u.clone()
         mixed[square] = chips.u_minus[square]
-        with torch.no_grad():
-            change = chips.logit - chips.checkpoint.classifier(mixed).float()
-        sums = {name: values[square].sum(dim=(1, 2, 3)) for name, values in maps.items()}
-        sums |= {f"{name}, absolute": values[square].abs().sum(dim=(1, 2, 3)) for name, values in maps.items()}
-        columns: dict[str, Tensor] = {"change": change, **sums}
-        found = {name: values.double().cpu().numpy() for name, values in columns.items()}
-        rows.append(pd.DataFrame({"chip": np.arange(len(change)), "side": side, **found}))
+        columns = {"change": chips.logit - chips.attributor.score(mixed).logit}
+        columns |= {name: values[square].sum(dim=(1, 2, 3)) for name, values in maps.items()}
+        columns |= {f"{name}, absolute": values[square].abs().sum(dim=(1, 2, 3)) for name, values in maps.items()}
+        arrays = {name: values.double().cpu().numpy() for name, values in columns.items()}
+        rows.append(pd.DataFrame({"chip": np.arange(len(chips.x)), "side": side, **arrays}))
     return pd.concat(rows, ignore_index=True)
 
 
-def kept(
+def _squares(shape: Sequence[int], sides: Sequence[int]) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    for side in sides:
+        for row, col in product(*(range(0, length - side + 1, side) for length in shape)):
+            yield side, (slice(None), slice(None), slice(row, row + side), slice(col, col + side))
+
+
+def unit_calibration(
     frames: Sequence[pd.DataFrame], repetitions: int, seed: int
 ) -> dict[tuple[str, int], tuple[Interval, Interval]]:
-    """How well promises were kept, by map and side: correlation, and slope of what happened over what was promised.
+    """How well predictions hold, by map and side: correlation, and slope of what happened over what was predicted.
 
     Args:
-        frames: from `promises`, with the column `place`, the unit of the bootstrap.
+        frames: from `square_sums`, with the column `place`, the unit of the bootstrap.
         repetitions: of the bootstrap.
         seed: of the bootstrap.
     """
@@ -69,10 +72,3 @@ def kept(
         for name in maps:
             out[name, int(str(side))] = association(part[name].to_numpy(), part["change"].to_numpy(), draws)
     return out
-
-
-def _squares(shape: Sequence[int], sides: Sequence[int]) -> Iterator[tuple[int, tuple[slice, ...]]]:
-    for side in sides:
-        for row in range(0, shape[0] - side + 1, side):
-            for col in range(0, shape[1] - side + 1, side):
-                yield side, (slice(None), slice(None), slice(row, row + side), slice(col, col + side))

@@ -8,36 +8,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spacex.evaluation.methods.baselines import ChipBatch
+from spacex.evaluation.methods.chip_batch import ChipBatch
 
 CHANGED = 0.005
 """A pixel counts as changed from half a per cent of reflectance on, about twice the sensor's noise."""
 
 
-def quality(chips: ChipBatch, second: nn.Module | None = None) -> dict[str, Tensor]:
+def quality(chips: ChipBatch, other_classifier: nn.Module | None = None) -> dict[str, Tensor]:
     """Every number about the counterfactuals of a batch: name -> ``(n,)`` float32.
 
     Args:
         chips: a batch whose checkpoint has generators.
-        second: another classifier in the same units, independently trained; then also whether the change
+        other_classifier: another one in the same units, independently trained; then also whether the change
             means the same to it.
     """
-    generators = {"plus": chips.checkpoint.maximiser, "minus": chips.checkpoint.minimiser}
-    pictures = {"plus": chips.x_plus, "minus": chips.x_minus}
-    units = {"plus": chips.u_plus, "minus": chips.u_minus}
-    logits = {name: _logit(chips.checkpoint.classifier, u) for name, u in units.items()}
-    out = {"logit": chips.logit, "logit_plus": logits["plus"], "logit_minus": logits["minus"]}
-    out["monotone"] = ((logits["minus"] < chips.logit) & (chips.logit < logits["plus"])).float()
-    out["flipped"] = (logits["minus"] < 0).float()
-    for name, picture in pictures.items():
-        out |= {f"{key}_{name}": value for key, value in size_of_change(chips.x, picture).items()}
-        out[f"checkerboard_{name}"] = checkerboard(picture - chips.x)
-        out[f"border_{name}"] = border_energy(picture - chips.x)
-        other = generators["minus" if name == "plus" else "plus"]
-        back = chips.checkpoint.card.scaling.restore(_run(other, units[name]))
-        out[f"cycle_{name}"] = (back - chips.x).abs().mean(dim=(1, 2, 3))
-    if second is not None:
-        out |= transfer(second, chips.u, units["plus"], units["minus"])
+    networks = chips.attributor
+    out = {"logit": chips.logit, "logit_plus": chips.logit_plus, "logit_minus": chips.logit_minus}
+    out["monotone"] = ((chips.logit_minus < chips.logit) & (chips.logit < chips.logit_plus)).float()
+    out["flipped"] = (chips.logit_minus < 0).float()
+    # cycle: what is left of the change when the opposite generator is applied to the changed chip
+    for name, changed, delta_back in (
+        ("plus", chips.x_plus, networks.delta_minus(chips.u_plus)),
+        ("minus", chips.x_minus, networks.delta_plus(chips.u_minus)),
+    ):
+        change = changed - chips.x
+        out |= {f"{key}_{name}": value for key, value in size_of_change(chips.x, changed).items()}
+        out[f"checkerboard_{name}"], out[f"border_{name}"] = checkerboard(change), border_energy(change)
+        out[f"cycle_{name}"] = (change + networks.scaling.restore_change(delta_back)).abs().mean(dim=(1, 2, 3))
+    if other_classifier is not None:
+        out |= transfer(other_classifier, chips.u, chips.u_plus, chips.u_minus)
     return out
 
 
@@ -82,24 +81,12 @@ def border_energy(change: Tensor, frame: int = 16) -> Tensor:
     return torch.where(inner.mean(dim=(1, 2)) > 0, rim / inner.mean(dim=(1, 2)).clamp(min=1e-30), rim * 0)
 
 
-def transfer(second: nn.Module, u: Tensor, u_plus: Tensor, u_minus: Tensor) -> dict[str, Tensor]:
-    """What the change does to a second classifier: adversarial noise for one network means nothing to another.
+def transfer(classifier: nn.Module, u: Tensor, u_plus: Tensor, u_minus: Tensor) -> dict[str, Tensor]:
+    """What the change does to another classifier: adversarial noise for one network means nothing to another.
 
-    `second_flipped` is NaN for chips the second classifier does not take for natural in the first place.
+    `second_flipped` is NaN for chips that this classifier does not take for natural in the first place.
     """
-    plain, plus, minus = _logit(second, u), _logit(second, u_plus), _logit(second, u_minus)
-    nothing = torch.full_like(plain, torch.nan)
-    flipped = torch.where(plain > 0, (minus < 0).float(), nothing)
+    with torch.no_grad():
+        plain, plus, minus = (classifier(chips).float() for chips in (u, u_plus, u_minus))
+    flipped = torch.where(plain > 0, (minus < 0).float(), torch.nan)
     return {"second_logit": plain, "second_plus": plus, "second_minus": minus, "second_flipped": flipped}
-
-
-def _logit(classifier: nn.Module, u: Tensor) -> Tensor:
-    with torch.no_grad():
-        return classifier(u).float()  # type: ignore[no-any-return]
-
-
-def _run(generator: nn.Module | None, u: Tensor) -> Tensor:
-    if generator is None:
-        return u
-    with torch.no_grad():
-        return generator(u).float()  # type: ignore[no-any-return]

@@ -13,6 +13,8 @@ from spacex.evaluation.pages import as_table, write_page
 
 LARGEST = 20
 """Classes in the figure, by area."""
+UNITS = {"attribution": "reflectance", "lift": "logits per pixel", "path_attribution": "logits per pixel",
+         "naturalness": "score, 0 to 1"}  # fmt: skip
 
 
 def compare_cube(cube: str, corine: str, output: Path) -> pd.DataFrame:
@@ -29,26 +31,20 @@ def compare_cube(cube: str, corine: str, output: Path) -> pd.DataFrame:
     table, cover = class_table(cube, corine)
     output.mkdir(parents=True, exist_ok=True)
     table.to_csv(output / "classes.csv", index=False, float_format="%.6g")
-    pictures = [(f"Mean and 5 to 95 % range of {name} per class.", png(bars(table, name))) for name in maps(table)]
-    for name, (_, picture) in zip(maps(table), pictures, strict=True):
+    pictures = []
+    for name in dict.fromkeys(table["map"]):
+        picture = png(bars(table, name))
         (output / f"classes-{name}.png").write_bytes(picture)
+        pictures.append((f"Mean and 5 to 95 % range of {name} per class.", picture))
     texts = (
         f"Cube {cube}; land cover {corine}: {cover.how}.",
         "Areas count the cube's pixels that have a value. Quantiles come from histograms in steps of 0.7 %. CORINE "
         "has a minimum area of 25 ha: a class is what dominates there, not what every pixel is.",
     )
-    tables = [as_table(f"{name}, {when}", part.drop(columns=["time", "map"])) for (name, when), part in _parts(table)]
+    parts = table.groupby(["map", "time"], sort=False)
+    tables = [as_table(f"{name}, {when}", part.drop(columns=["time", "map"])) for (name, when), part in parts]
     write_page(output / "index.html", "Attribution per land-cover class", texts, tables, pictures)
     return table
-
-
-def maps(table: pd.DataFrame) -> list[str]:
-    """The maps in the table."""
-    return list(dict.fromkeys(table["map"]))
-
-
-def _parts(table: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
-    return [((str(name), str(when)), part) for (name, when), part in table.groupby(["map", "time"], sort=False)]
 
 
 def bars(table: pd.DataFrame, name: str) -> Figure:
@@ -65,8 +61,3 @@ def bars(table: pd.DataFrame, name: str) -> Figure:
     axes.legend(loc="lower right", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-UNITS = {"attribution": "reflectance", "lift": "logits per pixel", "path_attribution": "logits per pixel"} | {
-    "naturalness": "score, 0 to 1"
-}

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from pydantic import Field
 
 from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.errors import CheckpointError, RequestError
-from spacex.evaluation.picture_source import PictureSource
-from spacex.evaluation.report import Subject, write_report
-from spacex.evaluation.run import Comparisons, Evaluation, EvaluationSettings, Report
-from spacex.evaluation.samples import ChipSource, Source
+from spacex.evaluation.report import write_report
+from spacex.evaluation.run import Comparisons, Evaluation, EvaluationSettings, ProgressCallback
+from spacex.evaluation.samples import ChipSource, LandCoverSource, PictureSource
 from spacex.evaluation.table import Table
 from spacex.settings import Settings
 from spacex.training.data import holds_pictures
 
 
 class EvaluationRequest(Settings):
-    """What `jobs/evaluate.py` is asked for."""
+    """What `spacex evaluate` and `spacex.evaluate` are asked for."""
 
     data: str
     """Folder in AnthroProtect's layout or of pictures by class, or `demo` for the embedded world's."""
@@ -38,7 +36,7 @@ class EvaluationRequest(Settings):
     settings: EvaluationSettings = EvaluationSettings()
 
 
-def evaluate(request: EvaluationRequest, report: Report = lambda *_: None) -> Table:
+def evaluate(request: EvaluationRequest, report: ProgressCallback = lambda *_: None) -> Table:
     """Run every method on every chip and write the report.
 
     Args:
@@ -49,54 +47,50 @@ def evaluate(request: EvaluationRequest, report: Report = lambda *_: None) -> Ta
         RequestError: if data and checkpoints do not fit together; nothing was written.
     """
     checkpoint = load_checkpoint(request.checkpoint, trust=request.trust)
-    company = _company(request, checkpoint)
-    settings = request.settings
-    source = _source(_folder(request.data), checkpoint, settings)
-    evaluation = Evaluation(source, checkpoint, settings, company)
+    comparisons = _load_comparisons(request, checkpoint)
+    source = _open_source(request, checkpoint)
+    evaluation = Evaluation(source, checkpoint, request.settings, comparisons)
     output = Path(request.output)
     outcome = evaluation.run(output / "chips.parquet", report)
-    return write_report(output, Subject(request.data, checkpoint), outcome, evaluation.gallery.pictures)
+    return write_report(output, request.data, checkpoint, outcome, evaluation.gallery.pictures)
 
 
-def _source(folder: Path, checkpoint: Checkpoint, settings: EvaluationSettings) -> ChipSource:
-    card, kind = checkpoint.card, PictureSource if holds_pictures(folder) else Source
+def _open_source(request: EvaluationRequest, checkpoint: Checkpoint) -> ChipSource:
+    folder = Path(request.data)
+    if request.data == "demo":
+        from spacex.synthetic.dataset import demo_dataset
+
+        folder = demo_dataset()
+    if not folder.is_dir():
+        raise RequestError(f"no folder {request.data}", do="Give the data set's folder, or 'demo'.")
+    settings, card, kind = (
+        request.settings,
+        checkpoint.card,
+        PictureSource if holds_pictures(folder) else LandCoverSource,
+    )
     source = kind(folder, card.bands, settings.split, settings.limit, settings.seed, card.target)
     if source.data.side != card.chip_size:
         got, expected = f"{source.data.side} pixels", f"{card.chip_size} pixels"
-        raise CheckpointError(f"the checkpoint {checkpoint.uri} judges other chips", got=got, expected=expected)
+        raise CheckpointError(f"the checkpoint {checkpoint.uri} is for other chips", got=got, expected=expected)
     return source
 
 
-def _folder(data: str) -> Path:
-    if data == "demo":
-        from spacex.synthetic.dataset import demo_dataset
+def _load_comparisons(request: EvaluationRequest, checkpoint: Checkpoint) -> Comparisons:
+    card = checkpoint.card
 
-        return demo_dataset()
-    if not Path(data).is_dir():
-        raise RequestError(f"no folder {data}", do="Give the data set's folder, or 'demo'.")
-    return Path(data)
+    def load(uri: str, role: str, *, generators: bool = False, same_units: bool = False) -> Checkpoint:
+        other = load_checkpoint(uri, bands=card.bands, trust=request.trust)
+        if other.card.chip_size != card.chip_size:
+            got, expected = f"{other.card.chip_size} pixels", f"{card.chip_size} pixels"
+            raise CheckpointError(f"the {role} {uri} is for other chips", got=got, expected=expected)
+        if generators and other.minimiser is None:
+            raise CheckpointError(f"the {role} {uri} has no generators", expected="kind 'patterns'")
+        if same_units and other.card.scaling != card.scaling:  # the same chip must mean the same number to both
+            do = f"Train it in the units of {checkpoint.uri}."
+            raise CheckpointError(f"the {role} {uri} has other units than the checkpoint", do=do)
+        return other
 
-
-def _company(request: EvaluationRequest, checkpoint: Checkpoint) -> Comparisons:
-    fitting = partial(_fitting, checkpoint, request.trust)
-    controls = {name: fitting(uri, name, generators=True) for name, uri in request.controls.items()}
-    second = fitting(request.second, "second classifier") if request.second else None
-    twin = fitting(request.twin, "twin", generators=True) if request.twin else None
-    if twin is not None and twin.card.scaling != checkpoint.card.scaling:
-        raise CheckpointError(f"the twin {request.twin} has other units", do="Train it from the same classifier.")
+    controls = {name: load(uri, name, generators=True) for name, uri in request.controls.items()}
+    second = load(request.second, "second classifier", same_units=True) if request.second else None
+    twin = load(request.twin, "twin", generators=True, same_units=True) if request.twin else None
     return Comparisons(second, twin, controls)
-
-
-def _fitting(
-    checkpoint: Checkpoint, trust: tuple[str, ...], uri: str, role: str, generators: bool = False
-) -> Checkpoint:
-    other = load_checkpoint(uri, bands=checkpoint.card.bands, trust=trust)
-    if other.card.chip_size != checkpoint.card.chip_size:
-        expected = f"{checkpoint.card.chip_size} pixels"
-        raise CheckpointError(f"the {role} {uri} judges other chips", got=other.card.chip_size, expected=expected)
-    if generators and other.minimiser is None:
-        raise CheckpointError(f"the {role} {uri} has no generators", expected="kind 'patterns'")
-    if role == "second classifier" and other.card.scaling != checkpoint.card.scaling:
-        # the same chip must mean the same number to both
-        raise CheckpointError(f"the {role} {uri} has other units than {checkpoint.uri}")
-    return other

@@ -1,7 +1,7 @@
 """The paper's figures 1, 3, 4 and 5, drawn from the chips of a :class:`~spacex.evaluation.gallery.Gallery`.
 
 One scale for all chips: pictures share one stretch, and each method's maps share one colour scale, from 0 to the
-99th percentile over all chips drawn. A chip that shows little then looks like little. Viridis throughout: it
+99th percentile over all chips drawn. A weak map then looks weak. Viridis throughout: it
 reads the same for colour-blind eyes and in grey print. The region is outlined in white on black.
 """
 
@@ -25,20 +25,21 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 COLOURS = "viridis"
-SHOWN = (
-    "lift",
-    "path",
-    "attribution",
-    "deeplift",
-    "occlusion",
-    "gradcam-last",
-    "gradcam-first",
-    "integrated",
-    "brightness",
-    "sobel",
-    "brightness x gradcam-first",
-)
-"""Methods side by side in figure 4, as far as they ran."""
+LABELS = {
+    "lift": "lift map",
+    "path": "path map",
+    "attribution": "|x+ − x−|",
+    "deeplift": "DeepLIFT",
+    "occlusion": "Occlusion",
+    "gradcam-last": "Grad-CAM\nlast",
+    "gradcam-first": "Grad-CAM\nfirst",
+    "integrated": "Integrated\nGradients",
+    "brightness": "brightness",
+    "sobel": "Sobel",
+    "brightness x gradcam-first": "brightness ×\nGrad-CAM first",
+}
+"""Methods side by side in figure 4, as far as they ran, and how they are written."""
+UNITS = {"lift": "logits per pixel", "path": "logits per pixel", "attribution": "reflectance"}
 
 Array = NDArray[np.float32]
 
@@ -85,7 +86,7 @@ def flow(picture: Picture, pictures: Sequence[Picture]) -> Figure:
         axis.set_title(f"{name}\nscore {score:.2f}", fontsize=10)
     for axis, name in zip(axes[0][3:], names, strict=True):
         _map(axis, picture, name, scale(pictures, name))
-        axis.set_title(f"{LABELS.get(name, name)}\nregion outlined", fontsize=10)
+        axis.set_title(f"{LABELS[name]}\nregion outlined", fontsize=10)
     return figure
 
 
@@ -97,21 +98,26 @@ def triples(pictures: Sequence[Picture]) -> Figure:
     for row, picture in zip(axes, pictures, strict=True):
         assert picture.x_minus is not None
         assert picture.x_plus is not None
-        shown = [(picture.x, picture.score), (picture.x_plus, picture.score_plus)]
-        for axis, (chip, score) in zip(row, [*shown, (picture.x_minus, picture.score_minus)], strict=False):
+        x, plus, minus = (
+            (picture.x, picture.score),
+            (picture.x_plus, picture.score_plus),
+            (picture.x_minus, picture.score_minus),
+        )
+        for axis, (chip, score) in zip(row, (x, plus, minus), strict=False):
             axis.imshow(rgb(chip, picture.bands, top), interpolation="nearest")
-            _note(axis, f"{score:.2f}")
+            _annotate(axis, f"{score:.2f}")
         for axis, chip in zip(row[3:], (picture.x_plus, picture.x_minus), strict=True):
-            axis.imshow(_enlarged(picture, chip, top, factor), interpolation="nearest")
-    titles = ("x", "x+", "x−", f"(x+ − x) × {factor:g}", f"(x− − x) × {factor:g}")
-    _head(axes, titles)
-    _rows(axes, pictures)
+            # mid-grey is no change; the same stretch as the pictures
+            change = (chip - picture.x)[display_band_indices(picture.bands)] / top[:, None, None]
+            shown = np.clip(0.5 + factor * change / 2, 0, 1).transpose(1, 2, 0)
+            axis.imshow(shown, interpolation="nearest")
+    _label(axes, pictures, ("x", "x+", "x−", f"(x+ − x) × {factor:g}", f"(x− − x) × {factor:g}"))
     return figure
 
 
 def side_by_side(pictures: Sequence[Picture]) -> Figure:
-    """Figure 4: the region, then every method of `SHOWN`; each method has one colour scale for all chips."""
-    names = [name for name in SHOWN if name in pictures[0].maps]
+    """Figure 4: the region, then every method of `LABELS`; each method has one colour scale for all chips."""
+    names = [name for name in LABELS if name in pictures[0].maps]
     top = stretch(pictures)
     figure, axes = _grid(len(pictures), 2 + len(names), 1.35)
     for row, picture in zip(axes, pictures, strict=True):
@@ -119,8 +125,7 @@ def side_by_side(pictures: Sequence[Picture]) -> Figure:
         row[1].imshow(picture.inside, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         for axis, name in zip(row[2:], names, strict=True):
             _map(axis, picture, name, scale(pictures, name))
-    _head(axes, ["x", "region", *(LABELS.get(name, name) for name in names)], size=8)
-    _rows(axes, pictures)
+    _label(axes, pictures, ["x", "region", *(LABELS[name] for name in names)], size=8)
     return figure
 
 
@@ -130,27 +135,12 @@ def inputs_over_maps(pictures: Sequence[Picture], method: str) -> Figure:
     figure, axes = _grid(2, len(pictures), 1.75, bar=True)
     for column, picture in enumerate(pictures):
         axes[0][column].imshow(rgb(picture.x, picture.bands, top), interpolation="nearest")
-        _note(axes[0][column], f"{picture.score:.2f}")
+        _annotate(axes[0][column], f"{picture.score:.2f}")
         image = _map(axes[1][column], picture, method, limit)
     bar = figure.colorbar(image, ax=[axis for row in axes for axis in row], shrink=0.8, pad=0.015)
     bar.set_label(f"{LABELS.get(method, method)} ({UNITS.get(method, 'own unit')})", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     return figure
-
-
-LABELS = {
-    "lift": "lift map",
-    "path": "path map",
-    "attribution": "|x+ − x−|",
-    "deeplift": "DeepLIFT",
-    "occlusion": "Occlusion",
-    "gradcam-last": "Grad-CAM\nlast",
-    "gradcam-first": "Grad-CAM\nfirst",
-    "integrated": "Integrated\nGradients",
-    "sobel": "Sobel",
-    "brightness x gradcam-first": "brightness ×\nGrad-CAM first",
-}
-UNITS = {"lift": "logits per pixel", "path": "logits per pixel", "attribution": "reflectance"}
 
 
 def png(figure: Figure, dpi: int = 120) -> bytes:
@@ -160,20 +150,10 @@ def png(figure: Figure, dpi: int = 120) -> bytes:
     return buffer.getvalue()
 
 
-def _enlarged(picture: Picture, chip: Array, top: Array, factor: float) -> Array:
-    # mid-grey is no change; the same stretch as the pictures
-    change = (chip - picture.x)[display_band_indices(picture.bands)] / top[:, None, None]
-    return np.asarray(np.clip(0.5 + factor * change / 2, 0, 1).transpose(1, 2, 0), dtype=np.float32)
-
-
 def enlargement(pictures: Sequence[Picture], top: Array) -> float:
     """One factor for all chips, 1, 2, 5, 10, …, at which 99.5 % of the changes stay within the picture."""
-    changes = [
-        abs(chip - p.x)[display_band_indices(p.bands)]
-        for p in pictures
-        for chip in (p.x_plus, p.x_minus)
-        if chip is not None
-    ]
+    pairs = [(p, chip) for p in pictures for chip in (p.x_plus, p.x_minus) if chip is not None]
+    changes = [abs(chip - p.x)[display_band_indices(p.bands)] for p, chip in pairs]
     size = float(np.percentile(np.stack(changes) / top[:, None, None], 99.5))
     steps = [digit * 10.0**power for power in range(4) for digit in (1, 2, 5)]
     return max((step for step in steps if step * size <= 1), default=1.0)
@@ -201,16 +181,14 @@ def _map(axis: Axes, picture: Picture, name: str, limit: float) -> AxesImage:
     return image
 
 
-def _note(axis: Axes, text: str) -> None:
+def _annotate(axis: Axes, text: str) -> None:
     box = {"facecolor": "black", "alpha": 0.65, "pad": 1.5, "edgecolor": "none"}
     axis.text(0.03, 0.96, text, transform=axis.transAxes, va="top", color="white", fontsize=8, bbox=box)
 
 
-def _head(axes: list[list[Axes]], titles: Sequence[str], size: int = 9) -> None:
+def _label(axes: list[list[Axes]], pictures: Sequence[Picture], titles: Sequence[str], size: int = 9) -> None:
+    """Titles above the columns, and beside every row how its chip was chosen."""
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=size)
-
-
-def _rows(axes: list[list[Axes]], pictures: Sequence[Picture]) -> None:
     for row, picture in zip(axes, pictures, strict=True):
         row[0].set_ylabel("hard" if picture.hard else "as it comes", fontsize=8)

@@ -1,4 +1,4 @@
-"""The few chips that are drawn: the first that come by, and the first hard ones; nobody picks them."""
+"""The few chips shown in the figures: the first ones of the seeded draw, and the first hard ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spacex.evaluation.methods.baselines import ChipBatch, Method
+from spacex.evaluation.methods.chip_batch import ChipBatch, Method
 from spacex.evaluation.rows import Region
 from spacex.evaluation.samples import Samples
 
@@ -51,13 +51,13 @@ class Gallery:
         self.pictures: list[Picture] = []
         self._open: list[tuple[int, Picture]] = []
 
-    def open(self, chips: ChipBatch, samples: Samples, area: Region, hard: Sequence[object]) -> None:
+    def open(self, chips: ChipBatch, samples: Samples, region: Region, hard: Sequence[object]) -> None:
         """Choose among the chips of a new batch; :meth:`show` then adds their maps."""
         self._open = []
-        for index, file in enumerate(samples.files):
+        for index in range(len(samples)):
             kept = sum(picture.hard == bool(hard[index]) for picture in self.pictures)
-            if kept < EACH and area.usable[index]:
-                picture = self._picture(chips, samples, area, index, file, bool(hard[index]))
+            if kept < EACH and region.usable[index]:
+                picture = self._picture(chips, samples, region, index, bool(hard[index]))
                 self.pictures.append(picture)
                 self._open.append((index, picture))
 
@@ -70,24 +70,17 @@ class Gallery:
         """Forget chips that not every method has drawn, after a run was stopped."""
         self.pictures = [picture for picture in self.pictures if set(picture.maps) == self.names]
 
-    def _picture(self, chips: ChipBatch, samples: Samples, area: Region, index: int, file: str, hard: bool) -> Picture:
-        shape = samples.seen.shape[1:]
-        score = torch.sigmoid(chips.logit)
-        out = Picture(
-            file,
-            hard,
-            chips.bands,
-            _array(chips.x, index),
-            area.inside[index].reshape(shape),
-            float(score[index]),
+    def _picture(self, chips: ChipBatch, samples: Samples, region: Region, index: int, hard: bool) -> Picture:
+        inside = region.inside[index].reshape(samples.seen.shape[1:])
+        picture = Picture(
+            samples.files[index], hard, chips.bands, _array(chips.x, index), inside, float(chips.score[index])
         )
         if chips.checkpoint.minimiser is not None:
-            out.x_plus, out.x_minus = _array(chips.x_plus, index), _array(chips.x_minus, index)
-            for name, u in (("score_plus", chips.u_plus), ("score_minus", chips.u_minus)):
-                with torch.no_grad():
-                    value = torch.sigmoid(chips.checkpoint.classifier(u[index : index + 1]))
-                setattr(out, name, float(value))
-        return out
+            picture.x_plus, picture.x_minus = _array(chips.x_plus, index), _array(chips.x_minus, index)
+            picture.score_plus, picture.score_minus = (
+                float(torch.sigmoid(logit[index])) for logit in (chips.logit_plus, chips.logit_minus)
+            )
+        return picture
 
 
 def _array(values: torch.Tensor, index: int) -> Array:

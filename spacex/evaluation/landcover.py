@@ -1,9 +1,8 @@
 """A cube against CORINE: how much attribution and naturalness each land-cover class carries.
 
 Everything is a sum over blocks (counts, totals, histograms), so dask streams through cubes larger than memory
-in any order. On the European grid a 100 m CORINE cell holds exactly 10 x 10 pixels of the cube, and classes are
-repeated, not resampled; any other raster is brought to the cube's pixels by nearest neighbour, and the result
-says so.
+in any order. Classes are brought to the cube's pixels by nearest neighbour. On the European grid a 100 m CORINE cell
+holds exactly 10 x 10 pixels of the cube, and is simply repeated; for any other raster the result says so.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window
 
 from spacex.attribution.names import MAP_NAMES
 from spacex.cube.reader import open_cube
@@ -55,33 +53,26 @@ class Cover:
 
     @property
     def how(self) -> str:
-        """How classes came to pixels, for the reader."""
+        """How classes were brought to pixels, for the report."""
         if self.nested:
             return "every CORINE cell is a whole block of the cube's pixels; nothing was resampled"
         return f"classes were brought from {self.crs} to the cube's pixels by nearest neighbour"
 
     def read(self, rows: slice, cols: slice) -> NDArray[np.uint16]:
-        """Three-digit codes of a block of the cube's pixels, 0 where there are none."""
+        """Three-digit codes of a block of the cube's pixels, 0 where there are none.
+
+        Where cells are whole blocks of pixels, nearest neighbour repeats them: a pixel's centre is never on an edge.
+        """
         box = self.geobox[rows, cols]
+        target = {"crs": str(box.crs), "transform": box.affine, "width": box.shape.x, "height": box.shape.y}
         with open_raster(self.file) as source:
-            if self.nested:
-                return _repeat_cells(source, box)
-            with WarpedVRT(
-                source,
-                crs=str(box.crs),
-                transform=box.affine,
-                width=box.shape.x,
-                height=box.shape.y,
-                resampling=Resampling.nearest,
-                src_nodata=source.nodata if source.nodata is not None else 0,
-                nodata=0,
-                dtype="int32",
-            ) as warped:
+            nodata = {"src_nodata": 0 if source.nodata is None else source.nodata, "nodata": 0}
+            with WarpedVRT(source, **target, **nodata, resampling=Resampling.nearest, dtype="int32") as warped:
                 return corine_codes(warped.read(1))
 
 
 def open_cover(file: str, geobox: GeoBox) -> Cover:
-    """Look at a CORINE raster and decide how it meets the cube's pixels.
+    """Open a CORINE raster, and decide how its cells are brought to the cube's pixels.
 
     Raises:
         DataError: if it cannot be read, has no CRS, or does not touch the cube.
@@ -114,22 +105,6 @@ def _nests(coarse: Affine, fine: Affine) -> bool:
     shifts = ((coarse.c - fine.c) / fine.a, (coarse.f - fine.f) / fine.e)
     whole = all(abs(value - round(value)) < 1e-6 for value in (*factors, *shifts))
     return whole and min(factors) >= 1
-
-
-def _repeat_cells(source: Any, box: GeoBox) -> NDArray[np.uint16]:
-    """Codes of a block of pixels, by counting cells: no arithmetic on coordinates beyond whole numbers."""
-    rows = _cells(box.affine.f, box.affine.e, box.shape.y, source.transform.f, source.transform.e)
-    cols = _cells(box.affine.c, box.affine.a, box.shape.x, source.transform.c, source.transform.a)
-    window = Window(cols[0], rows[0], cols[-1] - cols[0] + 1, rows[-1] - rows[0] + 1)
-    values = source.read(1, window=window, boundless=True, fill_value=0)
-    if source.nodata is not None:
-        values = np.where(values == source.nodata, 0, values)
-    return corine_codes(values)[np.ix_(rows - rows[0], cols - cols[0])]
-
-
-def _cells(start: float, step: float, count: int, origin: float, size: float) -> NDArray[np.int64]:
-    first, factor = round((start - origin) / step), round(size / step)
-    return np.asarray((first + np.arange(count)) // factor)
 
 
 @dataclass(frozen=True)
@@ -209,18 +184,12 @@ def class_table(cube: str, corine: str) -> tuple[pd.DataFrame, Cover]:
     if not shown:
         raise CubeError(f"the cube {cube} holds none of the maps", expected=", ".join(MAPS))
     rows = []
-    for step, when in enumerate(data["time"].values):
-        for name in shown:
-            found = tally(data[name].isel(time=step).data, cover)
-            rows += _rows(found, np.datetime_as_string(when, unit="D"), name, opened.grid.resolution**2)
-    return pd.DataFrame(rows), cover
-
-
-def _rows(found: Tally, when: str, name: str, pixel_area: float) -> list[dict[str, object]]:
     names = {0: "no land cover", **CLASSES}
-    out = []
-    for index, code in enumerate(_CODES.tolist()):
-        if found.counts[index].any():
-            head = {"class": code, "name": names[code], "time": when, "map": name}
-            out.append({**head, **found.row(index, pixel_area)})
-    return out
+    for step, when in enumerate(np.datetime_as_string(data["time"].values, unit="D")):
+        for name in shown:
+            sums = tally(data[name].isel(time=step).data, cover)
+            for index, code in enumerate(_CODES.tolist()):
+                if sums.counts[index].any():
+                    head = {"class": code, "name": names[code], "time": when, "map": name}
+                    rows.append({**head, **sums.row(index, opened.grid.resolution**2)})
+    return pd.DataFrame(rows), cover

@@ -63,7 +63,7 @@ CORINE_VARIANTS = (
     Definition(name="corine-wb-v1-no-frame", frame=0),
     Definition(name="corine-wb-v1-100m", block=10),
 )
-"""Shown beside the published definition, so that nobody has to guess what a choice was worth."""
+"""Shown beside the published definition, so that the effect of every choice can be seen."""
 
 TRUTH_VARIANTS = (
     Definition(name="truth-v1-no-frame", source="truth", codes=(1,), band=0, frame=0),

@@ -62,30 +62,20 @@ class Ranking:
 
 def rank(order: Order, inside: Flags, valid: Flags) -> Ranking:
     """Count valid and inside pixels along an order; pixels that do not count weigh nothing."""
-    counts = np.take_along_axis(valid, order.pixels, axis=1).cumsum(axis=1, dtype=np.float64)
-    hits = np.take_along_axis(valid & inside, order.pixels, axis=1).cumsum(axis=1, dtype=np.float64)
-    positives = hits[:, -1]
-    return Ranking(
-        begin=_before_group(counts, order.last),
-        end=_at_group_end(counts, order.last),
-        hits_begin=_before_group(hits, order.last),
-        hits_end=_at_group_end(hits, order.last),
-        last=order.last,
-        positives=positives,
-        negatives=counts[:, -1] - positives,
-    )
 
+    def count(flags: Flags) -> tuple[Values, Values, Values]:
+        """Cumulative counts at the end of the group before, and at the end of the own group; and the total."""
+        total = np.take_along_axis(flags, order.pixels, axis=1).cumsum(axis=1, dtype=np.float64)
+        # Counts never fall. So the running maximum of the counts at group ends, moved by one position, is the count
+        # before the group; and the running minimum from the right is the count at the group's own end.
+        ends = np.where(order.last, total, 0.0)
+        before = np.concatenate([np.zeros((len(ends), 1)), ends[:, :-1]], axis=1)
+        begin = np.maximum.accumulate(before, axis=1)
+        end = np.minimum.accumulate(np.where(order.last, total, np.inf)[:, ::-1], axis=1)[:, ::-1]
+        return np.asarray(begin), np.asarray(end), total[:, -1]
 
-def _before_group(cumulative: Values, last: Flags) -> Values:
-    # counts never fall, so the running maximum of the counts at group ends, moved by one, is the previous end
-    ends = np.where(last, cumulative, 0.0)
-    shifted = np.concatenate([np.zeros((len(ends), 1)), ends[:, :-1]], axis=1)
-    return np.asarray(np.maximum.accumulate(shifted, axis=1))
-
-
-def _at_group_end(cumulative: Values, last: Flags) -> Values:
-    ends = np.where(last, cumulative, np.inf)
-    return np.asarray(np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1])
+    (begin, end, pixels), (hits_begin, hits_end, positives) = count(valid), count(valid & inside)
+    return Ranking(begin, end, hits_begin, hits_end, order.last, positives, pixels - positives)
 
 
 def hits_at(ranking: Ranking, k: Values) -> Values:
@@ -98,12 +88,13 @@ def hits_at(ranking: Ranking, k: Values) -> Values:
     # `end` never falls, so the group in which the k-th pixel lies is the first whose end reaches k
     index = np.array([np.searchsorted(end, most) for end, most in zip(ranking.end, k, strict=True)])
     index = np.clip(index, 0, ranking.end.shape[1] - 1)[:, None]
-    begin, end, low, high = (
+    begin, end, hits_begin, hits_end = (
         np.take_along_axis(part, index, axis=1)[:, 0]
         for part in (ranking.begin, ranking.end, ranking.hits_begin, ranking.hits_end)
     )
+    # of the group's pixels the first k - begin are taken, whichever they are: so the same share of its hits
     share = np.divide(k - begin, end - begin, out=np.zeros_like(begin), where=end > begin)
-    return np.asarray(low + share * (high - low))
+    return np.asarray(hits_begin + share * (hits_end - hits_begin))
 
 
 def area_matched_iou(ranking: Ranking) -> Values:
@@ -124,6 +115,7 @@ def top_share(ranking: Ranking, share: float = 0.1) -> tuple[Values, Values]:
 
 def auroc(ranking: Ranking) -> Values:
     """Area under the ROC curve: the chance that a pixel inside outranks one outside, ties counting half."""
+    # one term per group of equals, at its last position
     hits = (ranking.hits_end - ranking.hits_begin) * ranking.last
     misses = (ranking.end - ranking.begin) * ranking.last - hits
     # a miss is outranked by every hit before its group and by half of its own group
@@ -168,9 +160,12 @@ def overlap(high: Flags, inside: Flags, valid: Flags) -> tuple[Values, Values]:
 
 def otsu(maps: Maps, valid: Flags, bins: int = 256) -> Flags:
     """Pixels above Otsu's threshold of each chip (Otsu 1979, `bins` equal steps from minimum to maximum)."""
-    low, high = _range(maps, valid)
+    some = valid.any(axis=1, keepdims=True)
+    low = np.where(some, np.where(valid, maps, np.inf).min(axis=1, keepdims=True), 0.0)
+    high = np.where(some, np.where(valid, maps, -np.inf).max(axis=1, keepdims=True), 0.0)
     width = np.where(high > low, high - low, 1.0)
     steps = np.clip(((maps - low) / width * bins).astype(np.int64), 0, bins - 1)
+    # one histogram per chip from one call: a chip's steps are moved by its number times the number of steps
     chip = np.arange(len(maps))[:, None] * bins
     histogram = np.bincount((chip + steps)[valid], minlength=len(maps) * bins).reshape(len(maps), bins)
     cut = _otsu_cut(histogram.astype(np.float64))
@@ -178,16 +173,17 @@ def otsu(maps: Maps, valid: Flags, bins: int = 256) -> Flags:
 
 
 def _otsu_cut(histogram: Values) -> NDArray[np.int64]:
+    """The step after which the variance between the two classes is largest.
+
+    It is w0 w1 (m0 - m1)², with weights and means of the classes; in counts and sums (s0 n - s n0)² / (n0 n1) but for
+    a constant factor.
+    """
     levels = np.arange(histogram.shape[1]) + 0.5
     below, mass = histogram.cumsum(axis=1), (histogram * levels).cumsum(axis=1)
     total, all_mass = below[:, -1:], mass[:, -1:]
-    above = total - below
-    between = np.divide(
-        (all_mass * below - mass * total) ** 2,
-        below * above,
-        out=np.zeros_like(below),
-        where=below * above > 0,
-    )
+    product = below * (total - below)
+    distance = (all_mass * below - mass * total) ** 2
+    between = np.divide(distance, product, out=np.zeros_like(below), where=product > 0)
     return np.asarray(between.argmax(axis=1))
 
 
@@ -201,13 +197,6 @@ def min_max_half(maps: Maps, valid: Flags) -> Flags:
     return np.asarray((maps >= low + (high - low) / 2) & (high > low) & valid)
 
 
-def _range(maps: Maps, valid: Flags) -> tuple[Values, Values]:
-    low = np.where(valid, maps, np.inf).min(axis=1, keepdims=True)
-    high = np.where(valid, maps, -np.inf).max(axis=1, keepdims=True)
-    some = valid.any(axis=1, keepdims=True)
-    return np.where(some, low, 0.0), np.where(some, high, 0.0)
-
-
 def _divide(top: Values, bottom: Values) -> Values:
     return np.asarray(np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0))
 
@@ -217,7 +206,7 @@ def _defined(ranking: Ranking, values: Values) -> Values:
 
 
 def essential(ranking: Ranking) -> dict[str, Values]:
-    """The two numbers every variant of a definition is judged by, and the region's prevalence."""
+    """The two numbers every variant of a definition is compared by, and the region's prevalence."""
     return {"prevalence": prevalence(ranking), "iou": area_matched_iou(ranking), "auroc": auroc(ranking)}
 
 
@@ -225,15 +214,15 @@ def complete(maps: Maps, order: Order, inside: Flags, valid: Flags) -> dict[str,
     """Every number of the table for one method: name -> ``(n,)``.
 
     `iou` and `share` are area-matched (there the share inside, precision and recall are one number); the
-    suffixes `_otsu`, `_top10` and `_minmax` name the other thresholds; `auprc_lift` and `energy_lift` are
-    divided by the prevalence, so 1 is chance.
+    suffixes `_otsu`, `_top10` and `_minmax` name the other thresholds; `auprc_over_chance` and
+    `energy_over_chance` are divided by the prevalence, so 1 is chance.
     """
     ranking = rank(order, inside, valid)
     out = essential(ranking)
     out["share"] = 2.0 * out["iou"] / (1.0 + out["iou"])
     out["auprc"], out["energy"] = auprc(ranking), energy(maps, inside, valid)
     for name in ("auprc", "energy"):
-        out[f"{name}_lift"] = _divide(out[name], out["prevalence"])
+        out[f"{name}_over_chance"] = _divide(out[name], out["prevalence"])
     out["pointing"] = pointing_game(maps, inside, valid)
     out["iou_otsu"], out["share_otsu"] = overlap(otsu(maps, valid), inside, valid)
     out["iou_top10"], out["share_top10"] = top_share(ranking, 0.1)

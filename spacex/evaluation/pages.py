@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from spacex import __version__
+from spacex.model_card import code_version
 
 PageTable = tuple[str, list[str], list[list[str]]]
 """Caption, head and rows."""
@@ -20,7 +20,7 @@ def render(template: str, **values: Any) -> str:
     """Fill one of this package's templates; text is escaped, and a missing value is an error."""
     loader = PackageLoader("spacex.evaluation", ".")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    return environment.get_template(template).render(version=__version__, **values)
+    return environment.get_template(template).render(version=code_version(), **values)
 
 
 def embedded(picture: bytes) -> str:

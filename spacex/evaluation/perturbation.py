@@ -2,8 +2,8 @@
 
 After Petsiuk et al. (RISE, 2018). Deletion replaces the highest pixels step by step and measures the area
 under the score (low is good); insertion starts from the fill and puts the highest pixels back (high is good).
-Secondary numbers: in our trials deletion ranked poor maps above the exact truth, because what replaces the
-pixels is itself a picture the classifier has an opinion about. Hence three fills.
+Secondary numbers: on the embedded world deletion ranked poor maps above the exact truth, because the fill changes the
+score as well. Hence three fills.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ STEPS = 8
 
 
 def filled(u: Tensor, fill: Fill, other: Tensor | None = None) -> Tensor:
-    """What stands where pixels were taken away, like `u`.
+    """What replaces pixels that are taken away, like `u`.
 
     Args:
-        u: chips in the networks' units, ``(n, bands, h, w)``.
+        u: chips in standardised units, ``(n, bands, h, w)``.
         fill: see `FILLS`.
         other: for `other`, chips of the other class, like `u`; as in CutMix, place for place.
     """
@@ -53,7 +53,7 @@ def areas(
     """Deletion and insertion area of every chip, each ``(n,)`` float32 in 0..1 (trapezoid rule).
 
     Args:
-        score: chips in the networks' units to scores in 0..1.
+        score: chips in standardised units to scores in 0..1.
         u: ``(n, bands, h, w)``.
         fill: like `u`, from :func:`filled`.
         maps: ``(n, h, w)``; equal values are taken in the order of their position.
@@ -61,12 +61,13 @@ def areas(
         batch: perturbed chips in one forward pass.
     """
     order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
-    place = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1]).expand_as(order).clone())
-    place = place.reshape(maps.shape)[:, None]
+    # the inverse of the order: at each pixel its rank, 0 for the highest
+    ranks = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1]).expand_as(order).clone())
+    ranks = ranks.reshape(maps.shape)[:, None]
     limits = [round(step * order.shape[1] / steps) for step in range(steps + 1)]
-    gone = torch.stack([torch.where(place < limit, fill, u) for limit in limits], dim=1)
-    back = torch.stack([torch.where(place < limit, u, fill) for limit in limits], dim=1)
-    return _area(score, gone, batch), _area(score, back, batch)
+    deleted = torch.stack([torch.where(ranks < limit, fill, u) for limit in limits], dim=1)
+    inserted = torch.stack([torch.where(ranks < limit, u, fill) for limit in limits], dim=1)
+    return _area(score, deleted, batch), _area(score, inserted, batch)
 
 
 def _area(score: Callable[[Tensor], Tensor], pictures: Tensor, batch: int) -> Tensor:

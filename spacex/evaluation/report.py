@@ -1,38 +1,34 @@
-"""`report/`: the table as CSV, the figures as PNG, and one HTML file that opens without a network."""
+"""Writes `report/`: the table as CSV, the figures as PNG, and one HTML file that opens without a network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from spacex.checkpoint import Checkpoint
-from spacex.evaluation import figures, sections
+from spacex.evaluation import figures, report_tables
 from spacex.evaluation.gallery import Picture
 from spacex.evaluation.pages import embedded, render
 from spacex.evaluation.rows import HARD_BELOW
 from spacex.evaluation.run import Outcome
 from spacex.evaluation.table import REPETITIONS, Table, make_table
 
-
-@dataclass(frozen=True)
-class Subject:
-    """What was evaluated, in words."""
-
-    data: str
-    checkpoint: Checkpoint
+Drawn = tuple[str, str, bytes]
+"""Name, caption and PNG of a figure."""
 
 
-def write_report(output: Path, subject: Subject, outcome: Outcome, pictures: Sequence[Picture]) -> Table:
+def write_report(
+    output: Path, data: str, checkpoint: Checkpoint, outcome: Outcome, pictures: Sequence[Picture]
+) -> Table:
     """Write `table.csv`, the figures, and `index.html` beside the `chips.parquet` that is already there.
 
     Args:
         output: the folder of the report.
-        subject: data and checkpoint.
-        outcome: what the run left behind.
+        data: names the data set that was evaluated on.
+        checkpoint: what was evaluated.
+        outcome: of the run.
         pictures: chips to draw.
     """
     rows = pd.read_parquet(output / "chips.parquet")
@@ -40,60 +36,53 @@ def write_report(output: Path, subject: Subject, outcome: Outcome, pictures: Seq
     frame = table.frame()
     frame["chips_per_second"] = [outcome.chips / max(outcome.seconds[m], 1e-9) for m in frame["method"]]
     frame.to_csv(output / "table.csv", index=False, float_format="%.6g")
-    drawn = [(name, caption, png) for name, caption, png in draw_figures(pictures)]
+    drawn = list(draw_figures(pictures)) if pictures else []
     for name, _, png in drawn:
         (output / f"{name.lower().replace(' ', '-')}.png").write_bytes(png)
-    (output / "index.html").write_text(_html(subject, outcome, table, rows, drawn), encoding="utf-8")
+    page = _html(data, checkpoint, outcome, table, rows["place"].nunique(), drawn)
+    (output / "index.html").write_text(page, encoding="utf-8")
     return table
 
 
-def draw_figures(pictures: Sequence[Picture]) -> list[tuple[str, str, bytes]]:
-    """Name, caption and PNG of every figure that these pictures allow."""
-    if not pictures:
-        return []
+def draw_figures(pictures: Sequence[Picture]) -> Iterator[Drawn]:
+    """Every figure that these pictures allow."""
     note = "Chips as the seeded draw gave them, and the first hard ones. One colour scale per method for all chips."
     score = "Numbers in the pictures are the classifier's scores."
-    out: list[tuple[str, str, Figure]] = []
     if pictures[0].x_minus is not None:
-        out.append(
-            ("Figure 1", f"One chip, its counterfactuals and its maps. {note}", figures.flow(pictures[0], pictures))
-        )
-        out.append(("Figure 3", f"Chips, maximised and minimised. {score}", figures.triples(pictures)))
-    out.append(("Figure 4", f"Methods side by side, the region outlined. {note}", figures.side_by_side(pictures)))
+        flow, triples = figures.flow(pictures[0], pictures), figures.triples(pictures)
+        yield "Figure 1", f"One chip, its counterfactuals and its maps. {note}", figures.png(flow)
+        yield "Figure 3", f"Chips, maximised and minimised. {score}", figures.png(triples)
+    methods = figures.png(figures.side_by_side(pictures))
+    yield "Figure 4", f"Methods side by side, the region outlined. {note}", methods
     for name, method in (("Figure 5", "lift"), ("Figure 5b", "attribution")):
         if method in pictures[0].maps:
             caption = f"Chips over their maps ({figures.LABELS[method]}). {score} {note}"
-            out.append((name, caption, figures.inputs_over_maps(pictures, method)))
-    return [(name, caption, figures.png(figure)) for name, caption, figure in out]
+            yield name, caption, figures.png(figures.inputs_over_maps(pictures, method))
 
 
 def _html(
-    subject: Subject, outcome: Outcome, table: Table, rows: pd.DataFrame, drawn: list[tuple[str, str, bytes]]
+    data: str, checkpoint: Checkpoint, outcome: Outcome, table: Table, places: int, drawn: Sequence[Drawn]
 ) -> str:
-    card = subject.checkpoint.card
+    card, wall = checkpoint.card, outcome.wall
     return render(
         "report.html.j2",
-        data=subject.data,
+        data=data,
         split=outcome.settings.split,
-        checkpoint=subject.checkpoint.uri,
+        checkpoint=checkpoint.uri,
         bands=", ".join(card.bands),
         preset=card.preset or "not named",
-        digest=subject.checkpoint.digest,
+        digest=checkpoint.digest,
         chips=outcome.chips,
         hard=table.chips["hard"],
         hard_below=HARD_BELOW,
         left_out={reason: count for reason, count in outcome.left_out.items() if count},
         seed=outcome.settings.seed,
-        wall=_duration(outcome.wall),
+        wall=f"{wall / 60:.1f} minutes" if wall >= 90 else f"{wall:.0f} seconds",
         primary=outcome.definitions[0],
         repetitions=REPETITIONS,
-        places=rows["place"].nunique(),
+        places=places,
         ours=table.ours,
-        main=[sections.main(table, outcome, "all"), sections.main(table, outcome, "hard")],
-        sections=sections.all_sections(table, outcome),
-        figures=[(name, caption, embedded(data)) for name, caption, data in drawn],
+        main=[report_tables.main_table(table, outcome, chips) for chips in ("all", "hard")],
+        sections=list(report_tables.all_sections(table, outcome)),
+        figures=[(name, caption, embedded(png)) for name, caption, png in drawn],
     )
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"

@@ -1,4 +1,4 @@
-"""From a map and a chip's masks to the rows of `chips.parquet`: one per chip and method."""
+"""The rows of `chips.parquet`, one per chip and method: how well a map points at the regions of a chip."""
 
 from __future__ import annotations
 
@@ -56,34 +56,34 @@ def _region(samples: Samples, definition: Definition) -> Region:
     return Region(definition, _flat(inside), _flat(valid), cells)
 
 
-def measure(maps: NDArray[np.float32], areas: Sequence[Region]) -> dict[str, NDArray[np.float64]]:
+def measure(maps: NDArray[np.float32], regions: Sequence[Region]) -> dict[str, NDArray[np.float64]]:
     """Every number for one method on a batch: column name -> ``(n,)``.
 
-    The first region gives the plain columns; others carry `@definition`. Variants are judged by IoU and AUROC
+    The first region gives the plain columns; others carry `@definition`. Variants are compared by IoU and AUROC
     only; CORINE's published definition is always complete.
     """
     flat = _flat(maps)
     order = metrics.sort(flat)
-    out = metrics.complete(flat, order, areas[0].inside, areas[0].valid)
-    for area in areas[1:]:
-        out |= {f"{name}@{area.definition.name}": values for name, values in _other(maps, order, area).items()}
+    out = metrics.complete(flat, order, regions[0].inside, regions[0].valid)
+    for region in regions[1:]:
+        out |= {f"{name}@{region.definition.name}": values for name, values in _variant(maps, order, region).items()}
     return out
 
 
-def _other(maps: NDArray[np.float32], order: metrics.Order, area: Region) -> dict[str, NDArray[np.float64]]:
+def _variant(maps: NDArray[np.float32], order: metrics.Order, region: Region) -> dict[str, NDArray[np.float64]]:
     flat = _flat(maps)
-    if area.cells is not None:
-        means, _ = masks.blocks(maps, area.cells, area.definition.block)
+    if region.cells is not None:
+        means, _ = masks.blocks(maps, region.cells, region.definition.block)
         flat = _flat(means.astype(np.float32))
         order = metrics.sort(flat)
-    if area.definition == masks.CORINE_WB_V1:
-        return metrics.complete(flat, order, area.inside, area.valid)
-    return metrics.essential(metrics.rank(order, area.inside, area.valid))
+    if region.definition == masks.CORINE_WB_V1:
+        return metrics.complete(flat, order, region.inside, region.valid)
+    return metrics.essential(metrics.rank(order, region.inside, region.valid))
 
 
-def is_hard(brightness: NDArray[np.float32], area: Region) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def is_hard(brightness: NDArray[np.float32], region: Region) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Which chips brightness says little about, and its AUROC on each."""
-    score = metrics.auroc(metrics.rank(metrics.sort(_flat(brightness)), area.inside, area.valid))
+    score = metrics.auroc(metrics.rank(metrics.sort(_flat(brightness)), region.inside, region.valid))
     return np.asarray(score < HARD_BELOW), score
 
 

@@ -1,13 +1,14 @@
-"""The evaluation itself: chips stream by in batches, every method draws, every number goes to disk at once.
+"""Runs an evaluation: chips stream by in batches, every method draws its maps, every number goes to disk at once.
 
 Nothing grows with the number of chips except the rows on disk and a few numbers per chip: a batch is read,
-judged and dropped, so 2,400 chips need no more memory than four.
+evaluated and dropped, so 2,400 chips need no more memory than four.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,33 +22,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spacex.attribution.attributor import Attributor
+from spacex.attribution.inference import choose_precision
 from spacex.attribution.names import PATH_STEPS
 from spacex.checkpoint import Checkpoint
 from spacex.errors import DataError
 from spacex.evaluation import calibration, counterfactual, perturbation, rows, sanity
-from spacex.evaluation.ceilings import ceilings
 from spacex.evaluation.gallery import Gallery
 from spacex.evaluation.methods import asos
-from spacex.evaluation.methods.baselines import ChipBatch, Method, brightness
 from spacex.evaluation.methods.captum import Effort
-from spacex.evaluation.methods.selection import all_methods, choose, has_lift
+from spacex.evaluation.methods.chip_batch import ChipBatch, supported_maps
+from spacex.evaluation.methods.selection import all_methods, choose
+from spacex.evaluation.methods.trivial import brightness
 from spacex.evaluation.perturbation import Fill
 from spacex.evaluation.samples import ChipSource, Samples
+from spacex.evaluation.upper_bounds import upper_bounds
 from spacex.models.classes import native_head
 from spacex.settings import Settings
 
-SANITY = (
-    "lift",
-    "path",
-    "attribution",
-    "integrated",
-    "deeplift",
-    "gradient",
-    "gradcam-first",
-    "gradcam-last",
-    "brightness",
-)
-"""Methods the cascade of random layers is run for."""
+SANITY = ("lift", "path", "attribution", "integrated", "deeplift", "gradient", "gradcam-first", "gradcam-last",
+          "brightness")  # fmt: skip
+"""Methods whose maps are compared while the classifier's layers are randomised."""
 
 
 class EvaluationSettings(Settings):
@@ -63,56 +58,61 @@ class EvaluationSettings(Settings):
     seed: int = 0
     """Of the draw of chips, the bootstrap, and random layers."""
     path_steps: int = PATH_STEPS
+    """Points on the path from x− to x."""
+    precision: str = "float32"
+    """Of the networks that draw our maps, as for the mapping (`spacex.attribution.names.PRECISIONS`). float32 by
+    default, so that tables do not depend on the machine."""
     effort: Effort = Effort()
     perturbed: int = 4
     """Chips on which insertion and deletion are measured; 0 for none."""
     fills: tuple[Fill, ...] = ("blur",)
-    """What stands where pixels were taken away."""
+    """What replaces the pixels that are taken away."""
     asos_chips: int = 24
     """Training chips on which ASOS measures activation space; 0 leaves ASOS out."""
     sanity_chips: int = 4
-    """Chips of the randomisation cascade; 0 for none."""
+    """Chips on which the classifier's layers are randomised; 0 for none."""
 
 
 @dataclass
 class Outcome:
-    """What a run leaves behind, besides `chips.parquet`."""
+    """Results of a run, besides `chips.parquet`."""
 
     settings: EvaluationSettings
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Working time per method, shared work counted for everyone who used it."""
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Working time per method, shared work counted for every method that used it."""
     chips: int = 0
     """Chips that were evaluated."""
-    left_out: dict[str, int] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
     """Chips that were not, by reason."""
     counterfactuals: list[pd.DataFrame] = field(default_factory=list)
     """Per chip, the numbers of :func:`spacex.evaluation.counterfactual.quality`."""
-    promises: list[pd.DataFrame] = field(default_factory=list)
-    """Per square of each chip, the numbers of :func:`spacex.evaluation.calibration.promises`."""
+    squares: list[pd.DataFrame] = field(default_factory=list)
+    """Per square of each chip, the numbers of :func:`spacex.evaluation.calibration.square_sums`."""
     agreement: list[pd.DataFrame] = field(default_factory=list)
-    """Per chip, the rank correlation with the twin's maps."""
-    cascade: list[sanity.Step] = field(default_factory=list)
+    """Per chip, the rank correlation with the maps of the other seed's generators."""
+    randomised: list[sanity.Step] = field(default_factory=list)
+    """How the maps change while the classifier's layers are randomised."""
     about: dict[str, str] = field(default_factory=dict)
     """One sentence per method."""
     definitions: list[str] = field(default_factory=list)
     """Names of the definitions, the primary one first."""
     wall: float = 0.0
-    """Seconds the whole stream took."""
+    """Seconds the whole run took."""
 
 
 @dataclass(frozen=True)
 class Comparisons:
-    """Other checkpoints an evaluation may use."""
+    """Other checkpoints that the evaluated one is compared with."""
 
-    second: Checkpoint | None = None
+    other_classifier: Checkpoint | None = None
     """An independently trained classifier in the same bands and units: does the change mean the same to it?"""
-    twin: Checkpoint | None = None
+    other_seed: Checkpoint | None = None
     """Generators for the same classifier from another seed: do the maps agree?"""
     controls: dict[str, Checkpoint] = field(default_factory=dict)
     """Generators that should find nothing, by name, e.g. trained with λ_AM = 0."""
 
 
-Report = Callable[[int, int, str], None]
+ProgressCallback = Callable[[int, int, str], None]
 """Called with chips done, chips in all, and the method at work."""
 
 
@@ -123,7 +123,7 @@ class Evaluation:
         source: the chips.
         checkpoint: what is evaluated.
         settings: how.
-        company: other checkpoints.
+        comparisons: other checkpoints.
     """
 
     def __init__(
@@ -131,20 +131,21 @@ class Evaluation:
         source: ChipSource,
         checkpoint: Checkpoint,
         settings: EvaluationSettings,
-        company: Comparisons | None = None,
+        comparisons: Comparisons | None = None,
     ) -> None:
         self.source, self.checkpoint, self.settings = source, checkpoint, settings
-        self.company = company or Comparisons()
-        listed = all_methods(checkpoint, settings.effort, self._activation_space(), self.company.controls)
-        listed += ceilings(source, has_lift(checkpoint))
+        self.comparisons, self.definitions = comparisons or Comparisons(), source.definitions
+        listed = all_methods(checkpoint, settings.effort, self._activation_space(), self.comparisons.controls)
+        listed += upper_bounds(source, with_lift="lift" in supported_maps(checkpoint))
         self.methods = choose(listed, settings.methods) if settings.methods else listed
-        self.definitions = source.definitions
-        self.outcome = Outcome(settings, dict.fromkeys((method.name for method in self.methods), 0.0))
-        self.outcome.about = {method.name: getattr(method, "about", "") for method in self.methods}
+        self.attributor = self._attributor(checkpoint)
+        other = self.comparisons.other_seed
+        self.other_seed = None if other is None else self._attributor(other)
+        self.outcome = Outcome(settings, about={method.name: method.about for method in self.methods})
         self.outcome.definitions = [definition.name for definition in self.definitions]
         self.gallery = Gallery(self.methods)
 
-    def run(self, file: Path, report: Report = lambda *_: None) -> Outcome:
+    def run(self, file: Path, report: ProgressCallback = lambda *_: None) -> Outcome:
         """Evaluate every chip and write `file` (Parquet, a row per chip and method) as it goes.
 
         Raises:
@@ -154,14 +155,15 @@ class Evaluation:
         writer: pq.ParquetWriter | None = None
         done = 0
         try:
-            for samples, areas, seen in self._eligible():
+            for samples, chips, read in self._eligible():
                 # a row group per batch: what is on disk needs no memory any more
-                table = pa.concat_tables(self._batch(samples, areas, partial(report, done + seen, total)))
+                at = done + read
+                table = pa.concat_tables(self._batch(samples, chips, partial(report, at, total)))
                 if writer is None:  # only now: no chip may fit, and then nothing is written
                     file.parent.mkdir(parents=True, exist_ok=True)
                     writer = pq.ParquetWriter(file, table.schema)
                 writer.write_table(table)
-                done += seen
+                done = at
         except KeyboardInterrupt:
             if writer is None:
                 raise
@@ -172,120 +174,122 @@ class Evaluation:
             if writer is not None:
                 writer.close()
         if writer is None:
-            raise DataError("no chip fits the definition", got=self.outcome.left_out, do="Raise --limit.")
+            raise DataError("no chip fits the definition", got=dict(self.outcome.left_out), do="Raise --limit.")
         self.outcome.wall = time.perf_counter() - start
         return self.outcome
 
-    def _eligible(self) -> Iterator[tuple[Samples, list[rows.Region], int]]:
+    def _eligible(self) -> Iterator[tuple[Samples, ChipBatch, int]]:
+        """Batches of the chips that count, already classified, and how many chips were read for each."""
         for samples in self.source.batches(self.settings.batch):
-            score = torch.sigmoid(self._chips(samples).logit).numpy()
-            areas = rows.regions(samples, self.definitions)
-            usable = np.logical_or.reduce([area.usable for area in areas])
-            self._count("the classifier does not take it for natural", score < 0.5)
-            self._count("too little or too much of it is inside", (score >= 0.5) & ~usable)
-            kept = samples.pick((score >= 0.5) & usable)
-            if len(kept):
-                yield kept, rows.regions(kept, self.definitions), len(samples)
+            usable = np.logical_or.reduce([region.usable for region in rows.regions(samples, self.definitions)])
+            # every chip is classified once: together with its maps, or alone if no map of it will be measured
+            if len(unusable := samples.pick(~usable)):
+                answer = self.attributor.score(self.attributor.standardise(unusable.x.numpy()))
+                natural = (torch.sigmoid(answer.logit) >= 0.5).numpy()
+                self._count(not_natural=~natural, unusable=natural)
+            if len(kept := samples.pick(usable)):
+                chips = ChipBatch(self.attributor, kept.x, kept.files)
+                natural = (chips.score >= 0.5).numpy()
+                self._count(not_natural=~natural)
+                if natural.any():
+                    yield kept.pick(natural), chips.pick(natural), len(samples)
 
-    def _batch(self, samples: Samples, areas: list[rows.Region], report: Callable[[str], None]) -> Iterator[pa.Table]:
-        chips = self._chips(samples)
-        facts = self._facts(chips, samples, areas)
-        first = self.outcome.chips
-        self._side_questions(chips, samples, first)
-        self.gallery.open(chips, samples, areas[0], facts["hard"])
+    def _count(self, not_natural: NDArray[np.bool_], unusable: NDArray[np.bool_] | tuple[()] = ()) -> None:
+        self.outcome.left_out["the classifier does not take it for natural"] += int(not_natural.sum())
+        self.outcome.left_out["too little or too much of it is inside"] += int(np.sum(unusable))
+
+    def _batch(self, samples: Samples, chips: ChipBatch, report: Callable[[str], None]) -> Iterator[pa.Table]:
+        regions = rows.regions(samples, self.definitions)
+        facts = self._facts(chips, samples, regions[0])
+        if self.checkpoint.minimiser is not None:
+            self._examine_counterfactuals(chips, samples)
+        self.gallery.open(chips, samples, regions[0], facts["hard"])
         for method in self.methods:
             report(method.name)
-            maps, seconds = timed(method, chips)
+            maps, seconds = method.timed(chips)
             self.outcome.seconds[method.name] += seconds
             self.gallery.show(method, maps)
-            numbers = rows.measure(maps.cpu().numpy(), areas) | self._perturb(chips, maps, first)
+            numbers = rows.measure(maps.cpu().numpy(), regions) | self._perturb(chips, maps)
             head = {"method": [method.name] * len(samples), "family": [method.family] * len(samples)}
             yield pa.Table.from_pandas(pd.DataFrame({**head, **facts, **numbers}), preserve_index=False)
         self.outcome.chips += len(samples)
 
-    def _facts(self, chips: ChipBatch, samples: Samples, areas: list[rows.Region]) -> dict[str, Sequence[object]]:
-        hard, auroc = rows.is_hard(brightness(chips).cpu().numpy(), areas[0])
-        score = torch.sigmoid(chips.logit).cpu().numpy()
-        unlike = chips.dissimilarity
+    def _facts(self, chips: ChipBatch, samples: Samples, region: rows.Region) -> dict[str, Sequence[object]]:
+        hard, auroc = rows.is_hard(brightness(chips).cpu().numpy(), region)
+        dissimilarity = chips.dissimilarity
         return {
             "file": list(samples.files),
             "place": list(samples.places),
-            "score": list(score),
+            "score": list(chips.score.cpu().numpy()),
             "hard": list(hard),
             "brightness_auroc": list(auroc),
-            "dissimilarity": [math.nan] * len(samples) if unlike is None else unlike.tolist(),
+            "dissimilarity": [math.nan] * len(samples) if dissimilarity is None else dissimilarity.tolist(),
         }
 
-    def _side_questions(self, chips: ChipBatch, samples: Samples, first: int) -> None:
-        if self.checkpoint.minimiser is None:
-            return
-        second = self.company.second.classifier if self.company.second else None
-        quality = counterfactual.quality(chips, second)
+    def _examine_counterfactuals(self, chips: ChipBatch, samples: Samples) -> None:
+        """Everything about x+ and x− that is not a map: their quality, calibration, agreement and randomisation."""
+        other = self.comparisons.other_classifier
+        quality = counterfactual.quality(chips, other.classifier if other else None)
         table = pd.DataFrame({name: values.cpu().numpy() for name, values in quality.items()})
         self.outcome.counterfactuals.append(table.assign(file=samples.files, place=samples.places))
         if maps := [method.name for method in self.methods if method.name in calibration.MAPS]:
-            promised = calibration.promises(chips, maps)
-            self.outcome.promises.append(promised.assign(place=np.asarray(samples.places)[promised["chip"]]))
-        if self.company.twin is not None:
-            self.outcome.agreement.append(self._agreement(chips, samples))
-        if first < self.settings.sanity_chips:
+            sums = calibration.square_sums(chips, maps)
+            self.outcome.squares.append(sums.assign(place=np.asarray(samples.places)[sums["chip"]]))
+        if self.other_seed is not None:
+            other_seed = ChipBatch(self.other_seed, chips.x, chips.names)
+            both = [method for method in self.methods if method.name in ("lift", "attribution")]
+            scores = {method.name: sanity.spearman(method(chips), method(other_seed)) for method in both}
+            self.outcome.agreement.append(pd.DataFrame({**scores, "place": samples.places}))
+        if self.outcome.chips < self.settings.sanity_chips:
             shown = [method for method in self.methods if method.name in SANITY]
-            self.outcome.cascade += sanity.randomise(chips, shown, seed=self.settings.seed)
+            self.outcome.randomised += sanity.randomise(chips, shown, seed=self.settings.seed)
 
-    def _agreement(self, chips: ChipBatch, samples: Samples) -> pd.DataFrame:
-        assert self.company.twin is not None
-        twin = ChipBatch(self.company.twin, chips.x, chips.names, chips.steps)
-        both = [method for method in self.methods if method.name in ("lift", "attribution")]
-        scores = {method.name: sanity.spearman(method(chips), method(twin)) for method in both}
-        return pd.DataFrame({**scores, "place": samples.places})
-
-    def _perturb(self, chips: ChipBatch, maps: Tensor, first: int) -> dict[str, NDArray[np.float64]]:
+    def _perturb(self, chips: ChipBatch, maps: Tensor) -> dict[str, NDArray[np.float64]]:
         out = {}
-        take = max(0, min(len(maps), self.settings.perturbed - first))
+        take = max(0, min(len(maps), self.settings.perturbed - self.outcome.chips))
         for fill in self.settings.fills:
             both = np.full((2, len(maps)), np.nan)
             if take:
-                u = chips.u[:take]
-                hidden = perturbation.filled(u, fill, self._others(take) if fill == "other" else None)
-                found = perturbation.areas(self._score, u, hidden, maps[:take], batch=self.settings.effort.batch)
-                both[:, :take] = torch.stack(found).cpu().numpy()
+                u, other = chips.u[:take], self._anthropogenic(take) if fill == "other" else None
+                areas = perturbation.areas(
+                    lambda u: torch.sigmoid(self.attributor.score(u).logit),
+                    u,
+                    perturbation.filled(u, fill, other),
+                    maps[:take],
+                    batch=self.settings.effort.batch,
+                )
+                both[:, :take] = torch.stack(areas).cpu().numpy()
             out[f"deletion_{fill}"], out[f"insertion_{fill}"] = both
         return out
 
-    def _others(self, count: int) -> Tensor:
+    def _anthropogenic(self, count: int) -> Tensor:
+        """Chips of the other class, standardised, to fill with."""
         samples = next(self.source.batches(count, natural=False), None)
         if samples is None or len(samples) < count:
             raise DataError("the fill 'other' needs chips of label 0 in the same split")
-        return self._chips(samples).u
+        return self.attributor.standardise(samples.x.numpy())
 
-    def _score(self, u: Tensor) -> Tensor:
-        score: Tensor = torch.sigmoid(self.checkpoint.classifier(u))
-        return score
+    def _attributor(self, checkpoint: Checkpoint) -> Attributor:
+        """The networks for the maps that the chosen methods are made from."""
+        wanted = {name for method in self.methods for name in method.maps} & set(supported_maps(checkpoint))
+        settings = self.settings
+        return Attributor(
+            checkpoint, sorted(wanted), settings.path_steps, precision=choose_precision(settings.precision)
+        )
 
-    def _chips(self, samples: Samples) -> ChipBatch:
-        return ChipBatch(self.checkpoint, samples.x, samples.files, self.settings.path_steps)
-
-    def _count(self, reason: str, flags: NDArray[np.bool_]) -> None:
-        self.outcome.left_out[reason] = self.outcome.left_out.get(reason, 0) + int(flags.sum())
-
-    def _activation_space(self) -> asos.Space | None:
+    def _activation_space(self) -> asos.ActivationSpace | None:
         head = native_head(self.checkpoint.classifier)
         wanted = not self.settings.methods or any(name.startswith("asos") for name in self.settings.methods)
         if head is None or not (wanted and self.settings.asos_chips):
             return None
+        attributor = Attributor(self.checkpoint, ())
+
+        def correct(samples: Samples) -> Tensor:
+            """Activation maps of the chips that are classified correctly."""
+            chips = ChipBatch(attributor, samples.x, samples.files)
+            with torch.no_grad():
+                return chips.network.activation_map(chips.u[chips.logit > 0])
+
         train = self.source.beside("train", self.settings.asos_chips)
-        right = (self._right(samples) for samples in train.batches(self.settings.batch))
-        return asos.fit(right, head, self.settings.effort.asos_edge, batch=self.settings.effort.batch)
-
-    def _right(self, samples: Samples) -> Tensor:
-        chips = self._chips(samples)
-        with torch.no_grad():
-            return chips.network.activation_map(chips.u[chips.logit > 0])
-
-
-def timed(method: Method, chips: ChipBatch) -> tuple[Tensor, float]:
-    """A method's maps, and the seconds they would have cost alone."""
-    chips.borrowed = 0.0
-    start = time.perf_counter()
-    maps = method(chips)
-    return maps, time.perf_counter() - start + chips.borrowed
+        maps = (correct(samples) for samples in train.batches(self.settings.batch))
+        return asos.fit(maps, head, self.settings.effort.asos_edge, batch=self.settings.effort.batch)

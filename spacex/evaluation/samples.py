@@ -1,4 +1,4 @@
-"""The chips an evaluation looks at, batch by batch: reflectance, land cover, exact truth where it is known."""
+"""The chips of an evaluation, batch by batch: reflectance, land cover, and exact truth where it is known."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rasterio.errors import RasterioError
 from torch import Tensor
 
 from spacex.datasets.anthroprotect import AnthroProtect, read_land_cover
+from spacex.datasets.pictures import Pictures, read_pictures
 from spacex.datasets.tiles import Chips, read_chip
 from spacex.errors import DataError
 from spacex.evaluation import masks
@@ -114,7 +115,7 @@ class ChipSource(ABC):
     def _read(self, rows: pd.DataFrame) -> Samples: ...
 
 
-class Source(ChipSource):
+class LandCoverSource(ChipSource):
     """A split of a data set in AnthroProtect's layout.
 
     Raises:
@@ -125,7 +126,11 @@ class Source(ChipSource):
 
     def _check(self, split: str) -> None:
         super()._check(split)
-        self.sources = [name for name, folder in _FOLDERS.items() if self._has(folder)]
+        files = self.natural["file"]
+        present = (
+            name for name, folder in _FOLDERS.items() if any((self.data.root / folder / f).exists() for f in files)
+        )
+        self.sources = list(present)
         if not self.sources:
             raise DataError(
                 f"{self.data.root} has no land cover, so there is nothing to compare maps with",
@@ -154,8 +159,23 @@ class Source(ChipSource):
             return np.zeros((CHIP, CHIP), dtype=np.uint16)
         return read_land_cover(path) if source == "corine" else _read_truth(path)
 
-    def _has(self, folder: str) -> bool:
-        return any((self.data.root / folder / file).exists() for file in self.natural["file"])
+
+class PictureSource(ChipSource):
+    """One split of a folder of ordinary pictures by class: nothing says which pixels should matter."""
+
+    reads = Pictures
+    data: Pictures
+
+    @property
+    def definitions(self) -> list[Definition]:
+        """Only `NO_REGION`."""
+        return [masks.NO_REGION]
+
+    def _read(self, rows: pd.DataFrame) -> Samples:
+        paths, side = tuple(rows["path"]), self.data.side
+        x = read_pictures([self.data.root / path for path in paths], side)
+        unknown: NDArray[np.integer] = np.zeros((len(rows), side, side), np.uint8)
+        return Samples(paths, paths, x, np.ones(unknown.shape, dtype=bool), {masks.NO_REGION.source: unknown})
 
 
 _FOLDERS = {"truth": "truth", "corine": "tiles/lcs"}

@@ -1,10 +1,9 @@
 """Does a map depend on what the classifier has learned? After Adebayo et al., "Sanity Checks" (2018).
 
-The classifier's layers are drawn anew from the output backwards; after each, every map is compared
-with the one of the trained classifier. A map that stays shows the picture, not the classifier. The
-generators stay as they are: they were trained on the true classifier, so lift and path map keep the outline of
-|x − x−| even when every gradient is random. What a generator trained *against* a random classifier draws is a
-separate run (a control checkpoint).
+The classifier's layers are randomised from the output backwards; after each, every map is compared with that of the
+trained classifier. A map that stays shows the picture, not the classifier. The generators stay as they are: they were
+trained on the true classifier, so lift and path map keep the outline of |x − x−| even when every gradient is random.
+What a generator trained *against* a random classifier draws is a separate run (a control checkpoint).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from spacex.evaluation.methods.baselines import ChipBatch, Method
+from spacex.evaluation.methods.chip_batch import ChipBatch, Method
 
 EVERY = 7
 """Ranks are taken on every seventh pixel: neighbours carry the same answer, and ranking is what costs."""
@@ -28,15 +27,10 @@ EVERY = 7
 
 def spearman(first: Tensor, second: Tensor) -> NDArray[np.float64]:
     """Rank correlation of two maps per chip, ``(n, h, w)`` each to ``(n,)``; NaN where a map is constant."""
-    a, b = (_ranks(maps) for maps in (first, second))
+    a, b = (rankdata(maps.flatten(1)[:, ::EVERY].cpu().numpy(), axis=1) for maps in (first, second))
+    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (a, b))
     spread = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    like = np.divide((a * b).sum(axis=1), spread, out=np.full(len(a), np.nan), where=spread > 0)
-    return np.asarray(like)
-
-
-def _ranks(maps: Tensor) -> NDArray[np.float64]:
-    ranks = rankdata(maps.flatten(1)[:, ::EVERY].cpu().numpy(), axis=1)
-    return np.asarray(ranks - ranks.mean(axis=1, keepdims=True))
+    return np.asarray(np.divide((a * b).sum(axis=1), spread, out=np.full(len(a), np.nan), where=spread > 0))
 
 
 def similarity(first: Tensor, second: Tensor) -> NDArray[np.float64]:
@@ -46,15 +40,15 @@ def similarity(first: Tensor, second: Tensor) -> NDArray[np.float64]:
     return np.asarray(torch.as_tensor(value).reshape(-1).cpu().numpy(), dtype=np.float64)
 
 
-def cascade(classifier: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
-    """Copies of the classifier with more and more layers drawn anew, from the output backwards.
+def randomise_layers(classifier: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
+    """Copies of the classifier with more and more layers randomised, from the output backwards.
 
     Args:
         classifier: a module whose layers are registered in the order data flows through them.
         seed: of the draw.
 
     Yields:
-        The name of the layer that was drawn last, and the classifier with it and all later layers random.
+        The name of the layer that was randomised last, and the classifier with it and all later layers random.
     """
     random = copy.deepcopy(classifier)
     layers = [(name, layer) for name, layer in random.named_modules() if hasattr(layer, "reset_parameters")]
@@ -69,37 +63,36 @@ def cascade(classifier: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Modu
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """How like the original a method's maps are after one step of the cascade."""
+    """How similar a method's maps are to the original ones after some layers were randomised."""
 
     method: str
     layer: str
     layers: int
-    """Layers drawn anew so far."""
+    """Layers randomised so far."""
     spearman: float
     """Mean over chips."""
     ssim: float
 
 
 def randomise(chips: ChipBatch, methods: Sequence[Method], stages: int = 8, seed: int = 0) -> list[Step]:
-    """Run the cascade for some methods on one batch.
+    """Compare the maps of some methods on one batch while the classifier is randomised.
 
     Args:
         chips: a batch under the trained checkpoint.
-        methods: methods that do not hold layers of the classifier themselves; see `rebuild` in the runner.
-        stages: how many of the cascade's steps to look at, evenly spread, the last always among them.
+        methods: what is compared.
+        stages: how many of the steps to look at, evenly spread, the last always among them.
         seed: of the draw.
     """
     before = {method.name: method(chips) for method in methods}
-    steps = list(cascade(chips.checkpoint.classifier, seed))
-    chosen = sorted({round(i) for i in np.linspace(0, len(steps) - 1, min(stages, len(steps)))})
+    steps = list(randomise_layers(chips.checkpoint.classifier, seed))
     out = []
-    for index in chosen:
+    for index in sorted({round(i) for i in np.linspace(0, len(steps) - 1, min(stages, len(steps)))}):
         layer, network = steps[index]
         random = dataclasses.replace(chips.checkpoint, classifier=network)
-        again = ChipBatch(random, chips.x, chips.names, chips.steps)
+        randomised = ChipBatch.of(random, chips.x, chips.names, steps=chips.attributor.steps)
         for method in methods:
-            maps = method(again)
-            likeness = similarity(before[method.name], maps)
+            maps = method(randomised)
             order = np.nan_to_num(spearman(before[method.name], maps))
-            out.append(Step(method.name, layer, index + 1, float(order.mean()), float(likeness.mean())))
+            ssim = similarity(before[method.name], maps)
+            out.append(Step(method.name, layer, index + 1, float(order.mean()), float(ssim.mean())))
     return out

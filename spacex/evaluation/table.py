@@ -1,4 +1,4 @@
-"""The table: means over chips with intervals by place, and every method against ours on the same chips."""
+"""The table of an evaluation: means over chips with intervals by place, and every method against ours."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spacex.evaluation.bootstrap import ClusterBootstrap, Comparison, Interval, compare, draw, interval
+from spacex.evaluation.bootstrap import Comparison, Interval, compare, draw, interval
 
 SETS = ("all", "hard")
 """Chips as they come, and those on which brightness says little (AUROC < 0.85)."""
 
-TRUST = ("inside", "outside")
+APPLICABILITY = ("inside", "outside")
 """Chips inside the classifier's area of applicability and outside of it, where the checkpoint knows."""
 
 COMPARED = ("iou", "auroc")
@@ -52,19 +52,15 @@ class Table:
             prefix = "" if chips == "all" else "hard_"
             row[f"{prefix}chips"] = self.cells[name, "iou", chips].chips
             for metric in self.metrics:
-                cell = self.cells[name, metric, chips]
-                row[f"{prefix}{metric}"] = cell.mean
-                row[f"{prefix}{metric}_low"], row[f"{prefix}{metric}_high"] = cell.low, cell.high
+                cell, column = self.cells[name, metric, chips], f"{prefix}{metric}"
+                row |= {column: cell.mean, f"{column}_low": cell.low, f"{column}_high": cell.high}
             for metric in COMPARED:
-                row |= _gap(f"{prefix}{metric}", self.against[name, metric, chips])
+                test, column = self.against[name, metric, chips], f"{prefix}{metric}"
+                gap = test.difference
+                row[f"{column}_ours_minus_this"] = gap.mean
+                row |= {f"{column}_ours_minus_this_low": gap.low, f"{column}_ours_minus_this_high": gap.high}
+                row |= {f"{column}_p": test.p_value, f"{column}_ours_wins": test.wins}
         return row
-
-
-def _gap(prefix: str, test: Comparison) -> dict[str, object]:
-    gap = test.difference
-    values = (gap.mean, gap.low, gap.high, test.p_value, test.wins)
-    names = ("ours_minus_this", "ours_minus_this_low", "ours_minus_this_high", "p", "ours_wins")
-    return {f"{prefix}_{name}": value for name, value in zip(names, values, strict=True)}
 
 
 def make_table(rows: pd.DataFrame, ours: str = "lift", repetitions: int = REPETITIONS, seed: int = 0) -> Table:
@@ -84,7 +80,8 @@ def make_table(rows: pd.DataFrame, ours: str = "lift", repetitions: int = REPETI
     cells: dict[tuple[str, str, str], Interval] = {}
     against: dict[tuple[str, str, str], Comparison] = {}
     counts = {}
-    for chips in (*SETS, *(TRUST if _known(rows) else ())):
+    known = "dissimilarity" in rows and bool(rows["dissimilarity"].notna().any())
+    for chips in (*SETS, *(APPLICABILITY if known else ())):
         files = _files(wide[ours], chips)
         # ordinary pictures have no region and no IoU: then all count
         counts[chips] = int(wide[ours].loc[files, "iou"].notna().sum()) or len(files)
@@ -92,18 +89,16 @@ def make_table(rows: pd.DataFrame, ours: str = "lift", repetitions: int = REPETI
         for name in names:
             part = wide[name].loc[files]
             for metric in metrics:
-                cells[name, metric, chips] = _interval(part[metric], draws)
+                cells[name, metric, chips] = interval(_values(part[metric]), draws)
             for metric in COMPARED:
-                against[name, metric, chips] = _compare(wide[ours].loc[files, metric], part[metric], draws)
+                against[name, metric, chips] = compare(
+                    _values(wide[ours].loc[files, metric]), _values(part[metric]), draws
+                )
     return Table(methods, metrics, cells, against, ours, counts)
 
 
-def _known(rows: pd.DataFrame) -> bool:
-    return "dissimilarity" in rows and bool(rows["dissimilarity"].notna().any())
-
-
 def _files(part: pd.DataFrame, chips: str) -> list[str]:
-    if chips in TRUST:
+    if chips in APPLICABILITY:
         return list(part.index[(part["dissimilarity"] > 1) == (chips == "outside")])
     return list(part.index[part["hard"]] if chips == "hard" else part.index)
 
@@ -112,23 +107,10 @@ def _values(column: pd.Series) -> NDArray[np.float64]:
     return np.asarray(column.to_numpy(dtype=np.float64))
 
 
-def _interval(column: pd.Series, draws: ClusterBootstrap) -> Interval:
-    if column.empty:
-        return Interval(np.nan, np.nan, np.nan, 0, 0)
-    return interval(_values(column), draws)
-
-
-def _compare(ours: pd.Series, other: pd.Series, draws: ClusterBootstrap) -> Comparison:
-    if ours.empty:
-        return Comparison(Interval(np.nan, np.nan, np.nan, 0, 0), np.nan, np.nan)
-    return compare(_values(ours), _values(other), draws)
-
-
 def summarise(frames: Sequence[pd.DataFrame], repetitions: int = REPETITIONS, seed: int = 0) -> dict[str, Interval]:
     """Means with intervals by place of per-chip numbers (column `place`), e.g. the counterfactuals'."""
     if not frames:
         return {}
     table = pd.concat(frames, ignore_index=True)
     draws = draw(table["place"].tolist(), repetitions, seed)
-    numbers = [name for name in table.columns if name not in ("file", "place")]
-    return {name: _interval(table[name], draws) for name in numbers}
+    return {name: interval(_values(table[name]), draws) for name in table.columns if name not in ("file", "place")}

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from spacex.attribution.attributor import Attributor, difference, integrated_gradients
+from spacex.attribution.attributor import Attributor, difference
+from spacex.attribution.gradients import integrated_gradients
 from spacex.attribution.inference import choose_precision, prepare_classifier, prepare_generator
 from spacex.attribution.lift import Lift
 from spacex.errors import CheckpointError, RequestError

@@ -30,7 +30,6 @@ import real_files
 
 from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint, load_checkpoint
-from spacex.evaluation.methods.baselines import ChipBatch
 from spacex.synthetic.dataset import build_dataset
 from spacex.training.batches import shard
 from spacex.training.data import DatasetSettings, DatasetSplit, open_split
@@ -41,7 +40,9 @@ ABROAD = 20_977
 
 def unlike(checkpoint: Checkpoint, x: Tensor) -> Tensor:
     """Dissimilarity of chips (n, bands, 256, 256), reflectance."""
-    return torch.cat([ChipBatch(checkpoint, part, [""] * len(part)).dissimilarity for part in x.split(8)])
+    attributor = Attributor(checkpoint, ())
+    parts = [attributor.score(attributor.standardise(part.numpy())) for part in x.split(8)]
+    return torch.cat([part.dissimilarity for part in parts])
 
 
 def chips_of(split: DatasetSplit) -> Tensor:

@@ -99,14 +99,14 @@ def rounding() -> None:
     from spacex import load_checkpoint
     from spacex.attribution.attributor import Attributor
     from spacex.evaluation import metrics
-    from spacex.evaluation.samples import Source
+    from spacex.evaluation.samples import LandCoverSource
     from spacex.synthetic.dataset import demo_dataset
 
     checkpoint = load_checkpoint()
     sides = {p: Attributor(checkpoint, precision=p) for p in ("float32", "bfloat16")}
     ious: dict[str, dict[str, list[float]]] = {name: {p: [] for p in sides} for name in ("attribution", "lift")}
     alike: dict[str, list[float]] = {name: [] for name in ious}
-    for samples in Source(demo_dataset(), checkpoint.card.bands, "test").batches(4):
+    for samples in LandCoverSource(demo_dataset(), checkpoint.card.bands, "test").batches(4):
         found = {p: networks(samples.x.numpy()) for p, networks in sides.items()}
         inside = (samples.codes["truth"] == 1).reshape(len(samples.x), -1)
         for name in ious:

@@ -8,8 +8,7 @@ from mire and bare fell. What each classifier makes of that is measured, not ass
 the test chips that carry both (exact counterfactuals), and the logit's change noted. A faithful map's share on the
 knolls follows their share of the effect, chip by chip: slope 1. With `--control` the class-difference generators are
 trained as well. They show what differs between the classes, which for knolls at random is much what the classifier has
-learned; where both patterns go with the label, see `--shortcut` of jobs/evaluate.py. All is kept; a stopped run goes
-on.
+learned; where both patterns go with the label, see `shortcut.py`. All is kept; a stopped run goes on.
 
 Prints a table, and writes `chips.csv`, `faithfulness.csv` and `faithfulness.png`.
 """
@@ -30,14 +29,15 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
+from shortcut import ShortcutSettings, falls, logits, trained_classifier, with_both, without
 
+from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.evaluation.bootstrap import ClusterBootstrap, association, draw, interval
-from spacex.evaluation.methods.baselines import ChipBatch
 from spacex.evaluation.methods.captum import Effort
+from spacex.evaluation.methods.chip_batch import ChipBatch, supported_maps
 from spacex.evaluation.methods.selection import all_methods, choose
-from spacex.evaluation.samples import Samples, Source
-from spacex.evaluation.shortcut import ShortcutSettings, falls, logits, trained_classifier, with_both, without
+from spacex.evaluation.samples import LandCoverSource, Samples
 from spacex.synthetic.chip import read_records
 from spacex.synthetic.dataset import build_dataset
 from spacex.training.data import DatasetSettings
@@ -77,18 +77,18 @@ def relabelled(data: Path, folder: Path, share: float) -> Path:
     return folder
 
 
-def learn(folder: Path, data: Path, preset: Preset, sizes: ShortcutSettings, team: Distributed) -> None:
+def learn(folder: Path, data: Path, preset: Preset, sizes: ShortcutSettings, distributed: Distributed) -> None:
     """A classifier of these labels, in the folder's `classifier`, and generators for it, by their preset's name."""
     say = partial(print, f"{folder.parent.name}, {folder.name}, {preset.name},", flush=True)
-    preload = team.device.type == "cuda"
+    preload = distributed.device.type == "cuda"
     patterns = PatternRun(
         source=DatasetSettings(root=str(data), bands=BANDS, preload=preload),
         output=str(folder / preset.name),
         seed=sizes.seed,
-        classifier=trained_classifier(folder, data, sizes, say, team),
+        classifier=trained_classifier(folder, data, sizes, say, distributed),
         preset=with_overrides(preset, sizes.generator_changes),
     )
-    for epoch in learn_patterns(patterns, team):
+    for epoch in learn_patterns(patterns, distributed):
         say(epoch)
 
 
@@ -104,10 +104,11 @@ def measured(checkpoint: Checkpoint, names: tuple[str, ...], data: Path) -> pd.D
     `effect` and `map` are the knolls' part of what both patterns do, and of what lies on both.
     """
     methods = choose(all_methods(checkpoint, Effort()), names)
+    attributor = Attributor(checkpoint, supported_maps(checkpoint))
     frames = []
-    for samples in with_both(Source(data, BANDS, "test")):
+    for samples in with_both(LandCoverSource(data, BANDS, "test")):
         others = without(data, BANDS, samples)
-        chips, effect = ChipBatch(checkpoint, samples.x, samples.files), effects(checkpoint, samples, others)
+        chips, effect = ChipBatch(attributor, samples.x, samples.files), effects(checkpoint, samples, others)
         for method in methods:
             found = falls(method, chips, samples.codes["truth"])
             frames.append(pd.DataFrame({"method": method.name, "place": samples.places, **effect, **found}))
@@ -162,10 +163,10 @@ def curve(chips: pd.DataFrame) -> Figure:
 Cell = tuple[float, Preset]
 
 
-def trained(root: Path, team: Distributed, cell: Cell) -> None:
+def trained(root: Path, distributed: Distributed, cell: Cell) -> None:
     """Train a share's classifier, if it is not there, and the generators of one preset."""
     folder = root / f"share-{cell[0]:g}"
-    learn(folder, relabelled(root / "chips", folder / "chips", cell[0]), cell[1], ShortcutSettings(), team)
+    learn(folder, relabelled(root / "chips", folder / "chips", cell[0]), cell[1], ShortcutSettings(), distributed)
 
 
 def rows(root: Path, cell: Cell) -> pd.DataFrame:
@@ -177,7 +178,7 @@ def rows(root: Path, cell: Cell) -> pd.DataFrame:
 
 
 def options(about: str | None) -> argparse.ArgumentParser:
-    """Where a study lies and what it is trained with, for `crew`."""
+    """Where a study lies and what it is trained with, for `single_process`."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=lambda path: Path(path).absolute(), required=True)
     parser.add_argument("--gpu", action="store_true", help="train on a CUDA device")
@@ -186,7 +187,7 @@ def options(about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def crew(asked: argparse.Namespace) -> Distributed:
+def single_process(asked: argparse.Namespace) -> Distributed:
     """Who trains each classifier of a study: one process, with one thread of its own."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers
     return Distributed(device=torch.device("cuda" if asked.gpu else "cpu"), precision=asked.precision, compile=False)
@@ -197,13 +198,13 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--control", action="store_true", help="also class-difference generators")
     asked = parser.parse_args()
-    team = crew(asked)
+    distributed = single_process(asked)
     painted(asked.output / "chips", chips=CHIPS, planted="random")
     ours = [(share, DELTA) for share in SHARES]
     controls = [(share, CLASS_DIFFERENCE) for share in SHARES] if asked.control else []
     with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
         for cells in (ours, controls):  # the second time the classifiers are there
-            list(pool.map(partial(trained, asked.output, team), cells))
+            list(pool.map(partial(trained, asked.output, distributed), cells))
         chips = pd.concat(pool.map(partial(rows, asked.output), [*ours, *controls]), ignore_index=True)
     chips.to_csv(asked.output / "chips.csv", index=False)
     table = summary(chips)

@@ -13,12 +13,12 @@ import statistics
 
 import torch
 
+from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.evaluation.methods.asos import fit
-from spacex.evaluation.methods.baselines import ChipBatch
 from spacex.evaluation.methods.captum import QUICK, Effort
+from spacex.evaluation.methods.chip_batch import ChipBatch, supported_maps
 from spacex.evaluation.methods.selection import all_methods, choose
-from spacex.evaluation.run import timed
 from spacex.model_card import Card, Scaling
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.models.generator import Generator, GeneratorSettings
@@ -49,14 +49,15 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     checkpoint = load_checkpoint(chosen.checkpoint) if chosen.checkpoint else random_checkpoint(chosen.base)
     x = torch.rand(chosen.chips, len(checkpoint.card.bands), 256, 256) * 0.2
-    first = ChipBatch(checkpoint, x, [str(i) for i in range(len(x))])
+    attributor = Attributor(checkpoint, supported_maps(checkpoint))
+    first = ChipBatch(attributor, x, [str(i) for i in range(len(x))])
     space = fit([first.network.activation_map(first.u)], first.network.head)
     listed = all_methods(checkpoint, QUICK if chosen.quick else Effort(), space)
     if chosen.methods:
         listed = choose(listed, chosen.methods.split(","))
     print(f"{chosen.chips} chips of 256 x 256, {chosen.threads} threads, torch {torch.__version__}")
     for method in listed:
-        seconds = [timed(method, ChipBatch(checkpoint, x, first.names))[1] for _ in range(chosen.repeat + 1)][1:]
+        seconds = [method.timed(ChipBatch(attributor, x, first.names))[1] for _ in range(chosen.repeat + 1)][1:]
         print(f"{method.name:28s} {len(x) / statistics.median(seconds):10.2f} chips/s")
 
 

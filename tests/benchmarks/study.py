@@ -21,13 +21,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from faithfulness import crew, knolls, learn, measured, options, painted
+from faithfulness import knolls, learn, measured, options, painted, single_process
 from matplotlib.figure import Figure
+from shortcut import ShortcutSettings
 
 from spacex.checkpoint import load_checkpoint
 from spacex.evaluation.run import Comparisons, Evaluation, EvaluationSettings
-from spacex.evaluation.samples import Source
-from spacex.evaluation.shortcut import ShortcutSettings
+from spacex.evaluation.samples import LandCoverSource
 from spacex.evaluation.table import Table, make_table, summarise
 from spacex.synthetic.dataset import SIZES
 from spacex.synthetic.landscape_params import SECOND_COUNTRY
@@ -59,7 +59,7 @@ Cell = tuple[str, str]
 CELLS: list[Cell] = [(country, classifier) for country in COUNTRIES for classifier in CLASSIFIERS]
 
 
-def trained(root: Path, team: Distributed, cell: Cell) -> None:
+def trained(root: Path, distributed: Distributed, cell: Cell) -> None:
     """Train a cell's classifier and its generators, or go on with them."""
     country, name = cell
     seed, base = CLASSIFIERS[name]
@@ -69,7 +69,7 @@ def trained(root: Path, team: Distributed, cell: Cell) -> None:
         root / country / "chips",
         DELTA,
         ShortcutSettings(seed=seed, classifier_changes=shape),
-        team,
+        distributed,
     )
 
 
@@ -80,7 +80,7 @@ def evaluated(root: Path, cell: Cell) -> dict[str, object]:
     checkpoint = load_checkpoint(str(root / country / name / DELTA.name))
     second = load_checkpoint(str(root / country / names[(names.index(name) + 1) % len(names)] / "classifier"))
     settings = EvaluationSettings(methods=METHODS, perturbed=0, sanity_chips=0, asos_chips=0)
-    source = Source(root / country / "chips", BANDS, "test")
+    source = LandCoverSource(root / country / "chips", BANDS, "test")
     rows = root / country / name / "chips.parquet"
     outcome = Evaluation(source, checkpoint, settings, Comparisons(second)).run(rows)
     table = make_table(pd.read_parquet(rows), OURS)
@@ -96,21 +96,23 @@ def evaluated(root: Path, cell: Cell) -> dict[str, object]:
         "a second": moved["second_flipped"].mean,
     }
     planted = knolls(measured(checkpoint, (OURS,), root / country / "planted"))
-    return facts | _claims(table) | {f"knolls, {name}": value for name, value in planted.items()}
+    return facts | _summary(table) | {f"knolls, {name}": value for name, value in planted.items()}
 
 
-def _claims(table: Table) -> dict[str, object]:
+def _summary(table: Table) -> dict[str, object]:
     """What every cell is asked: how well the map points, and which methods it does not clearly beat."""
-    found: dict[str, object] = {}
+    numbers: dict[str, object] = {}
     for chips in ("all", "hard"):
         for method, _ in table.methods:
             cell = table.cells[method, "iou", chips]
             ends = {"": cell.mean, " low": cell.low, " high": cell.high}
-            found |= {f"{method}, {chips}{end}": value for end, value in ends.items()}
-        found[f"auroc, {chips}"] = str(table.cells[OURS, "auroc", chips])
+            numbers |= {f"{method}, {chips}{end}": value for end, value in ends.items()}
+        numbers[f"auroc, {chips}"] = str(table.cells[OURS, "auroc", chips])
         against = {m: table.against[m, "iou", chips].difference for m, _ in table.methods if m != OURS}
-        found[f"not beaten, {chips}"] = "; ".join(f"{m} {gap}" for m, gap in against.items() if gap.low <= 0) or "none"
-    return found
+        numbers[f"not beaten, {chips}"] = (
+            "; ".join(f"{m} {gap}" for m, gap in against.items() if gap.low <= 0) or "none"
+        )
+    return numbers
 
 
 def figure(rows: pd.DataFrame) -> Figure:
@@ -148,13 +150,13 @@ def figure(rows: pd.DataFrame) -> Figure:
 def main() -> None:
     """Paint and train what is missing, evaluate, print."""
     asked = options(__doc__).parse_args()
-    team = crew(asked)
+    distributed = single_process(asked)
     for country, seed in COUNTRIES.items():
         root = asked.output / country
         painted(root / "chips", chips=SIZES["default"], seed=seed)
         painted(root / "planted", chips=PLANTED, seed=seed, planted="random")
     with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
-        list(pool.map(partial(trained, asked.output, team), CELLS))
+        list(pool.map(partial(trained, asked.output, distributed), CELLS))
         rows = pd.DataFrame(pool.map(partial(evaluated, asked.output), CELLS))
     rows.to_csv(asked.output / "study.csv", index=False)
     figure(rows).savefig(asked.output / "study.png", dpi=120)

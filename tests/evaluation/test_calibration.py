@@ -11,8 +11,8 @@ from torch import nn
 
 from spacex.checkpoint import Checkpoint
 from spacex.evaluation.bootstrap import association, draw
-from spacex.evaluation.calibration import kept, promises
-from spacex.evaluation.methods.baselines import ChipBatch
+from spacex.evaluation.calibration import square_sums, unit_calibration
+from spacex.evaluation.methods.chip_batch import ChipBatch
 
 
 class Sum(nn.Module):
@@ -34,15 +34,15 @@ def x():
 def test_a_linear_classifier_keeps_every_promise(tiny_checkpoint, x):
     torch.manual_seed(0)
     parts = tiny_checkpoint.maximiser, tiny_checkpoint.minimiser
-    chips = ChipBatch(Checkpoint(tiny_checkpoint.card, Sum().eval(), *parts), x, list("abc"))
-    found = promises(chips, ("lift", "path"))
+    chips = ChipBatch.of(Checkpoint(tiny_checkpoint.card, Sum().eval(), *parts), x, list("abc"))
+    found = square_sums(chips, ("lift", "path"))
     assert len(found) == 3 * (16 + 4)
     np.testing.assert_allclose(found["lift"], found["change"], rtol=1e-4)
     np.testing.assert_allclose(found["path"], found["change"], rtol=1e-4)
     assert (found["lift, absolute"] >= found["lift"].abs() * (1 - 1e-5)).all()
     quarters = found[found["side"] == 128].groupby("chip")["lift"].sum()
     np.testing.assert_allclose(quarters, chips.lift.sum(dim=(1, 2, 3)).detach(), rtol=1e-4)
-    whole = kept([found.assign(place=found["chip"].astype(str))], 100, 0)
+    whole = unit_calibration([found.assign(place=found["chip"].astype(str))], 100, 0)
     correlation, slope = whole["lift", 64]
     assert correlation.mean == pytest.approx(1, abs=1e-4)
     assert slope.mean == pytest.approx(1, abs=1e-3)
@@ -50,8 +50,8 @@ def test_a_linear_classifier_keeps_every_promise(tiny_checkpoint, x):
 
 def test_a_classifier_that_saturates_breaks_them(tiny_checkpoint, x):
     """Half as much twice is not what it does at once: then the sums over the parts are not their effects."""
-    chips = ChipBatch(tiny_checkpoint, x, list("abc"))
-    found = promises(chips, ("lift",), (64,))
+    chips = ChipBatch.of(tiny_checkpoint, x, list("abc"))
+    found = square_sums(chips, ("lift",), (64,))
     assert not np.allclose(found["lift"], found["change"], rtol=1e-3, atol=1e-9)
 
 
@@ -84,6 +84,6 @@ def test_what_does_not_vary_has_no_slope():
 def test_sides_are_told_apart():
     frame = pd.DataFrame({"chip": 0, "side": [64, 64, 128, 128], "change": [1.0, 2, 1, 3], "lift": [1.0, 2, 1, 2],
                           "place": list("abab")})  # fmt: skip
-    found = kept([frame], 10, 0)
+    found = unit_calibration([frame], 10, 0)
     assert found["lift", 64][1].mean == pytest.approx(1)
     assert found["lift", 128][1].mean == pytest.approx(2)

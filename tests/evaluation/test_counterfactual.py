@@ -3,12 +3,12 @@ import torch
 from torch import nn
 
 from spacex.evaluation import counterfactual
-from spacex.evaluation.methods.baselines import ChipBatch
+from spacex.evaluation.methods.chip_batch import ChipBatch
 
 
 def test_quality_of_a_real_pair_adds_up(tiny_checkpoint):
     x = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 0.1
-    chips = ChipBatch(tiny_checkpoint, x, ["a", "b"])
+    chips = ChipBatch.of(tiny_checkpoint, x, ["a", "b"])
     got = counterfactual.quality(chips, tiny_checkpoint.classifier)
     assert all(values.shape == (2,) for values in got.values())
     torch.testing.assert_close(got["logit"], got["second_logit"])

@@ -180,11 +180,12 @@ def test_unknown_methods_and_folders_are_named(fresh_chips, sure_checkpoint, tmp
     ("arguments", "message"),
     [
         (["--output", "x"], "one thing at a time"),
-        (["--cube", "none.zarr"], "compared with a land-cover raster"),
+        (["--cube", "some.zarr"], "compared with a land-cover raster"),
         (["--data", "nowhere"], "no folder nowhere"),
     ],
 )
 def test_the_job_ends_a_wrong_request_with_one_line_and_code_two(arguments, message, tmp_path, sure_checkpoint):
+    (tmp_path / "some.zarr").mkdir()
     extra = ["--checkpoint", sure_checkpoint.uri] if "--data" in arguments else []
     done = subprocess.run(
         [sys.executable, JOB, *arguments, *extra], capture_output=True, text=True, cwd=tmp_path, check=False

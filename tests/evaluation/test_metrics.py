@@ -57,7 +57,7 @@ def test_numbers_worked_out_by_hand():
     assert got["auroc"][0] == pytest.approx(5 / 6)  # of six pairs only (7 in, 8 out) is the wrong way round
     assert got["auprc"][0] == pytest.approx((1 + 2 / 3) / 2)
     assert got["energy"][0] == pytest.approx(16 / 35)
-    assert got["energy_lift"][0] == pytest.approx(16 / 35 / 0.4)
+    assert got["energy_over_chance"][0] == pytest.approx(16 / 35 / 0.4)
     assert got["pointing"][0] == 1.0
     assert got["share_top10"][0] == pytest.approx(1.0)  # half a pixel, the first one
     assert got["iou_top10"][0] == pytest.approx(0.5 / 2.0)

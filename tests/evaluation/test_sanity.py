@@ -5,8 +5,9 @@ from scipy import stats
 from torch import nn
 
 from spacex.evaluation import sanity
-from spacex.evaluation.methods.baselines import ChipBatch, brightness
+from spacex.evaluation.methods.chip_batch import ChipBatch
 from spacex.evaluation.methods.selection import all_methods, choose
+from spacex.evaluation.methods.trivial import brightness
 
 
 def test_rank_correlation_is_scipys():
@@ -28,7 +29,7 @@ def test_the_cascade_goes_from_the_output_backwards_and_keeps_the_original():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1))
     before = [parameter.clone() for parameter in network.parameters()]
-    steps = list(sanity.cascade(network))
+    steps = list(sanity.randomise_layers(network))
     assert [name for name, _ in steps] == ["2", "0"]
     first, last = steps[0][1], steps[1][1]
     assert torch.equal(first[0].weight, network[0].weight)
@@ -39,7 +40,7 @@ def test_the_cascade_goes_from_the_output_backwards_and_keeps_the_original():
 
 def test_a_map_that_ignores_the_classifier_survives_and_one_that_uses_it_does_not(tiny_checkpoint):
     x = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 0.1
-    chips = ChipBatch(tiny_checkpoint, x, ["a", "b"])
+    chips = ChipBatch.of(tiny_checkpoint, x, ["a", "b"])
     shown = choose(all_methods(tiny_checkpoint), ["brightness", "gradient", "attribution"])
     last = {step.method: step for step in sanity.randomise(chips, shown, stages=2)[-3:]}
     assert last["brightness"].spearman == pytest.approx(1.0)

@@ -175,7 +175,6 @@ def stopped():
         patch.setattr("spacex.evaluation.evaluate.Evaluation.run", nothing)
         table = SimpleNamespace(chips={"all": 0}, methods=())
         patch.setattr("spacex.evaluation.evaluate.write_report", lambda *_: table)
-        patch.setattr("spacex.evaluation.shortcut.run_shortcut", nothing)
         patch.setattr("spacex.training.ray_train.train", nothing)
         patch.setattr("spacex.api.training.load_checkpoint", lambda uri, **_: SimpleNamespace(uri=uri))
         patch.setattr("socketserver.BaseServer.serve_forever", nothing)

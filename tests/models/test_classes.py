@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from spacex.attribution.attributor import integrated_gradients
+from spacex.attribution.gradients import integrated_gradients
 from spacex.attribution.lift import Lift, check_lift
 from spacex.checkpoint import Card, Scaling, save_checkpoint
 from spacex.errors import CheckpointError

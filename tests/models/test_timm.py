@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from spacex.checkpoint import Card, Scaling, load_checkpoint, save_checkpoint
-from spacex.evaluation.methods.selection import all_methods, has_lift
+from spacex.evaluation.methods.chip_batch import has_lift
+from spacex.evaluation.methods.selection import all_methods
 from spacex.models.features import feature_modules
 from spacex.models.third_party import ThirdPartySettings, network_builder
 

@@ -4,7 +4,7 @@
 section 3). The classifier's head only sees activation maps in [-1, 1]^maps. That space is cut into cubes. For
 each cube, in each chip, the pixels whose activation lies in the cube (enlarged by `reach`) are set to 0, and
 the fall of the score, divided by the number of occluded pixels, is the cube's sensitivity; positive means the
-activation speaks for protected land. A map then colours each pixel by the sensitivity of its cube. Only the
+activation is evidence for protected land. A map then colours each pixel by the sensitivity of its cube. Only the
 head runs again, so it is cheap.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Space:
+class ActivationSpace:
     """Sensitivities of the cubes of activation space."""
 
     edge: float
@@ -47,7 +47,7 @@ def fit(
     reach: float = 2.0,
     least: int = 100,
     batch: int = 32,
-) -> Space:
+) -> ActivationSpace:
     """Measure the sensitivity of every cube.
 
     Args:
@@ -60,22 +60,22 @@ def fit(
         least: cubes with fewer occluded pixels get sensitivity 0 (the authors' limit).
         batch: occluded copies in one forward pass.
     """
-    fallen: Tensor | None = None
+    total_fall: Tensor | None = None
     pixels = torch.zeros(0)
     with torch.no_grad():
         for chips in activations:
-            if fallen is None:
+            if total_fall is None:
                 shape = (round(2 / edge),) * chips.shape[1]
-                fallen, pixels = torch.zeros(shape), torch.zeros(shape)
+                total_fall, pixels = torch.zeros(shape), torch.zeros(shape)
             for maps in chips:
-                _add_chip(maps, head, edge, reach, batch, fallen, pixels)
-    if fallen is None:
+                _add_chip(maps, head, edge, reach, batch, total_fall, pixels)
+    if total_fall is None:
         raise ValueError("ASOS needs at least one chip to measure activation space")
-    return Space(edge, torch.where(pixels >= least, fallen / pixels.clamp(min=1), 0.0), pixels)
+    return ActivationSpace(edge, torch.where(pixels >= least, total_fall / pixels.clamp(min=1), 0.0), pixels)
 
 
 def _add_chip(
-    maps: Tensor, head: nn.Module, edge: float, reach: float, batch: int, fallen: Tensor, pixels: Tensor
+    maps: Tensor, head: nn.Module, edge: float, reach: float, batch: int, total_fall: Tensor, pixels: Tensor
 ) -> None:
     score = torch.sigmoid(head(maps[None])).flatten()[0]
     cubes = torch.unique(cube_of(maps[None], edge)[0].flatten(1), dim=1).T
@@ -86,5 +86,5 @@ def _add_chip(
         fall = score - torch.sigmoid(head(maps[None].masked_fill(hidden, 0.0))).flatten()
         index = tuple(where.unbind(dim=1))
         # sums of falls over sums of pixels: a chip counts by what it shows of the cube
-        fallen[index] += fall
+        total_fall[index] += fall
         pixels[index] += hidden.sum(dim=(1, 2, 3)).float()

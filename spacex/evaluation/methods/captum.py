@@ -1,14 +1,15 @@
 """DeepLIFT, Integrated Gradients, Occlusion and Grad-CAM, all computed by Captum.
 
-They explain the classifier's logit: the sigmoid of a sure classifier has no gradient left. Baselines: *black*
-is zero reflectance, *mean* the training data's mean colour (zero in the networks' units). From x− as the baseline
-(after GANMEX, Shih et al., ICML 2021) DeepLIFT is our own map, `spacex.attribution.lift`.
+They explain the logit of the trained classifier: the sigmoid of a sure classifier has no gradient left. Baselines:
+*black* is zero reflectance, *mean* the training data's mean colour (zero in standardised units). From x− as the
+baseline (after GANMEX, Shih et al., ICML 2021) DeepLIFT is our own map, `spacex.attribution.lift`.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from captum.attr import DeepLift, IntegratedGradients, LayerGradCam, Occlusion
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spacex.errors import RequestError
-from spacex.evaluation.methods.baselines import ChipBatch, Named, magnitude, supporting
+from spacex.evaluation.methods.chip_batch import ChipBatch, Method, magnitude, supporting
+from spacex.models.classes import native_network
 from spacex.models.features import feature_modules
 from spacex.settings import Settings
 
@@ -97,47 +99,42 @@ def _input(chips: ChipBatch) -> Tensor:
     return chips.u.detach().clone().requires_grad_()
 
 
-def grad_cams() -> list[Named]:
-    """Grad-CAM at the head's last convolution (the paper's), its first, and the activation maps."""
-    last, first = "the head's last convolution, as in the paper", "the head's first convolution"
-    return [
-        _cam("gradcam-last", "paper's rival", last, lambda chips: chips.network.head_convolutions[-1]),
-        _cam("gradcam-first", "activation", first, lambda chips: chips.network.head_convolutions[0]),
-        _cam("gradcam-maps", "activation", "the classifier's own activation maps", lambda chips: chips.network.unet),
-    ]
-
-
-def foreign_cams(features: Sequence[str]) -> list[Named]:
-    """Grad-CAM at the last (as usual) and at the first of the features of a network that is not ours."""
+def grad_cam_methods(classifier: nn.Module) -> list[Method]:
+    """Grad-CAM at layers of our own network, or at the features of another one, as far as they are known."""
+    if native_network(classifier) is not None:
+        last, first = "the head's last convolution, as in the paper", "the head's first convolution"
+        maps = "the classifier's own activation maps"
+        return [
+            _cam("gradcam-last", "paper's rival", last, lambda chips: chips.network.head_convolutions[-1]),
+            _cam("gradcam-first", "activation", first, lambda chips: chips.network.head_convolutions[0]),
+            _cam("gradcam-maps", "activation", maps, lambda chips: chips.network.unet),
+        ]
+    if not (features := getattr(classifier, "features", ())):
+        return []
     last, first = features[-1], features[0]
     return [
-        _cam("gradcam-last", "paper's rival", f"the network's “{last}”", lambda chips: _feature(chips, last)),
-        _cam("gradcam-first", "activation", f"the network's “{first}”", lambda chips: _feature(chips, first)),
+        _cam("gradcam-last", "paper's rival", f"the network's “{last}”", partial(_feature, last)),
+        _cam("gradcam-first", "activation", f"the network's “{first}”", partial(_feature, first)),
     ]
 
 
-def _feature(chips: ChipBatch, name: str) -> nn.Module:
+def _feature(name: str, chips: ChipBatch) -> nn.Module:
     return feature_modules(chips.checkpoint.classifier, [name])[0]
 
 
-def captum_methods(effort: Effort) -> list[Named]:
+def _cam(name: str, family: str, where: str, layer: Callable[[ChipBatch], nn.Module]) -> Method:
+    return Method(name, family, lambda chips: grad_cam(chips, layer(chips)), f"Grad-CAM on {where}.")
+
+
+def captum_methods(effort: Effort) -> list[Method]:
     """The methods that need no particular layer; DeepLIFT from x− is not here, but ours: `lift`."""
+    kind = "Integrated Gradients from"
     return [
         *_signed("deeplift", "paper's rival", "DeepLIFT from black", lambda c: deep_lift(c, c.black)),
         *_signed("deeplift-mean", "gradient", "DeepLIFT from the mean colour", lambda c: deep_lift(c, _mean(c))),
-        *_signed(
-            "integrated",
-            "gradient",
-            "Integrated Gradients from black",
-            lambda c: integrated(c, c.black, effort),
-        ),
-        *_signed(
-            "integrated-mean",
-            "gradient",
-            "Integrated Gradients from the mean colour",
-            lambda c: integrated(c, _mean(c), effort),
-        ),
-        Named("gradient", "gradient", lambda c: magnitude(gradient(c)), "|Gradient| of the logit."),
+        *_signed("integrated", "gradient", f"{kind} black", lambda c: integrated(c, c.black, effort)),
+        *_signed("integrated-mean", "gradient", f"{kind} the mean colour", lambda c: integrated(c, _mean(c), effort)),
+        Method("gradient", "gradient", lambda c: magnitude(gradient(c)), "|Gradient| of the logit."),
         *_signed("occlusion", "paper's rival", "Occlusion (OSM)", lambda c: occlusion(c, effort)),
     ]
 
@@ -146,18 +143,11 @@ def _mean(chips: ChipBatch) -> Tensor:
     return torch.zeros_like(chips.u)
 
 
-def _signed(name: str, family: str, about: str, explain: Callable[[ChipBatch], Tensor]) -> list[Named]:
+def _signed(name: str, family: str, about: str, explain: Callable[[ChipBatch], Tensor]) -> list[Method]:
     def shared(chips: ChipBatch) -> Tensor:
-        return chips.once(f"signed {name}", lambda: explain(chips))
+        return chips.memoise(f"signed {name}", lambda: explain(chips))
 
     return [
-        Named(name, family, lambda c: magnitude(shared(c)), f"{about}, absolute."),
-        Named(f"{name}+", family, lambda c: supporting(shared(c)), f"{about}, evidence for naturalness only."),
+        Method(name, family, lambda c: magnitude(shared(c)), f"{about}, absolute."),
+        Method(f"{name}+", family, lambda c: supporting(shared(c)), f"{about}, evidence for naturalness only."),
     ]
-
-
-def _cam(name: str, family: str, where: str, layer: Callable[[ChipBatch], nn.Module]) -> Named:
-    def draw(chips: ChipBatch) -> Tensor:
-        return grad_cam(chips, layer(chips))
-
-    return Named(name, family, draw, f"Grad-CAM on {where}.")

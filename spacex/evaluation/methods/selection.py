@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from spacex.attribution.attributor import difference
-from spacex.attribution.lift import check_lift
 from spacex.errors import RequestError
 from spacex.evaluation.methods import asos, rise
-from spacex.evaluation.methods.baselines import ChipBatch, Method, Named, magnitude, ours, product, trivial
-from spacex.evaluation.methods.captum import Effort, captum_methods, foreign_cams, grad_cams
+from spacex.evaluation.methods.captum import Effort, captum_methods, grad_cam_methods
+from spacex.evaluation.methods.chip_batch import ChipBatch, Method
+from spacex.evaluation.methods.counterfactual import control_methods, counterfactual_methods
+from spacex.evaluation.methods.trivial import product_methods, trivial_methods
 from spacex.models.classes import native_network
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 def all_methods(
     checkpoint: Checkpoint,
     effort: Effort | None = None,
-    space: asos.Space | None = None,
-    controls: dict[str, Checkpoint] | None = None,
+    space: asos.ActivationSpace | None = None,
+    controls: Mapping[str, Checkpoint] | None = None,
 ) -> list[Method]:
     """Every method this checkpoint and its bands allow, ours first.
 
@@ -37,30 +36,15 @@ def all_methods(
         controls: generators that must *not* find anything, by name, e.g. trained with λ_AM = 0.
     """
     effort = effort or Effort()
-    generators = checkpoint.maximiser is not None and checkpoint.minimiser is not None
-    listed: list[Method] = [*(ours() if generators else []), *captum_methods(effort)]
-    if not has_lift(checkpoint):
-        listed = [method for method in listed if not method.name.startswith("lift")]
-    own = native_network(checkpoint.classifier) is not None
-    features = getattr(checkpoint.classifier, "features", ())
-    listed += grad_cams() if own else foreign_cams(features) if features else []
+    listed = counterfactual_methods(checkpoint) + captum_methods(effort) + grad_cam_methods(checkpoint.classifier)
     listed.append(_rise(effort))
-    if space is not None and own:
+    if space is not None and native_network(checkpoint.classifier) is not None:
         listed += _asos(space)
-    listed += trivial(checkpoint.card.bands)
-    listed += _products(listed)
+    listed += trivial_methods(checkpoint.card.bands)
+    listed += product_methods(listed)
     for name, control in (controls or {}).items():
-        listed += _control(name, control)
+        listed += control_methods(name, control)
     return listed
-
-
-def has_lift(checkpoint: Checkpoint) -> bool:
-    """Whether DeepLIFT's rescale rule reaches through a checkpoint's classifier."""
-    try:
-        check_lift(checkpoint.classifier, len(checkpoint.card.bands), checkpoint.card.chip_size)
-    except RequestError:
-        return False
-    return True
 
 
 def choose(listed: Sequence[Method], names: Iterable[str]) -> list[Method]:
@@ -69,68 +53,29 @@ def choose(listed: Sequence[Method], names: Iterable[str]) -> list[Method]:
     Raises:
         RequestError: if a name is unknown.
     """
-    wanted = list(names)
-    known = {method.name for method in listed}
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
-        raise RequestError("unknown method", got=", ".join(unknown), expected=", ".join(m.name for m in listed))
+    wanted, known = set(names), [method.name for method in listed]
+    if unknown := wanted - set(known):
+        raise RequestError("unknown method", got=", ".join(sorted(unknown)), expected=", ".join(known))
     return [method for method in listed if method.name in wanted]
 
 
-def _products(listed: Sequence[Method]) -> list[Named]:
-    by_name = {method.name: method for method in listed}
-    partner = by_name.get("gradcam-first")
-    if partner is None:
-        return []
-    sharp = [by_name[name] for name in ("lift", "path", "attribution", "brightness", "sobel") if name in by_name]
-    return [product(f"{method.name} x gradcam-first", method, partner) for method in sharp]
-
-
-def _rise(effort: Effort) -> Named:
-    masks = lru_cache(maxsize=1)(lambda size: rise.masks(effort.rise_masks, effort.rise_cells, size))
+def _rise(effort: Effort) -> Method:
+    masks = cache(lambda size: rise.masks(effort.rise_masks, effort.rise_cells, size))
 
     def draw(chips: ChipBatch) -> Tensor:
-        classifier = chips.checkpoint.classifier
-        seen = masks(chips.u.shape[-1]).to(chips.u)
-        return rise.rise(lambda u: torch.sigmoid(classifier(u)), chips.u, seen, batch=effort.batch)
+        classifier, visible = chips.checkpoint.classifier, masks(chips.u.shape[-1]).to(chips.u)
+        return rise.rise(lambda u: torch.sigmoid(classifier(u)), chips.u, visible, batch=effort.batch)
 
-    return Named("rise", "perturbation", draw, f"RISE with {effort.rise_masks} masks.")
+    return Method("rise", "perturbation", draw, f"RISE with {effort.rise_masks} masks.")
 
 
-def _asos(space: asos.Space) -> list[Named]:
+def _asos(space: asos.ActivationSpace) -> list[Method]:
     def signed(chips: ChipBatch) -> Tensor:
         with torch.no_grad():
             return space.maps(chips.network.activation_map(chips.u))
 
+    positive = "ASOS, evidence for naturalness only."
     return [
-        Named("asos", "activation", lambda c: signed(c).abs(), "ASOS, absolute sensitivity."),
-        Named("asos+", "activation", lambda c: signed(c).clamp(min=0), "ASOS, evidence for naturalness only."),
-    ]
-
-
-@dataclass
-class _Twin:
-    """Another checkpoint on the same chips, so that both its maps share one pass."""
-
-    checkpoint: Checkpoint
-
-    def chips(self, chips: ChipBatch) -> ChipBatch:
-        return ChipBatch(self.checkpoint, chips.x, chips.names, chips.steps)
-
-
-def _control(name: str, control: Checkpoint) -> list[Named]:
-    twin = _Twin(control)
-
-    def plain(chips: ChipBatch) -> Tensor:
-        other = twin.chips(chips)
-        return difference(other.x_plus, other.x_minus)
-
-    return [
-        Named(f"{name} attribution", "control", plain, f"|x+ − x−| of the control checkpoint “{name}”."),
-        Named(
-            f"{name} lift",
-            "control",
-            lambda c: magnitude(twin.chips(c).lift),
-            f"DeepLIFT from x− of the control checkpoint “{name}”.",
-        ),
+        Method("asos", "activation", lambda c: signed(c).abs(), "ASOS, absolute sensitivity."),
+        Method("asos+", "activation", lambda c: signed(c).clamp(min=0), positive),
     ]

@@ -1,16 +1,23 @@
 """The planted-shortcut experiment: is a map faithful to the classifier, or only to the class?
 
+    python tests/benchmarks/shortcut.py --output runs/shortcut    # an hour of two threads
+
 On the embedded world two patterns can separate the classes: the natural one (mire and bare fell) and planted reddish
 knolls. The classifier has learned the natural one and provably ignores the knolls: taking them away, with an
-exact counterfactual, hardly moves its logit. The generators then learn on chips where *both* patterns go with
+exact counterfactual, hardly changes its logit. The generators then learn on chips where *both* patterns go with
 the label, so that nothing but the classifier says which one matters. A faithful map lies on the natural
 pattern. The control that must fail is a class-conditional adversary, which sees what differs between the classes.
+
+Writes `index.html`, `shortcut.csv` and `shortcut.png`. Data and checkpoints are kept in the output's `work`; a stopped
+run goes on where it was.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +25,17 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from shortcut_report import write_shortcut
 
+from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.evaluation import metrics
 from spacex.evaluation.bootstrap import draw, interval
-from spacex.evaluation.methods.baselines import ChipBatch, Method
 from spacex.evaluation.methods.captum import Effort
+from spacex.evaluation.methods.chip_batch import ChipBatch, Method, supported_maps
 from spacex.evaluation.methods.selection import all_methods, choose
-from spacex.evaluation.samples import Samples, Source
-from spacex.evaluation.sanity import cascade
-from spacex.evaluation.shortcut_report import write_shortcut
+from spacex.evaluation.samples import LandCoverSource, Samples
+from spacex.evaluation.sanity import randomise_layers
 from spacex.settings import SENTINEL2_BANDS, Settings
 from spacex.synthetic.chip import counterfactual, read_records
 from spacex.synthetic.dataset import build_dataset
@@ -95,11 +103,11 @@ def run_shortcut(output: Path, settings: ShortcutSettings, say: Callable[[str], 
     classifier = settings.classifier or trained_classifier(
         work, data, settings, say, Distributed(precision=settings.precision)
     )
-    judge = load_checkpoint(classifier, bands=settings.bands)
-    both = list(with_both(Source(data, settings.bands, "test")))
-    use = usage(data, judge, both)
+    classified = load_checkpoint(classifier, bands=settings.bands)
+    both = list(with_both(LandCoverSource(data, settings.bands, "test")))
+    use = usage(data, classified, both)
     say("removing the natural pattern moves the logit by {used:.2f}, the knolls by {ignored:.2f}".format(**use))
-    tables = [measure(judge, both, RIVALS, "no generator")]
+    tables = [measure(classified, both, RIVALS, "no generator")]
     for name in settings.variants:
         trained = _variant(name, work, data, classifier, settings, say)
         tables.append(measure(trained, both, OURS, name))
@@ -118,12 +126,12 @@ def _data(work: Path, settings: ShortcutSettings, say: Callable[[str], None]) ->
 
 
 def trained_classifier(
-    work: Path, data: Path, settings: ShortcutSettings, say: Callable[[str], None], team: Distributed
+    work: Path, data: Path, settings: ShortcutSettings, say: Callable[[str], None], distributed: Distributed
 ) -> str:
     """A classifier of a folder of chips, by these settings; gives the checkpoint's folder."""
-    source = DatasetSettings(root=str(data), bands=settings.bands, preload=team.device.type == "cuda")
+    source = DatasetSettings(root=str(data), bands=settings.bands, preload=distributed.device.type == "cuda")
     run = ClassifierRun(source=source, output=str(work / "classifier"), seed=settings.seed)
-    for epoch in learn_classifier(with_overrides(run, settings.classifier_changes), team):
+    for epoch in learn_classifier(with_overrides(run, settings.classifier_changes), distributed):
         say(f"classifier, {epoch}")
     return run.output
 
@@ -154,12 +162,12 @@ def confounded(work: Path, data: Path) -> Path:
 def _variant(
     name: str, work: Path, data: Path, classifier: str, settings: ShortcutSettings, say: Callable[[str], None]
 ) -> Checkpoint:
-    judge = _randomised(work, classifier, data) if name == "random-classifier" else classifier
+    explained = _randomised(work, classifier, data) if name == "random-classifier" else classifier
     run = PatternRun(
         source=DatasetSettings(root=str(confounded(work, data)), bands=settings.bands),
         output=str(work / name),
         seed=settings.seed,
-        classifier=judge,
+        classifier=explained,
         preset=with_overrides(_VARIANTS[name], settings.generator_changes),
     )
     for epoch in learn_patterns(run, Distributed(precision=settings.precision)):
@@ -168,13 +176,13 @@ def _variant(
 
 
 def _randomised(work: Path, classifier: str, data: Path) -> str:
-    """The same network with every layer drawn anew, its logits stretched to mean 2 and spread 2.
+    """The same network with every layer randomised, its logits stretched to mean 2 and spread 2.
 
     Unstretched they would hardly vary, and no generator would learn anything from them.
     """
     trained = load_checkpoint(classifier)
-    network: Any = list(cascade(trained.classifier))[-1][1]
-    samples = next(Source(data, trained.card.bands, "train").batches(32))
+    network: Any = list(randomise_layers(trained.classifier))[-1][1]
+    samples = next(LandCoverSource(data, trained.card.bands, "train").batches(32))
     plain = logits(Checkpoint(trained.card, network), samples.x)
     stretch = 2.0 / max(float(plain.std()), 1e-6)
     network.head[-1].weight.mul_(stretch)
@@ -183,7 +191,7 @@ def _randomised(work: Path, classifier: str, data: Path) -> str:
     return save_checkpoint(work / "random", trained.card.model_copy(update=bare), {"classifier": network}).uri
 
 
-def with_both(source: Source, size: int = 4) -> Iterator[Samples]:
+def with_both(source: LandCoverSource, size: int = 4) -> Iterator[Samples]:
     """Natural chips that carry both patterns, in batches."""
     for samples in source.batches(size):
         truth = samples.codes["truth"]
@@ -228,22 +236,25 @@ def without(data: Path, bands: Sequence[str], samples: Samples) -> dict[str, tor
 
 def logits(checkpoint: Checkpoint, x: torch.Tensor) -> NDArray[np.float64]:
     """(n,) of reflectance (n, bands, 256, 256)."""
-    return ChipBatch(checkpoint, x, [""] * len(x)).logit.double().numpy()
+    with torch.no_grad():
+        logit: torch.Tensor = checkpoint.classifier(checkpoint.card.scaling.standardise(x))
+    return logit.double().numpy()
 
 
 def measure(checkpoint: Checkpoint, batches: list[Samples], names: tuple[str, ...], variant: str) -> pd.DataFrame:
     """Where each method's map lies: share, density and area-matched IoU on both patterns, a row per method."""
     methods = choose(all_methods(checkpoint, Effort()), names)
-    found: dict[str, list[pd.DataFrame]] = {method.name: [] for method in methods}
+    attributor = Attributor(checkpoint, supported_maps(checkpoint))
+    frames_by_method: dict[str, list[pd.DataFrame]] = {method.name: [] for method in methods}
     places: list[str] = []
     for samples in batches:
-        chips = ChipBatch(checkpoint, samples.x, samples.files)
+        chips = ChipBatch(attributor, samples.x, samples.files)
         places += samples.places
         for method in methods:
-            found[method.name].append(pd.DataFrame(falls(method, chips, samples.codes["truth"])))
+            frames_by_method[method.name].append(pd.DataFrame(falls(method, chips, samples.codes["truth"])))
     draws = draw(places)
     rows = []
-    for name, frames in found.items():
+    for name, frames in frames_by_method.items():
         row: dict[str, Any] = {"variant": variant, "method": name}
         for column, values in pd.concat(frames).items():
             value = interval(values.to_numpy(dtype=np.float64), draws)
@@ -275,3 +286,20 @@ def falls(method: Method, chips: ChipBatch, truth: NDArray[np.integer]) -> dict[
 def _mean_where(values: NDArray[np.float32], where: NDArray[np.bool_]) -> NDArray[np.float64]:
     total = np.where(where, values, 0.0).sum(axis=1, dtype=np.float64)
     return np.asarray(total / np.maximum(where.sum(axis=1), 1))
+
+
+def main() -> None:
+    """Run the experiment, and print its progress."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("report"), help="folder of the report")
+    parser.add_argument("--seed", type=int, default=0, help="of data and training")
+    parser.add_argument("--threads", type=int, help="of the networks; PyTorch's own choice if not given")
+    asked = parser.parse_args()
+    if asked.threads is not None:
+        torch.set_num_threads(asked.threads)
+    run_shortcut(asked.output, ShortcutSettings(seed=asked.seed), partial(print, flush=True))
+    print(f"planted-shortcut experiment: {asked.output.resolve()} (index.html, shortcut.csv)")
+
+
+if __name__ == "__main__":
+    main()

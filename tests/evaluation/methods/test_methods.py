@@ -7,9 +7,10 @@ from torch import nn
 
 from spacex.checkpoint import Checkpoint
 from spacex.errors import CheckpointError, RequestError
-from spacex.evaluation.methods import asos, baselines
+from spacex.evaluation.methods import asos, trivial
 from spacex.evaluation.methods import captum as captum_methods
 from spacex.evaluation.methods import selection as methods
+from spacex.evaluation.methods.chip_batch import ChipBatch
 from spacex.model_card import Card, Scaling
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.models.generator import GeneratorSettings
@@ -25,8 +26,8 @@ class Shift(nn.Module):
         super().__init__()
         self.amount = amount
 
-    def forward(self, u):
-        return u + self.amount
+    def delta(self, u):
+        return torch.full_like(u, self.amount)
 
 
 def checkpoint(bands=("B02", "B03", "B04"), generators=True):
@@ -49,7 +50,7 @@ def checkpoint(bands=("B02", "B03", "B04"), generators=True):
 def batch(point=None, n=2):
     point = point or checkpoint()
     x = torch.rand(n, len(point.card.bands), SIZE, SIZE, generator=torch.Generator().manual_seed(3)) * 0.3
-    return baselines.ChipBatch(point, x, [f"chip_{i}.tif" for i in range(n)])
+    return ChipBatch.of(point, x, [f"chip_{i}.tif" for i in range(n)])
 
 
 def drawn(name, chips, listed=None):
@@ -123,7 +124,7 @@ def test_brightness_is_the_visible_mean_and_an_index_needs_its_bands():
 def test_sobel_of_a_ramp_is_its_slope():
     point = checkpoint()
     ramp = torch.arange(SIZE).float().expand(1, 3, SIZE, SIZE) * 0.002
-    got = baselines.sobel(baselines.ChipBatch(point, ramp, ["a"]))
+    got = trivial.sobel(ChipBatch.of(point, ramp, ["a"]))
     torch.testing.assert_close(got[0, :, 1:-1], torch.full((SIZE, SIZE - 2), 0.002), rtol=1e-4, atol=1e-7)
 
 
@@ -161,8 +162,8 @@ def test_shared_work_is_done_once_and_charged_to_everyone():
         calls.append(1)
         return chips.x
 
-    chips.once("a", lambda: chips.once("b", slow))
-    assert chips.borrowed == 0.0
-    chips.once("a", slow)
+    chips.memoise("a", lambda: chips.memoise("b", slow))
+    assert chips.shared_seconds == 0.0
+    chips.memoise("a", slow)
     assert len(calls) == 1
-    assert chips.borrowed > 0.0
+    assert chips.shared_seconds > 0.0

@@ -1,16 +1,21 @@
 """The planted-shortcut experiment's measurements; the experiment itself takes an hour and runs by hand."""
 
 import csv
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from spacex.evaluation import shortcut
-from spacex.evaluation.methods.baselines import ChipBatch, Named
-from spacex.evaluation.samples import Source
-from spacex.evaluation.shortcut_report import write_shortcut
+sys.path.insert(0, str(Path(__file__).parent))
+
+import shortcut
+from shortcut_report import write_shortcut
+
+from spacex.evaluation.methods.chip_batch import ChipBatch, Method
+from spacex.evaluation.samples import LandCoverSource
 from spacex.synthetic.chip import read_records
 from spacex.synthetic.dataset import build_dataset
 
@@ -29,8 +34,8 @@ def test_where_a_map_falls_is_counted_by_hand(tiny_checkpoint):
     truth[0, 0, :2], truth[0, 3, 3] = shortcut.USED, shortcut.IGNORED
     maps = torch.ones(1, 4, 4)
     maps[0, 0, :2], maps[0, 3, 3] = 5.0, 3.0
-    chips = ChipBatch(tiny_checkpoint, torch.zeros(1, 3, 4, 4), ["a"])
-    got = shortcut.falls(Named("m", "f", lambda _: maps, ""), chips, truth)
+    chips = ChipBatch.of(tiny_checkpoint, torch.zeros(1, 3, 4, 4), ["a"])
+    got = shortcut.falls(Method("m", "f", lambda _: maps, ""), chips, truth)
     assert got["density_used"][0] == pytest.approx(5.0)
     assert got["density_ignored"][0] == pytest.approx(3.0)
     assert got["share_used"][0] == pytest.approx(10 / 26)
@@ -51,7 +56,7 @@ def test_the_confounded_view_keeps_only_chips_whose_patterns_agree_with_the_labe
 
 
 def test_only_chips_with_both_patterns_are_measured(planted):
-    source = Source(planted, BANDS, "test")
+    source = LandCoverSource(planted, BANDS, "test")
     found = list(shortcut.with_both(source))
     names = {file for samples in found for file in samples.files}
     records = read_records(planted)
@@ -65,7 +70,7 @@ def test_a_classifier_that_looks_at_redness_uses_the_knolls(planted, tiny_checkp
         def forward(self, u):
             return 100 * (u[:, 2] - 2 * u[:, 0]).clamp(min=0).mean(dim=(1, 2))
 
-    both = list(shortcut.with_both(Source(planted, BANDS, "test")))
+    both = list(shortcut.with_both(LandCoverSource(planted, BANDS, "test")))
     seen = dataclasses.replace(tiny_checkpoint, classifier=Redness())
     use = shortcut.usage(planted, seen, both)
     assert use["ignored"] > 0.2  # reddish knolls matter to it, whatever they are called

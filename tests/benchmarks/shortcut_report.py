@@ -20,8 +20,8 @@ def write_shortcut(output: Path, table: pd.DataFrame, use: dict[str, float], chi
 
     Args:
         output: folder; it must exist.
-        table: a row per trained variant and method, from `spacex.evaluation.shortcut.measure`.
-        use: what the classifier uses, from `spacex.evaluation.shortcut.usage`.
+        table: a row per trained variant and method, from `shortcut.measure`.
+        use: what the classifier uses, from `shortcut.usage`.
         chips: test chips that carry both patterns.
         about: a sentence on the settings.
     """
