@@ -30,7 +30,7 @@ def map_area(asked: SceneSettings, bbox: Sequence[float] | None) -> BaseGeometry
         bbox = DEMO_BBOX
     area = chosen_area(asked, bbox)
     if area is None:
-        raise RequestError("which region", got="neither", expected="either bbox or area")
+        raise RequestError("which region", got="neither", expected="either --bbox or --area")
     return area
 
 
@@ -42,7 +42,7 @@ def chosen_area(asked: SceneSettings, bbox: Sequence[float] | None) -> BaseGeome
     """
     area = asked["area"]
     if bbox is not None and area is not None:
-        raise RequestError("which region", got="both", expected="either bbox or area")
+        raise RequestError("which region", got="both", expected="either --bbox or --area")
     if bbox is not None and len(bbox) != 4:
         raise RequestError("the bounding box", got=bbox, expected="west, south, east, north")
     area = load_area(area) if isinstance(area, str) else area
