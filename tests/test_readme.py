@@ -130,6 +130,9 @@ def test_every_option_and_path_of_the_text_exists():
     for file, word in INLINE:
         if re.fullmatch(r"(spacex|tests|jobs|cluster|\.ci)/[\w./-]*\w", word):
             assert (ROOT / word).exists(), f"{file}: {word}"
+    sources = "\n".join(file.read_text() for file in (ROOT / "spacex").rglob("*.py"))
+    named = {word for file, word in INLINE if file.name == "CONTRIBUTING.md" and re.fullmatch(r"[A-Z]\w+", word)}
+    assert {name for name in named if not re.search(rf"\b{name}\b", sources)} == set()
     for file in DOCUMENTS:
         for link in re.findall(r"\]\(([^)#]+)(?:#[\w-]+)?\)", file.read_text()):
             assert link.startswith("http") or (file.parent / link).exists(), f"{file}: {link}"
@@ -149,6 +152,14 @@ def test_every_block_is_python_or_commands_or_exempt():
     assert {block.language for block in BLOCKS} <= {"", "python", *NOT_RUN}
     assert len(PYTHON) >= 7
     assert len(COMMANDS) >= 50
+
+
+def test_contributing_lists_the_levels_of_the_architecture():
+    from test_architecture import LEVELS
+
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("| level |")[1].split("\n\n")[0]
+    rows = [set(re.findall(r"`(\w+)`", row.split("|")[1])) for row in table.splitlines()[2:]]
+    assert rows == LEVELS[::-1]
 
 
 def test_the_readme_is_short():
