@@ -73,6 +73,11 @@ class Window:
         width = max(0, min(self.stop_col, other.stop_col) - col)
         return Window(row, col, height, width)
 
+    def coarsen(self, factor: int) -> Window:
+        """The squares of `factor` pixels that the window touches, as a window of the lattice of such squares."""
+        row, col = self.row // factor, self.col // factor
+        return Window(row, col, -(-self.stop_row // factor) - row, -(-self.stop_col // factor) - col)
+
     def slices(self, inside: Window) -> tuple[slice, slice]:
         """Row and column slices that pick this window out of an array covering `inside`.
 
@@ -221,28 +226,55 @@ def snap_metres(resolution: float) -> float:
 
 @dataclass(frozen=True)
 class Tiling:
-    """The tiles of a cube: squares of `tile_size` pixels from the cube's upper-left corner."""
+    """The tiles that cover an extent, named by their place on the global tile lattice.
+
+    Tile (row, col) owns the square of `tile_size` pixels from pixel (row * tile_size, col * tile_size) of the global
+    grid, so a piece of land has the same tile whatever was asked around it. Rows are negative north of the CRS origin.
+    """
 
     extent: Window
-    """The whole cube."""
+    """The pixels to cover."""
     tile_size: int
-    """Side of a tile in pixels; tiles on the lower and right edges may be smaller."""
+    """Side of a tile in pixels."""
+
+    @property
+    def tiles(self) -> Window:
+        """The tiles themselves: a window of the tile lattice, so in tiles instead of pixels."""
+        return self.extent.coarsen(self.tile_size)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Number of tile rows and tile columns."""
-        return -(-self.extent.height // self.tile_size), -(-self.extent.width // self.tile_size)
+        return self.tiles.shape
+
+    @property
+    def pixels(self) -> Window:
+        """All pixels of the tiles, on the global grid: the extent grown to whole tiles."""
+        tiles, size = self.tiles, self.tile_size
+        return Window(tiles.row * size, tiles.col * size, tiles.height * size, tiles.width * size)
 
     def window(self, row: int, col: int) -> Window:
-        """The pixels tile (row, col) owns."""
-        rows, cols = self.shape
-        if not (0 <= row < rows and 0 <= col < cols):
-            raise RequestError("no such tile", got=(row, col), expected=f"below {(rows, cols)}")
-        size = self.tile_size
-        corner = Window(self.extent.row + row * size, self.extent.col + col * size, size, size)
-        return corner.intersect(self.extent)
+        """The pixels tile (row, col) owns.
+
+        Raises:
+            RequestError: if the tile does not belong to the tiling.
+        """
+        self.position(row, col)  # refuses a tile of elsewhere
+        return Window(row * self.tile_size, col * self.tile_size, self.tile_size, self.tile_size)
+
+    def position(self, row: int, col: int) -> tuple[int, int]:
+        """Where tile (row, col) stands in an array with one value per tile."""
+        tiles = self.tiles
+        if (row, col) not in self:
+            expected = f"rows {tiles.row} to {tiles.stop_row - 1}, columns {tiles.col} to {tiles.stop_col - 1}"
+            raise RequestError("no such tile", got=(row, col), expected=expected)
+        return row - tiles.row, col - tiles.col
+
+    def __contains__(self, tile: object) -> bool:
+        """True if tile (row, col) belongs to the tiling."""
+        return isinstance(tile, tuple) and not Window(tile[0], tile[1], 1, 1).intersect(self.tiles).empty
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Tile indices in row-major order."""
-        rows, cols = self.shape
-        return ((row, col) for row in range(rows) for col in range(cols))
+        """Tiles (row, col) in row-major order."""
+        tiles = self.tiles
+        return ((r, c) for r in range(tiles.row, tiles.stop_row) for c in range(tiles.col, tiles.stop_col))

@@ -63,14 +63,20 @@ class Region:
 
     @cached_property
     def extent(self) -> Window:
-        """The cube: the outline's bounding box, grown to whole kilometres and whole overview pixels."""
+        """The area's bounding box, grown to whole kilometres and whole pixels of the first two overviews."""
         left, bottom, right, top = self.outline.bounds
         return self.grid.window(left, bottom, right, top, snap=snap_metres(self.grid.resolution))
 
     @property
     def tiling(self) -> Tiling:
-        """The cube's tiles."""
+        """The tiles of the global lattice that cover the extent."""
         return Tiling(self.extent, self.tile_size)
+
+    @cached_property
+    def touched(self) -> NDArray[np.bool_]:
+        """(tile rows, tile columns) bool: tiles of which some part lies inside the area."""
+        touched = [self.touches(self.tiling.window(row, col)) for row, col in self.tiling]
+        return np.array(touched, bool).reshape(self.tiling.shape)
 
     def touches(self, window: Window) -> bool:
         """True if some of the window lies inside the area."""

@@ -17,7 +17,7 @@ from spacex.viewer.serve import open_server, write_page
 SPEC = CubeSpec(
     crs="EPSG:3035",
     resolution=10,
-    extent=(-505_400, 489_800, 1100, 1500),
+    extent=(-505_500, 489_500, 1100, 1500),
     tile_size=512,
     intervals=(("2020-07-01", "2020-08-30"), ("2021-07-01", "2021-08-30")),
     maps={"attribution": "how attribution was made", "lift": "how the lift was made"},
@@ -30,6 +30,8 @@ ABOUT = {
     "request": {"crs": "EPSG:3035"},
     "checkpoint": {"preset": "delta", "bands": ["B02", "B03", "B04"], "data": {"name": "demo"}, "limits": "Tests."},
 }
+FIRST = TileTask(0, -988, 956)
+"""The tile at the upper left: it begins 356 rows above the extent and 28 columns left of it."""
 STATES = np.array([[1, 1, 1], [1, 4, 2], [1, 3, 0]], np.uint8)
 """Of the first time step; of the second every tile is done."""
 
@@ -49,18 +51,29 @@ def values(step):
     return maps, np.stack([blocks() for _ in range(3)]).astype("f4") * 0.4 + 0.01
 
 
+def tile_of(cube, task, maps, composite):
+    """A tile of maps and a composite that cover the cube's extent; around them the tile has no data."""
+    window = cube.window(task)
+    here = window.intersect(cube.extent)
+
+    def cut(array):
+        whole = np.full((*array.shape[:-2], *window.shape), np.nan, "f4")
+        whole[(..., *here.slices(window))] = array[(..., *here.slices(cube.extent))]
+        return whole
+
+    return TileMaps({n: cut(a) for n, a in maps.items()}, np.ones(window.shape, "u2"), cut(composite))
+
+
 def known_cube(uri):
     """The cube itself, made by the code that maps."""
     made = create_cube(uri, SPEC, "0123", ABOUT)
     for step in (0, 1):
         maps, composite = values(step)
-        for row, col in made.tiling:
-            task, state = TileTask(step, row, col), Status(int(STATES[row, col])) if step == 0 else Status.DONE
-            window = made.window(task)
-            part = window.slices(made.extent)
+        for row, col in made.spec.tiling:
+            task = TileTask(step, row, col)
+            state = Status(int(STATES[made.position(task)[1:]])) if step == 0 else Status.DONE
             if state is Status.DONE:
-                picked = {name: array[part] for name, array in maps.items()}
-                made.write(task, TileMaps(picked, np.ones(window.shape, "u2"), composite[(slice(None), *part)]))
+                made.write(task, tile_of(made, task, maps, composite))
             if state is not Status.PENDING:
                 made.finish(task, state, {"scenes": [{"id": f"scene-{task}"}]})
     make_overviews(made)

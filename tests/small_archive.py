@@ -9,8 +9,7 @@ from pyproj import Transformer
 from rasterio.transform import from_origin
 
 from spacex.execution.local import run_local
-from spacex.execution.tasks import Status, TileTask
-from spacex.mapping.plan import Plan, new_statuses
+from spacex.mapping.plan import make_plan
 from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.run import execute
 from spacex.sentinel2.catalogue_profiles import get_catalogue
@@ -143,11 +142,9 @@ def map_offline(archive_scenes, tiny_checkpoint):
     """Runs a request on the small archive without asking a STAC server; gives the outcome."""
 
     def run(request, output, runner=run_local, scenes=None, checkpoint=tiny_checkpoint, **worker):
-        statuses = new_statuses(request)
-        tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses != Status.OUTSIDE))
-        plan = Plan(request, [scenes or archive_scenes] * len(request.intervals), tasks, statuses)
-        fingerprint = request.fingerprint(checkpoint)
-        return execute(plan, fingerprint, str(output), checkpoint, runner, **{"threads": 1, **worker})
+        steps = [scenes or archive_scenes] * len(request.intervals)
+        plan = make_plan(request, str(output), checkpoint, scenes=steps)
+        return execute(plan, runner, **{"threads": 1, **worker})
 
     return run
 

@@ -41,13 +41,37 @@ def test_every_pixel_lies_in_a_chip_and_every_chip_touches_the_area(area, stride
 
 
 @given(windows, st.integers(7, 100))
-def test_tiles_cover_the_extent_once(extent, size):
+def test_tiles_cover_the_extent_once_and_none_lies_outside(extent, size):
     tiling = Tiling(extent, size)
-    covered = np.zeros(extent.shape, int)
-    for row, col in tiling:
-        rows, cols = tiling.window(row, col).slices(extent)
+    covered = np.zeros(tiling.pixels.shape, int)
+    assert tiling.pixels.intersect(extent) == extent
+    for position, (row, col) in zip(np.ndindex(tiling.shape), tiling, strict=True):
+        window = tiling.window(row, col)
+        assert not window.intersect(extent).empty
+        assert tiling.position(row, col) == position
+        rows, cols = window.slices(tiling.pixels)
         covered[rows, cols] += 1
     assert (covered == 1).all()
+
+
+@given(windows, windows, st.integers(7, 100))
+def test_a_pixel_has_one_tile_whatever_was_asked_around_it(one, other, size):
+    shared = one.intersect(other)
+    if not shared.empty:
+        tile = shared.row // size, shared.col // size
+        ours, theirs = (Tiling(extent, size) for extent in (one, other))
+        assert tile in ours
+        assert ours.window(*tile) == theirs.window(*tile)
+        assert not ours.window(*tile).intersect(Window(shared.row, shared.col, 1, 1)).empty
+
+
+def test_tiles_by_hand():
+    # the cube's first pixel is 320 rows below the top of tile row -860 (-440 320 = -860 * 512)
+    tiling = Tiling(Window(-440_000, 460_000, 700, 1100), 512)
+    assert tiling.pixels == Window(-440_320, 459_776, 1024, 1536)
+    assert list(tiling) == [(-860, 898), (-860, 899), (-860, 900), (-859, 898), (-859, 899), (-859, 900)]
+    with pytest.raises(RequestError, match=r"no such tile.*rows -860 to -859"):
+        tiling.window(0, 0)
 
 
 def test_bad_windows_and_grids_are_refused():

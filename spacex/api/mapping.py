@@ -14,9 +14,9 @@ from spacex.api.map_settings import SCORE, MapSettings, PlanSettings
 from spacex.api.scenes import Intervals, chosen_intervals, map_area, scene_fields, served_catalogue
 from spacex.attribution.inference import choose_precision
 from spacex.checkpoint import Checkpoint, load_checkpoint
-from spacex.mapping.plan import Plan
+from spacex.mapping.plan import Plan, make_plan
 from spacex.mapping.request import MapRequest, chip_settings
-from spacex.mapping.run import Outcome, Runner, execute, prepare
+from spacex.mapping.run import Outcome, Runner, execute
 from spacex.settings import checked
 from spacex.synthetic.archive import demo_archive
 
@@ -27,18 +27,27 @@ class PlannedMap:
 
     plan: Plan
     """Tiles, scenes and work."""
-    fingerprint: str
-    """Names request, checkpoint and code; a cube there already must carry it."""
-    output: str
-    """Where the cube goes."""
-    checkpoint: Checkpoint
-    """The networks."""
     device: str = "cpu"
     """Where the networks run."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Names request, checkpoint and code; a cube there already must carry it."""
+        return self.plan.fingerprint
+
+    @property
+    def output(self) -> str:
+        """Where the cube goes."""
+        return self.plan.output
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The networks."""
+        return self.plan.checkpoint
+
     def describe(self) -> dict[str, Any]:
         """What there is to do, as plain numbers: tiles, scenes, chips, bytes."""
-        return self.plan.describe(len(self.checkpoint.card.bands))
+        return self.plan.describe()
 
     def run(self, runner: Runner | None = None, *, quicklook: str | None = None, **how: Any) -> Outcome:
         """Make the map, or what is left of it.
@@ -54,13 +63,13 @@ class PlannedMap:
         from spacex.execution.local import run_local
 
         how = {"device": self.device, **how}
-        outcome = execute(self.plan, self.fingerprint, self.output, self.checkpoint, runner or run_local, **how)
+        outcome = execute(self.plan, runner or run_local, **how)
         if quicklook is not None:
             from spacex.cube.quicklook import draw
             from spacex.cube.stac import describe_cube
 
-            draw(self.output, quicklook)
-            describe_cube(self.output, quicklook)
+            draw(outcome.cube, quicklook)
+            describe_cube(outcome.cube, quicklook)
         return outcome
 
     def _repr_html_(self) -> str:
@@ -136,8 +145,7 @@ def plan_map(asked: PlanSettings, area: BaseGeometry, intervals: Intervals) -> P
                 **scene_fields(asked, stac_url),
             )
         )
-        work, fingerprint = prepare(request, asked["output"], checkpoint, grow=asked["grow"])
-    return PlannedMap(work, fingerprint, asked["output"], checkpoint, device)
+        return PlannedMap(make_plan(request, asked["output"], checkpoint, grow=asked["grow"]), device)
 
 
 def run_arguments(asked: MapSettings) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _describe(work: PlannedMap, asked: MapOptions) -> dict[str, Any]:
         description["operations"] = description["chips"] * per_chip
     if asked["calibrate"]:
         console.echo(f"calibrating on {asked['calibrate']} tiles")
-        measured = calibrate(work.plan, work.checkpoint, asked["calibrate"], asked["threads"])
+        measured = calibrate(work.plan, asked["calibrate"], asked["threads"])
         description["estimate"] = estimate(work.plan, measured, asked["workers"] or 1)
     return description
 

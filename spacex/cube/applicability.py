@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from spacex.cube.layout import TILES
 from spacex.cube.store import Cube
 
 SIDE = 4096
@@ -43,10 +42,10 @@ def share_outside(cube: Cube) -> float | None:
 
 def tiles_outside(cube: Cube, step: int) -> NDArray[np.bool_]:
     """(tile rows, tile columns): tiles of a time step more than half of whose mapped pixels are known to be outside."""
-    rows, cols = cube.tiling.shape
+    tiles = cube.array(f"{TILES}/status").shape[1:]
     if (level := _level(cube)) is None:
-        return np.zeros((rows, cols), bool)
-    outside, known = (_by_tile(cube, part, rows, cols) for part in _outside(cube, level, step))
+        return np.zeros(tiles, bool)
+    outside, known = (_by_tile(cube, mask, level, *tiles) for mask in _outside(cube, level, step))
     return np.asarray(outside > known / 2)
 
 
@@ -60,20 +59,15 @@ def _level(cube: Cube) -> int | None:
     """The finest level that is up to date and not too large; None if there is none."""
     if not cube.spec.dissimilarity:
         return None
-    levels = range(cube.levels_there())
+    levels = range(cube.published_levels)
     return next((x for x in levels if max(cube.array(f"{x}/dissimilarity").shape[1:]) <= SIDE), None)
 
 
-def _by_tile(cube: Cube, pixels: NDArray[np.bool_], rows: int, cols: int) -> NDArray[np.int64]:
-    """Pixels counted by tile, (rows, cols); a pixel of a level coarser than tiles counts for one of them."""
-    height, width = pixels.shape
-    by_row = _summed(pixels, np.arange(height) * cube.extent.height // (height * cube.spec.tile_size), rows)
-    return _summed(by_row.T, np.arange(width) * cube.extent.width // (width * cube.spec.tile_size), cols).T
-
-
-def _summed(values: NDArray[Any], group: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
-    """Sums of the lines that belong together; `group` tells for each line, ascending, to which it belongs."""
-    found = np.zeros((groups, values.shape[1]), np.int64)
-    there, starts = np.unique(group, return_index=True)
-    found[there] = np.add.reduceat(values, starts, axis=0, dtype=np.int64)
-    return found
+def _by_tile(cube: Cube, pixels: NDArray[np.bool_], level: int, rows: int, cols: int) -> NDArray[np.int64]:
+    """True pixels counted by tile, (rows, cols); a pixel of a level coarser than tiles counts for one of them."""
+    row_of, col_of = ((np.arange(length) << level) // cube.spec.tile_size for length in pixels.shape)
+    counts = np.zeros((rows, cols), np.int64)
+    # one row of pixels after the other: a level has up to SIDE² pixels
+    for row, line in zip(row_of, pixels, strict=True):
+        counts[row] += np.bincount(col_of, weights=line, minlength=cols).astype(np.int64)
+    return counts

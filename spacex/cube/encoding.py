@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numcodecs.bitround import BitRound
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, ZstdCodec
 
@@ -116,7 +117,7 @@ def composite(bands: tuple[str, ...]) -> Variable:
     )
 
 
-def halve(values: Array) -> Array:
+def downsample_2x(values: Array) -> Array:
     """Mean of the valid pixels of each 2 × 2 square (…, height, width) float32; NaN where none is valid.
 
     An odd side is filled up with no data. The four are added in one fixed order, so that the result does not depend
@@ -138,16 +139,10 @@ def halve(values: Array) -> Array:
 
 
 def bitround(values: NDArray[Any]) -> Array:
-    """Round float32 to `KEEP_BITS` mantissa bits, half to even, so that zstd finds something to compress.
-
-    NaN stays NaN. Zender 2016, "Bit Grooming", and its round-to-nearest successor.
-    """
-    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32).copy()
-    drop = 23 - KEEP_BITS
-    bits += np.uint32((1 << (drop - 1)) - 1) + ((bits >> np.uint32(drop)) & np.uint32(1))
-    bits &= np.uint32(0xFFFFFFFF ^ ((1 << drop) - 1))
-    rounded = bits.view(np.float32)
-    rounded[np.isnan(values)] = np.nan
+    """Round float32 to `KEEP_BITS` mantissa bits, half to even, so that compression works; NaN stays NaN."""
+    codec = BitRound(KEEP_BITS)
+    rounded: Array = codec.decode(codec.encode(np.asarray(values, np.float32)))
+    rounded[np.isnan(values)] = np.nan  # some payloads of NaN are rounded to zero
     return rounded
 
 

@@ -23,6 +23,7 @@ from rasterio.windows import Window as RasterWindow
 from shapely.geometry.base import BaseGeometry
 
 from spacex.areas import box_area, load_area
+from spacex.cube.levels import crop
 from spacex.cube.store import Cube
 from spacex.errors import RequestError
 from spacex.grid import Grid, Window
@@ -132,14 +133,12 @@ def _layers(uri: str, cube: Cube, name: str, times: Sequence[str] | None) -> Ite
     if unknown := [day for day in times or () if day not in days]:
         raise RequestError(f"{uri} has no such time step", got=", ".join(unknown), expected=", ".join(days))
     level, variable = _finest(uri, cube, name)
-    resolution = cube.spec.resolution * 2**level
-    left, top = (float(variable.attrs["spatial:transform"][place]) for place in (2, 5))
-    rows, cols = variable.sizes["y"], variable.sizes["x"]
-    extent = Window(round(-top / resolution), round(left / resolution), rows, cols)
+    grid = Grid(cube.spec.crs, cube.spec.resolution * 2**level)
+    left, top = (float(variable[axis][0]) / grid.resolution for axis in ("x", "y"))  # of the first pixel's centre
+    extent = Window(round(-top - 0.5), round(left - 0.5), variable.sizes["y"], variable.sizes["x"])
     for step, (first, last) in enumerate(cube.spec.intervals):
         if times is None or first in times:
-            values = variable.isel(time=step)
-            yield Layer(name, first, last, values, Grid(cube.spec.crs, resolution), extent)
+            yield Layer(name, first, last, variable.isel(time=step), grid, extent)
 
 
 def _finest(uri: str, cube: Cube, name: str) -> tuple[int, xr.DataArray]:
@@ -147,7 +146,7 @@ def _finest(uri: str, cube: Cube, name: str) -> tuple[int, xr.DataArray]:
     for level in range(cube.spec.levels):
         data = xr.open_zarr(uri, group=str(level), chunks=None, mask_and_scale=False, consolidated=False)
         if name in data:
-            return level, data[name]
+            return level, crop(data, cube.spec, level)[name]
     raise RequestError(f"{name} is in no level of {uri}", do="The cube is damaged; make it anew.")
 
 

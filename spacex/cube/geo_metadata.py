@@ -134,8 +134,13 @@ def spatial_ref(box: GeoBox) -> Attributes:
     return {
         **cf,
         "crs_wkt": crs.to_wkt("WKT2_2019"),
-        "GeoTransform": " ".join(str(value) for value in box.affine.to_gdal()),
+        "GeoTransform": gdal_transform(box.affine),
     }
+
+
+def gdal_transform(affine: Affine) -> str:
+    """A transform as GDAL writes it: left, pixel width, 0, top, 0, minus pixel height."""
+    return " ".join(map(str, affine.to_gdal()))
 
 
 def centres(box: GeoBox) -> dict[str, tuple[NDArray[Any], Attributes]]:

@@ -1,7 +1,11 @@
-"""What stands in a cube: its levels, the variables of each, and the writing of an empty one.
+"""Layout of a cube: its levels, the variables of each, and the writing of an empty one.
 
-Level 0 is full resolution; every further one halves it, until the whole map fits into one chunk. Each is a group
-named by its number; the tiles' states are in the group `tiles`.
+Level 0 is full resolution; every further level halves it, until the whole map fits into one chunk. Each level is a
+group named by its number; the states of the tiles are in the group `tiles`.
+
+The arrays cover whole tiles of the global tile lattice (`spacex.grid.Tiling`), which is more than the extent asked
+for. A tile's chunks therefore hold the same pixels in every cube that has the tile, and a cube that is extended
+keeps them. Readers cut the extent out again (`spacex.cube.levels`).
 """
 
 from __future__ import annotations
@@ -22,26 +26,29 @@ from spacex.errors import RequestError
 from spacex.grid import Grid, Tiling, Window
 from spacex.settings import Settings
 
-FORMAT = 2
-"""Of the cube: the root's `spacex_format`. Format 1 had full resolution in the root and two overviews."""
+FORMAT = 3
+"""Version of the layout, `spacex_format` in the root's attributes. In format 2 the arrays covered the extent alone,
+and tiles were counted from its upper-left corner. Format 1 had full resolution in the root and two overviews."""
 CHUNK = 512
 """Side of a chunk in pixels."""
 TILES = "tiles"
 """Group of the arrays with one value per tile."""
-
-
 QUANTITIES = {"attribution": "reflectance", "dissimilarity": "dissimilarity index over its threshold"}
 """What a map counts; those not named here count the classifier's logits per pixel."""
 
 
 class CubeSpec(Settings):
-    """All that fixes a cube's shape and content; stored in it, so that it opens without the request."""
+    """Shape and content of a cube; stored in its root as JSON, so that the cube opens without the request."""
 
+    format: int = FORMAT
+    """Version of the layout."""
     crs: str
     resolution: float
+    """Side of a pixel in metres."""
     extent: tuple[int, int, int, int]
-    """(row, col, height, width) on the global grid."""
+    """(row, col, height, width) of the pixels asked for, on the global grid."""
     tile_size: int
+    """Side of a tile in pixels."""
     intervals: tuple[tuple[str, str], ...]
     """First and last day of every time step, ISO 8601."""
     maps: dict[str, str]
@@ -52,14 +59,25 @@ class CubeSpec(Settings):
     """Bands of the composite kept in the overviews, in the order red, green, blue where they exist."""
 
     @property
-    def geobox(self) -> GeoBox:
-        """Where the full resolution lies."""
-        return Grid(self.crs, self.resolution).geobox(Window(*self.extent))
+    def tiling(self) -> Tiling:
+        """The cube's tiles, from format 3 on."""
+        return Tiling(Window(*self.extent), self.tile_size)
 
     @property
-    def tiling(self) -> Tiling:
-        """The cube's tiles."""
-        return Tiling(Window(*self.extent), self.tile_size)
+    def stored(self) -> Window:
+        """The pixels that the arrays of full resolution cover."""
+        return self.tiling.pixels if self.format >= 3 else Window(*self.extent)
+
+    @property
+    def geobox(self) -> GeoBox:
+        """Where the arrays of full resolution lie."""
+        return Grid(self.crs, self.resolution).geobox(self.stored)
+
+    def crop(self, level: int) -> tuple[slice, slice]:
+        """Rows and columns of a level's arrays that the extent touches."""
+        stored, (row, col, height, width) = self.stored, self.extent
+        window = Window(row - stored.row, col - stored.col, height, width).coarsen(2**level)
+        return slice(window.row, window.stop_row), slice(window.col, window.stop_col)
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -69,7 +87,7 @@ class CubeSpec(Settings):
     @property
     def levels(self) -> int:
         """Number of levels, full resolution included: at least 2, the last in one chunk."""
-        return 1 + max(1, math.ceil(math.log2(max(self.extent[2:]) / CHUNK)))
+        return 1 + max(1, math.ceil(math.log2(max(self.stored.shape) / CHUNK)))
 
 
 def variables(spec: CubeSpec) -> tuple[Variable, ...]:
@@ -146,9 +164,10 @@ def _array(group: zarr.Group, variable: Variable, box: GeoBox, spec: CubeSpec, c
 
 
 def _per_tile(group: zarr.Group, spec: CubeSpec) -> None:
-    shape = (len(spec.intervals), *spec.tiling.shape)
+    tiles = spec.tiling.tiles
+    shape = (len(spec.intervals), *tiles.shape)
     names = ["time", "tile_y", "tile_x"]
-    meanings: dict[str, Any] = {"flag_values": list(range(5)), "flag_meanings": "not_yet done no_data outside failed"}
+    meanings: dict[str, Any] = {"flag_values": list(range(5)), "flag_meanings": "pending done no_data outside failed"}
     group.create_array(
         "status", shape=shape, chunks=(1, 1, 1), dtype="u1", fill_value=0, dimension_names=names, compressors=None,
         attributes={"long_name": "state of each tile", **meanings},
@@ -163,6 +182,9 @@ def _per_tile(group: zarr.Group, spec: CubeSpec) -> None:
         compressors=ZstdCodec(level=3, checksum=True),
         attributes={"long_name": "how each tile was made, as JSON: scenes, offsets, seconds, worker"},
     )  # fmt: skip
+    lattice = "of the global grid, in tiles from the CRS origin"
+    _vector(group, "tile_y", np.arange(tiles.row, tiles.stop_row), {"long_name": f"tile row {lattice}, southwards"})
+    _vector(group, "tile_x", np.arange(tiles.col, tiles.stop_col), {"long_name": f"tile column {lattice}, eastwards"})
     _time(group, spec)
 
 

@@ -24,8 +24,6 @@ from spacex.cube.levels import open_level
 from spacex.cube.store import Cube
 from spacex.errors import RequestError
 from spacex.execution.tasks import Status
-from spacex.grid import Grid
-from spacex.region import Region
 
 WIDEST = 900
 """Pixels across or down of a panel; larger maps are averaged."""
@@ -64,11 +62,11 @@ Extent = tuple[float, float, float, float]
 """Left, right, bottom, top in km from the upper-left corner."""
 
 
-def draw(uri: str, picture: str, time: int | None = None) -> None:
+def draw(cube: Cube | str, picture: str, time: int | None = None) -> None:
     """Draw a cube (every time step, or one) into a PNG file.
 
     Args:
-        uri: the cube.
+        cube: the cube, or its URI.
         picture: path or URI of the PNG file.
         time: index of the only time step to draw; None for all.
 
@@ -77,7 +75,7 @@ def draw(uri: str, picture: str, time: int | None = None) -> None:
     """
     if not picture.lower().endswith(".png"):
         raise RequestError("the quicklook's name", got=picture, expected="a path or URI ending in .png")
-    cube = Cube(uri)
+    cube = Cube(cube) if isinstance(cube, str) else cube
     steps = range(len(cube.spec.intervals)) if time is None else [time]
     names = [*cube.spec.maps, *cube.spec.scores]
     ratio = cube.extent.height / cube.extent.width
@@ -99,14 +97,13 @@ def draw(uri: str, picture: str, time: int | None = None) -> None:
 
 
 def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str], step: int) -> None:
-    level = max(1, min(cube.levels_there() - 1, math.ceil(math.log2(max(cube.extent.shape) / WIDEST))))
+    level = max(1, min(cube.published_levels - 1, math.ceil(math.log2(max(cube.extent.shape) / WIDEST))))
     data = open_level(cube.uri, level, chunks={})[["composite", *names]].isel(time=step)
     factor = max(1, math.ceil(max(data.sizes["y"], data.sizes["x"]) / WIDEST))
     data = data.coarsen(y=factor, x=factor, boundary="trim").mean().compute()  # type: ignore[attr-defined]
-    height, width = data.sizes["y"], data.sizes["x"]
-    coarse = Grid(cube.grid.crs, cube.grid.resolution * 2**level * factor)
-    gaps = _gaps(cube, step, height, width, 2**level * factor)
-    extent = (0.0, width * coarse.resolution / 1000, height * coarse.resolution / 1000, 0.0)
+    gaps = _gaps(cube, step, data["y"].values, data["x"].values, 2**level * factor)
+    kilometres = cube.spec.resolution * 2**level * factor / 1000
+    extent = (0.0, data.sizes["x"] * kilometres, data.sizes["y"] * kilometres, 0.0)
     first, last = cube.spec.intervals[step]
     _panel(row[0], _stretch(data["composite"].values), gaps, extent)
     row[0].set_title(f"composite, {first} to {last}", fontsize=10)
@@ -154,18 +151,27 @@ def _hatch(axis: Axes, dissimilarity: Image, extent: Extent) -> None:
         axis.set_ylim(bottom, top)
 
 
-def _gaps(cube: Cube, step: int, height: int, width: int, factor: int) -> NDArray[np.uint8]:
-    """(height, width) uint8: why a pixel of the picture has no value, as an index into `GAPS`."""
-    transform = cube.grid.transform(cube.extent) @ Affine.scale(factor)
-    kinds = np.zeros((height, width), np.uint8)
-    statuses = cube.statuses()[step]
-    size = cube.spec.tile_size / factor
-    rows = np.minimum((np.arange(height) / size).astype(int), statuses.shape[0] - 1)
-    cols = np.minimum((np.arange(width) / size).astype(int), statuses.shape[1] - 1)
-    unfinished = np.isin(statuses, (Status.PENDING, Status.FAILED))
-    kinds[unfinished[np.ix_(rows, cols)]] = 2
-    area = shape(cube.attributes["request"]["area"])
-    kinds[geometry_mask([Region(area, cube.grid, cube.spec.tile_size).outline], (height, width), transform)] = 1
+def _gaps(cube: Cube, step: int, y: NDArray[np.float64], x: NDArray[np.float64], factor: int) -> NDArray[np.uint8]:
+    """(height, width) uint8: why a pixel of the picture has no value, as an index into `GAPS`.
+
+    Args:
+        cube: what is drawn.
+        step: index of the time step.
+        y: of the picture's pixel centres, in metres of the cube's CRS.
+        x: likewise.
+        factor: pixels of full resolution along one side of the picture's.
+    """
+    kinds = np.zeros((len(y), len(x)), np.uint8)
+    size = cube.spec.resolution
+    # the tile under each centre; a last overview pixel may have its centre outside the last tile
+    unfinished = np.isin(cube.statuses()[step], (Status.PENDING, Status.FAILED))
+    rows = (-y / size - cube.spec.stored.row).astype(int) // cube.spec.tile_size
+    cols = (x / size - cube.spec.stored.col).astype(int) // cube.spec.tile_size
+    tiles = np.ix_(np.minimum(rows, unfinished.shape[0] - 1), np.minimum(cols, unfinished.shape[1] - 1))
+    kinds[unfinished[tiles]] = 2
+    side = size * factor
+    transform = Affine(side, 0.0, x[0] - side / 2, 0.0, -side, y[0] + side / 2)
+    kinds[geometry_mask([cube.region.outline], kinds.shape, transform)] = 1
     return kinds
 
 

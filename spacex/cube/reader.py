@@ -12,7 +12,7 @@ import pandas as pd
 import rioxarray  # noqa: F401 - a cube opened here has .rio
 import xarray as xr
 
-from spacex.cube.layout import FORMAT, TILES
+from spacex.cube.layout import TILES
 from spacex.cube.levels import LINK, cube_attributes, open_level
 from spacex.cube.store import Cube
 from spacex.errors import RequestError
@@ -29,8 +29,9 @@ def open_cube(uri: str, level: int = 0, chunks: Any = None) -> xr.Dataset:
 
     Returns:
         Every map over (time, y, x), decoded: float with NaN where there is no data, coordinates in metres of the
-        cube's CRS (``.rio.crs``). Attributes are text, `request` and `checkpoint` as JSON. ``.spacex.tiles`` has the
-        tiles' states and provenance. The whole dataset clips (``.rio.clip``) and saves (``to_netcdf``, ``to_zarr``).
+        cube's CRS (``.rio.crs``), cut to the extent that was asked for. Attributes are text, `request` and `checkpoint`
+        as JSON. ``.spacex.tiles`` has the tiles' states and provenance. The whole dataset clips (``.rio.clip``) and
+        saves (``to_netcdf``, ``to_zarr``; with dask arrays ``to_zarr(align_chunks=True)``).
 
     Raises:
         CubeError: if there is no cube, or it has no such level.
@@ -48,11 +49,13 @@ def open_cube(uri: str, level: int = 0, chunks: Any = None) -> xr.Dataset:
 def open_tiles(uri: str) -> xr.Dataset:
     """The tiles of a cube: `status` as words, and `provenance` as JSON, over (time, tile_y, tile_x).
 
+    From format 3 on, the coordinates `tile_y` and `tile_x` are a tile's place on the global tile lattice.
+
     Raises:
         CubeError: if there is no cube.
     """
     attributes, _ = cube_attributes(uri)
-    group = TILES if attributes["spacex_format"] == FORMAT else ""
+    group = TILES if attributes["spacex_format"] > 1 else ""
     tiles: xr.Dataset = xr.open_zarr(uri, group=group, chunks=None)[["status", "provenance"]]
     words = np.array([status.label for status in Status])
     decoded = tiles["status"].copy(data=words[tiles["status"].values])
@@ -62,7 +65,7 @@ def open_tiles(uri: str) -> xr.Dataset:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file in memory, which a notebook shows."""
+    """A PNG file in memory; a notebook shows it."""
 
     png: bytes
 

@@ -41,11 +41,11 @@ FOOTPRINT = 0.001
 """Degrees by which the footprint may miss the area asked for: a country's outline has 60,000 corners."""
 
 
-def describe_cube(cube: str, picture: str | None = None) -> str:
+def describe_cube(cube: Cube | str, picture: str | None = None) -> str:
     """Write a cube's STAC item (one time step) or collection (several) beside it.
 
     Args:
-        cube: URI of the cube, local or remote.
+        cube: the cube, or its URI, local or remote.
         picture: the quicklook, if one was drawn: becomes the thumbnail.
 
     Returns:
@@ -58,8 +58,8 @@ def describe_cube(cube: str, picture: str | None = None) -> str:
     >>> spacex.describe_cube("lapland.zarr")
     'lapland.stac.json'
     """
-    opened = Cube(cube)
-    base = cube.rstrip("/").removesuffix(".zarr") + ".stac"
+    opened = Cube(cube) if isinstance(cube, str) else cube
+    base = opened.uri.rstrip("/").removesuffix(".zarr") + ".stac"
     target = f"{base}.json"
     steps = range(len(opened.spec.intervals))
     if len(steps) == 1:

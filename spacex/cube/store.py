@@ -9,50 +9,39 @@ Layout (Zarr format 3, chunks of 512 × 512, bits shuffled and compressed, with 
     1/, 2/, …               the same maps at half the resolution each, and the `composite`, down to one chunk
     tiles/                  status, provenance  (time, tile_y, tile_x), one chunk per tile
 
-A tile is a whole number of chunks at full resolution and at the overviews it writes, so no two writers ever share
-one. Its data is written and synced first, then its provenance, and its status last: a killed run leaves every tile
-either done or not done. Nothing is read back and changed, so writing a tile twice changes nothing. Overviews whose
-chunks span several tiles are made when a run ends (`spacex.cube.overviews`).
+The arrays cover whole tiles of the global tile lattice. A tile is a whole number of chunks at full resolution and at
+the overviews it writes, so no two writers ever share one. Its data is written and synced first, then its provenance,
+and its status last: a killed run leaves every tile either done or not done. Nothing is read back and changed, so
+writing a tile twice changes nothing. Overviews whose chunks span several tiles are made when a run ends
+(`spacex.cube.overviews`).
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from shapely.geometry import shape
 
-from spacex.cube.encoding import Variable, halve
-from spacex.cube.layout import (
-    FORMAT,
-    TILES,
-    CubeSpec,
-    create,
-    holds,
-    levels_attributes,
-    variables,
-    written_by_tiles,
-)
+from spacex.cube.attributes import check_format, consolidate, not_a_cube, read_attributes
+from spacex.cube.encoding import Variable, downsample_2x
+from spacex.cube.layout import FORMAT, TILES, CubeSpec, create, holds, levels_attributes, variables, written_by_tiles
+from spacex.cube.statuses import read_statuses
 from spacex.errors import CubeError
 from spacex.execution.tasks import Status, TileTask
 from spacex.grid import Grid, Window
+from spacex.region import Region
 from spacex.storage import local_path
 
-log = logging.getLogger(__name__)
-
 Array = NDArray[np.float32]
-
-OBJECTS = ("request", "checkpoint")
-"""Attributes of the root that are objects, kept as JSON text: NetCDF has no other way to hold them."""
 
 
 @dataclass(frozen=True)
@@ -68,52 +57,69 @@ class TileMaps:
 
 
 class Cube:
-    """An existing cube, open for tiles to be written and statuses to be read.
+    """An existing cube, open for tiles to be written and statuses to be read; one of format 2 is open for reading.
 
     Args:
         uri: any fsspec URI ending in ``.zarr``.
+        attributes: of its root, if they have been read already.
 
     Raises:
-        CubeError: if there is no complete SpacEX cube at `uri`.
+        CubeError: if there is no complete SpacEX cube of a format from 2 on.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, attributes: dict[str, Any] | None = None) -> None:
         self.uri = uri
-        found = read_attributes(uri)
-        if found is None or "spacex_spec" not in found:
+        attributes = attributes or read_attributes(uri)
+        if attributes is None or "spacex_spec" not in attributes:
             raise CubeError(f"no SpacEX cube at {uri}", do="Run jobs/map_region.py with this --output first.")
-        check_format(uri, found)
-        self.attributes = found
-        self.spec = CubeSpec.model_validate_json(found["spacex_spec"])
-        self.fingerprint = str(found["fingerprint"])
+        check_format(uri, attributes, oldest=2)
+        self.attributes = attributes
+        # a spec of format 2 does not name its format
+        spec = {"format": attributes["spacex_format"], **json.loads(attributes["spacex_spec"])}
+        self.spec = CubeSpec.model_validate(spec)
+        self.fingerprint = str(attributes["fingerprint"])
         self.grid = Grid(self.spec.crs, self.spec.resolution)
         self.extent = Window(*self.spec.extent)
-        self.tiling = self.spec.tiling
-        self._group = zarr.open_group(uri, mode="r+", use_consolidated=False)
+        self._group = zarr.open_group(uri, mode="r+" if self.spec.format == FORMAT else "r", use_consolidated=False)
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._root = local_path(uri)
 
+    @cached_property
+    def region(self) -> Region:
+        """The area that was asked for."""
+        return Region(shape(self.attributes["request"]["area"]), self.grid, self.spec.tile_size)
+
     def window(self, task: TileTask) -> Window:
         """The pixels this task owns."""
-        return self.tiling.window(task.row, task.col)
+        return self.spec.tiling.window(task.row, task.col)
+
+    def position(self, task: TileTask) -> tuple[int, int, int]:
+        """Where a task stands in the arrays with one value per tile."""
+        return (task.time, *self.spec.tiling.position(task.row, task.col))
 
     def write(self, task: TileTask, tile: TileMaps) -> None:
-        """Write a tile's data at full resolution and in the overviews it owns, and see it safely down."""
-        given: dict[str, NDArray[Any]] = {**tile.maps, "observations": tile.observations, "composite": tile.composite}
+        """Write a tile's data at full resolution and in the overviews it owns, and sync it to the disk."""
+        values_of: dict[str, NDArray[Any]] = {
+            **tile.maps,
+            "observations": tile.observations,
+            "composite": tile.composite,
+        }
+        time, row, col = self.position(task)
         for variable in variables(self.spec):
-            values = given[variable.name]
+            values = values_of[variable.name]
             for _ in range(variable.first):
-                values = halve(values)
+                values = downsample_2x(values)
             for level in range(variable.first, self.spec.levels):
                 if not holds(variable, level) or not written_by_tiles(self.spec, variable, level):
                     break
                 block = variable.encode(values)
                 size = self.spec.tile_size >> level
-                self.put(variable, level, task.time, task.row * size, task.col * size, block)
-                values = halve(variable.decode(block))
+                self.put(variable, level, time, row * size, col * size, block)
+                # the next level is made of what is stored here, as `make_overviews` makes it
+                values = downsample_2x(variable.decode(block))
 
     def put(self, variable: Variable, level: int, time: int, row: int, col: int, block: NDArray[Any]) -> None:
-        """Write whole chunks of one variable, and see them safely down.
+        """Write whole chunks of one variable, and sync them to the disk.
 
         Args:
             variable: what to write.
@@ -136,52 +142,65 @@ class Cube:
     def array(self, name: str) -> zarr.Array[Any]:
         """An array of the cube, by its path from the root."""
         if name not in self._arrays:
-            found = self._group[name]
-            if not isinstance(found, zarr.Array):
+            array = self._group[name]
+            if not isinstance(array, zarr.Array):
                 raise CubeError(f"{name} in {self.uri} is no array", do="The cube is damaged; make it anew.")
-            self._arrays[name] = found
+            self._arrays[name] = array
         return self._arrays[name]
 
-    def forget(self) -> None:
-        """Look at every array's shape anew: they were lengthened."""
-        self._arrays.clear()
-
     def finish(self, task: TileTask, status: Status, provenance: Mapping[str, Any]) -> None:
-        """Record how a tile was made and then, last of all, that it is finished."""
-        where = task.time, task.row, task.col
-        self.array(f"{TILES}/provenance")[where] = json.dumps(provenance, separators=(",", ":"))
-        self.array(f"{TILES}/status")[where] = int(status)
+        """Record how a tile was made and then, last of all, its status."""
+        position = self.position(task)
+        self.array(f"{TILES}/provenance")[position] = json.dumps(provenance, separators=(",", ":"))
+        self.array(f"{TILES}/status")[position] = int(status)
         if self._root is not None:
-            _sync(self._root / TILES / "status" / "c" / str(task.time) / str(task.row) / str(task.col))
+            _sync(self._root.joinpath(TILES, "status", "c", *map(str, position)))
 
     def statuses(self) -> NDArray[np.uint8]:
         """(time, tile rows, tile columns) uint8 of `Status` values."""
-        return read_statuses(self.array(f"{TILES}/status"))
+        return read_statuses(self.array(f"{TILES}/status"), self.spec.tiling)
 
     def mark(self, statuses: NDArray[np.uint8]) -> None:
         """Write many statuses at once (the driver, before any worker starts)."""
         self.array(f"{TILES}/status")[...] = statuses
 
     def provenance(self, task: TileTask) -> dict[str, Any]:
-        """How a tile was made; empty if it was not yet."""
-        text = np.asarray(self.array(f"{TILES}/provenance")[task.time, task.row, task.col])
+        """How a tile was made; empty if it is pending."""
+        text = np.asarray(self.array(f"{TILES}/provenance")[self.position(task)])
         return dict(json.loads(str(text[()]) or "{}"))
 
-    def levels_there(self) -> int:
-        """Number of levels that are up to date, as the root says now; less than all in a run."""
-        return len((read_attributes(self.uri) or {})["multiscales"]["layout"])
+    @property
+    def published_levels(self) -> int:
+        """Number of levels that are up to date; less than all during a run."""
+        return len(self.attributes["multiscales"]["layout"])
 
-    def name_levels(self, levels: int, attributes: Mapping[str, str]) -> None:
-        """Say in the root's attributes which levels are there, in one write.
+    def publish_levels(self, levels: int, attributes: Mapping[str, str]) -> None:
+        """Name the levels that are up to date in the root's attributes, in one write.
 
         Args:
             levels: how many, from full resolution on.
             attributes: further attributes of the root to set.
         """
-        there = levels_attributes(self.spec, levels)
+        changes = {**levels_attributes(self.spec, levels), **attributes}
         # opened with its consolidated metadata, which is written back with the attributes
         with zarr.config.set({"json_indent": None}):
-            zarr.open_group(self.uri, mode="r+").update_attributes({**there, **attributes})
+            zarr.open_group(self.uri, mode="r+").update_attributes(changes)
+        self.attributes |= changes
+
+
+def find_cube(uri: str) -> Cube | None:
+    """The cube at `uri`, open for writing; None where nothing is, or a cube whose creation was killed.
+
+    Raises:
+        CubeError: if something else is there, or a cube of another format.
+    """
+    attributes = read_attributes(uri)
+    if attributes is None or ("spacex_format" in attributes and "spacex_spec" not in attributes):
+        return None
+    if "spacex_format" not in attributes:
+        raise not_a_cube(uri)
+    check_format(uri, attributes)
+    return Cube(uri, attributes)
 
 
 def create_cube(uri: str, spec: CubeSpec, fingerprint: str, attributes: Mapping[str, Any]) -> Cube:
@@ -192,88 +211,20 @@ def create_cube(uri: str, spec: CubeSpec, fingerprint: str, attributes: Mapping[
     Raises:
         CubeError: if something that is not a half-made SpacEX cube is already there.
     """
-    found = read_attributes(uri)
-    if found is not None and ("spacex_format" not in found or "spacex_spec" in found):
+    existing = read_attributes(uri)
+    if existing is not None and ("spacex_format" not in existing or "spacex_spec" in existing):
         raise CubeError(f"{uri} already exists", do="Choose another --output.")
     create(uri, spec)
     group = zarr.open_group(uri, mode="r+")
-    words = {name: value for name, value in attributes.items() if isinstance(value, str)}
+    texts = {name: value for name, value in attributes.items() if isinstance(value, str)}
     for level in range(spec.levels):
         # a subset saved from any level keeps its title and licence
-        zarr.open_group(uri, mode="r+", path=str(level)).update_attributes(words)
-    objects = {name: json.dumps(value) for name, value in attributes.items() if name not in words}
+        zarr.open_group(uri, mode="r+", path=str(level)).update_attributes(texts)
+    objects = {name: json.dumps(value) for name, value in attributes.items() if name not in texts}
     own = {"fingerprint": fingerprint, "spacex_spec": spec.model_dump_json()}
-    group.update_attributes({**words, **objects, **own})
+    group.update_attributes({**texts, **objects, **own})
     consolidate(uri)
     return Cube(uri)
-
-
-def check_format(uri: str, attributes: Mapping[str, Any]) -> None:
-    """See that a cube has the layout this version writes.
-
-    Raises:
-        CubeError: if it was made by another version.
-    """
-    if attributes.get("spacex_format") != FORMAT:
-        raise CubeError(
-            f"{uri} was made by another version of SpacEX",
-            got=f"spacex_format {attributes.get('spacex_format')}",
-            expected=FORMAT,
-            do="spacex.cube.reader.open_cube reads it; to map on, choose another --output.",
-        )
-
-
-def consolidate(uri: str) -> None:
-    """Gather all metadata in the root, so that remote readers open the cube with one request."""
-    with warnings.catch_warnings(), zarr.config.set({"json_indent": None}):
-        # zarr warns that consolidated metadata is no part of the v3 specification; xarray and OpenLayers use it
-        warnings.simplefilter("ignore", UserWarning)
-        zarr.consolidate_metadata(uri)
-
-
-def read_attributes(uri: str) -> dict[str, Any] | None:
-    """Attributes of the store's root group, or None if nothing is there; those kept as JSON text are decoded.
-
-    Raises:
-        CubeError: if something else than a Zarr group is there, or it cannot be reached.
-    """
-    fs, path = fsspec.core.url_to_fs(uri)
-    try:
-        if fs.exists(f"{path}/zarr.json"):
-            return _decoded(json.loads(fs.cat_file(f"{path}/zarr.json")).get("attributes", {}))
-        if fs.exists(path) and fs.find(path, maxdepth=1):
-            raise CubeError(f"{uri} exists and is not a SpacEX cube", do="Choose another --output.")
-    except CubeError:
-        raise
-    except Exception as error:
-        raise CubeError(f"cannot reach {uri}", got=f"{type(error).__name__}: {error}") from error
-    return None
-
-
-def read_statuses(array: zarr.Array[Any]) -> NDArray[np.uint8]:
-    """The states of all tiles; one whose chunk cannot be decoded (cut short by a full disk) is *not yet* done."""
-    try:
-        return np.asarray(array[...], dtype=np.uint8)
-    except OSError:  # the store is out of reach: that says nothing about the tiles
-        raise
-    except Exception:
-        found = np.full(array.shape, Status.PENDING, np.uint8)
-    for where in np.ndindex(array.shape):
-        try:
-            found[where] = array[where]
-        except OSError:
-            raise
-        except Exception as error:
-            task = TileTask(*map(int, where))
-            log.warning("the state of tile %s cannot be read (%s): it counts as not yet done", task, error)
-    return found
-
-
-def _decoded(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: json.loads(value) if name in OBJECTS and isinstance(value, str) else value
-        for name, value in attributes.items()
-    }
 
 
 def _sync(file: Path) -> None:

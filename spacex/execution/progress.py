@@ -123,7 +123,7 @@ class ProgressLog:
         stats, elapsed = self.queue.stats, time.monotonic() - self._begun
         tiles = {status.label: self.earlier[status] + stats.tiles[status] for status in Status}
         # of earlier runs' failed tiles, this run tries all again
-        tiles |= {"not_yet": self._total - stats.finished, "failed": stats.tiles[Status.FAILED]}
+        tiles |= {"pending": self._total - stats.finished, "failed": stats.tiles[Status.FAILED]}
         return {
             "state": state,
             "started": self._started,

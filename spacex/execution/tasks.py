@@ -22,8 +22,8 @@ class Status(IntEnum):
 
     @property
     def label(self) -> str:
-        """Its name in cubes, progress files and reports: not_yet, done, no_data, outside or failed."""
-        return "not_yet" if self is Status.PENDING else self.name.lower()
+        """Its name in cubes, progress files and reports: pending, done, no_data, outside or failed."""
+        return self.name.lower()
 
 
 @dataclass(frozen=True, order=True)
@@ -33,12 +33,14 @@ class TileTask:
     time: int
     """Index of the time step."""
     row: int
-    """Tile row, from the top."""
+    """Tile row of the global tile lattice, southwards from the CRS origin; negative north of it."""
     col: int
-    """Tile column, from the left."""
+    """Tile column of the global tile lattice, eastwards from the CRS origin; negative west of it."""
 
     def __str__(self) -> str:
-        return f"t{self.time}-r{self.row}-c{self.col}"
+        """E.g. ``t0-n494-e478``: step 0, the tile at row -494 and column 478, so north and east of the origin."""
+        row = f"n{-self.row}" if self.row < 0 else f"s{self.row}"
+        return f"t{self.time}-{row}-" + (f"w{-self.col}" if self.col < 0 else f"e{self.col}")
 
 
 @dataclass(frozen=True)

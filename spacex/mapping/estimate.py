@@ -19,6 +19,7 @@ from torch.utils.flop_counter import flop_registry
 
 from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint
+from spacex.cube.statuses import tasks_where
 from spacex.cube.store import create_cube
 from spacex.errors import RequestError
 from spacex.execution.tasks import Status, TileReport
@@ -82,12 +83,11 @@ class Pace:
     """Tiles measured."""
 
 
-def calibrate(plan: Plan, checkpoint: Checkpoint, tiles: int, threads: int | None = None) -> Pace:
+def calibrate(plan: Plan, tiles: int, threads: int | None = None) -> Pace:
     """Maps a few tiles of a plan into a temporary cube in this process, and measures.
 
     Args:
         plan: the plan; its tiles are drawn evenly over the whole area.
-        checkpoint: the networks.
         tiles: how many tiles.
         threads: CPU threads of the networks.
 
@@ -98,6 +98,7 @@ def calibrate(plan: Plan, checkpoint: Checkpoint, tiles: int, threads: int | Non
     with tempfile.TemporaryDirectory() as folder:
         output, scenes = f"{folder}/cube.zarr", f"{folder}/scenes.gz"
         save_scenes(scenes, plan.scenes)
+        checkpoint = plan.checkpoint
         create_cube(output, plan.request.spec(checkpoint.card), "calibration", {})
         networks = {"checkpoint": checkpoint.uri, "trust": checkpoint.trust, "threads": threads}
         job = Job(request=plan.request, output=output, scenes=scenes, **networks)
@@ -159,17 +160,17 @@ def tiles_geojson(request: MapRequest, statuses: NDArray[np.uint8]) -> dict[str,
     tiling, grid = request.region.tiling, request.region.grid
     to_degrees = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
     features = []
-    for step, row, col in np.argwhere(statuses != Status.OUTSIDE):
-        box = grid.geobox(tiling.window(int(row), int(col))).boundingbox
+    for task in tasks_where(statuses != Status.OUTSIDE, tiling):
+        box = grid.geobox(tiling.window(task.row, task.col)).boundingbox
         xs, ys = [box.left, box.right, box.right, box.left], [box.bottom, box.bottom, box.top, box.top]
         ring = [[round(lon, 6), round(lat, 6)] for lon, lat in zip(*to_degrees.transform(xs, ys), strict=True)]
-        state = Status(statuses[step, row, col]).label
-        first, last = request.intervals[step]
+        state = Status(statuses[(task.time, *tiling.position(task.row, task.col))]).label
+        first, last = request.intervals[task.time]
         features.append(
             {
                 "type": "Feature",
-                "id": f"t{step}-r{row}-c{col}",
-                "properties": {"state": state, "from": first, "to": last, "row": int(row), "col": int(col)},
+                "id": str(task),
+                "properties": {"state": state, "from": first, "to": last, "row": task.row, "col": task.col},
                 "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
             }
         )

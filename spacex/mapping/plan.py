@@ -10,17 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spacex.cube.store import Cube, check_format, read_attributes
-from spacex.errors import CatalogueError, CubeError
+from spacex.attribution.lift import check_lift
+from spacex.checkpoint import Checkpoint
+from spacex.cube.extend import carried_statuses, check_not_replaced
+from spacex.cube.statuses import new_statuses, tasks_where
+from spacex.cube.store import Cube, find_cube
+from spacex.errors import CatalogueError, CubeError, RequestError
 from spacex.execution.tasks import Status, TileTask
 from spacex.execution.tile_order import tile_order
 from spacex.grid import chip_windows
-from spacex.mapping.extend import carried, fits
+from spacex.mapping.extend_request import check_same_making, covers, merge_requests
 from spacex.mapping.request import MapRequest, core_window
 from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch, read_window
-from spacex.sentinel2.scene_list import Scenes
+from spacex.sentinel2.scene_list import Scenes, known_scenes
 from spacex.sentinel2.scene_search import search
+from spacex.storage import run_folder
 
 STORED_BYTES = 6.0
 """Bytes a finished pixel takes in the cube with both maps and overviews (measured on the embedded region)."""
@@ -28,24 +33,31 @@ STORED_BYTES = 6.0
 
 @dataclass(frozen=True)
 class Plan:
-    """A request, worked out. Making one reads no pixel and writes nothing."""
+    """A map to make: the request, where it goes, and what is left to do. Making one reads no pixel, writes nothing."""
 
     request: MapRequest
+    """What the cube will hold: more than was asked for if it is extended."""
+    checkpoint: Checkpoint
+    """The networks."""
+    output: str
+    """URI of the cube."""
     scenes: Scenes
     """Scenes per time step."""
-    tasks: tuple[TileTask, ...]
-    """Tiles that touch the area, per time step, in row-major order: every run's whole work."""
     statuses: NDArray[np.uint8]
     """(time, tile rows, tile columns): what an existing cube says of each tile, else what a new one would."""
-    exists: bool = False
-    """True if the output holds a cube with this fingerprint."""
+    cube: Cube | None = None
+    """The cube, if it exists."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names request, checkpoint and code; a cube that exists has the same."""
+        return self.request.fingerprint(self.checkpoint)
 
     @cached_property
     def todo(self) -> tuple[TileTask, ...]:
         """Tiles this run will compute, in their order: new ones and, again, those quarantined before."""
-        open_states = (Status.PENDING, Status.FAILED)
-        left = (task for task in self.tasks if self.statuses[task.time, task.row, task.col] in open_states)
-        return tuple(tile_order(left))
+        unfinished = np.isin(self.statuses, (Status.PENDING, Status.FAILED))
+        return tuple(tile_order(tasks_where(unfinished, self.request.region.tiling)))
 
     @property
     def counts(self) -> Counter[Status]:
@@ -76,12 +88,8 @@ class Plan:
             total.pixels_written += window.height * window.width
         return total
 
-    def describe(self, bands: int) -> dict[str, Any]:
-        """The plan as plain numbers, for the terminal and for `plan.json`.
-
-        Args:
-            bands: bands the checkpoint reads.
-        """
+    def describe(self) -> dict[str, Any]:
+        """The plan as plain numbers, for the terminal and for `plan.json`."""
         extent, counts, work = self.request.region.extent, self.counts, self.work
         return {
             "cube": f"{len(self.request.intervals)} x {extent.height} x {extent.width} pixels of "
@@ -95,103 +103,97 @@ class Plan:
             "scenes": [len(step) for step in self.scenes],
             "scene_reads": round(work.scene_reads),
             "chips": work.chips,
-            "bytes_to_read": self.bytes_to_read(bands),
+            "bytes_to_read": self.bytes_to_read,
             "bytes_to_store": round(work.pixels_written * STORED_BYTES),
         }
 
-    def bytes_to_read(self, bands: int) -> int:
+    @property
+    def bytes_to_read(self) -> int:
         """Bytes to fetch from the scenes, expected; `spacex.sentinel2.read_estimate` says how."""
-        return bytes_to_fetch(self.work, bands, self.request.resolution)
+        return bytes_to_fetch(self.work, len(self.checkpoint.card.bands), self.request.resolution)
 
 
-def make_plan(request: MapRequest, output: str, fingerprint: str, bands: tuple[str, ...], known: Scenes | None) -> Plan:
-    """Work out a request against its catalogue and its output.
+def make_plan(
+    request: MapRequest, output: str, checkpoint: Checkpoint, *, grow: bool = False, scenes: Scenes | None = None
+) -> Plan:
+    """Work out a request against its output and its catalogue. Writes nothing.
 
     Args:
         request: what was asked for.
         output: URI of the cube; it may exist.
-        fingerprint: of this request, checkpoint and code.
-        bands: bands the checkpoint reads.
-        known: the scene list of an earlier run of this cube; None to ask the catalogue.
+        checkpoint: the networks.
+        grow: whether an existing cube may take further time steps and land (`spacex.cube.extend`).
+        scenes: per time step; None for those of an earlier run of this cube, and else what the catalogue finds.
 
     Raises:
-        CatalogueError: if the catalogue fails or has no scene for any of the intervals.
+        RequestError: if the request cannot be carried out, or the catalogue has no scene for any of the intervals.
         CubeError: if the output holds something else.
     """
-    statuses, exists = _statuses(request, output, fingerprint)
-    scenes = known if known is not None and exists else None
-    if scenes is None or (exists and not fits(Cube(output), request)):
-        scenes = _joined(scenes or [], _search(request, bands))
-    tasks = tuple(TileTask(int(t), int(r), int(c)) for t, r, c in np.argwhere(statuses != Status.OUTSIDE))
-    return Plan(request, scenes, tasks, statuses, exists)
+    if not output.rstrip("/").endswith(".zarr"):
+        raise RequestError("the output's name", got=output, expected="a path or URI ending in .zarr")
+    if "lift" in request.chips.maps:
+        check_lift(checkpoint.classifier, len(checkpoint.card.bands), checkpoint.card.chip_size)
+    cube = find_cube(output)
+    if cube is None:
+        check_not_replaced(output)
+    else:
+        request = merge_requests(cube, request, checkpoint, grow)
+    statuses = _statuses(request, cube)
+    if scenes is None:
+        known = None if cube is None else known_scenes(f"{run_folder(output)}/scenes.gz")
+        extended = cube is not None and not covers(cube, request)
+        scenes = known if known and not extended else _joined(known or [], _search(request, checkpoint.card.bands))
+    return Plan(request, checkpoint, output, scenes, statuses, cube)
 
 
-def refresh(plan: Plan, output: str, fingerprint: str) -> Plan:
-    """The plan by what the cube says now: between planning and claiming it, another run may have worked on it.
+def refresh(plan: Plan) -> Plan:
+    """The plan by what the cube says now: between planning and locking it, another run may have worked on it.
 
     Raises:
         CubeError: if the output holds something else by now.
     """
-    statuses, exists = _statuses(plan.request, output, fingerprint)
-    return replace(plan, statuses=statuses, exists=exists)
+    cube = find_cube(plan.output)
+    if cube is not None:
+        check_same_making(cube, plan.request, plan.checkpoint)
+        before = None if plan.cube is None else plan.cube.attributes["request"]
+        if cube.attributes["request"] != before and not covers(cube, plan.request):
+            what = f"another run has made or extended {plan.output} meanwhile"
+            raise CubeError(what, do="Repeat the command.")
+    return replace(plan, cube=cube, statuses=_statuses(plan.request, cube))
 
 
-def _statuses(request: MapRequest, output: str, fingerprint: str) -> tuple[NDArray[np.uint8], bool]:
-    found = read_attributes(output)
-    if found is None or ("spacex_format" in found and "spacex_spec" not in found):
-        return new_statuses(request), False
-    if "spacex_format" not in found:
-        raise CubeError(f"{output} exists and is not a SpacEX cube", do="Choose another --output.")
-    check_format(output, found)
-    if found.get("fingerprint") != fingerprint:
-        raise CubeError(
-            f"{output} was made by another request, checkpoint or code",
-            got=f"fingerprint {found.get('fingerprint')}",
-            expected=fingerprint,
-            do="Repeat the command that made it, or choose another --output.",
-        )
-    cube = Cube(output)
-    if not fits(cube, request):
-        return carried(cube, request, new_statuses(request)), True
-    return cube.statuses(), True
+def _statuses(request: MapRequest, cube: Cube | None) -> NDArray[np.uint8]:
+    """The states that the tiles of a request have, or will have in a new or extended cube."""
+    if cube is not None and covers(cube, request):
+        return cube.statuses()
+    fresh = new_statuses(request.region, len(request.intervals))
+    return fresh if cube is None else carried_statuses(cube, request.region, fresh)
 
 
-def _joined(known: Scenes, found: Scenes) -> list[list[Any]]:
-    """Per time step the scenes known before, as they were, and those found besides: what is mapped does not change."""
+def _joined(known: Scenes, searched: Scenes) -> list[list[Any]]:
+    """Per time step the scenes known before, as they were, and new ones: what is mapped already does not change."""
     steps = []
-    for step, scenes in enumerate(found):
+    for step, scenes in enumerate(searched):
         before = list(known[step]) if step < len(known) else []
-        steps.append([*before, *(scene for scene in scenes if scene.id not in {one.id for one in before})])
+        names = {scene.id for scene in before}
+        steps.append([*before, *(scene for scene in scenes if scene.id not in names)])
     return steps
 
 
-def new_statuses(request: MapRequest) -> NDArray[np.uint8]:
-    """(time, tile rows, tile columns) of a fresh cube: *outside* where a tile does not touch the area."""
-    tiling = request.region.tiling
-    one_step = np.full(tiling.shape, Status.OUTSIDE, np.uint8)
-    for row, col in tiling:
-        if request.region.touches(tiling.window(row, col)):
-            one_step[row, col] = Status.PENDING
-    return np.repeat(one_step[None], len(request.intervals), axis=0)
-
-
 def _search(request: MapRequest, bands: tuple[str, ...]) -> list[list[Any]]:
+    """Scenes per time step; a step may have none, but not all of them."""
     catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
     catalogue.keys(bands)
-    found, empty = [], None
+    steps, empty = [], None
     for first, last in request.intervals:
+        days, cover = f"{first}/{last}", request.max_cloud_cover
         try:
-            found.append(
-                search(catalogue, request.region.area, f"{first}/{last}", request.max_cloud_cover, bands=bands)
-            )
+            steps.append(search(catalogue, request.region.area, days, cover, bands=bands))
         except CatalogueError as error:
             if "no scenes" not in str(error):
                 raise
             empty = error
-            found.append([])
-    if empty is not None and not any(found):
+            steps.append([])
+    if empty is not None and not any(steps):
         raise empty
-    return found
-
-
-__all__ = ["Plan", "make_plan", "new_statuses", "refresh"]
+    return steps

@@ -79,7 +79,7 @@ def render(plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[s
         state: ``complete``, ``incomplete``, ``interrupted`` or ``failed``.
         estimate: the plan's estimate (`Estimate.describe`), if one was made.
     """
-    statuses, bands = cube.statuses(), len(cube.attributes["checkpoint"]["bands"])
+    statuses = cube.statuses()
     seen = seam(cube)
     return render_template(
         "report.html.jinja",
@@ -94,7 +94,7 @@ def render(plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[s
         ],
         trust=trust_line(cube).removesuffix("."),
         hatched=bool(cube.spec.dissimilarity),
-        compared=compare_with_plan(plan.todo, plan.work, plan.bytes_to_read(bands), stats, estimate),
+        compared=compare_with_plan(plan.todo, plan.work, plan.bytes_to_read, stats, estimate),
         seam=seen.score if seen else None,
         borders=seen.borders if seen else 0,
     )

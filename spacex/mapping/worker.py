@@ -64,15 +64,17 @@ class SceneSource:
         request = self.request
         catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
         composer = Composer(self.bands, catalogue, request.composite, BlockReader())
-        self._pieces = CompositeCache(self.scenes, request.region.grid, composer)
+        self._composites = CompositeCache(self.scenes, request.region.grid, composer)
 
     def read(self, task: TileTask) -> TileInput:
         """Read the part of a tile that lies in the area, with its halo."""
         region = self.request.region
         core = core_window(region, region.tiling.window(task.row, task.col))
         around = self.request.chips.around(core)
-        found = self._pieces.read(around, task.time)
-        return TileInput(core, around, found.reflectance, found.observations, found.scene_records, found.fetched)
+        composite = self._composites.read(around, task.time)
+        return TileInput(
+            core, around, composite.reflectance, composite.observations, composite.scene_records, composite.fetched
+        )
 
 
 class CubeSink:

@@ -42,7 +42,7 @@ from spacex.cube.store import Cube
 from spacex.execution.local import run_local
 from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.pipeline import Pipeline
-from spacex.mapping.plan import Plan, new_statuses
+from spacex.mapping.plan import make_plan
 from spacex.mapping.request import MapRequest
 from spacex.mapping.run import execute
 from spacex.mapping.worker import CubeSink, SceneSource, load_scenes
@@ -133,10 +133,8 @@ class OverHttp:
 
 def run(request: MapRequest, scenes, output: str, checkpoint, runner):
     """Carry out a request from nothing."""
-    statuses = new_statuses(request)
-    tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses != Status.OUTSIDE))
-    plan = Plan(request, scenes, tasks, statuses)
-    return execute(plan, request.fingerprint(checkpoint), output, checkpoint, runner, threads=1), len(tasks)
+    plan = make_plan(request, output, checkpoint, scenes=scenes)
+    return execute(plan, runner, threads=1), len(plan.todo)
 
 
 def differences(output: str, peace: str, given_up: set[TileTask]) -> list[str]:

@@ -14,6 +14,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +22,10 @@ import before
 from shapely.geometry import box, mapping
 
 from spacex import load_checkpoint
+from spacex.execution.tasks import Status
+from spacex.mapping.plan import make_plan
 from spacex.mapping.request import MapRequest, chip_settings
-from spacex.mapping.run import execute, prepare
+from spacex.mapping.run import execute
 from spacex.synthetic.archive import demo_archive
 from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL
 from spacex.synthetic.serving import serve
@@ -68,9 +71,9 @@ def whole_once(threads: int, stride: int, *, ray: bool = False, device: str = "c
     with serve(demo_archive()) as url, tempfile.TemporaryDirectory() as folder:
         chips = chip_settings(checkpoint.card, maps, stride)
         request = request_on(url, checkpoint.card, chips=chips, **more)
-        plan, fingerprint = prepare(request, f"{folder}/map.zarr", checkpoint)
+        plan = make_plan(request, f"{folder}/map.zarr", checkpoint)
         begun = time.perf_counter()
-        outcome = execute(plan, fingerprint, f"{folder}/map.zarr", checkpoint, runner, threads=threads, device=device)
+        outcome = execute(plan, runner, threads=threads, device=device)
         seconds = time.perf_counter() - begun
     return {"chips": outcome.chips, "seconds": seconds}
 
@@ -95,9 +98,11 @@ def peak(url: str, tiles: int) -> float:
     checkpoint = load_checkpoint()
     request = request_on(url, checkpoint.card, steps=-(-tiles // 16), tile_size=512)
     with tempfile.TemporaryDirectory() as folder:
-        plan, fingerprint = prepare(request, f"{folder}/map.zarr", checkpoint)
-        fewer = type(plan)(plan.request, plan.scenes, plan.tasks[:tiles], plan.statuses)
-        execute(fewer, fingerprint, f"{folder}/map.zarr", checkpoint, run_local)
+        plan = make_plan(request, f"{folder}/map.zarr", checkpoint)
+        statuses = plan.statuses.copy()
+        for task in plan.todo[tiles:]:
+            statuses[(task.time, *request.region.tiling.position(task.row, task.col))] = Status.OUTSIDE
+        execute(replace(plan, statuses=statuses), run_local)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -88,6 +88,7 @@ def plan(url: str, area: str, folder: str) -> dict:
     """Plan the area with the job's own code; gives what it came to and what it cost."""
     begun, cpu = time.perf_counter(), time.process_time()
     from spacex.areas import load_area
+    from spacex.checkpoint import load_checkpoint
     from spacex.mapping.plan import make_plan
     from spacex.mapping.request import MapRequest
     from spacex.mapping.tile import ChipSettings
@@ -100,9 +101,9 @@ def plan(url: str, area: str, folder: str) -> dict:
         stac_url=url,
         chips=ChipSettings(maps=("attribution", "lift"), stride=192, window=384, margin=40),
     )
-    made = make_plan(request, f"{folder}/cube.zarr", "0" * 16, ("B02", "B03", "B04"), None)
+    made = make_plan(request, f"{folder}/cube.zarr", load_checkpoint())
     searched = time.perf_counter()
-    described = made.describe(3)
+    described = made.describe()
     return {
         "imports_s": round(loaded - begun, 1),
         "search_s": round(searched - loaded, 1),

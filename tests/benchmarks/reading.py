@@ -49,14 +49,15 @@ def free(tile_size: int, enough: int | None) -> dict:
     from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL
     from spacex.synthetic.serving import serve
 
-    card = load_checkpoint().card
+    checkpoint = load_checkpoint()
+    card = checkpoint.card
     composite = {} if enough is None else {"composite": {"enough": enough}}
     with serve(demo_archive()) as url, tempfile.TemporaryDirectory() as folder:
         request = MapRequest(
             area=mapping(box(*DEMO_BBOX)), intervals=(tuple(DEMO_INTERVAL.split("/")),), catalogue="demo", stac_url=url,
             tile_size=tile_size, chips=chip_settings(card, maps), **composite,
         )  # fmt: skip
-        plan = make_plan(request, f"{folder}/map.zarr", "0" * 16, card.bands, None)
+        plan = make_plan(request, f"{folder}/map.zarr", checkpoint)
         cube = create_cube(f"{folder}/map.zarr", request.spec(card), "0" * 16, {})
         source = SceneSource(request, card.bands, plan.scenes)
         pipeline = Pipeline(source, networks, CubeSink(Cube(cube.uri), request), request.chips, readers=1)
@@ -275,15 +276,16 @@ def expected(k: int) -> None:
     from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL
     from spacex.synthetic.serving import serve
 
-    card = load_checkpoint().card
+    checkpoint = load_checkpoint()
+    card = checkpoint.card
     with serve(demo_archive()) as url:
         request = MapRequest(
             area=mapping(box(*DEMO_BBOX)), intervals=(tuple(DEMO_INTERVAL.split("/")),), catalogue="demo", stac_url=url,
             chips=chip_settings(card, ("attribution",)), composite={"enough": k},
         )  # fmt: skip
-        plan = make_plan(request, "nowhere.zarr", "0" * 16, card.bands, None)
+        plan = make_plan(request, "nowhere.zarr", checkpoint)
         source = SceneSource(request, card.bands, plan.scenes)
-        said, before = plan.bytes_to_read(len(card.bands)), READ_STATS.fetched
+        said, before = plan.bytes_to_read, READ_STATS.fetched
         reads = sum(sum(use["used_share"] > 0 for use in source.read(task).scenes) for task in plan.todo)
         really = READ_STATS.fetched - before
     folder, sizes, pixels = demo_archive(), 0, 0

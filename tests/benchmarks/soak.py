@@ -37,8 +37,8 @@ from shapely.geometry import box, mapping
 
 from spacex import load_checkpoint
 from spacex.execution.local import run_local
-from spacex.execution.tasks import Status, TileTask
-from spacex.mapping.plan import Plan, new_statuses
+from spacex.execution.tasks import Status
+from spacex.mapping.plan import make_plan
 from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.run import execute
 
@@ -64,11 +64,8 @@ def request_of(card, tiles: int, part: float = 1.0) -> MapRequest:
 
 def run(request: MapRequest, output: str, checkpoint, runner):
     """Map fake scenes from nothing; gives the outcome and the tiles."""
-    statuses = new_statuses(request)
-    tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses != Status.OUTSIDE))
-    runner = with_pipeline(runner)
-    plan = Plan(request, [[]], tasks, statuses)
-    return execute(plan, request.fingerprint(checkpoint), output, checkpoint, runner, threads=1), len(tasks)
+    plan = make_plan(request, output, checkpoint, scenes=[[]])
+    return execute(plan, with_pipeline(runner), threads=1), len(plan.todo)
 
 
 class Killer(threading.Thread):

@@ -14,7 +14,8 @@ SPEC = CubeSpec(
     maps={"attribution": "how it was made"},
     display=("B04", "B03", "B02"),
 )
-"""2 × 3 tiles near 15.5° E, 62.6° N; the upper-left corner is x = 4 600 000, y = 4 400 000."""
+"""2 × 3 tiles near 15.5° E, 62.6° N; the upper-left corner is x = 4 600 000, y = 4 400 000, 320 rows below and 224
+columns right of that of the first tile, (-860, 898)."""
 
 
 def fill(cube: Cube, task: TileTask, seed: int = 0) -> TileMaps:

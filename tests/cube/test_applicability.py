@@ -21,7 +21,7 @@ from spacex.storage import run_folder
 SPEC = CubeSpec(
     crs="EPSG:3035",
     resolution=10,
-    extent=(-505_400, 489_800, 1024, 1024),
+    extent=(-988 * 512, 956 * 512, 1024, 1024),
     tile_size=512,
     intervals=(("2020-07-01", "2020-08-30"),),
     maps={"attribution": "made"},
@@ -44,7 +44,7 @@ def make(uri, spec=SPEC):
         maps = {"attribution": values, "naturalness": values / 2}
         if spec.dissimilarity:
             maps["dissimilarity"] = values
-        task = TileTask(0, row, col)
+        task = TileTask(0, row - 988, col + 956)
         cube.write(task, TileMaps(maps, np.ones((512, 512), "u2"), np.full((3, 512, 512), 0.1, "f4")))
         cube.finish(task, Status.DONE, {})
     make_overviews(cube)
@@ -105,7 +105,7 @@ def test_a_run_maps_it_and_says_so(make_request, map_offline, tmp_path):
 def test_of_a_large_cube_without_overviews_nothing_is_claimed(tmp_path, monkeypatch):
     """Interrupted, a country has its two finest levels only: they are not read whole for a line of text."""
     cube = make(tmp_path / "a.zarr")
-    cube.name_levels(1, {})
+    cube.publish_levels(1, {})
     monkeypatch.setattr("spacex.cube.applicability.SIDE", 512)
     assert share_outside(cube) is None
     assert trust_line(cube) == ""

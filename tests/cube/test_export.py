@@ -21,7 +21,8 @@ from spacex.execution.tasks import TileTask
 
 from .conftest import SPEC, fill
 
-TASK = TileTask(1, 0, 1)
+TASK = TileTask(1, -859, 899)
+"""Its pixels are rows 192 to 703 and columns 288 to 799 of the extent, which has 700 rows."""
 CORNER = rasterio.Affine(10, 0, 4_600_000, 0, -10, 4_400_000)
 
 
@@ -41,12 +42,13 @@ def test_every_map_and_step_is_a_valid_cog_with_the_cubes_values(cube, tmp_path)
     for file in files:
         valid, errors, warnings = cog_validate(file, strict=True, quiet=True)
         assert valid, (file, errors, warnings)
-    here = np.s_[0:512, 512:1024]
+    here = np.s_[192:700, 288:800]
     for file, name, tolerance in ((files[1], "attribution", 0.0005), (files[3], "naturalness", 0.0021)):
         found = values_of(file)
         assert found.shape == (700, 1100)
-        np.testing.assert_allclose(found[here], tile.maps[name], atol=tolerance)
-        assert np.isnan(np.delete(found, np.s_[512:1024], axis=1)).all()
+        np.testing.assert_allclose(found[here], tile.maps[name][:508], atol=tolerance)
+        assert np.isnan(np.delete(found, np.s_[288:800], axis=1)).all()
+        assert np.isnan(found[:192]).all()
     with rasterio.open(files[1]) as source:
         assert source.crs.to_epsg() == 3035
         assert source.transform[:6] == (10, 0, 4_600_000, 0, -10, 4_400_000)
@@ -55,7 +57,7 @@ def test_every_map_and_step_is_a_valid_cog_with_the_cubes_values(cube, tmp_path)
         assert source.tags()["time"] == "2021-07-01/2021-08-30"
         assert "how it was made" in source.tags()["TIFFTAG_IMAGEDESCRIPTION"]
         mean = float(source.tags(1)["STATISTICS_MEAN"])
-        assert mean == pytest.approx(float(np.nanmean(tile.maps["attribution"])), rel=1e-3)
+        assert mean == pytest.approx(float(np.nanmean(tile.maps["attribution"][:508])), rel=1e-3)
     with rasterio.open(files[3]) as source:
         assert (source.nodata, source.scales, source.offsets) == (0, (0.004,), (-0.004,))
 
@@ -67,7 +69,7 @@ def test_overviews_are_means_of_the_valid_pixels_down_to_one_tile(cube, tmp_path
         factors = source.overviews(1)
         assert max(source.width, source.height) / factors[-1] <= 512
     with rasterio.open(file, overview_level=0) as coarse:
-        got = coarse.read(1)[0:256, 256:512]
+        got = coarse.read(1)[96:350, 144:400]
     block = tile.maps["attribution"][6:8, 8:10]  # three of its four pixels are valid
     assert np.isnan(block).sum() == 1
     assert got[3, 4] == pytest.approx(float(np.nanmean(block)), rel=1e-3)
@@ -82,15 +84,15 @@ def test_the_composite_is_a_picture_in_colours(cube, tmp_path):
         assert [colour.name for colour in source.colorinterp] == ["red", "green", "blue"]
         # kept from the first overview on: two by two pixels
         assert source.transform[:6] == (20, 0, 4_600_000, 0, -20, 4_400_000)
-        got = source.read()[:, 10, 256 + 20] * source.scales[0]
+        got = source.read()[:, 96 + 10, 144 + 20] * source.scales[0]
     np.testing.assert_allclose(got, tile.composite[:, 20:22, 40:42].mean(axis=(1, 2)), atol=1e-4)
 
 
 def test_a_box_gives_its_pixels_and_a_polygon_only_those_inside(cube, tmp_path):
     fill(cube, TASK)
     whole = values_of(export(cube.uri, str(tmp_path / "all"), variables=["attribution"], times=["2021-07-01"])[0])
-    # the tile spans x 4 605 120 .. 4 610 240, y 4 394 880 .. 4 400 000; a triangle in its middle
-    metres = [(4_606_000, 4_396_000), (4_608_000, 4_396_000), (4_607_000, 4_398_000)]
+    # the tile spans x 4 602 880 .. 4 608 000, y 4 392 960 .. 4 398 080; a triangle in its middle
+    metres = [(4_604_000, 4_395_000), (4_606_000, 4_395_000), (4_605_000, 4_397_000)]
     to_degrees = pyproj.Transformer.from_crs(3035, 4326, always_xy=True)
     triangle = Polygon([to_degrees.transform(*point) for point in metres])
     wanted = {"variables": ["attribution"], "times": ["2021-07-01"]}
@@ -135,7 +137,7 @@ def test_memory_does_not_grow_with_the_cube(tmp_path):
     """400 million pixels, 1.6 GB as float32, one tile of them mapped: a quarter of that must do."""
     uri = str(tmp_path / "large.zarr")
     create_cube(uri, SPEC.model_copy(update={"extent": (-440_000, 420_000, 20_000, 30_000)}), "0", {})
-    fill(Cube(uri), TileTask(0, 20, 30))
+    fill(Cube(uri), TileTask(0, -839, 850))
     code = (
         "import sys, resource; from spacex.cube.export import export\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
@@ -148,14 +150,14 @@ def test_memory_does_not_grow_with_the_cube(tmp_path):
     file = next(tmp_path.glob("*.tif"))
     assert file.stat().st_size < 3_000_000
     with rasterio.open(file) as source:
-        assert np.isfinite(source.read(1, window=((10_240, 10_752), (15_360, 15_872)))).sum() == 512 * 512 - 63
+        assert np.isfinite(source.read(1, window=((10_432, 10_944), (15_200, 15_712)))).sum() == 512 * 512 - 63
     assert xr.open_zarr(uri, group="0", chunks=None).sizes["time"] == 2
 
 
 def test_the_command_prints_its_files_and_refuses_in_one_line(cube, tmp_path, capsys):
     fill(cube, TASK)
     folder = str(tmp_path / "tif")
-    wanted = ["--variables", "naturalness", "--datetime", "2021-07-01", "--bbox", "15.45,62.56,15.5,62.59"]
+    wanted = ["--variables", "naturalness", "--datetime", "2021-07-01", "--bbox", "15.43,62.54,15.48,62.57"]
     assert invoke(app, [cube.uri, folder, *wanted]) == 0
     assert capsys.readouterr().out.split() == [f"{folder}/naturalness_2021-07-01_2021-08-30.tif"]
     assert invoke(app, [cube.uri, str(tmp_path / "none"), "--variables", "ndvi"]) == 2

@@ -12,14 +12,14 @@ import xarray as xr
 import zarr
 from shapely.geometry import box
 
+from spacex.cube.attributes import consolidate
 from spacex.cube.layout import CubeSpec
 from spacex.cube.overviews import make_overviews
 from spacex.cube.reader import open_cube, open_tiles
-from spacex.cube.store import Cube, TileMaps, consolidate, create_cube
+from spacex.cube.store import Cube, TileMaps, create_cube, find_cube
 from spacex.errors import CubeError, RequestError
 from spacex.execution.tasks import Status, TileTask
 from spacex.grid import Grid, Window
-from spacex.mapping.plan import _statuses
 
 SPEC = CubeSpec(
     crs="EPSG:3035",
@@ -37,7 +37,7 @@ ABOUT = {"title": "a test", "license": "CC-BY-4.0", "request": {"crs": "EPSG:303
 def uri(tmp_path_factory):
     """Two time steps; every pixel of the first has a value of its own row and column."""
     cube = create_cube(str(tmp_path_factory.mktemp("c") / "c.zarr"), SPEC, "0123", ABOUT)
-    for row, col in cube.tiling:
+    for row, col in cube.spec.tiling:
         window = cube.window(TileTask(0, row, col))
         rows, cols = np.mgrid[window.row : window.stop_row, window.col : window.stop_col]
         slope = ((rows + 440_000) + (cols - 460_000) / 2048).astype("f4")
@@ -51,21 +51,30 @@ def uri(tmp_path_factory):
 
 
 def test_crs_and_coordinates_are_just_there(uri):
-    for data in (open_cube(uri), xr.open_zarr(uri, group="0"), xr.open_zarr(uri, group="0", consolidated=False)):
+    # the upper-left corner is (460 000, -440 000) pixels of 10 m: x = 4 600 000, y = 4 400 000; the bare arrays begin
+    # with the tile around it
+    bare = Window(-440_320, 459_776, 1024, 1536)
+    for data, window in (
+        (open_cube(uri), Window(*SPEC.extent)),
+        (xr.open_zarr(uri, group="0"), bare),
+        (xr.open_zarr(uri, group="0", consolidated=False), bare),
+    ):
+        left, top = window.col * 10, -window.row * 10
         assert data.attribution.rio.crs.to_epsg() == 3035
         assert data.attribution.odc.geobox.crs.epsg == 3035
-        # the upper-left corner is (460 000, -440 000) pixels of 10 m: x = 4 600 000, y = 4 400 000
-        assert data.attribution.rio.transform()[:6] == (10, 0, 4_600_000, 0, -10, 4_400_000)
-        assert data.attribution.odc.geobox == Grid().geobox(Window(*SPEC.extent))
+        assert data.attribution.rio.transform()[:6] == (10, 0, left, 0, -10, top)
+        assert data.attribution.odc.geobox == Grid().geobox(window)
         assert np.isnan(data.attribution.rio.nodata)
-        assert float(data.x[0]) == 4_600_005
-        assert float(data.y[0]) == 4_399_995
+        assert float(data.x[0]) == left + 5
+        assert float(data.y[0]) == top - 5
         assert str(data.time.values[1])[:10] == "2021-07-01"
         assert data.attribution.comment == "how it was made"
         assert data.attrs["license"] == "CC-BY-4.0"
     coarse = open_cube(uri, level=2)
     assert coarse.attribution.shape == (2, 175, 275)
     assert coarse.composite.rio.transform()[:6] == (40, 0, 4_600_000, 0, -40, 4_400_000)
+    # value and place still belong together: a row's value is its number
+    np.testing.assert_allclose(coarse.attribution[0, :, 0], 1.5 + 4 * np.arange(175), rtol=2.0**-9)
     assert list(coarse.band.values) == ["B04", "B03", "B02"]
 
 
@@ -99,7 +108,7 @@ def test_a_subset_is_saved_as_netcdf_and_as_zarr(uri, tmp_path, level):
 def test_the_datatree_opens_without_glue(uri):
     tree = xr.open_datatree(uri, engine="zarr")
     assert set(tree.children) == {"0", "1", "2", "tiles"}
-    assert tree["2/lift"].shape == (2, 175, 275)
+    assert tree["2/lift"].shape == (2, 256, 384)
     assert tree["tiles/status"].sizes["tile_x"] == 3
     assert tree.attrs["title"] == "a test"
 
@@ -107,8 +116,11 @@ def test_the_datatree_opens_without_glue(uri):
 def test_tiles_are_reached_from_a_subset(uri):
     tiles = open_cube(uri).isel(x=slice(0, 5)).spacex.tiles
     assert (tiles.status[0] == "done").all()
-    assert (tiles.status[1] == "not_yet").all()
+    assert (tiles.status[1] == "pending").all()
     assert json.loads(str(tiles.provenance[0, 1, 2].values)) == {"scenes": ["a"]}
+    # the global lattice's names: the same whatever else the cube holds
+    assert tiles.tile_y.values.tolist() == [-860, -859]
+    assert str(tiles.status.sel(tile_y=-859, tile_x=900)[0].values) == "done"
     with pytest.raises(RequestError, match="does not come from a cube"):
         _ = xr.Dataset().spacex.tiles
 
@@ -187,4 +199,4 @@ def test_a_cube_of_the_first_format_is_not_written_to(first_format):
         Cube(first_format)
     assert "\n" not in str(caught.value)
     with pytest.raises(CubeError, match="spacex_format 1"):
-        _statuses(None, first_format, "another fingerprint")
+        find_cube(first_format)

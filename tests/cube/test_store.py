@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from spacex.cube.encoding import KEEP_BITS, bitround, halve
+from spacex.cube.encoding import KEEP_BITS, bitround, downsample_2x
 from spacex.cube.layout import CubeSpec
 from spacex.cube.store import Cube, TileMaps, create_cube
 from spacex.errors import CubeError, RequestError
@@ -24,10 +24,11 @@ SPEC = CubeSpec(
     maps={"attribution": "how it was made"},
     display=("B04", "B03", "B02"),
 )
-TASK = TileTask(1, 1, 1)
+TASK = TileTask(1, -859, 899)
+"""Its upper-left pixel is row 192, column 288 of the extent; 508 of its rows are in the extent."""
 
 
-def tile(seed=0, shape=(188, 512)):
+def tile(seed=0, shape=(512, 512)):
     rng = np.random.default_rng(seed)
     maps = {name: rng.random(shape, dtype=np.float32) for name in ("attribution", "naturalness")}
     maps["attribution"][:7, :9] = np.nan
@@ -47,7 +48,7 @@ def test_what_is_written_is_read_back(cube):
     written = tile()
     cube.write(TASK, written)
     cube.finish(TASK, Status.DONE, {"scenes": ["a"]})
-    data = level(cube, 0).isel(time=1, y=slice(512, 700), x=slice(512, 1024))
+    data = level(cube, 0).isel(time=1, y=slice(512, 1024), x=slice(512, 1024))
     np.testing.assert_allclose(data.attribution, written.maps["attribution"], rtol=2.0**-KEEP_BITS / 2)
     np.testing.assert_allclose(data.naturalness, written.maps["naturalness"], atol=0.0021)
     np.testing.assert_array_equal(data.observations, written.observations)
@@ -65,9 +66,9 @@ def test_writing_twice_changes_nothing_and_emptying_empties(cube, tmp_path):
     once = files()
     cube.write(TASK, written)
     assert files() == once
-    nothing = np.full((188, 512), np.nan, np.float32)
+    nothing = np.full((512, 512), np.nan, np.float32)
     maps = {"attribution": nothing, "naturalness": nothing}
-    cube.write(TASK, TileMaps(maps, np.zeros((188, 512), "u2"), np.stack([nothing] * 3)))
+    cube.write(TASK, TileMaps(maps, np.zeros((512, 512), "u2"), np.stack([nothing] * 3)))
     assert np.isnan(level(cube, 0).attribution).all()
 
 
@@ -135,4 +136,4 @@ def test_halving_takes_the_mean_of_the_valid_pixels():
     nan = np.nan
     values = np.array([[1, 2, nan, nan, 7], [3, 6, nan, 5, 9], [nan, nan, 4, 4, nan]], "f4")
     # by hand: (1+2+3+6)/4, the one valid pixel, the odd column's two; below, the odd row's
-    np.testing.assert_array_equal(halve(values), np.array([[3, 5, 8], [nan, 4, nan]], "f4"))
+    np.testing.assert_array_equal(downsample_2x(values), np.array([[3, 5, 8], [nan, 4, nan]], "f4"))

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 import rasterio
 import rasterio.warp
+from known_cube import tile_of
 from rasterio.transform import from_origin
 
 from spacex.cube.layout import CubeSpec
-from spacex.cube.store import TileMaps, create_cube
+from spacex.cube.store import create_cube
 from spacex.datasets.corine import CODES, GRID_CODES
 from spacex.errors import CubeError, DataError
 from spacex.evaluation import landcover
@@ -30,12 +31,10 @@ def cube(tmp_path_factory):
     values = np.random.default_rng(0).gamma(2.0, 0.02, (SIDE, SIDE)).astype(np.float32)
     values[:50, :50] = np.nan
     opened = create_cube(uri, spec, "test", {})
-    for row, col in opened.tiling:
-        window = opened.tiling.window(row, col)
-        part = values[window.slices(opened.extent)]
-        maps = {"attribution": part, "lift": part * 2, "naturalness": np.full_like(part, 0.5)}
-        seen, picture = np.ones(part.shape, np.uint16), np.zeros((3, *part.shape), np.float32)
-        opened.write(TileTask(0, row, col), TileMaps(maps, seen, picture))
+    maps = {"attribution": values, "lift": values * 2, "naturalness": np.full_like(values, 0.5)}
+    for row, col in opened.spec.tiling:
+        task = TileTask(0, row, col)
+        opened.write(task, tile_of(opened, task, maps, np.zeros((3, SIDE, SIDE), np.float32)))
     return uri, values
 
 

@@ -27,7 +27,7 @@ def test_a_failed_try_names_tile_item_and_attempt(lines):
     report = TileReport(TileTask(0, 3, 4), Status.FAILED, f"read: TileError: {error}", worker="host:7")
     log_tile(report, attempt=2, finished=False)
     [line] = lines()
-    assert line["tile"] == "t0-r3-c4"
+    assert line["tile"] == "t0-s3-e4"
     assert line["item"] == "S2B_34WED_20200709_0_L2A"
     assert line["attempt"] == 2
     assert line["finished"] is False

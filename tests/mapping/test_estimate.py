@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from shapely.geometry import shape
 
+from spacex.cube.statuses import new_statuses
 from spacex.execution.tasks import Status
 from spacex.mapping.estimate import Pace, _OperationCounter, calibrate, estimate, operations_per_chip, tiles_geojson
-from spacex.mapping.plan import Plan, new_statuses
+from spacex.mapping.plan import make_plan
 from spacex.mapping.request import chip_settings
 from spacex.sentinel2.read_estimate import Work
 
@@ -51,11 +51,11 @@ def test_the_slowest_activity_sets_the_hours(pace, hours, set_by):
 
 def test_tiles_are_drawn_where_they_are_with_their_state(make_request):
     request = make_request()
-    statuses = new_statuses(request)
+    statuses = new_statuses(request.region, 1)
     statuses[0, 0, 0] = Status.FAILED
     drawn = tiles_geojson(request, statuses)["features"]
     states = Counter(feature["properties"]["state"] for feature in drawn)
-    assert states == {"failed": 1, "not_yet": int((statuses == Status.PENDING).sum())}
+    assert states == {"failed": 1, "pending": int((statuses == Status.PENDING).sum())}
     area = shape(request.area)
     assert all(shape(feature["geometry"]).intersects(area) for feature in drawn)
     together = shape(drawn[0]["geometry"])
@@ -66,10 +66,7 @@ def test_tiles_are_drawn_where_they_are_with_their_state(make_request):
 
 def test_calibration_measures_the_real_pipeline_and_leaves_nothing(make_request, archive_scenes, tiny_checkpoint):
     request = make_request()
-    statuses = new_statuses(request)
-    from spacex.execution.tasks import TileTask
-
-    tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses == Status.PENDING))
-    pace = calibrate(Plan(request, [archive_scenes], tasks, statuses), tiny_checkpoint, tiles=1, threads=1)
+    plan = make_plan(request, "none.zarr", tiny_checkpoint, scenes=[archive_scenes])
+    pace = calibrate(plan, tiles=1, threads=1)
     assert pace.tiles == 1
     assert min(pace.per_chip, pace.per_read, pace.per_write) > 0

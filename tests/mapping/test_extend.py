@@ -8,12 +8,13 @@ from shapely import union_all
 from shapely.geometry import box, mapping
 from small_archive import EAST, NORTH, SOUTH, WEST
 
+from spacex.cube.extend import carried_statuses
+from spacex.cube.statuses import new_statuses
 from spacex.errors import CubeError
 from spacex.execution.local import run_local
 from spacex.execution.tasks import Status
-from spacex.mapping.extend import carried
-from spacex.mapping.plan import new_statuses
-from spacex.mapping.run import execute, prepare
+from spacex.mapping.plan import make_plan
+from spacex.mapping.run import execute
 
 JULY, LATE = ("2020-07-01", "2020-08-30"), ("2020-07-08", "2020-08-30")
 
@@ -29,9 +30,8 @@ def map_into(archive_scenes, tiny_checkpoint, monkeypatch):
     monkeypatch.setattr("spacex.mapping.plan._search", search)
 
     def run(request, output, grow=False):
-        plan, fingerprint = prepare(request, str(output), tiny_checkpoint, grow=grow)
-        todo = plan.todo
-        return execute(plan, fingerprint, str(output), tiny_checkpoint, run_local, threads=1), todo
+        plan = make_plan(request, str(output), tiny_checkpoint, grow=grow)
+        return execute(plan, run_local, threads=1), plan.todo
 
     return run
 
@@ -95,11 +95,13 @@ def test_only_whole_tiles_are_carried_over(make_request, map_into, tmp_path):
     request = make_request(box=(WEST, SOUTH, WEST + 0.06, SOUTH + 0.02))
     cube = map_into(request, tmp_path / "c.zarr")[0].cube
     assert (cube.statuses() == Status.DONE).all()
-    np.testing.assert_array_equal(carried(cube, request, new_statuses(request)), cube.statuses())
+    np.testing.assert_array_equal(
+        carried_statuses(cube, request.region, new_statuses(request.region, 1)), cube.statuses()
+    )
     larger = make_request(box=(WEST, SOUTH, WEST + 0.0602, SOUTH + 0.02))
-    assert (carried(cube, larger, new_statuses(larger)) == Status.PENDING).any()
+    assert (carried_statuses(cube, larger.region, new_statuses(larger.region, 1)) == Status.PENDING).any()
     cube.mark(np.full_like(cube.statuses(), Status.FAILED))
-    assert (carried(cube, request, new_statuses(request)) == Status.PENDING).all()
+    assert (carried_statuses(cube, request.region, new_statuses(request.region, 1)) == Status.PENDING).all()
 
 
 def test_what_differs_is_named_and_growing_is_asked_for(make_request, map_into, tmp_path):

@@ -21,9 +21,11 @@ import zarr
 from fakes import FakePipeline, with_pipeline
 from shapely.geometry import box, mapping
 
+from spacex.cube.statuses import new_statuses, tasks_where
+from spacex.cube.store import Cube
 from spacex.execution.local import run_local
-from spacex.execution.tasks import Status, TileTask
-from spacex.mapping.plan import Plan, new_statuses
+from spacex.execution.tasks import Status
+from spacex.mapping.plan import make_plan
 from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.run import execute
 from spacex.storage import run_folder
@@ -46,7 +48,7 @@ archive_server = load("archive_server", HERE / "archive_server.py")
 
 @pytest.fixture(scope="session")
 def request_of(tiny_checkpoint):
-    """Builds requests for fake scenes: 19 tiles of 5 km near 68° N unless told otherwise."""
+    """Builds requests for fake scenes: 21 tiles of 5 km near 68° N unless told otherwise."""
 
     def make(bounds=(23.9, 67.93, 24.35, 68.07), **values):
         settings = {
@@ -67,25 +69,17 @@ def carry(tiny_checkpoint):
     """Carries out a request without asking a catalogue, resuming what is there; gives the outcome."""
 
     def run(request, output, runner=run_local, faults=None, make_pipeline=None, scenes=(), **worker):
-        fingerprint = request.fingerprint(tiny_checkpoint)
-        plan = plan_of(request, output, fingerprint, list(scenes))
+        plan = make_plan(request, str(output), tiny_checkpoint, scenes=[list(scenes)] * len(request.intervals))
         runner = with_pipeline(runner, make_pipeline or (FakePipeline(faults) if faults else None))
-        return execute(plan, fingerprint, str(output), tiny_checkpoint, runner, **{"threads": 1, **worker})
+        return execute(plan, runner, **{"threads": 1, **worker})
 
     return run
 
 
-def plan_of(request, output, fingerprint, scenes):
-    from spacex.mapping.plan import _statuses
-
-    statuses, exists = _statuses(request, str(output), fingerprint)
-    tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses != Status.OUTSIDE))
-    return Plan(request, [scenes] * len(request.intervals), tasks, statuses, exists)
-
-
 def tasks_of(request):
     """All tiles of a request."""
-    return [TileTask(*map(int, index)) for index in np.argwhere(new_statuses(request) != Status.OUTSIDE)]
+    statuses = new_statuses(request.region, len(request.intervals))
+    return tasks_where(statuses != Status.OUTSIDE, request.region.tiling)
 
 
 @pytest.fixture(scope="session")
@@ -105,8 +99,8 @@ def assert_equal_but(output, reference, missing=()):
     """The two cubes hold the same bits, but for the tiles named, which are marked as failed and empty."""
     got, expected = (zarr.open_group(str(uri), mode="r", use_consolidated=False) for uri in (output, reference))
     states = got["tiles/status"][...]
-    failed = {TileTask(*map(int, index)) for index in np.argwhere(states == Status.FAILED)}
-    assert failed == set(missing)
+    tiling = Cube(str(output)).spec.tiling
+    assert set(tasks_where(states == Status.FAILED, tiling)) == set(missing)
     assert (states != Status.PENDING).all()
     np.testing.assert_array_equal(np.where(states == Status.FAILED, Status.DONE, states), expected["tiles/status"][...])
     for name in VARIABLES:
@@ -115,12 +109,8 @@ def assert_equal_but(output, reference, missing=()):
         factor = 2 ** int(name[0]) if name[0].isdigit() else 1
         for task in missing:
             size = 512 // factor
-            square = (
-                task.time,
-                ...,
-                slice(task.row * size, (task.row + 1) * size),
-                slice(task.col * size, (task.col + 1) * size),
-            )
+            row, col = tiling.position(task.row, task.col)
+            square = (task.time, ..., slice(row * size, (row + 1) * size), slice(col * size, (col + 1) * size))
             ours[square] = theirs[square]
         np.testing.assert_array_equal(ours, theirs, err_msg=name)
 

@@ -12,17 +12,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fakes import FakePipeline, FaultInjection, with_pipeline
 
 from spacex import load_checkpoint
-from spacex.execution.tasks import Status, TileTask
-from spacex.mapping.plan import Plan, new_statuses
+from spacex.mapping.plan import make_plan
 from spacex.mapping.request import MapRequest
 from spacex.mapping.run import execute
 
 
 def main(request_json: str, output: str, checkpoint: str, runner: str, seconds: str) -> None:
     request, networks = MapRequest.model_validate_json(request_json), load_checkpoint(checkpoint)
-    states = new_statuses(request)
-    tasks = tuple(TileTask(0, r, c) for _, r, c in zip(*(states != Status.OUTSIDE).nonzero(), strict=True))
-    plan = Plan(request, [[]], tasks, states)
+    plan = make_plan(request, output, networks, scenes=[[]])
     if runner == "ray":
         from spacex.execution.ray_actors import connect, run_ray
 
@@ -31,7 +28,7 @@ def main(request_json: str, output: str, checkpoint: str, runner: str, seconds: 
     else:
         from spacex.execution.local import run_local as run
     run = with_pipeline(run, FakePipeline(FaultInjection(seconds=float(seconds))))
-    outcome = execute(plan, request.fingerprint(networks), output, networks, run, threads=1)
+    outcome = execute(plan, run, threads=1)
     print(json.dumps({"complete": outcome.complete}))
 
 

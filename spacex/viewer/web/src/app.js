@@ -38,7 +38,7 @@ async function start() {
   const url = new URL(document.querySelector('meta[name=cube]').content, location.href).href.replace(/\/$/, '');
   const cube = await Cube.open(url);
   const projection = projectionOf(cube);
-  const box = cube.attributes['spatial:bbox'];
+  const box = cube.bbox;
   // no further out than four pixels of the coarsest level: while a run goes on there is no level for a whole country
   const coarsest = cube.layout.at(-1)['spatial:transform'][0];
   const view = new View({
@@ -123,7 +123,7 @@ async function start() {
     if (!tile) return;
     const {row, col} = tile;
     const state = await cube.read('tiles/status', [shown.time, row, col]);
-    $('tile').textContent = `Tile ${row}, ${col}: ${STATES[Number(state)]}`;
+    $('tile').textContent = `Tile ${cube.tileName(row, col)}: ${STATES[Number(state)]}`;
     const found = await cube.provenance(shown.time, row, col);
     list($('provenance'), found ?? {provenance: 'none recorded'});
     $('made').open = true;

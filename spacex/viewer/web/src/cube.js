@@ -1,7 +1,7 @@
 // What a cube says of itself, from the one zarr.json that holds all its metadata, and small reads from it.
 import {FetchStore, get, open, root} from 'zarrita';
 
-export const STATES = ['not yet', 'done', 'no data', 'outside', 'failed'];
+export const STATES = ['pending', 'done', 'no data', 'outside', 'failed'];
 const MOST = 400; // tiles whose states are asked for one by one while a run goes on
 
 export class Cube {
@@ -15,10 +15,16 @@ export class Cube {
     this.url = url;
     this.attributes = document.attributes;
     this.arrays = document.consolidated_metadata?.metadata ?? {};
-    if (this.attributes.spacex_format !== 2) {
-      throw new Error(`This page draws cubes of format 2, and this one has format ${this.attributes.spacex_format}.`);
+    const format = this.attributes.spacex_format;
+    if (format !== 2 && format !== 3) {
+      throw new Error(`This page draws cubes of formats 2 and 3, and this one has format ${format}.`);
     }
     this.spec = JSON.parse(this.attributes.spacex_spec);
+    const {extent: [row, col, height, width], resolution, tile_size: side} = this.spec;
+    /** [left, bottom, right, top] of the pixels asked for; from format 3 on the arrays cover whole tiles around them. */
+    this.bbox = [col, -(row + height), col + width, -row].map((pixels) => pixels * resolution);
+    // row and column of the first tile on the global tile lattice; before format 3 tiles had no place on it
+    this.firstTile = format === 3 ? [Math.floor(row / side), Math.floor(col / side)] : null;
     this.card = JSON.parse(this.attributes.checkpoint ?? '{}');
     this.layout = this.attributes.multiscales.layout;
     const metadata = new Map(Object.entries(this.arrays).map(
@@ -89,6 +95,13 @@ export class Cube {
     const side = this.spec.tile_size;
     const [bottom, right] = [Math.min(height, (row + 1) * side), Math.min(width, (col + 1) * side)];
     return [left + col * side * size, top - bottom * size, left + right * size, top - row * side * size];
+  }
+
+  /** The tile's name in reports and logs, without the time step; row and col are those of the arrays over tiles. */
+  tileName(row, col) {
+    if (!this.firstTile) return `${row}, ${col}`;
+    const [down, right] = [this.firstTile[0] + row, this.firstTile[1] + col];
+    return `${down < 0 ? 'n' : 's'}${Math.abs(down)}-${right < 0 ? 'w' : 'e'}${Math.abs(right)}`;
   }
 
   /** {row, col} of the tile at a place, or null. */

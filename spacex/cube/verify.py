@@ -1,8 +1,8 @@
-"""Reading a whole cube once, to find what was damaged after it was written, so that the run can do it again.
+"""Verify a cube: read all of it once and find the tiles that were damaged after they were written.
 
-What is found: chunks that cannot be decoded (every data chunk carries a checksum); chunks that are gone, since the
-variables of a tile and their overviews have data in the same places, to the pixel; states that contradict the
-data or the request. What is not: a tile all of whose chunks, at all levels, were replaced by those of another one.
+Found are chunks that cannot be decoded (every data chunk carries a checksum); chunks that are gone, since the
+variables of a tile and their overviews have data in the same places, to the pixel; and states that contradict the
+data or the area. Not found is a tile all of whose chunks, at all levels, were replaced by those of another one.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ import zarr
 from numpy.typing import NDArray
 
 from spacex.cube.overviews import up_to_date
+from spacex.cube.statuses import FINISHED, new_statuses, tasks_where
 from spacex.cube.store import Cube
 from spacex.errors import CubeError
 from spacex.execution.tasks import Status, TileTask
-from spacex.mapping.extend import fits
-from spacex.mapping.plan import new_statuses
-from spacex.mapping.request import MapRequest
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +32,10 @@ Maps = list[tuple[str, zarr.Array[Any], int]]
 """Path, array and pixels of full resolution along one side of its pixels."""
 
 
-def mark_damaged(cube: Cube, request: MapRequest) -> dict[TileTask, str]:
-    """Reads every chunk of the cube and marks damaged tiles *not yet*.
+def mark_damaged(cube: Cube) -> dict[TileTask, str]:
+    """Read every chunk of the cube and mark damaged tiles *pending*.
 
-    To be called by the run that holds the claim, before it works out what is left to do.
+    To be called by the run that holds the lock, before it works out what is left to do.
 
     Returns:
         The damaged tiles and what is wrong with them.
@@ -46,7 +44,7 @@ def mark_damaged(cube: Cube, request: MapRequest) -> dict[TileTask, str]:
         CubeError: if something is damaged that belongs to no tile, or the store cannot be read.
     """
     try:
-        damaged = find_damage(cube, request)
+        damaged = find_damage(cube)
     except OSError as error:  # a store out of reach says nothing about the tiles: none is marked
         raise CubeError(f"cannot read {cube.uri}", got=f"{type(error).__name__}: {error}") from error
     for task, what in damaged.items():
@@ -55,13 +53,13 @@ def mark_damaged(cube: Cube, request: MapRequest) -> dict[TileTask, str]:
     return damaged
 
 
-def find_damage(cube: Cube, request: MapRequest) -> dict[TileTask, str]:
+def find_damage(cube: Cube) -> dict[TileTask, str]:
     """The tiles whose data are not what their state says, and why. Writes nothing."""
     root = zarr.open_group(cube.uri, mode="r")
     maps = list(_maps(root, cube))
     states = cube.statuses()
-    fresh = new_statuses(request) if fits(cube, request) else states  # a cube about to grow has tiles of its own
-    tasks = [TileTask(*map(int, index)) for index in np.ndindex(states.shape)]
+    expected = new_statuses(cube.region, len(states))
+    tasks = tasks_where(np.ones(states.shape, bool), cube.spec.tiling)
     # overviews that several tiles share are made when a run ends: until then they lag behind
     compared = {
         path
@@ -69,10 +67,9 @@ def find_damage(cube: Cube, request: MapRequest) -> dict[TileTask, str]:
         if array.chunks[-1] * factor <= cube.spec.tile_size
         or (up_to_date(cube, states) and cube.spec.tile_size % factor == 0)
     }
-    look = partial(_look, cube, maps, compared, states, fresh)
+    check = partial(_check_tile, cube, maps, compared, states, expected)
     with ThreadPoolExecutor(READERS) as readers:
-        found = readers.map(look, tasks)
-        return {task: what for task, what in zip(tasks, found, strict=True) if what}
+        return {task: what for task, what in zip(tasks, readers.map(check, tasks), strict=True) if what}
 
 
 def _maps(root: zarr.Group, cube: Cube) -> Iterator[tuple[str, zarr.Array[Any], int]]:
@@ -97,14 +94,14 @@ def _unreadable(array: zarr.Array[Any]) -> str | None:
     return None
 
 
-def _look(
-    cube: Cube, maps: Maps, compared: set[str], states: NDArray[np.uint8], fresh: NDArray[np.uint8], task: TileTask
+def _check_tile(
+    cube: Cube, maps: Maps, compared: set[str], states: NDArray[np.uint8], expected: NDArray[np.uint8], task: TileTask
 ) -> str | None:
-    where = task.time, task.row, task.col
-    state = states[where]
-    if (state == Status.OUTSIDE) != (fresh[where] == Status.OUTSIDE) or state > max(Status):
+    position = cube.position(task)
+    state = states[position]
+    if (state == Status.OUTSIDE) != (expected[position] == Status.OUTSIDE) or state > max(Status):
         return f"its state is {state}"
-    if state not in (Status.DONE, Status.NO_DATA):
+    if state not in FINISHED:
         return None
     try:
         return _contradiction(cube, maps, compared, task, empty=bool(state == Status.NO_DATA))
@@ -115,7 +112,7 @@ def _look(
 
 
 def _contradiction(cube: Cube, maps: Maps, compared: set[str], task: TileTask, empty: bool) -> str | None:
-    """Reads all of a tile; says where its variables and levels disagree about which pixels have data."""
+    """Read all of a tile; where its variables and levels disagree about which pixels have data, say so."""
     known = {path: _known(cube, array, factor, task) for path, array, factor in maps}
     if not empty and not cube.provenance(task):
         return "its provenance is gone"
@@ -136,8 +133,9 @@ def _contradiction(cube: Cube, maps: Maps, compared: set[str], task: TileTask, e
 def _known(cube: Cube, array: zarr.Array[Any], factor: int, task: TileTask) -> NDArray[np.bool_]:
     """(height, width) where a tile has data at this level."""
     size = cube.spec.tile_size
-    rows, cols = (slice(i * size // factor, -(-(i + 1) * size // factor)) for i in (task.row, task.col))
-    block = np.asarray(array[(task.time, ..., rows, cols)])
+    time, *position = cube.position(task)
+    rows, cols = (slice(i * size // factor, -(-(i + 1) * size // factor)) for i in position)
+    block = np.asarray(array[(time, ..., rows, cols)])
     known = np.isfinite(block) if block.dtype.kind == "f" else block != array.fill_value
     return np.asarray(known.any(axis=0) if known.ndim == 3 else known)
 

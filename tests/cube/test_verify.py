@@ -10,13 +10,14 @@ import pytest
 import zarr
 from fakes import with_pipeline
 
+from spacex.cube.statuses import tasks_where
 from spacex.cube.store import Cube
+from spacex.cube.verify import find_damage, mark_damaged
 from spacex.errors import CubeError
 from spacex.execution.local import run_local
-from spacex.execution.tasks import Status, TileTask
-from spacex.mapping.plan import Plan, new_statuses
+from spacex.execution.tasks import Status
+from spacex.mapping.plan import make_plan
 from spacex.mapping.run import execute
-from spacex.mapping.verify import find_damage, mark_damaged
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +26,8 @@ def map_fakes(tiny_checkpoint):
     runner = with_pipeline(run_local)
 
     def run(request, output, **options):
-        fingerprint = request.fingerprint(tiny_checkpoint)
-        statuses = new_statuses(request)
-        tasks = tuple(TileTask(*map(int, index)) for index in np.argwhere(statuses != Status.OUTSIDE))
-        plan = Plan(request, [[]], tasks, statuses)
-        return execute(plan, fingerprint, str(output), tiny_checkpoint, runner, threads=1, **options)
+        plan = make_plan(request, str(output), tiny_checkpoint, scenes=[[]])
+        return execute(plan, runner, threads=1, **options)
 
     return run
 
@@ -66,7 +64,7 @@ def chunks(folder: Path) -> list[Path]:
 
 
 def test_a_whole_cube_is_whole(whole, small):
-    assert find_damage(Cube(str(whole)), small) == {}
+    assert find_damage(Cube(str(whole))) == {}
 
 
 def test_a_flipped_byte_is_found_in_every_chunk(copy, small):
@@ -77,11 +75,11 @@ def test_a_flipped_byte_is_found_in_every_chunk(copy, small):
             good = chunk.read_bytes()
             for place in (0, len(good) // 2, len(good) - 1):
                 chunk.write_bytes(good[:place] + bytes([good[place] ^ 0x10]) + good[place + 1 :])
-                assert find_damage(Cube(str(copy)), small), (path, chunk, place)
+                assert find_damage(Cube(str(copy))), (path, chunk, place)
                 looked += 1
             chunk.write_bytes(good)
     assert looked >= 24
-    assert find_damage(Cube(str(copy)), small) == {}
+    assert find_damage(Cube(str(copy))) == {}
 
 
 def test_a_missing_chunk_is_found(copy, small):
@@ -89,7 +87,7 @@ def test_a_missing_chunk_is_found(copy, small):
         for chunk in chunks(folder):
             good = chunk.read_bytes()
             chunk.unlink()
-            assert find_damage(Cube(str(copy)), small), (path, chunk)
+            assert find_damage(Cube(str(copy))), (path, chunk)
             chunk.write_bytes(good)
 
 
@@ -99,7 +97,7 @@ def test_a_cut_and_an_empty_chunk_are_found(copy, small):
         good = chunk.read_bytes()
         for bad in (good[: len(good) // 2], b""):
             chunk.write_bytes(bad)
-            assert len(find_damage(Cube(str(copy)), small)) == 1
+            assert len(find_damage(Cube(str(copy)))) == 1
         chunk.write_bytes(good)
 
 
@@ -115,7 +113,7 @@ def test_the_same_run_mends_what_it_finds_and_nothing_else(copy, whole, small, m
     for path in maps(whole):
         ours, theirs = (zarr.open_group(str(o), mode="r")[path][...] for o in (copy, whole))
         np.testing.assert_array_equal(ours, theirs, err_msg=path)
-    assert find_damage(Cube(str(copy)), small) == {}
+    assert find_damage(Cube(str(copy))) == {}
 
 
 def test_without_it_nothing_is_read(copy, small, map_fakes):
@@ -126,31 +124,32 @@ def test_without_it_nothing_is_read(copy, small, map_fakes):
 
 def test_a_lost_provenance_and_a_wrong_state_are_found(copy, small):
     cube = Cube(str(copy))
-    task = TileTask(*map(int, np.argwhere(cube.statuses() == Status.DONE)[0]))
+    task = tasks_where(cube.statuses() == Status.DONE, cube.spec.tiling)[0]
     cube.finish(task, Status.DONE, {})
-    assert find_damage(cube, small) == {task: "its provenance is gone"}
+    assert find_damage(cube) == {task: "its provenance is gone"}
     cube.finish(task, Status.NO_DATA, {"scenes": []})
-    assert "its state says it has none" in find_damage(cube, small)[task]
+    assert "its state says it has none" in find_damage(cube)[task]
     cube.finish(task, Status.OUTSIDE, {})
-    assert mark_damaged(cube, small)[task] == "its state is 3"
-    assert cube.statuses()[task.time, task.row, task.col] == Status.PENDING
+    assert mark_damaged(cube)[task] == "its state is 3"
+    assert cube.statuses()[cube.position(task)] == Status.PENDING
 
 
 def test_damage_that_no_tile_can_mend_is_a_refusal(copy, small):
     (chunk,) = [p for p in (copy / "0" / "x").rglob("*") if p.is_file() and "c" in p.parts]
     chunk.write_bytes(b"no")
     with pytest.raises(CubeError, match=r"x of .* is damaged"):
-        find_damage(Cube(str(copy)), small)
+        find_damage(Cube(str(copy)))
 
 
 @pytest.mark.parametrize("bad", [b"", b"\0\0\0"])
-def test_a_state_that_cannot_be_read_is_not_yet(copy, whole, small, map_fakes, caplog, bad):
-    states = Cube(str(copy)).statuses()
-    task = TileTask(*map(int, np.argwhere(states == Status.DONE)[0]))
+def test_a_state_that_cannot_be_read_is_pending(copy, whole, small, map_fakes, caplog, bad):
+    cube = Cube(str(copy))
+    states = cube.statuses()
+    task = tasks_where(states == Status.DONE, cube.spec.tiling)[0]
     folder = next(p for p in copy.rglob("status") if p.is_dir())
-    (folder / "c" / str(task.time) / str(task.row) / str(task.col)).write_bytes(bad)
+    folder.joinpath("c", *map(str, cube.position(task))).write_bytes(bad)
     found = Cube(str(copy)).statuses()
-    assert found[task.time, task.row, task.col] == Status.PENDING
+    assert found[cube.position(task)] == Status.PENDING
     assert (found != states).sum() == 1
     assert f"the state of tile {task} cannot be read" in caplog.text
     assert map_fakes(small, copy).chips > 0

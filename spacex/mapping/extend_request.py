@@ -1,0 +1,109 @@
+"""What a run over an existing cube is about: its own request, or that and what is asked for besides.
+
+The fingerprint names what decides a pixel: settings, checkpoint, code. Area and time steps decide only which pixels
+there are, so a cube may be extended by more of both (`spacex.cube.extend`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import shapely
+from shapely.geometry import mapping, shape
+
+from spacex.checkpoint import Checkpoint
+from spacex.cube.store import Cube
+from spacex.errors import CubeError
+from spacex.mapping.request import MapRequest
+from spacex.model_card import Card
+from spacex.pixel_code import code_digest
+
+EXTENT = ("area", "intervals")
+"""Fields of a request that say which pixels there are, not what they are."""
+
+
+def merge_requests(cube: Cube, asked: MapRequest, checkpoint: Checkpoint, grow: bool) -> MapRequest:
+    """The request of the cube after this run: the one asked for, or its union with the cube's.
+
+    Args:
+        cube: the cube that is there.
+        asked: the request.
+        checkpoint: the networks.
+        grow: whether the cube may be extended.
+
+    Raises:
+        CubeError: if other settings, networks or code made it, with every difference named; or if it would have to
+            be extended and may not.
+    """
+    check_same_making(cube, asked, checkpoint)
+    stored = MapRequest.model_validate(cube.attributes["request"])
+    if _same_extent(stored, asked):
+        return asked
+    if not grow:
+        raise CubeError(
+            f"{cube.uri} was made for another area or other days",
+            got=_extent_in_words(asked),
+            expected=_extent_in_words(stored),
+            do="Repeat the command that made it, let it --grow by what it lacks, or choose another --output.",
+        )
+    here, there = shape(stored.area), shape(asked.area)
+    area = stored.area if here.covers(there) else mapping(shapely.union(here, there))
+    later = tuple(interval for interval in asked.intervals if interval not in stored.intervals)
+    return asked.model_copy(update={"area": area, "intervals": (*stored.intervals, *later)})
+
+
+def covers(cube: Cube, request: MapRequest) -> bool:
+    """Whether a cube already has the area and the time steps of a request."""
+    return _same_extent(MapRequest.model_validate(cube.attributes["request"]), request)
+
+
+def check_same_making(cube: Cube, asked: MapRequest, checkpoint: Checkpoint) -> None:
+    """Refuse a cube that other settings, networks or code made.
+
+    Raises:
+        CubeError: with both fingerprints and every difference named.
+    """
+    fingerprint = asked.fingerprint(checkpoint)
+    if cube.fingerprint != fingerprint:
+        raise CubeError(
+            f"{cube.uri} was made by another request, checkpoint or code",
+            got=f"fingerprint {cube.fingerprint}, where {', '.join(_differences(cube, asked, checkpoint.card))}",
+            expected=fingerprint,
+            do="Repeat the command that made it, or choose another --output.",
+        )
+
+
+def _differences(cube: Cube, asked: MapRequest, card: Card) -> list[str]:
+    """Where the making of a cube differs from what is asked, field by field."""
+    attributes = cube.attributes
+    stored = {name: attributes.get(name, {}) for name in ("request", "checkpoint")}
+    plain = asked.model_dump(mode="json", exclude=set(EXTENT))
+    now = {"request": plain, "checkpoint": card.model_dump(mode="json", exclude={"metrics", "training"})}
+    was = _flat(stored) | {"code": attributes.get("spacex_code")}
+    now = _flat(now) | {"code": code_digest()}
+    skipped = tuple(f"request.{name}" for name in EXTENT) + ("request.stac_url",) * (asked.catalogue == "demo")
+    return [
+        f"{name.removeprefix('request.')} was {was.get(name)} and is now {now.get(name)}"
+        for name in sorted(was | now)
+        if not name.startswith(skipped) and was.get(name) != now.get(name)
+    ]
+
+
+def _same_extent(one: MapRequest, other: MapRequest) -> bool:
+    here, there = shape(one.area), shape(other.area)
+    # corner by corner first: a country has 60,000
+    return one.intervals == other.intervals and bool(here == there or here.equals(there))
+
+
+def _extent_in_words(request: MapRequest) -> str:
+    days = ", ".join("/".join(interval) for interval in request.intervals)
+    return f"{days} in {tuple(round(edge, 3) for edge in shape(request.area).bounds)}"
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
