@@ -1,9 +1,12 @@
 """A cube takes more time and more land without computing what it has, and ends as if all had been asked at once."""
 
+from pathlib import Path
+
 import fsspec
 import numpy as np
 import pytest
 import xarray as xr
+from fakes import with_pipeline
 from shapely import union_all
 from shapely.geometry import box, mapping
 from small_archive import EAST, NORTH, SOUTH, WEST
@@ -12,7 +15,7 @@ from spacex.cube.extend import carried_statuses
 from spacex.cube.statuses import new_statuses
 from spacex.errors import CubeError
 from spacex.execution.local import run_local
-from spacex.execution.tasks import Status
+from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.plan import make_plan
 from spacex.mapping.run import execute
 
@@ -88,6 +91,35 @@ def test_more_land(make_request, map_into, steps, tmp_path):
     fs, folder = fsspec.core.url_to_fs(steps.rpartition("/")[0])
     fs.invalidate_cache()
     assert not [name for name in fs.ls(folder, detail=False) if "growing" in name or "replaced" in name]
+
+
+def test_tiles_inside_the_old_area_keep_their_chunk_files(make_request, tiny_checkpoint, tmp_path):
+    """The files themselves, though the cube's corner moves; tiles on the old area's edge are computed again."""
+
+    def run(bounds, output, grow=False):
+        plan = make_plan(make_request(box=bounds), str(output), tiny_checkpoint, grow=grow, scenes=[[]])
+        return execute(plan, with_pipeline(run_local), threads=1).cube, plan.todo
+
+    before, larger = (23.95, 67.95, 24.25, 68.06), (23.8, 67.95, 24.25, 68.12)
+    cube, _ = run(before, tmp_path / "steps.zarr")
+    inside = [TileTask(0, -987, 959), TileTask(0, -986, 959)]
+    assert [t for t in cube.spec.tiling if cube.region.inside(cube.spec.tiling.window(*t)).all()] == [
+        (task.row, task.col) for task in inside
+    ]
+    inodes = {task: chunk_of(cube, task).stat().st_ino for task in inside}
+    extended, todo = run(larger, tmp_path / "steps.zarr", grow=True)
+    assert extended.spec.tiling.tiles.row < cube.spec.tiling.tiles.row
+    assert extended.spec.tiling.tiles.col < cube.spec.tiling.tiles.col
+    assert not set(todo) & set(inside)
+    assert {task: chunk_of(extended, task).stat().st_ino for task in inside} == inodes
+    _, everything = run(larger, tmp_path / "once.zarr")
+    # kept besides: four tiles of the southern and the eastern edge, which both areas share
+    assert len(everything) - len(todo) == 6
+    assert_equal(tmp_path / "steps.zarr", tmp_path / "once.zarr")
+
+
+def chunk_of(cube, task):
+    return Path(cube.uri, "0/attribution/c").joinpath(*map(str, cube.position(task)))
 
 
 def test_only_whole_tiles_are_carried_over(make_request, map_into, tmp_path):
