@@ -128,9 +128,14 @@ class Attributor:
             _check_generators(checkpoint)
         self.checkpoint, self.maps, self.steps, self.device = checkpoint, tuple(maps), steps, torch.device(device)
         self.scaling = checkpoint.card.scaling
-        self._precision, self._transfer = precision, DeviceTransfer(self.device)
+        self.precision, self._transfer = precision, DeviceTransfer(self.device)
         self.classifier = prepare_classifier(checkpoint.classifier, precision, self.device)
-        self._lift = Lift(self.classifier, self._any_chip()) if "lift" in self.maps else None
+        card = checkpoint.card
+        any_chip = torch.randn(
+            1, len(card.bands), card.chip_size, card.chip_size, generator=torch.Generator().manual_seed(0)
+        )
+        chip = any_chip.to(self.device).contiguous(memory_format=torch.channels_last)
+        self._lift = Lift(self.classifier, chip) if "lift" in self.maps else None
         # the statistics are read from the network that runs: `Lift` has a copy of its own
         known = checkpoint.applicability
         self._applicability = None if known is None else known.to(self.device)
@@ -268,18 +273,13 @@ class Attributor:
 
     def _generators(self, *, edges_matter: bool) -> tuple[Any, Any]:
         first, second = (
-            prepare_generator(network, self._precision, self.device, edges_matter=edges_matter)
+            prepare_generator(network, self.precision, self.device, edges_matter=edges_matter)
             for network in _check_generators(self.checkpoint)
         )
         return first, second
 
     def _to_device(self, values: Array) -> Tensor:
         return self._transfer.to_device(values).contiguous(memory_format=torch.channels_last)
-
-    def _any_chip(self) -> Tensor:
-        card = self.checkpoint.card
-        shape = (1, len(card.bands), card.chip_size, card.chip_size)
-        return self._to_device(torch.randn(shape, generator=torch.Generator().manual_seed(0)).numpy())
 
 
 def _check_generators(checkpoint: Checkpoint) -> tuple[nn.Module, nn.Module]:

@@ -62,6 +62,7 @@ def checkerboard(change: Tensor) -> Tensor:
     # a Hann window, or the chip's cut edges would themselves fill those lines
     window = torch.hann_window(size, device=change.device)
     power = torch.fft.fft2(picture * window * window[:, None]).abs().square()
+    # a period of p pixels is the frequency size / p; on both axes, and beside each line what is normal there
     lines = [size // period for period in (2, 4, 8)]
     beside = [line + step for line in lines for step in (-6, -5, -4, 4, 5, 6)]
     on = (_lines(power, lines) + _lines(power.mT, lines)) / 2

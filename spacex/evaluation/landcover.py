@@ -144,6 +144,7 @@ def tally(values: da.Array, cover: Cover) -> Tally:
         cover: the land cover of its pixels.
     """
     values = values.rechunk((BLOCK, BLOCK))  # type: ignore[no-untyped-call]
+    # a first pass finds the upper end of the histogram, the second fills it
     top = float(da.nanmax(values).compute())
     top = top if np.isfinite(top) and top > 0 else 1.0
     rows, cols = values.numblocks
@@ -161,8 +162,10 @@ def _block_stats(values: NDArray[np.floating], cover: Cover, top: float, block_i
     index = np.searchsorted(_CODES, cover.read(rows, cols)[known])
     kept = values[known].astype(np.float64)
     bins = np.clip(np.searchsorted(_edges(top), kept), 0, BINS)
+    # one histogram per class from one call: a pixel's bin is moved by its class times the number of bins
     counts = np.bincount(index * (BINS + 1) + bins, minlength=len(_CODES) * (BINS + 1))
     sums = np.bincount(index, weights=kept, minlength=len(_CODES))
+    # the sums travel as a last column, so that dask adds up one array
     return np.column_stack([counts.reshape(len(_CODES), -1), sums])[None, None]
 
 

@@ -102,6 +102,7 @@ def edge_band(inside: Flags, width: int) -> Flags:
     """
     square = np.ones((1, 2 * width + 1, 2 * width + 1), dtype=bool)
     grown = binary_dilation(inside, square)
+    # beyond the chip's border everything counts as inside, so that erosion does not start there
     kept = binary_erosion(inside, square, border_value=1)
     return np.asarray(grown & ~kept)
 
@@ -119,6 +120,7 @@ def blocks(values: NDArray[np.floating], valid: Flags, side: int) -> tuple[NDArr
     n, height, width = values.shape
     rows, cols = height // side, width // side
     cut = (slice(None), slice(0, rows * side), slice(0, cols * side))
+    # axes 2 and 4 run within a block
     shape = (n, rows, side, cols, side)
     weight = valid[cut].reshape(shape).sum(axis=(2, 4)).astype(np.float64)
     total = np.where(valid, values, 0.0)[cut].reshape(shape).sum(axis=(2, 4), dtype=np.float64)

@@ -52,6 +52,7 @@ def randomise_layers(classifier: nn.Module, seed: int = 0) -> Iterator[tuple[str
     """
     random = copy.deepcopy(classifier)
     layers = [(name, layer) for name, layer in random.named_modules() if hasattr(layer, "reset_parameters")]
+    # layers are registered in the order data flows through them, so the last ones are the output's
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for name, layer in reversed(layers):
@@ -80,7 +81,7 @@ def randomise(chips: ChipBatch, methods: Sequence[Method], stages: int = 8, seed
     Args:
         chips: a batch under the trained checkpoint.
         methods: what is compared.
-        stages: how many of the steps to look at, evenly spread, the last always among them.
+        stages: how many of the steps to compare, evenly spread, the last always among them.
         seed: of the draw.
     """
     before = {method.name: method(chips) for method in methods}
@@ -89,9 +90,11 @@ def randomise(chips: ChipBatch, methods: Sequence[Method], stages: int = 8, seed
     for index in sorted({round(i) for i in np.linspace(0, len(steps) - 1, min(stages, len(steps)))}):
         layer, network = steps[index]
         random = dataclasses.replace(chips.checkpoint, classifier=network)
-        randomised = ChipBatch.of(random, chips.x, chips.names, steps=chips.attributor.steps)
+        networks = {"steps": chips.attributor.steps, "precision": chips.attributor.precision}
+        randomised = ChipBatch.of(random, chips.x, chips.names, **networks)
         for method in methods:
             maps = method(randomised)
+            # a map without any variation agrees with nothing: 0
             order = np.nan_to_num(spearman(before[method.name], maps))
             ssim = similarity(before[method.name], maps)
             out.append(Step(method.name, layer, index + 1, float(order.mean()), float(ssim.mean())))

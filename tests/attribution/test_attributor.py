@@ -185,18 +185,18 @@ def test_a_window_says_of_its_inside_what_the_chip_says(tiny_checkpoint):
     np.testing.assert_allclose(whole.delta_minus[inner], expected.numpy()[inner], rtol=1e-3, atol=1e-5)
 
 
-def test_judging_what_was_changed_is_attributing_chips(tiny_checkpoint):
+def test_classifying_with_generated_changes_is_attributing_chips(tiny_checkpoint):
     x = chips(2)
     networks = Attributor(tiny_checkpoint)
     with torch.no_grad():
         u = tiny_checkpoint.card.scaling.standardise(torch.from_numpy(x))
         delta_minus = tiny_checkpoint.minimiser.delta(u).numpy()
-    judged, attributed = networks.classify(x, delta_minus)(), networks(x)
-    assert set(judged.maps) == {"lift"}
-    np.testing.assert_allclose(judged.maps["lift"], attributed.maps["lift"], rtol=1e-3, atol=1e-9)
-    np.testing.assert_array_equal(judged.score, attributed.score)
+    classified, attributed = networks.classify(x, delta_minus)(), networks(x)
+    assert set(classified.maps) == {"lift"}
+    np.testing.assert_allclose(classified.maps["lift"], attributed.maps["lift"], rtol=1e-3, atol=1e-9)
+    np.testing.assert_array_equal(classified.score, attributed.score)
     alone = Attributor(tiny_checkpoint, maps=())
-    np.testing.assert_allclose(alone.classify(x, None)().score, judged.score, rtol=1e-6)
+    np.testing.assert_allclose(alone.classify(x, None)().score, classified.score, rtol=1e-6)
     assert alone(x).maps == {}
 
 

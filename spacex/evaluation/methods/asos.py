@@ -78,9 +78,11 @@ def _add_chip(
     maps: Tensor, head: nn.Module, edge: float, reach: float, batch: int, total_fall: Tensor, pixels: Tensor
 ) -> None:
     score = torch.sigmoid(head(maps[None])).flatten()[0]
+    # only cubes in which this chip has pixels; the head runs once per cube, a batch of them at a time
     cubes = torch.unique(cube_of(maps[None], edge)[0].flatten(1), dim=1).T
     centres = -1 + (cubes + 0.5) * edge
     for some, where in zip(centres.split(batch), cubes.split(batch), strict=True):
+        # Chebyshev distance of every pixel's activation from the cube's centre
         away = (maps[None] - some[:, :, None, None]).abs().amax(dim=1, keepdim=True)
         hidden = away <= reach * edge / 2 + 1e-6  # a value on a cube's face belongs to the cube
         fall = score - torch.sigmoid(head(maps[None].masked_fill(hidden, 0.0))).flatten()

@@ -2,7 +2,7 @@
 
 Petsiuk, Das & Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018
 (arXiv 1806.07421), Eq. 6: S = 1 / (N p) * sum of f(x * M_i) * M_i. What a mask hides becomes the training
-data's mean colour, zero in the networks' units.
+data's mean colour, zero in standardised units.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def masks(count: int, cells: int, size: int, keep: float = 0.5, shift: bool = Tr
     if not shift:
         coarse = (torch.rand(count, 1, cells, cells, generator=generator) < keep).float()
         return F.interpolate(coarse, size=(size, size), mode="nearest")
+    # one cell more than fits, so that every mask can be shifted by up to a cell without leaving the chip
     step = -(-size // cells)
     coarse = (torch.rand(count, 1, cells + 1, cells + 1, generator=generator) < keep).float()
     large = F.interpolate(coarse, size=((cells + 1) * step,) * 2, mode="bilinear", align_corners=False)
@@ -40,7 +41,7 @@ def rise(score: Callable[[Tensor], Tensor], u: Tensor, seen: Tensor, keep: float
     """The map of every chip, ``(n, h, w)`` float32.
 
     Args:
-        score: chips in the networks' units to scores ``(n,)`` in 0..1.
+        score: chips in standardised units to scores ``(n,)`` in 0..1.
         u: ``(n, bands, h, w)``.
         seen: masks ``(count, 1, h, w)``, all used for every chip.
         keep: their mean, p in the formula.
@@ -52,5 +53,6 @@ def rise(score: Callable[[Tensor], Tensor], u: Tensor, seen: Tensor, keep: float
         for some in torch.split(seen, at_once):
             hidden = (u[:, None] * some[None]).flatten(0, 1)
             values = score(hidden).float().reshape(len(u), len(some))
+            # every mask counts by the score of what it leaves visible
             total += torch.einsum("nm,mhw->nhw", values, some[:, 0])
     return total / (len(seen) * keep)
