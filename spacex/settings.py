@@ -1,4 +1,4 @@
-"""Settings: small frozen models, checked at birth, that travel as JSON and name what made a result."""
+"""Base of all settings that are stored: frozen models, checked when they are made, with a fingerprint."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fingerprint(*parts: object) -> str:
 
 
 def checked(make: Callable[[], Made]) -> Made:
-    """Settings made from the caller's words.
+    """Make settings from values that a caller gave.
 
     Raises:
         RequestError: in one line, naming the first value that does not fit.
@@ -62,5 +62,5 @@ def refusal(error: ValidationError) -> RequestError:
     """What is wrong with the first value that does not fit, in one line."""
     first = error.errors()[0]
     name = ".".join(map(str, first["loc"])) or error.title
-    # pydantic puts its own word before what our validators say
+    # pydantic puts "Value error" before the message of a validator of ours
     return RequestError(name, got=repr(first["input"]), expected=first["msg"].removeprefix("Value error, "))

@@ -108,6 +108,7 @@ def plan_chips(asked: MakeDatasetSettings, area: BaseGeometry | None, intervals:
     sampling = pick(asked, SamplingSettings.model_fields)
     if asked["distance"] is None:
         sampling["distance"] = CHIP * asked["resolution"]
+    # The demo's server lives only while the catalogue is searched: its scenes are files, which workers open themselves.
     with served_catalogue(asked, _demo_country) as stac_url:
         request = checked(
             lambda: DatasetRequest(

@@ -54,6 +54,7 @@ def invoke(app: typer.Typer, words: list[str] | None = None, name: str | None = 
 
 def report_error(error: Exception) -> int:
     """Print in one line what went wrong; gives the exit code."""
+    # One line for people and for logs of clusters: the traceback, which helps neither, goes to a file.
     refusal = _refusal(error)
     if refusal is None:
         message = str(error) if isinstance(error, SpacexError) else f"unexpected {type(error).__name__}: {error}."

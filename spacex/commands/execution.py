@@ -73,6 +73,7 @@ def make_runner(asked: ExecutionOptions, gpu: bool = False, threads: int | None 
         return run_local
     from spacex.execution.ray_actors import check_resources, connect, run_ray
 
+    # Ray's own lines on stderr would break the progress bar; what fails comes back as a tile's report.
     logging.getLogger("ray").setLevel(logging.ERROR)
     workers, cpus, gpus = asked["workers"], float(threads or 1), 1.0 if gpu else 0.0
     connect()

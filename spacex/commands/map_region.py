@@ -47,6 +47,7 @@ def map_region(asked: MapOptions) -> None:
     """Plan a map, make it, and print where everything is."""
     from spacex.api.scenes import chosen_intervals, map_area
 
+    # What can be refused without torch, Ray, rasterio or Zarr is refused before they are loaded.
     execution.check_execution_options(asked, asked["calibrate"])
     intervals = chosen_intervals(asked, asked["datetime"])
     area = map_area(asked, asked["bbox"])
