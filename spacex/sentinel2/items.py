@@ -53,6 +53,8 @@ class _Strict(BaseModel):
 class _Band(_Strict):
     scale: Scale | None = None
     offset: Offset | None = None
+    raster_scale: Scale | None = Field(None, alias="raster:scale")
+    raster_offset: Offset | None = Field(None, alias="raster:offset")
 
 
 class _Asset(_Strict):
@@ -61,7 +63,8 @@ class _Asset(_Strict):
     epsg: EpsgNumber | None = Field(None, alias="proj:epsg")
     shape: Annotated[list[Side], Field(min_length=2, max_length=2)] | None = Field(None, alias="proj:shape")
     transform: Annotated[list[Finite], Field(min_length=6, max_length=9)] | None = Field(None, alias="proj:transform")
-    bands: Annotated[list[_Band], Field(max_length=100)] | None = Field(None, alias="raster:bands")
+    bands: Annotated[list[_Band], Field(max_length=100)] | None = None
+    raster_bands: Annotated[list[_Band], Field(max_length=100)] | None = Field(None, alias="raster:bands")
     scale: Scale | None = Field(None, alias="raster:scale")
     offset: Offset | None = Field(None, alias="raster:offset")
 

@@ -93,10 +93,21 @@ def offset_of(item: Mapping[str, Any], rule: OffsetRule, assets: Iterable[str]) 
 
 
 def _advertised(asset: Mapping[str, Any]) -> int | None:
-    """The offset in DN that an asset advertises; None if it does not."""
-    bands = asset.get("raster:bands") or [{}]
-    scale = asset.get("raster:scale", bands[0].get("scale"))
-    offset = asset.get("raster:offset", bands[0].get("offset"))
+    """The offset in DN that an asset, or its band, advertises; None if it does not.
+
+    STAC 1.1 has ``bands`` and the prefix ``raster:`` in them, STAC 1.0 has ``raster:bands`` without it.
+    """
+    first_bands = [(asset.get(name) or [{}])[0] for name in ("raster:bands", "bands")]
+    own = {key: value for key, value in asset.items() if key.startswith("raster:")}
+    stated = {
+        key.removeprefix("raster:"): value
+        for place in (*first_bands, own)  # what the asset itself says comes last and counts
+        for key, value in place.items()
+        if value is not None
+    }
+    scale, offset = stated.get("scale"), stated.get("offset")
+    if offset == 0:
+        return 0
     return None if offset is None or not scale else round(offset / scale)
 
 

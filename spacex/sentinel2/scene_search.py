@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from pystac_client import Client
@@ -18,16 +20,15 @@ from urllib3.util import Retry
 
 from spacex.errors import CatalogueError
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile
-from spacex.sentinel2.items import item_name, validate_item
+from spacex.sentinel2.items import item_name, sanitise, validate_item
 from spacex.sentinel2.reflectance import offset_of
+from spacex.sentinel2.retries import BUSY, BoundedRetry
 from spacex.sentinel2.scenes import FOOTPRINT_SLACK, Scene, newest_processing, scene_of
 from spacex.sentinel2.stac_io import BoundedStacIO
 
 log = logging.getLogger(__name__)
 
-RETRIES = Retry(
-    total=6, connect=2, backoff_factor=1.0, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
-)
+RETRIES = BoundedRetry(total=6, connect=2, read=2, backoff_factor=1.0, status_forcelist=BUSY, allowed_methods=None)
 """A busy catalogue is asked again after 0, 2, 4, 8, 16, 32 s, or when its answer says.
 
 Only twice where nobody answers at all: a mistyped address is likelier than a server restarting.
@@ -41,6 +42,13 @@ MAX_IDLE_PAGES = 20
 MAX_WARNINGS = 20
 """Broken items that are named one by one; of more, only the number is logged."""
 
+AS_ASKED = "as asked"
+"""Why an item is left out whose id was given to be left out."""
+
+
+class NoScenesError(CatalogueError):
+    """The catalogue answers, but has no scene that can be used for the area and the interval."""
+
 
 def search(
     catalogue: CatalogueProfile,
@@ -52,6 +60,8 @@ def search(
     halo: float = 10_000.0,
     page_size: int = 100,
     retries: Retry = RETRIES,
+    leave_out: Collection[str] = (),
+    left_out: dict[str, str] | None = None,
 ) -> list[Scene]:
     """Search a catalogue for all scenes that can touch an area in an interval.
 
@@ -65,52 +75,84 @@ def search(
         halo: metres around the area that tiles will read.
         page_size: items asked for at a time.
         retries: what to do when the server is busy.
+        leave_out: ids of items that are not to be used.
+        left_out: gets the id of every item that is left out, and why. Cloudy items are not among them.
 
     Returns:
         Scenes sorted by (tile, newest processing first, id), one per acquisition and tile. Items that are invalid
-        (:mod:`spacex.sentinel2.items`) or lack a band are left out, each with a warning that names it.
+        (:mod:`spacex.sentinel2.items`), lack a band or do not tell their offset are left out, each with a warning that
+        names it.
 
     Raises:
-        CatalogueError: if the catalogue does not answer within bounds, has no such collection, finds nothing, or none
-            of its items is valid and has the bands.
+        NoScenesError: if no item is found, or none can be used.
+        CatalogueError: if the catalogue does not answer within bounds or has no such collection.
     """
     keys = catalogue.keys(list(catalogue.assets if bands is None else bands))
-    pages = _pages(catalogue, _grow(area, halo), interval, max_cloud_cover, page_size, retries)
-    items = {item["id"]: item for item in _valid_items(pages, catalogue, {*keys, catalogue.scl})}
-    limit, clouds = (None if max_cloud_cover >= 100 else max_cloud_cover), "eo:cloud_cover"
-    stated = [item for item in items.values() if limit is None or item["properties"].get(clouds) is not None]
-    clear = [item for item in stated if limit is None or item["properties"][clouds] <= limit]
-    if not clear:
-        middle = area.centroid
-        hint = " or the cloud limit." if items else ". Is that the place you meant? Longitudes come before latitudes."
-        raise CatalogueError(
-            f"{catalogue.name} has no scenes for this area and interval",
-            got=f"{interval}, {len(items)} found around longitude {middle.x:.2f}, latitude {middle.y:.2f}",
-            expected=f"items with at most {max_cloud_cover:g} % cloud",
-            do=f"Widen the interval{hint}",
-        )
     required = [catalogue.scl] if bands is None else [*keys, catalogue.scl]
-    complete = [item for item in clear if set(required) <= item["assets"].keys()]
-    if not complete:
-        missing = [key for key in required if key not in clear[0]["assets"]]
-        raise CatalogueError(
-            f"the items of {catalogue.name} lack assets",
-            got=f"{clear[0]['id']} without {', '.join(missing)}",
-            expected=", ".join(required),
-            do="Check --catalogue, --collection and the checkpoint's bands.",
+    around, omitted = _grow(area, halo), _Omissions(catalogue.name, {} if left_out is None else left_out)
+    with _as_catalogue_error(catalogue):
+        client = _open(catalogue, retries)
+        pages = _pages(client, catalogue, around, interval, max_cloud_cover, page_size)
+    valid = _valid_items(pages, catalogue, {*keys, catalogue.scl}, omitted)
+    items = {item["id"]: item for item in valid}
+    scenes, too_cloudy, unstated = [], 0, 0
+    for item in items.values():
+        clouds = item["properties"].get("eo:cloud_cover")
+        missing = [key for key in required if key not in item["assets"]]
+        if item["id"] in leave_out:
+            omitted.add(item["id"], AS_ASKED)
+        elif clouds is None and max_cloud_cover < 100:
+            unstated += 1
+            omitted.add(item["id"], "it does not state its cloud cover; --max-cloud-cover 100 uses it")
+        elif clouds is not None and clouds > max_cloud_cover:
+            too_cloudy += 1
+        elif missing:
+            omitted.add(item["id"], f"it lacks the assets {', '.join(missing)}")
+        else:
+            try:
+                scenes.append(scene_of(item, offset_of(item, catalogue.rule, keys), [*keys, catalogue.scl]))
+            except CatalogueError as error:  # it does not tell its offset
+                omitted.add(item["id"], str(error))
+    omitted.log_count()
+    if scenes:
+        return newest_processing(scenes)
+    broken = [f"{name} ({reason})" for name, reason in omitted.reasons.items() if reason != AS_ASKED]
+    if broken and not too_cloudy and not unstated:
+        raise NoScenesError(
+            f"no item of {catalogue.name} can be read",
+            got=broken[0],
+            expected=f"STAC items of Sentinel-2 Level-2A with the assets {', '.join(required)}",
+            do="Check --catalogue, its address, --collection and the checkpoint's bands.",
         )
-    for item in clear:
-        if not set(required) <= item["assets"].keys():
-            log.warning("left out %s: it lacks one of the assets %s", item["id"], ", ".join(required))
-    return newest_processing(
-        scene_of(item, offset_of(item, catalogue.rule, keys), [*keys, catalogue.scl]) for item in complete
+    middle, counted = area.centroid, f"{len(items)} found"
+    if unstated:
+        counted += f", {unstated} of them without a cloud cover, which --max-cloud-cover 100 uses,"
+    raise NoScenesError(
+        f"{catalogue.name} has no scenes for this area and interval",
+        got=f"{interval}, {counted} around longitude {middle.x:.2f}, latitude {middle.y:.2f}",
+        expected=f"items with at most {max_cloud_cover:g} % cloud",
+        do="Widen the interval or the cloud limit." if items else _days_nearby(client, catalogue, around, interval),
     )
 
 
-def _pages(
-    catalogue: CatalogueProfile, area: BaseGeometry, interval: str, percent: float, page_size: int, retries: Retry
-) -> Iterator[Mapping[str, Any]]:
-    """The pages of the search; the server applies the cloud limit if it has an extension for that."""
+@dataclass
+class _Omissions:
+    """Items that are left out: the first few are logged one by one."""
+
+    catalogue: str
+    reasons: dict[str, str]
+
+    def add(self, name: str, reason: str) -> None:
+        self.reasons[name] = reason
+        if len(self.reasons) <= MAX_WARNINGS:
+            log.warning("left out %s (%s)", name, reason)
+
+    def log_count(self) -> None:
+        if len(self.reasons) > MAX_WARNINGS:
+            log.warning("left out %d broken items of %s in all", len(self.reasons), self.catalogue)
+
+
+def _open(catalogue: CatalogueProfile, retries: Retry) -> Client:
     client = Client.open(catalogue.url, stac_io=BoundedStacIO(catalogue.url, retries, TIMEOUT))
     # most servers answer a search in a collection they do not have with zero items
     if client.get_collection(catalogue.collection) is None:
@@ -121,8 +163,21 @@ def _pages(
             expected=", ".join(known[:20]) or "none at all",
             do="Give --collection.",
         )
-    query: dict[str, Any] = {"collections": [catalogue.collection], "intersects": mapping(area), "datetime": interval}
-    if percent < 100 and catalogue.cloud_query:
+    return client
+
+
+def _pages(
+    client: Client, catalogue: CatalogueProfile, area: BaseGeometry, interval: str, percent: float, page_size: int
+) -> Iterator[Mapping[str, Any]]:
+    """The pages of the search; the server applies the cloud limit if it has an extension for that."""
+    query: dict[str, Any] = {"collections": [catalogue.collection], "datetime": interval}
+    # POST is optional in the specification; a link that names no method stands for GET
+    methods = {link.extra_fields.get("method") or "GET" for link in client.get_links("search")}
+    if "POST" in methods or not methods:
+        query["intersects"] = mapping(area)
+    else:  # an address holds few corners: the box finds some scenes more, which touch no tile
+        query |= {"method": "GET", "bbox": area.bounds}
+    if percent < 100 and catalogue.cloud_query and "intersects" in query:
         if client.conforms_to("QUERY"):
             query["query"] = {"eo:cloud_cover": {"lte": percent}}
         elif client.conforms_to("FILTER"):
@@ -139,39 +194,45 @@ def _pages(
     yield from items.pages_as_dicts()
 
 
-def _valid_items(
-    pages: Iterable[Mapping[str, Any]], catalogue: CatalogueProfile, assets: set[str]
-) -> Iterator[dict[str, Any]]:
-    """All valid items, each reduced to the assets that are read as soon as it arrives; invalid ones are logged."""
-    invalid, valid, first = 0, 0, ""
+def _days_nearby(client: Client, catalogue: CatalogueProfile, area: BaseGeometry, interval: str) -> str:
+    """Advice where nothing was found: on which days before and after the interval the catalogue has scenes here."""
+    first, _, last = interval.partition("/")
+    days: list[str] = []
+    for span, nearest in ((f"../{first}", max), (f"{last or first}/..", min)):
+        with suppress(Exception):  # it is only advice
+            page = next(_pages(client, catalogue, area, span, 100.0, 100))  # none if nothing is found
+            days.append(nearest(str(item["properties"]["datetime"])[:10] for item in page["features"]))
+    if days:
+        return f"It has scenes here on {' and '.join(sanitise(day) for day in days)}: choose other days."
+    return "It has none here on other days either. Is that the place you meant? Longitudes come before latitudes."
+
+
+@contextmanager
+def _as_catalogue_error(catalogue: CatalogueProfile) -> Iterator[None]:
+    """Name whatever goes wrong while the catalogue is asked: pystac fails in as many ways as servers do."""
     try:
-        for item in _bounded(pages, catalogue):
-            if (fault := validate_item(item, assets, catalogue.url)) is None:
-                valid += 1
-                yield {**item, "links": [], "assets": {k: v for k, v in item["assets"].items() if k in assets}}
-                continue
-            invalid += 1
-            named = f"{item_name(item)} ({fault})"
-            first = first or named
-            if invalid <= MAX_WARNINGS:
-                log.warning("left out %s", named)
+        yield
     except CatalogueError:
         raise
-    except Exception as error:  # anything may answer at that address, and pystac fails in as many ways
-        raise CatalogueError(
-            f"the catalogue {catalogue.name} at {catalogue.url} does not answer as a STAC API",
-            got=_reason(error),
-            do="Check the address, the interval and the network.",
-        ) from error
-    if invalid and not valid:
-        raise CatalogueError(
-            f"no item of {catalogue.name} can be read",
-            got=first,
-            expected="STAC items of Sentinel-2 Level-2A",
-            do="Check --catalogue and its address.",
-        )
-    if invalid > MAX_WARNINGS:
-        log.warning("left out %d broken items of %s in all", invalid, catalogue.name)
+    except Exception as error:
+        address = f"the catalogue {catalogue.name} at {catalogue.url}"
+        if "error responses" in (reason := _reason(error)):
+            what, do = "is busy and does not answer", "Repeat the command later."
+        else:
+            what, do = "does not answer as a STAC API", "Check the address, the interval and the network."
+        raise CatalogueError(f"{address} {what}", got=reason, do=do) from error
+
+
+def _valid_items(
+    pages: Iterable[Mapping[str, Any]], catalogue: CatalogueProfile, assets: set[str], omitted: _Omissions
+) -> Iterator[dict[str, Any]]:
+    """All valid items, each reduced to the assets that are read as soon as it arrives; invalid ones are left out."""
+    with _as_catalogue_error(catalogue):
+        for item in _bounded(pages, catalogue):
+            if (fault := validate_item(item, assets, catalogue.url)) is None:
+                yield {**item, "links": [], "assets": {k: v for k, v in item["assets"].items() if k in assets}}
+            else:
+                omitted.add(item_name(item), fault)
 
 
 def _bounded(pages: Iterable[Mapping[str, Any]], catalogue: CatalogueProfile) -> Iterator[Any]:

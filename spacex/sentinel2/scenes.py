@@ -35,8 +35,8 @@ _PROPERTIES = (
     "processing:datetime", "s2:datastrip_id", "eopf:datastrip_id",
 )  # fmt: skip
 _ASSET_FIELDS = (
-    "href", "type", "proj:code", "proj:epsg", "proj:shape", "proj:transform", "raster:bands", "raster:scale",
-    "raster:offset", "nodata", "data_type", "gsd",
+    "href", "type", "proj:code", "proj:epsg", "proj:shape", "proj:transform", "bands", "raster:bands",
+    "raster:scale", "raster:offset", "nodata", "data_type", "gsd",
 )  # fmt: skip
 
 

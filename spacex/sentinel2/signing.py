@@ -14,11 +14,12 @@ from threading import Lock
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
+
+from spacex.sentinel2.retries import BUSY, BoundedRetry
 
 TOKEN_SERVICE = "https://planetarycomputer.microsoft.com/api/sas/v1/token"
 RENEW_BEFORE_S = 60.0
-RETRIES = Retry(total=6, backoff_factor=0.8, status_forcelist=(429, 500, 502, 503, 504))
+RETRIES = BoundedRetry(total=6, read=2, backoff_factor=0.8, status_forcelist=BUSY)
 BLOB = re.compile(r"https://([a-z0-9]+)\.blob\.core\.windows\.net/([^/?]+)/")
 
 _tokens: dict[str, tuple[str, float]] = {}

@@ -40,6 +40,17 @@ def item(properties=None, red=None, blue=None, name="S2B_X") -> dict:
         ("metadata", {"processing:version": "02.14"}, {"raster:scale": 0.0001, "raster:offset": 0.0}, 0),
         ("metadata", {"processing:version": "02.14"}, {"raster:scale": 0.0001}, 0),
         ("metadata", {"processing:version": "05.12"}, {}, -1000),
+        # what a band advertises counts like what the asset does, in STAC 1.1 too
+        ("metadata", {"s2:processing_baseline": "05.00"}, {"bands": [{"raster:scale": 1e-4, "raster:offset": 0}]}, 0),
+        (
+            "metadata",
+            {"s2:processing_baseline": "02.14"},
+            {"bands": [{"raster:scale": 1e-4, "raster:offset": -0.1}]},
+            -1000,
+        ),
+        ("metadata", {"s2:processing_baseline": "05.00"}, {"raster:scale": 1e-4, "bands": [{"raster:offset": 0}]}, 0),
+        ("metadata", {"s2:processing_baseline": "05.00"}, {"raster:offset": 0}, 0),
+        ("metadata", {"s2:processing_baseline": "05.00"}, {"raster:bands": [{"offset": 0}]}, 0),
         # Planetary Computer says nothing but the baseline; the date is of no account
         ("baseline", {"s2:processing_baseline": "05.00", "datetime": "2016-07-01T00:00:00Z"}, {}, -1000),
         ("baseline", {"s2:processing_baseline": "02.12", "datetime": "2023-07-01T00:00:00Z"}, {}, 0),

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl
 
 import pytest
 import shapely
@@ -16,7 +17,8 @@ from shapely.geometry import box, shape
 from urllib3.util import Retry
 
 from spacex.errors import CatalogueError
-from spacex.sentinel2 import CATALOGUES, CatalogueProfile, get_catalogue, search
+from spacex.sentinel2 import CATALOGUES, CatalogueProfile, get_catalogue, retries, search
+from spacex.sentinel2.scene_search import RETRIES
 
 AREA = box(23.9, 67.9, 24.1, 68.1)
 DAYS = "2020-07-01/2020-07-31"
@@ -36,6 +38,12 @@ class Server:
     bodies: list[dict] = field(default_factory=list)
     """What was asked."""
     url: str = ""
+    get_only: bool = False
+    """Whether it offers the search by GET alone, as the specification allows."""
+    elsewhen: list[dict] = field(default_factory=list)
+    """Items that only searches without a first or last day find."""
+    retry_after: str | None = None
+    """Header of its answers to search requests."""
 
     def answer(self, path: str, body: dict | None) -> tuple[int, dict]:
         core = "https://api.stacspec.org/v1.0.0/core"
@@ -43,6 +51,8 @@ class Server:
             links = [{"rel": "search", "href": f"{self.url}/search", "type": "application/geo+json", "method": "POST"},
                      {"rel": "data", "href": f"{self.url}/collections"},
                      {"rel": "self", "href": self.url}]  # fmt: skip
+            if self.get_only:
+                del links[0]["method"]
             extra = ["https://api.stacspec.org/v1.0.0/item-search", "https://api.stacspec.org/v1.0.0/collections"]
             return 200, {"type": "Catalog", "id": "fake", "description": "x", "stac_version": "1.0.0",
                          "conformsTo": [core, *extra, *self.conforms], "links": links}  # fmt: skip
@@ -55,11 +65,23 @@ class Server:
         self.bodies.append(body or {})
         if self.faults:
             return self.faults.pop(0), {}
-        return 200, self.search((body or {}).get("token", 0))
+        if isinstance((days := (body or {}).get("datetime")), str) and ".." in days:
+            return 200, self.open_ended(days)
+        return 200, self.search(int((body or {}).get("token", 0)))
+
+    def open_ended(self, days: str) -> dict:
+        """One page of the items before or after a day."""
+        first, _, last = days.partition("/")
+        dates = [(item, item["properties"]["datetime"][:10]) for item in self.elsewhen]
+        inside = [item for item, day in dates if first[:10] <= day or first == ".."]
+        inside = [item for item in inside if last == ".." or item["properties"]["datetime"][:10] <= last[:10]]
+        return {"type": "FeatureCollection", "features": inside, "links": []}
 
     def search(self, start: int) -> dict:
         stop = start + self.page
         more = {"rel": "next", "href": f"{self.url}/search", "method": "POST", "merge": True, "body": {"token": stop}}
+        if self.get_only:
+            more = {"rel": "next", "href": f"{self.url}/search?token={stop}"}
         links = [more] if stop < len(self.items) else []
         return {"type": "FeatureCollection", "features": self.items[start:stop], "links": links}
 
@@ -87,11 +109,18 @@ def server(write_product: Callable) -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            status, answer = fake.answer(self.path, json.loads(self.rfile.read(length)) if length else None)
+            body = json.loads(self.rfile.read(length)) if length else None
+            path, _, query = self.path.partition("?")
+            if fake.get_only and path == "/search":
+                body = dict(parse_qsl(query)) if self.command == "GET" else None
+            allowed = not fake.get_only or path != "/search" or self.command == "GET"
+            status, answer = fake.answer(path, body) if allowed else (405, {})
             text = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
             self.send_header("Content-Type", "application/json")
+            if fake.retry_after is not None and path == "/search":
+                self.send_header("Retry-After", fake.retry_after)
             self.end_headers()
             self.wfile.write(text)
 
@@ -110,7 +139,7 @@ def server(write_product: Callable) -> Iterator[Server]:
 
 def find(server: Server, cloud: float = 100.0, **options) -> list[str]:
     catalogue = get_catalogue("earth-search", url=server.url)
-    scenes = search(catalogue, AREA, DAYS, cloud, bands=["B02", "B04"], retries=QUICK, **options)
+    scenes = search(catalogue, AREA, DAYS, cloud, bands=["B02", "B04"], **{"retries": QUICK, **options})
     return sorted(scene.id[10:18] for scene in scenes)
 
 
@@ -155,6 +184,32 @@ def test_the_demo_is_never_asked_for_clouds(server: Server) -> None:
 def test_a_busy_server_is_asked_again(server: Server, faults: list[int]) -> None:
     server.faults = faults
     assert find(server) == ALL
+
+
+@pytest.mark.parametrize("asked", ["3600", "99999999999999", "Fri, 01 Jan 2100 00:00:00 GMT"])
+def test_a_busy_server_is_waited_for_aloud_and_within_bounds(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, asked: str
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    server.faults, server.retry_after = [429] * 20, asked
+    assert "is busy" in refused(server.url, retries=RETRIES)
+    assert len(waits) == 6
+    assert sum(waits) <= 300
+    assert f"is busy (HTTP 429), waiting {retries.MAX_WAIT_S:.0f} s" in caplog.text
+
+
+def test_an_unreadable_request_to_wait_counts_as_none(server: Server) -> None:
+    server.faults, server.retry_after = [429], "soon"
+    assert find(server, retries=retries.BoundedRetry(total=2, status_forcelist=(429,), allowed_methods=None)) == ALL
+
+
+def test_a_server_that_offers_get_alone(server: Server) -> None:
+    server.get_only = True
+    assert find(server) == ALL
+    assert float(server.bodies[0]["bbox"].split(",")[0]) < 23.9
+    server.conforms = (QUERY,)
+    assert find(server, 40.0) == ALL[:3]
 
 
 def test_the_area_asked_for_holds_halo_and_slack(server: Server) -> None:
@@ -217,6 +272,53 @@ def test_an_item_without_a_band_is_left_out_aloud(server: Server, caplog: pytest
     del server.items[2]["assets"]["red"]
     assert find(server) == [day for day in ALL if day != "20200703"]
     assert "left out S2B_34WED_20200703_0_L2A" in caplog.text
+
+
+def test_an_item_that_does_not_tell_its_offset_is_left_out_and_counted(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    properties, left_out = server.items[1]["properties"], dict[str, str]()
+    del properties["s2:processing_baseline"], properties["earthsearch:boa_offset_applied"]
+    assert find(server, left_out=left_out) == [day for day in ALL if day != "20200702"]
+    assert list(left_out) == ["S2B_34WED_20200702_0_L2A"]
+    assert "left out S2B_34WED_20200702_0_L2A (cannot tell whether" in caplog.text
+
+
+def test_an_item_whose_bands_contradict_each_other_is_left_out(server: Server) -> None:
+    for key, offset in (("blue", -0.1), ("red", 0.0)):
+        server.items[3]["assets"][key]["raster:bands"] = [{"scale": 1e-4, "offset": offset}]
+    advertising = get_catalogue("earth-search", url=server.url).model_copy(update={"rule": "metadata"})
+    left_out: dict[str, str] = {}
+    found = search(advertising, AREA, DAYS, bands=["B02", "B04"], retries=QUICK, left_out=left_out)
+    assert len(found) == 4
+    assert "different offsets" in left_out["S2B_34WED_20200704_0_L2A"]
+
+
+def test_items_are_left_out_by_id(server: Server) -> None:
+    left_out: dict[str, str] = {}
+    assert find(server, leave_out=["S2B_34WED_20200703_0_L2A"], left_out=left_out) == [*ALL[:2], *ALL[3:]]
+    assert left_out == {"S2B_34WED_20200703_0_L2A": "as asked"}
+
+
+def test_an_item_without_cloud_cover_is_left_out_aloud(server: Server) -> None:
+    left_out: dict[str, str] = {}
+    assert find(server, 40.0, left_out=left_out) == ALL[:3]
+    assert list(left_out) == ["S2B_34WED_20200705_0_L2A"]
+    server.items = server.items[-1:]
+    text = refused(server.url, cloud=40.0)
+    assert "1 of them without a cloud cover" in text
+    assert "Longitudes" not in text
+
+
+def test_days_without_scenes_are_told_the_days_nearby(server: Server) -> None:
+    server.elsewhen, server.items = server.items, []
+    server.elsewhen[-1]["properties"]["datetime"] = "2020-09-02T10:00:00Z"
+    server.elsewhen[0]["properties"]["datetime"] = "2020-06-21T10:00:00Z"
+    text = refused(server.url, interval="2020-07-10/2020-07-31")
+    assert "2020-07-04 and 2020-09-02" in text
+    assert "Longitudes" not in text
+    server.elsewhen = []
+    assert "Longitudes come before latitudes" in refused(server.url)
 
 
 def test_only_the_needed_assets_are_kept(server: Server) -> None:
