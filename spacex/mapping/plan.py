@@ -15,7 +15,7 @@ from spacex.checkpoint import Checkpoint
 from spacex.cube.extend import carried_statuses, check_not_replaced
 from spacex.cube.statuses import new_statuses, tasks_where
 from spacex.cube.store import Cube, find_cube
-from spacex.errors import CubeError, RequestError
+from spacex.errors import CatalogueError, CubeError, RequestError
 from spacex.execution.tasks import Status, TileTask
 from spacex.execution.tile_order import tile_order
 from spacex.grid import chip_windows
@@ -24,7 +24,7 @@ from spacex.mapping.request import MapRequest, core_window
 from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch, read_window
 from spacex.sentinel2.scene_list import Scenes, known_scenes
-from spacex.sentinel2.scene_search import NoScenesError, search
+from spacex.sentinel2.scene_search import search
 from spacex.storage import run_folder
 
 STORED_BYTES = 6.0
@@ -184,14 +184,11 @@ def _search(request: MapRequest, bands: tuple[str, ...]) -> list[list[Any]]:
     """Scenes per time step; a step may have none, but not all of them."""
     catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
     catalogue.keys(bands)
-    steps, empty = [], None
-    for first, last in request.intervals:
-        days, cover = f"{first}/{last}", request.max_cloud_cover
-        try:
-            steps.append(search(catalogue, request.region.area, days, cover, bands=bands))
-        except NoScenesError as error:
-            empty = error
-            steps.append([])
-    if empty is not None and not any(steps):
-        raise empty
+    cover, refusals = request.max_cloud_cover, list[CatalogueError]()
+    steps = [
+        search(catalogue, request.region.area, "/".join(days), cover, bands=bands, refusals=refusals)
+        for days in request.intervals
+    ]
+    if not any(steps):
+        raise refusals[-1]
     return steps

@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pystac_client import Client
@@ -46,10 +46,6 @@ AS_ASKED = "as asked"
 """Why an item is left out whose id was given to be left out."""
 
 
-class NoScenesError(CatalogueError):
-    """The catalogue answers, but has no scene that can be used for the area and the interval."""
-
-
 def search(
     catalogue: CatalogueProfile,
     area: BaseGeometry,
@@ -62,6 +58,7 @@ def search(
     retries: Retry = RETRIES,
     leave_out: Collection[str] = (),
     left_out: dict[str, str] | None = None,
+    refusals: list[CatalogueError] | None = None,
 ) -> list[Scene]:
     """Search a catalogue for all scenes that can touch an area in an interval.
 
@@ -77,6 +74,7 @@ def search(
         retries: what to do when the server is busy.
         leave_out: ids of items that are not to be used.
         left_out: gets the id of every item that is left out, and why. Cloudy items are not among them.
+        refusals: gets the error that is otherwise raised where no scene can be used.
 
     Returns:
         Scenes sorted by (tile, newest processing first, id), one per acquisition and tile. Items that are invalid
@@ -84,12 +82,12 @@ def search(
         names it.
 
     Raises:
-        NoScenesError: if no item is found, or none can be used.
-        CatalogueError: if the catalogue does not answer within bounds or has no such collection.
+        CatalogueError: if the catalogue does not answer within bounds, has no such collection, finds nothing, or none
+            of its items can be used.
     """
     keys = catalogue.keys(list(catalogue.assets if bands is None else bands))
     required = [catalogue.scl] if bands is None else [*keys, catalogue.scl]
-    around, omitted = _grow(area, halo), _Omissions(catalogue.name, {} if left_out is None else left_out)
+    around, omitted = _grow(area, halo), _Omissions(catalogue.name)
     with _as_catalogue_error(catalogue):
         client = _open(catalogue, retries)
         pages = _pages(client, catalogue, around, interval, max_cloud_cover, page_size)
@@ -114,25 +112,32 @@ def search(
             except CatalogueError as error:  # it does not tell its offset
                 omitted.add(item["id"], str(error))
     omitted.log_count()
+    if left_out is not None:
+        left_out |= omitted.reasons
     if scenes:
         return newest_processing(scenes)
     broken = [f"{name} ({reason})" for name, reason in omitted.reasons.items() if reason != AS_ASKED]
     if broken and not too_cloudy and not unstated:
-        raise NoScenesError(
+        refusal = CatalogueError(
             f"no item of {catalogue.name} can be read",
             got=broken[0],
             expected=f"STAC items of Sentinel-2 Level-2A with the assets {', '.join(required)}",
             do="Check --catalogue, its address, --collection and the checkpoint's bands.",
         )
-    middle, counted = area.centroid, f"{len(items)} found"
-    if unstated:
-        counted += f", {unstated} of them without a cloud cover, which --max-cloud-cover 100 uses,"
-    raise NoScenesError(
-        f"{catalogue.name} has no scenes for this area and interval",
-        got=f"{interval}, {counted} around longitude {middle.x:.2f}, latitude {middle.y:.2f}",
-        expected=f"items with at most {max_cloud_cover:g} % cloud",
-        do="Widen the interval or the cloud limit." if items else _days_nearby(client, catalogue, around, interval),
-    )
+    else:
+        middle, counted = area.centroid, f"{len(items)} found"
+        if unstated:
+            counted += f", {unstated} of them without a cloud cover, which --max-cloud-cover 100 uses,"
+        refusal = CatalogueError(
+            f"{catalogue.name} has no scenes for this area and interval",
+            got=f"{interval}, {counted} around longitude {middle.x:.2f}, latitude {middle.y:.2f}",
+            expected=f"items with at most {max_cloud_cover:g} % cloud",
+            do="Widen the interval or the cloud limit." if items else _days_nearby(client, catalogue, around, interval),
+        )
+    if refusals is None:
+        raise refusal
+    refusals.append(refusal)
+    return []
 
 
 @dataclass
@@ -140,7 +145,7 @@ class _Omissions:
     """Items that are left out: the first few are logged one by one."""
 
     catalogue: str
-    reasons: dict[str, str]
+    reasons: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, reason: str) -> None:
         self.reasons[name] = reason

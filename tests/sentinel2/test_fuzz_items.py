@@ -89,6 +89,9 @@ class Page:
     def conforms_to(self, name: str) -> bool:
         return False
 
+    def get_links(self, rel: str) -> list[Any]:
+        return []
+
     def search(self, **_: Any) -> Page:
         return self
 
