@@ -25,7 +25,7 @@ from spacex.execution.task_queue import TaskQueue
 from spacex.execution.tasks import Status, TileReport, TileTask
 from spacex.grid import Window
 from spacex.mapping.pipeline import Pipeline
-from spacex.mapping.request import MapRequest, core_window
+from spacex.mapping.request import MapRequest, area_window
 from spacex.mapping.tile import TileInput
 from spacex.mapping.worker import CubeSink, Job
 
@@ -60,11 +60,11 @@ class FakeSource:
         """The tile, or the fault injected into it."""
         self._inject_fault(task)
         region = self.request.region
-        core = core_window(region, region.tiling.window(task.row, task.col))
-        around = self.request.chips.around(core)
-        reflectance = ground(around, self.bands, task.time)
-        observations = np.ones(around.shape, np.uint16)
-        return TileInput(core, around, reflectance, observations, [{"id": "fake"}])
+        window = area_window(region, region.tiling.window(task.row, task.col))
+        padded_window = self.request.chips.padded(window)
+        reflectance = ground(padded_window, self.bands, task.time)
+        observations = np.ones(padded_window.shape, np.uint16)
+        return TileInput(window, padded_window, reflectance, observations, [{"id": "fake"}])
 
     def _inject_fault(self, task: TileTask) -> None:
         if self.faults.seconds:

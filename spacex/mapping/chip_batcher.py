@@ -1,7 +1,7 @@
-"""The workbench of one worker: tiles that have been read wait here for the networks, in batches across tiles.
+"""Batches of windows and chips across tiles: tiles that have been read wait here for the networks.
 
-A tile goes through twice: the generators redraw the windows under it, then the classifier judges its chips. What
-two tiles share, they share: a window or chip that is waiting, or still remembered, is not computed again.
+Each tile takes two passes: the generators run on the windows under it, then the classifier on its chips. Windows and
+chips that neighbouring tiles share are computed once: one that is pending or still cached is not computed again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from spacex.attribution.attributor import ChipMaps, GeneratorOutput
 from spacex.execution.tasks import TileTask
 from spacex.grid import Window, bounds
-from spacex.mapping.chips import Cut, assemble, cut
+from spacex.mapping.chips import ChipPixels, extract_chips, mosaic
 from spacex.mapping.tile import ChipResult, ChipSettings, Networks, TileInput
 
 Array = NDArray[np.float32]
@@ -32,22 +32,22 @@ BESIDES = 2048
 
 @dataclass(eq=False)
 class Tile:
-    """A tile on the bench: read, waiting for its windows, then for its chips."""
+    """A tile in the batcher: read, waiting for its windows, then for its chips."""
 
     task: TileTask
     input: TileInput
-    chips: list[Cut]
+    chips: list[ChipPixels]
     seconds: dict[str, float] = field(default_factory=dict)
-    changes: dict[Window, GeneratorOutput] = field(default_factory=dict)
+    generated: dict[Window, GeneratorOutput] = field(default_factory=dict)
     results: dict[Window, ChipResult] = field(default_factory=dict)
     missing: int = 0
     """Windows still to come."""
     computed: int = 0
-    """Chips the classifier judged for this tile; shared ones count for the first."""
+    """Chips the classifier classified for this tile; shared ones count for the first."""
 
     @property
     def complete(self) -> bool:
-        """True once every chip has been judged."""
+        """True once every chip has been classified."""
         return len(self.results) == len(self.chips)
 
 
@@ -57,7 +57,7 @@ class _Item(Generic[Result]):
 
     key: tuple[int, Window]
     """Time step and place."""
-    cut: Cut
+    chip: ChipPixels
     tiles: list[Tile]
 
 
@@ -70,8 +70,8 @@ class WorkQueue(Generic[Result]):
         self._recent: OrderedDict[tuple[int, Window], tuple[Result, int]] = OrderedDict()
         self._room = remembered
 
-    def ask(self, tile: Tile, step: int, piece: Cut, place: Window) -> Result | None:
-        """The result if it is remembered; otherwise the tile will be told."""
+    def request(self, tile: Tile, step: int, piece: ChipPixels, place: Window) -> Result | None:
+        """The result if it is remembered; else None, and the tile is noted as waiting for it."""
         key = step, place
         if key in self._recent:
             self._recent.move_to_end(key)
@@ -84,7 +84,7 @@ class WorkQueue(Generic[Result]):
         self.waiting.append(item)
         return None
 
-    def keep(self, item: _Item[Result], result: Result, size: int) -> None:
+    def store(self, item: _Item[Result], result: Result, size: int) -> None:
         """Remember a result as long as there is room."""
         del self._pending[item.key]
         self._recent[item.key] = result, size
@@ -110,7 +110,7 @@ class ChipBatcher:
         self._tiles: list[Tile] = []
 
     def __len__(self) -> int:
-        """Tiles on the bench."""
+        """Tiles in the batcher."""
         return len(self._tiles)
 
     @property
@@ -119,7 +119,7 @@ class ChipBatcher:
         return max(len(self._windows.waiting), len(self._chips.waiting)) < self._batch and self._collect is None
 
     def submit(self, task: TileTask, read: TileInput, chips: list[Window], seconds: float) -> None:
-        """Cut a tile that has been read, and queue what the networks must do for it.
+        """Extract the chips of a tile that has been read, and queue what the networks must do for it.
 
         Args:
             task: its name.
@@ -127,29 +127,29 @@ class ChipBatcher:
             chips: the chips that matter to it.
             seconds: that reading took.
         """
-        cuts = cut(read.reflectance, read.around, chips, self._settings.min_valid)
-        tile = Tile(task, read, cuts, {"reading": seconds})
+        chips_read = extract_chips(read.reflectance, read.padded_window, chips, self._settings.min_valid)
+        tile = Tile(task, read, chips_read, {"reading": seconds})
         self._queue(tile)
         self._tiles.append(tile)
 
     def _queue(self, tile: Tile) -> None:
-        read, cuts = tile.input, tile.chips
-        under = bounds([piece.window for piece in cuts])
+        read, chips_read = tile.input, tile.chips
+        under = bounds([piece.window for piece in chips_read])
         if under is None or not self._settings.window:
-            self._judge(tile)
+            self._request_chips(tile)
             return
-        needed = [w for w in self._settings.windows(under) if any(not w.intersect(c.window).empty for c in cuts)]
+        needed = [w for w in self._settings.windows(under) if any(not w.intersect(c.window).empty for c in chips_read)]
         margin = self._settings.margin
         wide = {place.pad(margin): place for place in needed}
-        pieces = cut(read.reflectance, read.around, wide, min_valid=0.0)
+        pieces = extract_chips(read.reflectance, read.padded_window, wide, min_valid=0.0)
         tile.missing = len(pieces)
         for piece in pieces:
             place = wide[piece.window]
-            change = self._windows.ask(tile, tile.task.time, piece, place)
-            if change is not None:
-                self._give_change(tile, place, change)
+            generated = self._windows.request(tile, tile.task.time, piece, place)
+            if generated is not None:
+                self._add_generated(tile, place, generated)
         if not pieces:
-            self._judge(tile)
+            self._request_chips(tile)
 
     def compute(self, *, flush: bool) -> bool:
         """Start one call of the networks and collect the answer of the call before.
@@ -167,7 +167,7 @@ class ChipBatcher:
         return before is not None or self._collect is not None
 
     def pop_completed(self) -> list[Tile]:
-        """Take the complete tiles off the bench."""
+        """Take the complete tiles out of the batcher."""
         done = [tile for tile in self._tiles if tile.missing == 0 and tile.complete]
         self._tiles = [tile for tile in self._tiles if tile not in done]
         return done
@@ -176,17 +176,17 @@ class ChipBatcher:
         # chips first: they complete tiles, and complete tiles give their memory back
         if chips := self._take(self._chips, flush):
             if not self._settings.window:
-                return self._run(chips, self._networks.attribute, self._keep_chip)
+                return self._run(chips, self._networks.attribute, self._store_chip)
             delta_minus = self._stack([_delta_minus(item) for item in chips]) if self._settings.follows else None
-            return self._run(chips, lambda x: self._networks.classify(x, delta_minus), self._keep_chip)
+            return self._run(chips, lambda x: self._networks.classify(x, delta_minus), self._store_chip)
         if windows := self._take(self._windows, flush):
-            return self._run(windows, self._networks.generate, self._keep_window)
+            return self._run(windows, self._networks.generate, self._store_window)
         return None
 
-    def _take(self, shelf: WorkQueue[Any], flush: bool) -> list[_Item[Any]]:
-        if not shelf.waiting or (len(shelf.waiting) < self._batch and not flush):
+    def _take(self, queue: WorkQueue[Any], flush: bool) -> list[_Item[Any]]:
+        if not queue.waiting or (len(queue.waiting) < self._batch and not flush):
             return []
-        return [shelf.waiting.popleft() for _ in range(min(self._batch, len(shelf.waiting)))]
+        return [queue.waiting.popleft() for _ in range(min(self._batch, len(queue.waiting)))]
 
     def _stack(self, pixels: list[Array]) -> Array:
         more = self._batch - len(pixels) if self._networks.whole_batches else 0
@@ -194,57 +194,57 @@ class ChipBatcher:
         return stacked
 
     def _run(
-        self, items: list[_Item[Any]], call: Callable[[Array], Callable[[], Any]], keep: Callable[..., None]
+        self, items: list[_Item[Any]], call: Callable[[Array], Callable[[], Any]], store: Callable[..., None]
     ) -> Callable[[], None]:
         begun = time.perf_counter()
-        answer = call(self._stack([item.cut.pixels for item in items]))
+        answer = call(self._stack([item.chip.pixels for item in items]))
         started = time.perf_counter() - begun
 
         def collect() -> None:
             begun = time.perf_counter()
-            found = answer()
+            output = answer()
             seconds = (started + time.perf_counter() - begun) / len(items)
             for index, item in enumerate(items):
                 spent = item.tiles[0].seconds
                 spent["computing"] = spent.get("computing", 0.0) + seconds
-                keep(item, found, index)
+                store(item, output, index)
 
         return collect
 
-    def _keep_window(self, item: _Item[GeneratorOutput], found: GeneratorOutput, index: int) -> None:
-        inner = (..., *item.key[1].slices(item.cut.window))
-        plain = None if found.attribution is None else found.attribution[index][inner].copy()
+    def _store_window(self, item: _Item[GeneratorOutput], output: GeneratorOutput, index: int) -> None:
+        inner = (..., *item.key[1].slices(item.chip.window))
+        plain = None if output.attribution is None else output.attribution[index][inner].copy()
         delta_minus = None
-        if found.delta_minus is not None:
-            delta_minus = found.delta_minus[index][inner].copy()
-            if item.cut.valid is not None:
-                delta_minus[:, ~item.cut.valid[inner]] = 0.0  # where nothing was seen nothing was lowered
-        change = GeneratorOutput(plain, delta_minus)
-        self._windows.keep(item, change, sum(part.nbytes for part in (plain, delta_minus) if part is not None))
+        if output.delta_minus is not None:
+            delta_minus = output.delta_minus[index][inner].copy()
+            if item.chip.valid is not None:
+                delta_minus[:, ~item.chip.valid[inner]] = 0.0  # where nothing was seen nothing was lowered
+        generated = GeneratorOutput(plain, delta_minus)
+        self._windows.store(item, generated, sum(part.nbytes for part in (plain, delta_minus) if part is not None))
         for tile in item.tiles:
-            self._give_change(tile, item.key[1], change)
+            self._add_generated(tile, item.key[1], generated)
 
-    def _give_change(self, tile: Tile, place: Window, change: GeneratorOutput) -> None:
-        tile.changes[place] = change
+    def _add_generated(self, tile: Tile, place: Window, generated: GeneratorOutput) -> None:
+        tile.generated[place] = generated
         tile.missing -= 1
         if tile.missing == 0:
-            self._judge(tile)
+            self._request_chips(tile)
 
-    def _judge(self, tile: Tile) -> None:
+    def _request_chips(self, tile: Tile) -> None:
         for piece in tile.chips:
-            result = self._chips.ask(tile, tile.task.time, piece, piece.window)
+            result = self._chips.request(tile, tile.task.time, piece, piece.window)
             if result is not None:
                 tile.results[piece.window] = result
         # the first to ask pays
         tile.computed = sum(item.tiles[0] is tile for item in self._chips.waiting)
 
-    def _keep_chip(self, item: _Item[ChipResult], found: ChipMaps, index: int) -> None:
-        maps = {name: values[index].copy() for name, values in found.maps.items()}
-        scores = {"naturalness": float(found.score[index])}
-        if found.dissimilarity is not None and self._settings.dissimilar:
-            scores["dissimilarity"] = float(found.dissimilarity[index])
+    def _store_chip(self, item: _Item[ChipResult], output: ChipMaps, index: int) -> None:
+        maps = {name: values[index].copy() for name, values in output.maps.items()}
+        scores = {"naturalness": float(output.score[index])}
+        if output.dissimilarity is not None and self._settings.dissimilar:
+            scores["dissimilarity"] = float(output.dissimilarity[index])
         result = ChipResult(maps, scores)
-        self._chips.keep(item, result, BESIDES + sum(values.nbytes for values in maps.values()))
+        self._chips.store(item, result, BESIDES + sum(values.nbytes for values in maps.values()))
         for tile in item.tiles:
             tile.results[item.key[1]] = result
 
@@ -252,6 +252,8 @@ class ChipBatcher:
 def _delta_minus(item: _Item[ChipResult]) -> Array:
     """x− − x of a chip, from the windows under it of the first tile that waits for it."""
     pieces = {
-        place: change.delta_minus for place, change in item.tiles[0].changes.items() if change.delta_minus is not None
+        place: generated.delta_minus
+        for place, generated in item.tiles[0].generated.items()
+        if generated.delta_minus is not None
     }
-    return assemble(item.cut.window, pieces, bands=len(item.cut.pixels))
+    return mosaic(item.chip.window, pieces, bands=len(item.chip.pixels))

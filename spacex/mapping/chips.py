@@ -1,4 +1,4 @@
-"""Cutting a tile into chips, and its inverse: blending chip maps back into one seamless tile.
+"""Extract chips from a tile, and blend chip maps back into one seamless tile.
 
 A pixel's value is the weighted mean over the chips that cover it. A weight depends only on where the pixel
 lies in its chip, and chips lie on the global lattice (`spacex.grid.chip_windows`), so the value does not
@@ -22,7 +22,7 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Cut:
+class ChipPixels:
     """One chip, ready for the network."""
 
     window: Window
@@ -69,7 +69,7 @@ def check_stride(stride: int, frame: int, size: int = CHIP) -> None:
         )
 
 
-def cut(reflectance: Array, inside: Window, chips: Iterable[Window], min_valid: float) -> list[Cut]:
+def extract_chips(reflectance: Array, inside: Window, chips: Iterable[Window], min_valid: float) -> list[ChipPixels]:
     """Cut chips, or windows of any size, out of an image, leaving out those with too little data.
 
     Args:
@@ -81,7 +81,7 @@ def cut(reflectance: Array, inside: Window, chips: Iterable[Window], min_valid: 
     Returns:
         The chips with enough data, in the order given.
     """
-    cuts = []
+    extracted = []
     for window in chips:
         rows, cols = window.slices(inside)
         pixels = reflectance[:, rows, cols]
@@ -89,8 +89,10 @@ def cut(reflectance: Array, inside: Window, chips: Iterable[Window], min_valid: 
         share = valid.mean()
         if share > 0 and share >= min_valid:
             whole = share == 1
-            cuts.append(Cut(window, pixels, None) if whole else Cut(window, _fill(pixels, valid), valid))
-    return cuts
+            extracted.append(
+                ChipPixels(window, pixels, None) if whole else ChipPixels(window, _fill(pixels, valid), valid)
+            )
+    return extracted
 
 
 def _fill(pixels: Array, valid: NDArray[np.bool_]) -> Array:
@@ -99,7 +101,7 @@ def _fill(pixels: Array, valid: NDArray[np.bool_]) -> Array:
     return filled
 
 
-def assemble(window: Window, pieces: Mapping[Window, Array], bands: int | None = None, fill: float = 0.0) -> Array:
+def mosaic(window: Window, pieces: Mapping[Window, Array], bands: int | None = None, fill: float = 0.0) -> Array:
     """Put together what lies on pieces side by side.
 
     Args:

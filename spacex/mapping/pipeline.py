@@ -45,18 +45,20 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         self._sink, self._settings, self._display = sink, settings, list(display)
 
     def _submit(self, task: TileTask, read: TileInput, seconds: float) -> None:
-        """Put a tile that has been read on the bench, with the chips that touch pixels asked for."""
+        """Put a tile that has been read into the batcher, with the chips that touch pixels asked for."""
         wanted = [
             chip
-            for chip in chip_windows(read.core, self._settings.stride)
-            if self._sink.inside(chip.intersect(read.core)).any()
+            for chip in chip_windows(read.window, self._settings.stride)
+            if self._sink.inside(chip.intersect(read.window)).any()
         ]
         self._tiles.submit(task, read, wanted, seconds)
 
     def _write(self, tile: Tile) -> TileReport:
         """Blend and write one tile (in the writer's thread)."""
         begun = time.perf_counter()
-        maps = blend_tile(tile.input, self._sink, tile.task, tile.results, tile.changes, self._settings, self._display)
+        maps = blend_tile(
+            tile.input, self._sink, tile.task, tile.results, tile.generated, self._settings, self._display
+        )
         status = Status.DONE if np.isfinite(maps.maps["naturalness"]).any() else Status.NO_DATA
         self._sink.write(tile.task, maps)
         tile.seconds["writing"] = time.perf_counter() - begun

@@ -20,7 +20,7 @@ from spacex.execution.tasks import Status, TileTask
 from spacex.execution.tile_order import tile_order
 from spacex.grid import chip_windows
 from spacex.mapping.extend_request import check_same_making, covers, merge_requests
-from spacex.mapping.request import MapRequest, core_window
+from spacex.mapping.request import MapRequest, area_window
 from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch, read_window
 from spacex.sentinel2.scene_list import Scenes, known_scenes
@@ -72,20 +72,20 @@ class Plan:
         beside = ((-1, 0), (1, 0), (0, -1), (0, 1))
         planned = {(task.time, task.row, task.col) for task in self.todo}
         for task in self.todo:
-            window = region.tiling.window(task.row, task.col)
-            core = core_window(region, window)
+            tile = region.tiling.window(task.row, task.col)
+            window = area_window(region, tile)
             alone = [(task.time, task.row + down, task.col + right) not in planned for down, right in beside]
-            read = read_window(core, request.chips.around(core), (alone[0], alone[1], alone[2], alone[3]))
+            read = read_window(window, request.chips.padded(window), (alone[0], alone[1], alone[2], alone[3]))
             expected = forecasts[task.time].of(read)
             # a chip that reaches into the tile above or to the left is that tile's
             total.chips += sum(
-                (chip.row >= core.row or alone[0]) and (chip.col >= core.col or alone[2])
-                for chip in chip_windows(core, request.chips.stride)
+                (chip.row >= window.row or alone[0]) and (chip.col >= window.col or alone[2])
+                for chip in chip_windows(window, request.chips.stride)
             )
             total.scene_reads += expected.scenes
             total.pixels_read += expected.pixels
             total.pixels_classified += expected.classified
-            total.pixels_written += window.height * window.width
+            total.pixels_written += tile.height * tile.width
         return total
 
     def describe(self) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def display_bands(bands: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(band for band in RGB if band in bands) or bands[:1]
 
 
-def core_window(region: Region, window: Window) -> Window:
+def area_window(region: Region, window: Window) -> Window:
     """The bounding window of the pixels of a tile that lie inside the area; empty if none does."""
     inside = region.inside(window)
     rows, cols = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))

@@ -17,7 +17,7 @@ from spacex.attribution.attributor import ChipMaps, GeneratorOutput
 from spacex.cube.store import TileMaps
 from spacex.execution.tasks import Status, TileTask
 from spacex.grid import Window, bounds, chip_windows
-from spacex.mapping.chips import Blend, assemble
+from spacex.mapping.chips import Blend, mosaic
 from spacex.settings import Settings
 
 Array = NDArray[np.float32]
@@ -63,11 +63,11 @@ class ChipSettings(Settings):
         """The generators' windows that cover some pixels, on the global lattice, margins not included."""
         return chip_windows(pixels, self.window, self.window) if self.window and self.maps else []
 
-    def around(self, core: Window) -> Window:
+    def padded(self, window: Window) -> Window:
         """What must be read for a tile: every chip that touches it, and the generators' windows under them."""
-        chips = bounds(chip_windows(core, self.stride))
+        chips = bounds(chip_windows(window, self.stride))
         if chips is None:
-            return core
+            return window
         windows = bounds(self.windows(chips))
         return chips if windows is None else windows.pad(self.margin)
 
@@ -76,10 +76,10 @@ class ChipSettings(Settings):
 class TileInput:
     """A tile as read: its composite with the halo around it."""
 
-    core: Window
+    window: Window
     """The part of the tile that lies in the area; the rest of it is never read."""
-    around: Window
-    """The core and the halo around it: where the arrays lie."""
+    padded_window: Window
+    """The window and the halo around it: where the arrays lie."""
     reflectance: Array
     """(bands, height, width) float32 in the checkpoint's band order, NaN = no data."""
     observations: NDArray[np.uint16]
@@ -147,7 +147,7 @@ def blend_tile(
     sink: TileSink,
     task: TileTask,
     results: Mapping[Window, ChipResult],
-    changes: Mapping[Window, GeneratorOutput],
+    generated: Mapping[Window, GeneratorOutput],
     settings: ChipSettings,
     display: list[int],
 ) -> TileMaps:
@@ -156,13 +156,13 @@ def blend_tile(
     The plain attribution is local: taken from windows side by side, or from chips whose frame without context is
     cut off. The other maps and the score depend on the whole chip, so they fade over the full overlap instead.
     """
-    core = read.core.slices(read.around)
-    inside = sink.inside(read.core)
-    reflectance = read.reflectance[(slice(None), *core)]
+    inner = read.window.slices(read.padded_window)
+    inside = sink.inside(read.window)
+    reflectance = read.reflectance[(slice(None), *inner)]
     valid = np.isfinite(reflectance).all(axis=0) & inside
     blended = [name for name in settings.maps if name != LOCAL or not settings.window]
-    blends = {name: Blend(read.core, settings.frame if name == LOCAL else 0) for name in blended}
-    blends |= {name: Blend(read.core, 0) for name in settings.scores}
+    blends = {name: Blend(read.window, settings.frame if name == LOCAL else 0) for name in blended}
+    blends |= {name: Blend(read.window, 0) for name in settings.scores}
     for chip in sorted(results):
         for name, values in results[chip].maps.items():
             blends[name].add(chip, values)
@@ -170,15 +170,15 @@ def blend_tile(
             blends[name].add(chip, score)
     maps = {name: blend.mean() for name, blend in blends.items()}
     if LOCAL in settings.maps and settings.window:
-        local = {place: change.attribution for place, change in changes.items() if change.attribution is not None}
+        local = {place: output.attribution for place, output in generated.items() if output.attribution is not None}
         # a window reaches further than the chips that were kept; a pixel has all of its maps or none
-        maps[LOCAL] = np.where(np.isfinite(maps["naturalness"]), assemble(read.core, local, fill=np.nan), np.nan)
+        maps[LOCAL] = np.where(np.isfinite(maps["naturalness"]), mosaic(read.window, local, fill=np.nan), np.nan)
     maps = {name: np.where(valid, values, np.nan) for name, values in maps.items()}
     window = sink.window(task)
     return TileMaps(
-        {name: _within(window, read.core, values, np.nan) for name, values in maps.items()},
-        _within(window, read.core, np.where(inside, read.observations[core], 0).astype(np.uint16), 0),
-        _within(window, read.core, np.where(inside, reflectance[display], np.nan), np.nan),
+        {name: _within(window, read.window, values, np.nan) for name, values in maps.items()},
+        _within(window, read.window, np.where(inside, read.observations[inner], 0).astype(np.uint16), 0),
+        _within(window, read.window, np.where(inside, reflectance[display], np.nan), np.nan),
     )
 
 

@@ -18,7 +18,7 @@ from spacex.execution.jobs import CPU_READERS, TileJob
 from spacex.execution.tasks import Status, TileTask
 from spacex.grid import Window
 from spacex.mapping.pipeline import Pipeline
-from spacex.mapping.request import MapRequest, core_window, display_bands
+from spacex.mapping.request import MapRequest, area_window, display_bands
 from spacex.mapping.tile import TileInput
 from spacex.sentinel2.block_reader import BlockReader
 from spacex.sentinel2.catalogue_profiles import get_catalogue
@@ -69,11 +69,16 @@ class SceneSource:
     def read(self, task: TileTask) -> TileInput:
         """Read the part of a tile that lies in the area, with its halo."""
         region = self.request.region
-        core = core_window(region, region.tiling.window(task.row, task.col))
-        around = self.request.chips.around(core)
-        composite = self._composites.read(around, task.time)
+        window = area_window(region, region.tiling.window(task.row, task.col))
+        padded_window = self.request.chips.padded(window)
+        composite = self._composites.read(padded_window, task.time)
         return TileInput(
-            core, around, composite.reflectance, composite.observations, composite.scene_records, composite.fetched
+            window,
+            padded_window,
+            composite.reflectance,
+            composite.observations,
+            composite.scene_records,
+            composite.fetched,
         )
 
 

@@ -58,7 +58,7 @@ def networks_once(threads: int, stride: int, device: str = "cpu") -> dict[str, f
     from spacex.mapping.worker import GPU_BATCH
 
     settings = chip_settings(checkpoint.card, DEFAULT_MAPS, stride)
-    around = settings.around(core)
+    around = settings.padded(core)
     pixels = ground(bands, *around.shape)
     read = TileInput(core, around, pixels, np.ones(around.shape, np.uint16))
     make = partial(Attributor, checkpoint, DEFAULT_MAPS, device=device, precision=choose_precision("auto", device))

@@ -200,7 +200,7 @@ def blocks(tiles: int, scenes: int, side: int = 10_980) -> None:
         clock = time.process_time()
         for task in tile_order(TileTask(0, r, c) for r in range(tiles) for c in range(tiles)):
             core = Window(corner.row + 1024 * task.row, corner.col + 1024 * task.col, 1024, 1024)
-            made.read(chips.around(core))
+            made.read(chips.padded(core))
         clock = time.process_time() - clock
         sizes = {}
         for name in ("band", "scl"):

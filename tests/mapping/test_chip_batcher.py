@@ -35,21 +35,21 @@ class Counting(FakeNetworks):
 
 
 def tile(core, settings, step=0):
-    around = settings.around(core)
+    around = settings.padded(core)
     return TileInput(core, around, ground(around, 3, step), np.ones(around.shape, np.uint16))
 
 
-def work_off(bench):
+def work_off(batcher):
     done = []
-    while bench.compute(flush=True) or len(bench):
-        done += bench.pop_completed()
-    return done + bench.pop_completed()
+    while batcher.compute(flush=True) or len(batcher):
+        done += batcher.pop_completed()
+    return done + batcher.pop_completed()
 
 
 @pytest.mark.parametrize("settings", [WINDOWS, CHIPS])
 def test_what_is_read_holds_what_is_needed(settings):
     core = Window(-1000, 317, 512, 300)
-    around = settings.around(core)
+    around = settings.padded(core)
     for chip in chip_windows(core, settings.stride):
         assert chip.intersect(around) == chip
         for window in settings.windows(chip):
@@ -59,12 +59,12 @@ def test_what_is_read_holds_what_is_needed(settings):
 @pytest.mark.parametrize("batch", [1, 5])
 def test_neighbours_share_windows_and_chips(batch):
     networks = Counting()
-    bench = ChipBatcher(networks, WINDOWS, batch)
+    batcher = ChipBatcher(networks, WINDOWS, batch)
     cores = [Window(0, 0, 512, 512), Window(0, 512, 512, 512)]
     chips = [chip_windows(core, 128) for core in cores]
     for index, core in enumerate(cores):
-        bench.submit(TileTask(0, 0, index), tile(core, WINDOWS), chips[index], 1.0)
-    done = work_off(bench)
+        batcher.submit(TileTask(0, 0, index), tile(core, WINDOWS), chips[index], 1.0)
+    done = work_off(batcher)
     assert [made.task.col for made in done] == [0, 1]
     distinct = set(chips[0]) | set(chips[1])
     windows = {w for chip in distinct for w in WINDOWS.windows(chip)}
@@ -78,26 +78,26 @@ def test_neighbours_share_windows_and_chips(batch):
 
 def test_what_is_remembered_is_not_computed_again():
     networks = Counting()
-    bench = ChipBatcher(networks, WINDOWS)
+    batcher = ChipBatcher(networks, WINDOWS)
     core = Window(0, 0, 512, 512)
     first, again = (
-        (bench.submit(TileTask(0, 0, 0), tile(core, WINDOWS), chip_windows(core, 128), 1.0), work_off(bench))[1]
+        (batcher.submit(TileTask(0, 0, 0), tile(core, WINDOWS), chip_windows(core, 128), 1.0), work_off(batcher))[1]
         for _ in range(2)
     )
     assert again[0].computed == 0
     assert set(again[0].results) == set(first[0].results)
-    bench.submit(TileTask(1, 0, 0), tile(core, WINDOWS, step=1), chip_windows(core, 128), 1.0)
-    assert work_off(bench)[0].computed == len(first[0].results)  # another day is another picture
+    batcher.submit(TileTask(1, 0, 0), tile(core, WINDOWS, step=1), chip_windows(core, 128), 1.0)
+    assert work_off(batcher)[0].computed == len(first[0].results)  # another day is another picture
 
 
 def test_memory_of_results_is_bounded(monkeypatch):
     monkeypatch.setattr("spacex.mapping.chip_batcher.REMEMBERED", 4 * 2**20)
-    bench = ChipBatcher(FakeNetworks(), WINDOWS)
+    batcher = ChipBatcher(FakeNetworks(), WINDOWS)
     for col in range(6):
         core = Window(0, 512 * col, 512, 512)
-        bench.submit(TileTask(0, 0, col), tile(core, WINDOWS), chip_windows(core, 128), 1.0)
-        work_off(bench)
-        for shelf, share in ((bench._windows, 3), (bench._chips, 1)):
+        batcher.submit(TileTask(0, 0, col), tile(core, WINDOWS), chip_windows(core, 128), 1.0)
+        work_off(batcher)
+        for shelf, share in ((batcher._windows, 3), (batcher._chips, 1)):
             assert sum(size for _, size in shelf._recent.values()) <= share * 2**20
 
 
@@ -105,11 +105,11 @@ def test_where_nothing_was_seen_nothing_was_lowered():
     core = Window(0, 0, 384, 384)
     read = tile(core, WINDOWS)
     hole = Window(100, 100, 50, 60)
-    read.reflectance[(slice(None), *hole.slices(read.around))] = np.nan
-    bench = ChipBatcher(FakeNetworks(), WINDOWS)
-    bench.submit(TileTask(0, 0, 0), read, chip_windows(core, 128), 1.0)
-    (made,) = work_off(bench)
-    delta_minus = made.changes[Window(0, 0, 384, 384)].delta_minus
+    read.reflectance[(slice(None), *hole.slices(read.padded_window))] = np.nan
+    batcher = ChipBatcher(FakeNetworks(), WINDOWS)
+    batcher.submit(TileTask(0, 0, 0), read, chip_windows(core, 128), 1.0)
+    (made,) = work_off(batcher)
+    delta_minus = made.generated[Window(0, 0, 384, 384)].delta_minus
     assert (delta_minus[:, 100:150, 100:160] == 0).all()
     assert (delta_minus[:, :100] != 0).all()
 
@@ -118,17 +118,17 @@ def test_a_tile_without_data_is_complete_at_once():
     core = Window(0, 0, 512, 512)
     read = tile(core, WINDOWS)
     read.reflectance[...] = np.nan
-    bench = ChipBatcher(FakeNetworks(), WINDOWS, batch=4)
-    bench.submit(TileTask(0, 0, 0), read, chip_windows(core, 128), 1.0)
-    assert len(bench.pop_completed()) == 1
-    assert not bench.compute(flush=True)
+    batcher = ChipBatcher(FakeNetworks(), WINDOWS, batch=4)
+    batcher.submit(TileTask(0, 0, 0), read, chip_windows(core, 128), 1.0)
+    assert len(batcher.pop_completed()) == 1
+    assert not batcher.compute(flush=True)
 
 
 def test_a_short_batch_costs_no_more_than_it_holds():
     networks = Counting()
-    bench = ChipBatcher(networks, CHIPS, batch=8)
+    batcher = ChipBatcher(networks, CHIPS, batch=8)
     core = Window(0, 0, 256, 256)
     chips = chip_windows(core, 128)[:3]
-    bench.submit(TileTask(0, 0, 0), tile(core, CHIPS), chips, 1.0)
-    work_off(bench)
+    batcher.submit(TileTask(0, 0, 0), tile(core, CHIPS), chips, 1.0)
+    work_off(batcher)
     assert sum(networks.seen.values()) == len(set(networks.seen))

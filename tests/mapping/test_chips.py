@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from spacex.errors import RequestError
 from spacex.grid import Window, chip_windows
-from spacex.mapping.chips import Blend, check_stride, cut, taper
+from spacex.mapping.chips import Blend, check_stride, extract_chips, taper
 
 windows = st.builds(Window, st.integers(-5000, 5000), st.integers(-5000, 5000), st.integers(1, 90), st.integers(1, 90))
 
@@ -34,7 +34,7 @@ def test_blending_what_was_cut_gives_the_image_back(window, layout, seed, holes)
     size, frame, stride = layout
     inside, image = read(window, seed, holes, size)
     blend = Blend(window, frame, size)
-    for chip in cut(image, inside, chip_windows(window, stride, size), min_valid=0.0):
+    for chip in extract_chips(image, inside, chip_windows(window, stride, size), min_valid=0.0):
         blend.add(chip.window, chip.pixels[1])
     rows, cols = window.slices(inside)
     expected = image[1, rows, cols]
@@ -84,10 +84,10 @@ def test_chips_with_too_little_data_are_left_out_and_gaps_are_filled_with_the_ba
     image = np.full((1, 4, 8), np.nan, np.float32)
     image[0, :, :2] = [[1, 3]] * 4  # left chip half valid, right chip empty
     left, right = Window(0, 0, 4, 4), Window(0, 4, 4, 4)
-    cuts = cut(image, Window(0, 0, 4, 8), [left, right], min_valid=0.5)
+    cuts = extract_chips(image, Window(0, 0, 4, 8), [left, right], min_valid=0.5)
     assert [chip.window for chip in cuts] == [left]
     np.testing.assert_array_equal(cuts[0].pixels[0, 0], [1, 3, 2, 2])
-    assert cut(image, Window(0, 0, 4, 8), [left], min_valid=0.51) == []
+    assert extract_chips(image, Window(0, 0, 4, 8), [left], min_valid=0.51) == []
 
 
 @pytest.mark.parametrize(("stride", "frame"), [(0, 0), (130, 0), (196, 32), (260, 0)])
