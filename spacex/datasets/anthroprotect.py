@@ -13,30 +13,18 @@ For more than two classes there is a further table, `classes.csv` with file,clas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
 
 from spacex.datasets.classes import class_order
 from spacex.datasets.corine import corine_codes
-from spacex.datasets.splits import SPLITS, assign_splits, blocks, split_hash
-from spacex.datasets.tiles import (
-    Chips,
-    find_problems,
-    inspect,
-    refuse_or_report,
-    rows_of_split,
-    subsample,
-    without_problems,
-)
+from spacex.datasets.splits import SPLITS, assign_splits, blocks
+from spacex.datasets.tiles import Chips, inspect, read_bands
 from spacex.errors import DataError
 from spacex.grid import CHIP
-from spacex.rasters import open_raster
-from spacex.settings import SENTINEL2_BANDS
 
 LAND_COVERS = ("CORINE", "MODIS", "CGLS", "GlobCover")
 """Bands of `tiles/lcs`."""
@@ -45,46 +33,19 @@ LAND_COVERS = ("CORINE", "MODIS", "CGLS", "GlobCover")
 class AnthroProtect(Chips):
     """One split of AnthroProtect, or of anything laid out like it.
 
-    `infos` is its table: `file`, `path`, `lon`, `lat`, `category`, `label`, `split`, and `group`, the number
-    of the block of neighbouring tiles (see :mod:`spacex.datasets.splits`) by which to bootstrap.
-    `problems` lists the files left out, `split_hash` names the whole split.
-
-    Args:
-        root: folder with `infos.csv`, or the one above it.
-        bands: names of the bands wanted, in order.
-        split: "train", "val" or "test".
-        grouped: split by blocks of neighbours instead of officially; the official split leaks.
-        strict: refuse the data set if any tile of the split cannot be used.
-        limit: use only that many tiles, all labels in proportion.
-        target: tell apart the classes of `classes.csv`, of which this one is the target; labels are then their
-            numbers in `classes`. Empty for the published two.
-
-    Raises:
-        DataError: if the folder is not laid out as published, the split is unknown or empty, or (strict) a
-            tile is missing, unreadable, or of another size.
+    `infos` also has `file`, `lon`, `lat` and `category`; `group` is the block of neighbouring tiles (see
+    :mod:`spacex.datasets.splits`). `root` may be the folder above the one that holds `infos.csv`. A `target` tells
+    apart the classes of `classes.csv`, and labels are then their numbers in `classes`.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        bands: Sequence[str] = SENTINEL2_BANDS[:3],
-        split: str = "train",
-        *,
-        grouped: bool = False,
-        strict: bool = False,
-        limit: int | None = None,
-        target: str = "",
-    ) -> None:
-        folder = _find(Path(root))
-        table = read_infos(folder / "infos.csv", grouped=grouped)
+    hashed = "file"
+
+    def _list(self, grouped: bool, target: str) -> pd.DataFrame:
+        self.root = _find(self.root)
+        table = read_infos(self.root / "infos.csv", grouped=grouped)
         if target:
-            table, self.classes = _by_class(table, target, folder / "classes.csv")
-        self.split_hash = split_hash(table["file"], table["split"])
-        infos = subsample(rows_of_split(table, split, folder), limit)
-        check = infos["path"].tolist()
-        problems = find_problems(folder, check, lambda path: inspect(path, len(SENTINEL2_BANDS), CHIP))
-        refuse_or_report(problems, len(infos), strict, folder)
-        super().__init__(folder, without_problems(infos, problems), bands, problems, strict)
+            table, self.classes = _by_class(table, target, self.root / "classes.csv")
+        return table
 
 
 def read_infos(file: Path, *, grouped: bool = False) -> pd.DataFrame:
@@ -117,17 +78,9 @@ def read_land_cover(file: str | Path) -> NDArray[np.uint16]:
     Raises:
         DataError: if the tile cannot be read, does not have the four published bands, or holds no CORINE.
     """
-    try:
-        with open_raster(file) as source:
-            if source.count != len(LAND_COVERS):
-                got = f"{source.count} bands"
-                raise DataError(f"{file} is no land-cover tile", got=got, expected=", ".join(LAND_COVERS))
-            if source.shape != (CHIP, CHIP):
-                got = f"{source.width} x {source.height} pixels"
-                raise DataError(f"{file} is no land-cover tile", got=got, expected=f"{CHIP} x {CHIP}")
-            return corine_codes(source.read(1))
-    except RasterioError as error:
-        raise DataError(f"{file} cannot be read", got=error) from error
+    if problem := inspect(Path(file), len(LAND_COVERS), CHIP):
+        raise DataError(f"{file} is no land-cover tile", got=problem, expected=", ".join(LAND_COVERS))
+    return corine_codes(read_bands(Path(file), 1))
 
 
 def _find(root: Path) -> Path:

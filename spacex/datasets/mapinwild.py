@@ -15,32 +15,27 @@ and as its authors cut it for ASOS::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
 
-from spacex.datasets.splits import SPLITS, split_hash
+from spacex.datasets.splits import SPLITS
 from spacex.datasets.tiles import (
     READERS,
     Chips,
     Problem,
     find_problems,
     inspect,
-    refuse_or_report,
-    rows_of_split,
+    read_bands,
     subsample,
     without_problems,
 )
 from spacex.errors import DataError
 from spacex.grid import CHIP
-from spacex.rasters import open_raster
-from spacex.settings import SENTINEL2_BANDS
 
 Season = Literal["subset", "autumn", "spring", "summer", "winter"]
 """Which picture of a site: the authors' choice of one season for each, or one season for all."""
@@ -58,46 +53,40 @@ STEP = 8
 class MapInWild(Chips):
     """One split of MapInWild in either layout.
 
-    `infos` holds `path`, `label`, `split`, `group` (the site, by which to bootstrap), and `row` and `col` of
-    chips cut from whole scenes. `problems` lists the files left out, `split_hash` names the split.
-
-    Arguments and errors are those of `AnthroProtect`, but `grouped` has no effect, since the official split never
-    divides a site, and `target` is refused, since there are two classes only.
+    `group` is the site. `grouped` has no effect, since the official split never divides a site, and `target` is
+    refused, since there are two classes only.
 
     Args:
+        args: those of `Chips`, like `settings`.
         season: which picture of each site.
         side: side of a scene in pixels, where it is not the published one.
+        settings: by keyword.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        bands: Sequence[str] = SENTINEL2_BANDS[:3],
-        split: str = "train",
-        *,
-        grouped: bool = False,
-        strict: bool = False,
-        limit: int | None = None,
-        season: Season = "subset",
-        side: int = SIDE,
-        target: str = "",
-    ) -> None:
+    def __init__(self, *args: Any, season: Season = "subset", side: int = SIDE, **settings: Any) -> None:
+        self._season, self._scene_side = season, side
+        super().__init__(*args, **settings)
+
+    def _list(self, grouped: bool, target: str) -> pd.DataFrame:
         if target:
-            raise DataError(f"{root} tells two classes apart", got=f"target {target}", do="Leave --target out.")
-        if season not in get_args(Season):
-            raise DataError("unknown season", got=season, expected=", ".join(get_args(Season)))
-        folder = Path(root)
-        tiled = (folder / "tile_infos" / "file_infos.csv").is_file()
-        table = _tile_table(folder, season) if tiled else _scene_table(folder, season)
-        self.split_hash = split_hash(table["path"], table["split"])
-        rows, size = rows_of_split(table, split, folder), CHIP if tiled else side
-        problems = find_problems(folder, rows["path"].tolist(), lambda path: inspect(path, len(SENTINEL2_BANDS), size))
+            raise DataError(f"{self.root} tells two classes apart", got=f"target {target}", do="Leave --target out.")
+        if self._season not in get_args(Season):
+            raise DataError("unknown season", got=self._season, expected=", ".join(get_args(Season)))
+        tiled = (self.root / "tile_infos" / "file_infos.csv").is_file()
+        return _tile_table(self.root, self._season) if tiled else _scene_table(self.root, self._season)
+
+    def _select(self, rows: pd.DataFrame, limit: int | None) -> tuple[pd.DataFrame, list[Problem], int]:
+        tiled = "label" in rows  # a scene has no label of its own
+        side = CHIP if tiled else self._scene_side
+        problems = find_problems(
+            self.root, rows["path"].tolist(), lambda path: inspect(path, len(self.known_bands), side)
+        )
         rows = without_problems(rows, problems)
         if not tiled:
-            rows, unreadable = _cut_chips(folder, rows, side)
+            rows, unreadable = _cut_chips(self.root, rows, side)
             problems += unreadable
-        refuse_or_report(problems, len(problems) + rows["path"].nunique(), strict, folder)
-        super().__init__(folder, subsample(rows.reset_index(drop=True), limit), bands, problems, strict)
+        checked = len(problems) + rows["path"].nunique()
+        return subsample(rows.reset_index(drop=True), limit), problems, checked
 
 
 def read_split_ids(file: Path) -> dict[int, str]:
@@ -187,9 +176,5 @@ def _cut_chips(root: Path, scenes: pd.DataFrame, side: int) -> tuple[pd.DataFram
 
 def _corners(file: Path) -> list[tuple[int, int, int]]:
     """(label, row, column) of the pure chips of one mask."""
-    try:
-        with open_raster(file) as source:
-            mask = source.read(1) != 0
-    except RasterioError as error:
-        raise DataError(f"{file} cannot be read", got=error, do="Copy the file again.") from error
+    mask = read_bands(file, 1) != 0
     return [(label, *corner) for label in (1, 0) for corner in pure_windows(mask, inside=bool(label))]

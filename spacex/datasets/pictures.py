@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,8 @@ from rasterio.errors import RasterioError
 from torch import Tensor
 
 from spacex.datasets.classes import class_order
-from spacex.datasets.splits import SPLITS, split_hash
-from spacex.datasets.tiles import (
-    Chips,
-    Problem,
-    find_problems,
-    refuse_or_report,
-    rows_of_split,
-    subsample,
-    without_problems,
-)
+from spacex.datasets.splits import SPLITS
+from spacex.datasets.tiles import Chips, Problem, subsample
 from spacex.errors import DataError
 from spacex.rasters import PICTURES, open_raster
 from spacex.settings import PICTURE_BANDS
@@ -57,44 +50,29 @@ class Pictures(Chips):
     """One split of a folder of pictures by class.
 
     An item is the picture (3, side, side) float32 in 0..1 and the number of its class in `classes`, the target's last.
-    `infos` holds `file`, `path`, `class`, `label`, `split` and `group`; `problems` lists files left out.
-
-    Arguments and errors are those of `AnthroProtect`, but `bands` are `PICTURE_BANDS`, `grouped` is refused, since
-    nothing says which pictures belong together, and `target` must be one of two or more classes.
+    `infos` also has `file` and `class`. `bands` are `PICTURE_BANDS`, `grouped` is refused, since nothing says which
+    pictures belong together, and `target` must be one of two or more classes.
     """
 
     known_bands = PICTURE_BANDS
     steps = 255
+    advice = "Give more pictures of each class, or put them into folders train, val and test."
 
-    def __init__(
-        self,
-        root: str | Path,
-        bands: Sequence[str] = PICTURE_BANDS,
-        split: str = "train",
-        *,
-        grouped: bool = False,
-        strict: bool = False,
-        limit: int | None = None,
-        target: str = "",
-    ) -> None:
-        folder = Path(root)
-        if tuple(bands) != PICTURE_BANDS:
-            got, expected = f"bands {','.join(bands)}", ",".join(PICTURE_BANDS)
-            raise DataError(f"{folder} holds pictures", got=got, expected=expected, do="Leave --bands out.")
+    def _list(self, grouped: bool, target: str) -> pd.DataFrame:
+        if self.bands != PICTURE_BANDS:
+            got, expected = f"bands {','.join(self.bands)}", ",".join(PICTURE_BANDS)
+            raise DataError(f"{self.root} holds pictures", got=got, expected=expected, do="Leave --bands out.")
         if grouped:
             do = "Leave --grouped out, or put the pictures into folders train, val and test."
-            raise DataError(f"nothing says which pictures of {folder} belong together", got="--grouped", do=do)
-        table = list_pictures(folder)
-        self.classes = class_order(table["class"], target, folder)
-        self.split_hash = split_hash(table["path"], table["split"])
-        do = "Give more pictures of each class, or put them into folders train, val and test."
-        rows = rows_of_split(table, split, folder, do)
-        rows = rows.assign(label=rows["class"].map({name: number for number, name in enumerate(self.classes)}))
+            raise DataError(f"nothing says which pictures of {self.root} belong together", got="--grouped", do=do)
+        table = list_pictures(self.root)
+        self.classes = class_order(table["class"], target, self.root)
+        return table.assign(label=table["class"].map({name: number for number, name in enumerate(self.classes)}))
+
+    def _select(self, rows: pd.DataFrame, limit: int | None) -> tuple[pd.DataFrame, list[Problem], int]:
         rows = subsample(rows, limit)
-        self.side, problems = _most_frequent_side(folder, rows["path"].tolist())
-        problems += find_problems(folder, without_problems(rows, problems)["path"].tolist(), self._check)
-        refuse_or_report(problems, len(rows), strict, folder)
-        super().__init__(folder, without_problems(rows, problems), bands, problems, strict)
+        self.side = _most_frequent_side(self.root, rows["path"].tolist())
+        return super()._select(rows, limit)
 
     def valid(self, index: int) -> NDArray[np.bool_]:
         """(side, side), True: pictures have no gaps."""
@@ -207,13 +185,10 @@ def _problem_of(source: Any, side: int | None) -> str | None:
     return None
 
 
-def _most_frequent_side(root: Path, paths: Sequence[str]) -> tuple[int, list[Problem]]:
-    """The most frequent width of the first pictures, and those of them that cannot be opened."""
-    widths, problems = Counter[int](), []
+def _most_frequent_side(root: Path, paths: Sequence[str]) -> int:
+    """The most frequent width of the first pictures; 0 if none of them can be opened."""
+    widths = Counter[int]()
     for path in paths[:20]:
-        try:
-            with open_raster(root / path, formats=PICTURES) as source:
-                widths[source.width] += 1
-        except RasterioError as error:
-            problems.append(Problem(path, f"unreadable ({error})"))
-    return (widths.most_common(1)[0][0] if widths else 0), problems
+        with suppress(RasterioError), open_raster(root / path, formats=PICTURES) as source:
+            widths[source.width] += 1
+    return widths.most_common(1)[0][0] if widths else 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from rasterio.windows import Window as PixelWindow
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from spacex.datasets.splits import SPLITS
+from spacex.datasets.splits import SPLITS, split_hash
 from spacex.errors import DataError
 from spacex.grid import CHIP
 from spacex.rasters import open_raster
@@ -51,6 +51,15 @@ def band_numbers(bands: Sequence[str], known: Sequence[str] = SENTINEL2_BANDS) -
     return [list(known).index(band) + 1 for band in bands]
 
 
+def read_bands(path: Path, numbers: int | Sequence[int], window: PixelWindow | None = None) -> NDArray[Any]:
+    """Bands of a raster by number from 1, (bands, rows, columns), or of one (rows, columns); DataError if it fails."""
+    try:
+        with open_raster(path) as source:
+            return np.asarray(source.read(numbers, window=window))
+    except RasterioError as error:
+        raise DataError(f"{path} cannot be read", got=error, do="Copy the file again.") from error
+
+
 def read_chip(path: Path, bands: Sequence[str], window: PixelWindow | None = None) -> NDArray[np.float32]:
     """Reflectance of named bands of a ten-band tile.
 
@@ -65,11 +74,7 @@ def read_chip(path: Path, bands: Sequence[str], window: PixelWindow | None = Non
     Raises:
         DataError: if the file cannot be read.
     """
-    try:
-        with open_raster(path) as source:
-            numbers = source.read(band_numbers(bands), window=window)
-    except RasterioError as error:
-        raise DataError(f"{path} cannot be read", got=error, do="Copy the file again.") from error
+    numbers = read_bands(path, band_numbers(bands), window)
     reflectance = np.minimum(numbers.astype(np.float32) / 10000, 1)
     reflectance[numbers <= 0] = np.nan
     return np.asarray(reflectance, dtype=np.float32)
@@ -128,18 +133,28 @@ def refuse_or_report(problems: list[Problem], total: int, strict: bool, root: Pa
 
 
 class Chips(Dataset[tuple[Tensor, Tensor]]):
-    """Labelled chips listed in a table.
+    """One split of a set of labelled chips; subclasses say how the set is laid out.
 
     An item is the chip's reflectance (bands, 256, 256) float32 in 0..1 and its label, a float32 scalar, 1 for
     protected land; where `classes` are named, its class's number. Pixels without data are 0, as the authors feed them.
 
+    `infos` has a row per chip: `path`, `label`, `split`, `group`, the number or name of the unit by which to bootstrap,
+    and, for chips cut from a larger scene, `row` and `col`. `problems` lists the files left out, `split_hash` names the
+    whole split.
+
     Args:
-        root: folder that the table's paths start from.
-        infos: one row per chip with `path`, `label`, and, for chips cut from a larger scene, `row` and `col`.
-        bands: names of the bands wanted, in order.
-        problems: files that were left out of `infos`.
-        strict: raise when a tile proves unreadable during training, instead of taking the next one with the same
-            label.
+        root: folder of the set.
+        bands: names of the bands wanted, in order; None for the first three.
+        split: "train", "val" or "test".
+        grouped: split by blocks of neighbours instead of officially; AnthroProtect's official split leaks.
+        strict: refuse the set if any file of the split cannot be used, and raise when a chip proves unreadable during
+            training, instead of taking the next one with the same label.
+        limit: use only that many chips, all labels in proportion.
+        target: the class that is scored and explained, where there are more than the published two.
+
+    Raises:
+        DataError: if the folder is not laid out as published, the split is unknown or empty, or (strict) a file is
+            missing, unreadable, or of another size.
     """
 
     known_bands: tuple[str, ...] = SENTINEL2_BANDS
@@ -150,18 +165,49 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
     """Of a chip, pixels."""
     classes: tuple[str, ...] = ()
     """Names of the classes by their number, the target last; none for natural and not."""
+    hashed = "path"
+    """Column that stands for a file in `split_hash`."""
+    advice: str | None = None
+    """What to do about an empty split."""
 
     def __init__(
-        self, root: Path, infos: pd.DataFrame, bands: Sequence[str], problems: list[Problem], strict: bool
+        self,
+        root: str | Path,
+        bands: Sequence[str] | None = None,
+        split: str = "train",
+        *,
+        grouped: bool = False,
+        strict: bool = False,
+        limit: int | None = None,
+        target: str = "",
     ) -> None:
-        band_numbers(bands, self.known_bands)
-        self.root, self.bands, self.problems, self.strict = root, tuple(bands), problems, strict
-        self.infos = infos.reset_index(drop=True)
+        self.root, self.bands, self.strict = Path(root), tuple(bands or self.known_bands[:3]), strict
+        table = self._list(grouped, target)
+        band_numbers(self.bands, self.known_bands)
+        self.split_hash = split_hash(table[self.hashed], table["split"])
+        rows, self.problems, checked = self._select(rows_of_split(table, split, self.root, self.advice), limit)
+        refuse_or_report(self.problems, checked, strict, self.root)
+        self.infos = rows.reset_index(drop=True)
         # plain lists, because a row of a table takes as long as reading a band
         self._files = [str(path) for path in self.infos["path"]]
-        self._windows = _windows(self.infos)
+        self._windows: list[PixelWindow | None] = [None] * len(self)
+        if "row" in rows:
+            self._windows = [PixelWindow(c, r, CHIP, CHIP) for r, c in zip(rows["row"], rows["col"], strict=True)]
         self._labels = torch.tensor(self.infos["label"].to_numpy(dtype=np.float32))
         self._preloaded: Tensor | None = None
+
+    def _list(self, grouped: bool, target: str) -> pd.DataFrame:
+        """The chips or files of all splits."""
+        raise NotImplementedError
+
+    def _select(self, rows: pd.DataFrame, limit: int | None) -> tuple[pd.DataFrame, list[Problem], int]:
+        """At most `limit` of a split's chips, without those of files that have problems, and how many were checked."""
+        rows = subsample(rows, limit)
+        problems = find_problems(self.root, rows["path"].tolist(), self._check)
+        return without_problems(rows, problems), problems, len(rows)
+
+    def _check(self, path: Path) -> str | None:
+        return inspect(path, len(self.known_bands), self.side)
 
     def __len__(self) -> int:
         return len(self.infos)
@@ -216,12 +262,6 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
         if problem not in self.problems:
             self.problems.append(problem)
             log.warning("%s; the next chip of its kind takes its place", problem)
-
-
-def _windows(infos: pd.DataFrame) -> list[PixelWindow | None]:
-    if "row" not in infos:
-        return [None] * len(infos)
-    return [PixelWindow(col, row, CHIP, CHIP) for row, col in zip(infos["row"], infos["col"], strict=True)]
 
 
 def subsample(infos: pd.DataFrame, limit: int | None) -> pd.DataFrame:
