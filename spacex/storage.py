@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+from spacex.errors import RequestError
 
 LOCAL_PROTOCOLS = ("file", "local")
 """fsspec's names of the local file system."""
@@ -33,6 +36,20 @@ def absolute_uri(uri: str | Path) -> str:
     """A local path in full, so that every process means the same one; other URIs as they are."""
     path = local_path(uri)
     return str(uri) if path is None else str(path)
+
+
+def check_visible(uris: Iterable[str]) -> None:
+    """Refuse local files and folders that this machine does not see, as a worker on another node may not.
+
+    Raises:
+        RequestError: naming the first, and this machine.
+    """
+    for path in filter(None, map(local_path, uris)):
+        if not path.exists():
+            raise RequestError(
+                f"{socket.gethostname()}, a node of the cluster, does not see {path}",
+                do="Give a path on a disk that all nodes share, or an object store, e.g. s3://bucket/name.",
+            )
 
 
 def write_text(uri: str | Path, text: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 from spacex.api.declaration import FIRST, HOW, MANY, REQUIRED, WHAT, WHERE, Setting
 from spacex.api.scene_settings import Box, ReadSettings, SceneSettings, is_demo
 from spacex.api.training_settings import LARGEST_SEED
-from spacex.api.validation import check_dataset_folder, check_local_file, parse_bands, split_names
+from spacex.api.validation import check_dataset_folder, check_local_file, check_shared_file, parse_bands, split_names
 from spacex.errors import RequestError
 
 WHICH = "Which of its features: SQL over its attributes, e.g. \"IUCN_CAT in ('Ia','Ib','II')\"."
@@ -27,7 +27,7 @@ class MakeDatasetSettings(SceneSettings, ReadSettings, total=False):
     """Polygons of anthropogenic land, likewise."""
     anthropogenic_where: Annotated[str | None, Setting(FIRST, unset="all", metavar="EXPR")]
     """Which of its features: SQL over its attributes, e.g. "IUCN_CAT in ('Ia','Ib','II')"."""
-    land_cover: Annotated[str | None, Setting(FIRST, metavar="FILE.tif", check=check_local_file)]
+    land_cover: Annotated[str | None, Setting(FIRST, metavar="FILE.tif", check=check_shared_file)]
     """CORINE raster, level-3 codes or the EEA's grid codes. It goes with the chips; without --anthropogenic, it also
     states the anthropogenic class."""
     datetime: Annotated[str | None, Setting(FIRST, metavar="FIRST/LAST")]

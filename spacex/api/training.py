@@ -155,8 +155,10 @@ def _train(
 ) -> Checkpoint:
     """Train in this process, or with Ray's workers."""
     if asked["workers"]:
+        from spacex.execution.ray_actors import connect
         from spacex.training.ray_train import train
 
+        connect(print_output=True)
         prepare(run, Distributed(size=asked["workers"]))
         train(learn, run, workers=asked["workers"], gpu=asked["gpu"], precision=asked["precision"])
     else:

@@ -31,8 +31,10 @@ def check_folder(name: str, uri: str) -> None:
     """Refuse a folder that cannot be made or filled; leaves nothing behind.
 
     Raises:
-        RequestError: if the store is unknown, out of reach or closed to us, or the path leads through a file.
+        RequestError: if the store is unknown, out of reach or closed to us, the path leads through a file, or names
+            another folder on each node of a cluster.
     """
+    check_shared(name, uri)
     folder = local_path(uri)
     if folder is None:
         _check_store(name, uri)
@@ -50,6 +52,7 @@ def check_file(name: str, uri: str) -> None:
     Raises:
         RequestError: as `check_folder`.
     """
+    check_shared(name, uri)
     file = local_path(uri)
     if file is None:
         _check_store(name, uri)
@@ -103,6 +106,35 @@ def check_dataset_folder(name: str, uri: str) -> None:
     check_folder(name, uri)
 
 
+# ---- what all nodes of a cluster use --------------------------------------------
+
+RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Environment variable that Ray sets for a job that was submitted to it, and for nothing else."""
+UNPACKED = "working_dir_files"
+"""Folder below which every node unpacks what ``ray job submit --working-dir`` sends, and clears it away later."""
+
+
+def check_shared(name: str, uri: str) -> None:
+    """Refuse, in a job that was submitted to Ray, a path that means another place on each node.
+
+    A job begins in Ray's own copy of the code: what is written below it is lost with the copy, and what is read there
+    is not what its author sees. Whether an absolute path lies on a shared disk is seen by the workers
+    (`spacex.storage.check_visible`); on one machine it needs none.
+
+    Raises:
+        RequestError: if the path is relative, or leads into Ray's copy of the code.
+    """
+    path = local_path(uri)
+    if path is None or RAY_JOB not in os.environ:
+        return
+    if UNPACKED in path.parts or not Path(split_protocol(uri)[1]).expanduser().is_absolute():
+        raise RequestError(
+            f"{name} is another place on every node of the cluster, and is cleared away with the job",
+            got=uri,
+            expected="an absolute path on a disk that all nodes share, or an object store, e.g. s3://bucket/name",
+        )
+
+
 # ---- what is read ------------------------------------------------------------
 
 
@@ -120,16 +152,28 @@ def check_local_file(name: str, uri: str) -> None:
     check_exists(name, uri)
 
 
+def check_shared_file(name: str, uri: str) -> None:
+    """Refuse a file that is not there, or that the workers of a cluster do not see."""
+    check_shared(name, uri)
+    check_local_file(name, uri)
+
+
 def check_data(name: str, root: str) -> None:
     """Refuse a data set that is neither a folder nor ``demo``."""
-    if root != "demo" and not os.path.isdir(root):
+    if root == "demo":
+        return
+    check_shared(name, root)
+    if not os.path.isdir(root):
         raise RequestError(f"{name}: no folder {root}", do="Give the data set's folder, or 'demo'.")
 
 
 def check_checkpoints(name: str, uris: object) -> None:
     """Refuse local folders that hold no checkpoint; those of remote stores are looked for when opened."""
     for uri in uris if isinstance(uris, list | tuple) else [uris]:
-        path = local_path(uri) if isinstance(uri, str) else None  # one may be loaded already
+        if not isinstance(uri, str):  # loaded already
+            continue
+        check_shared(name, uri)
+        path = local_path(uri)
         if path is not None and not os.path.isfile(path / "card.json"):
             do = "Give the folder that `spacex train-gan` or `spacex import-checkpoint` printed."
             raise RequestError(f"{name}: no checkpoint at {uri}", got="no card.json", do=do)

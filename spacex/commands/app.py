@@ -6,6 +6,9 @@ written; 130 stopped by Ctrl-C. A command may add its own (`spacex map`: 3, 143)
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
 import tempfile
 import traceback
@@ -21,6 +24,13 @@ UNEXPECTED = 1
 """Exit code when something failed that no request should make fail."""
 WRONG_REQUEST = 2
 """Exit code when the request cannot be carried out; nothing was written."""
+
+STORAGE_FAULTS = {
+    errno.ENOSPC: "there is room",
+    errno.EDQUOT: "there is room",
+    errno.EROFS: "the file system can be written again",
+}
+"""Errors of a disk that is full, of a quota that is used up, of a file system that became read-only; and their end."""
 
 LONGEST_LINE = 2000
 """Characters of an error's line; a word of a megabyte is not repeated whole."""
@@ -46,6 +56,9 @@ def invoke(app: typer.Typer, words: list[str] | None = None, name: str | None = 
         words: its arguments; None for those of this process.
         name: what `--help` calls it; None for the file's name.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not of UTF-8 everywhere, while any path may be printed
+            stream.reconfigure(errors="backslashreplace")
     try:
         return int(app(words, prog_name=name, standalone_mode=False) or 0)
     except Exception as error:
@@ -55,8 +68,10 @@ def invoke(app: typer.Typer, words: list[str] | None = None, name: str | None = 
 def report_error(error: Exception) -> int:
     """Print in one line what went wrong; gives the exit code."""
     # One line for people and for logs of clusters: the traceback, which helps neither, goes to a file.
-    refusal = _refusal(error)
-    if refusal is None:
+    refusal, fault = _refusal(error), _storage_fault(error)
+    if refusal is None and fault is not None:
+        line = fault
+    elif refusal is None:
         message = str(error) if isinstance(error, SpacexError) else f"unexpected {type(error).__name__}: {error}."
         line = f"{message} The traceback is in {_save_traceback(error)}"
     else:
@@ -64,6 +79,17 @@ def report_error(error: Exception) -> int:
     line = " ".join(line.split())
     print("error:", line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} …", file=sys.stderr)
     return UNEXPECTED if refusal is None else WRONG_REQUEST
+
+
+def _storage_fault(error: BaseException | None) -> str | None:
+    """What to say of storage that takes no more writes; None if it is not to blame."""
+    # libraries wrap the system's error or repeat its text, so all causes are searched, and their texts too
+    while error is not None:
+        for number, when in STORAGE_FAULTS.items():
+            if (isinstance(error, OSError) and error.errno == number) or os.strerror(number) in str(error):
+                return f"{str(error).strip().rstrip('.')}. What is finished is safe: repeat the command when {when}."
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _refusal(error: Exception) -> str | None:

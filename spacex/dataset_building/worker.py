@@ -38,6 +38,11 @@ class ChipJob(TileJob):
     output: str
     """Path of the set, begun; a folder that every worker sees."""
 
+    @property
+    def paths(self) -> list[str]:
+        """The set's folder, and the land cover."""
+        return [self.output, *([self.request.land_cover.file] if self.request.land_cover else [])]
+
     def open(self) -> ChipPipeline:
         """Load scenes and locations."""
         folder = DatasetFolder(self.output)

@@ -45,6 +45,11 @@ class TileJob(Settings):
         """Tiles a worker holds: those being read, one computed, one written."""
         return self.concurrent_reads + 2
 
+    @property
+    def paths(self) -> list[str]:
+        """URIs of what is there before the first worker starts, and must be seen by all of them."""
+        return []
+
     @abstractmethod
     def open(self) -> TilePipeline[Any, Any]:
         """Make a worker's pipeline, with everything slow that happens once in its process."""

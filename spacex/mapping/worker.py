@@ -47,6 +47,11 @@ class Job(TileJob):
     batch: int | None = Field(None, ge=1)
     """Windows or chips per call of the networks; None: as many as there are threads, on a GPU `GPU_BATCH`."""
 
+    @property
+    def paths(self) -> list[str]:
+        """Cube, scene list and checkpoint."""
+        return [self.output, self.scenes, *([self.checkpoint] if self.checkpoint else [])]
+
     def open(self) -> Pipeline:
         """Load networks, scene list and cube."""
         return open_pipeline(self)

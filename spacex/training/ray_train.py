@@ -15,7 +15,7 @@ from typing import Any
 import fsspec
 
 from spacex.errors import SpacexError
-from spacex.storage import local_path
+from spacex.storage import check_visible, local_path
 from spacex.training.distributed import Distributed, Precision
 from spacex.training.loop import Epoch, Run
 
@@ -82,6 +82,8 @@ def _work(config: dict[str, Any]) -> None:
     import ray.train
     from ray.train.torch import get_device
 
+    root = config["run"].source.root
+    check_visible([] if root == "demo" else [root])
     distributed = Distributed.from_process_group(get_device(), precision=config["precision"])
     for epoch in config["learn"](config["run"], distributed):
         # a barrier, so every worker reports every epoch; the state has been written before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -44,7 +45,7 @@ def test_a_wrong_setting_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == "error: base: got 0; expected Input should be greater than or equal to 1.\n"
 
 
-@pytest.mark.parametrize("error", [TileError("a tile\nfailed"), KeyError("spatial_ref"), OSError(28, "No space left")])
+@pytest.mark.parametrize("error", [TileError("a tile\nfailed"), KeyError("spatial_ref"), OSError(5, "I/O error")])
 def test_the_unexpected_is_one_line_with_a_log_that_holds_the_traceback(
     error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -60,6 +61,57 @@ def test_the_unexpected_is_one_line_with_a_log_that_holds_the_traceback(
     log = Path(re.search(r"The traceback is in (\S+)", said)[1])
     assert log.parent == tmp_path
     assert "in fail\n" in log.read_text()
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x/progress.json")
+
+
+def wrapped() -> Exception:
+    error = TileError("the run cannot go on")
+    error.__cause__ = FULL
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "when"),
+    [
+        (FULL, "there is room"),
+        (wrapped(), "there is room"),
+        (RuntimeError(f"I/O error: {os.strerror(errno.ENOSPC)} (os error 28)"), "there is room"),  # of safetensors
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "there is room"),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), "the file system can be written again"),
+    ],
+)
+def test_a_full_disk_is_one_line_that_says_how_to_go_on(
+    error: Exception, when: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    assert end(fail) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.endswith(f"What is finished is safe: repeat the command when {when}.\n")
+    assert "unexpected" not in said
+    assert "traceback" not in said
+
+
+def test_a_read_only_output_is_still_a_wrong_request(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse_folder() -> None:
+        raise DataError("output cannot be written") from OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    assert end(refuse_folder) == 2
+    assert capsys.readouterr().err == "error: output cannot be written.\n"
+
+
+def test_a_path_is_printed_to_a_stream_that_lacks_its_letters(tmp_path: Path) -> None:
+    code = (
+        "from spacex.commands.app import main, make_app;"
+        "main(make_app(lambda: print('cube: /data/r\u00e5b\u00e4ck.zarr'), None), [])"
+    )
+    strict = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=strict)
+    assert (done.returncode, done.stdout) == (0, "cube: /data/r\\xe5b\\xe4ck.zarr\n")
 
 
 def test_exit_codes_of_a_command_are_its_own() -> None:

@@ -115,6 +115,14 @@ def test_with_the_token_the_mapping_job_runs_to_the_end(head, lab, tiny_checkpoi
     assert TOKEN not in done.stdout + done.stderr
 
 
+def test_a_submitted_job_refuses_a_relative_output(head):
+    words = ["--catalogue", "demo", "--bbox", "24", "68", "24.1", "68.1", "--datetime", "2020", "--output", "rel.zarr"]
+    done = submit(head, TOKEN, "python", str(ROOT / "jobs" / "map_region.py"), *words)
+    assert done.returncode != 0
+    assert "another place on every node" in done.stdout + done.stderr
+    assert not (ROOT / "rel.zarr").exists()
+
+
 def test_a_cluster_started_by_the_job_itself_has_a_token_that_others_cannot_read(tmp_path):
     """`connect()` with nothing set, as on a laptop: Ray makes a token, and only its owner may read it."""
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
