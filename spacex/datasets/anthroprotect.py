@@ -43,6 +43,7 @@ class AnthroProtect(Chips):
     def _list(self, grouped: bool, target: str) -> pd.DataFrame:
         self.root = _find(self.root)
         table = read_infos(self.root / "infos.csv", grouped=grouped)
+        self.split_origin = "by place" if grouped else "official"
         if target:
             table, self.classes = _by_class(table, target, self.root / "classes.csv")
         return table

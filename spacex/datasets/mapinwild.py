@@ -63,6 +63,8 @@ class MapInWild(Chips):
         settings: by keyword.
     """
 
+    split_origin = "official, by site"
+
     def __init__(self, *args: Any, season: Season = "subset", side: int = SIDE, **settings: Any) -> None:
         self._season, self._scene_side = season, side
         super().__init__(*args, **settings)

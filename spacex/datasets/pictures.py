@@ -66,6 +66,8 @@ class Pictures(Chips):
             do = "Leave --grouped out, or put the pictures into folders train, val and test."
             raise DataError(f"nothing says which pictures of {self.root} belong together", got="--grouped", do=do)
         table = list_pictures(self.root)
+        given = {split for split, *_ in _class_folders(self.root)}
+        self.split_origin = "by folder" if given >= set(SPLITS) else "by file name"
         self.classes = class_order(table["class"], target, self.root)
         return table.assign(label=table["class"].map({name: number for number, name in enumerate(self.classes)}))
 

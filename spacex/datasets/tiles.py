@@ -165,6 +165,8 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
     """Of a chip, pixels."""
     classes: tuple[str, ...] = ()
     """Names of the classes by their number, the target last; none for natural and not."""
+    split_origin = "official"
+    """Who decided which chip is in which split, for the card."""
     hashed = "path"
     """Column that stands for a file in `split_hash`."""
     advice: str | None = None

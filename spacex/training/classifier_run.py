@@ -165,7 +165,7 @@ def data_record(run: Run, splits: dict[Any, DatasetSplit]) -> dict[str, Any]:
     """The card's entry on the data: name, split, counts, files left out."""
     return {
         "name": run.source.root.rstrip("/").rsplit("/", 1)[-1],
-        "split": "by place" if run.source.grouped else "official",
+        "split": splits["train"].origin,
         "split_hash": splits["train"].digest,
         "chips": {name: {"natural": len(s.natural), "unnatural": len(s.unnatural)} for name, s in splits.items()},
         "left_out": [problem for split in splits.values() for problem in split.problems],

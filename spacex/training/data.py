@@ -56,6 +56,8 @@ class DatasetSplit:
     """(n,) the place of each chip: a block of neighbouring chips."""
     digest: str
     """Hash of which file is in which split."""
+    origin: str = "official"
+    """Who decided that."""
     problems: tuple[str, ...] = ()
     """Files that were left out, and why."""
     side: int = CHIP
@@ -106,7 +108,8 @@ def open_split(source: DatasetSettings, split: SplitName) -> DatasetSplit:
     last = max(len(dataset.classes) - 1, 1)
     labels = torch.tensor(dataset.infos["label"].to_numpy(dtype="float64") > last - 0.5)
     places, problems = tuple(map(str, dataset.infos["group"])), tuple(map(str, dataset.problems))
-    return DatasetSplit(dataset, labels, places, dataset.split_hash, problems, dataset.side, dataset.classes)
+    hashed = dataset.split_hash, dataset.split_origin
+    return DatasetSplit(dataset, labels, places, *hashed, problems, dataset.side, dataset.classes)
 
 
 def holds_pictures(root: Path) -> bool:

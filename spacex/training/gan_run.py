@@ -88,7 +88,7 @@ def learn_patterns(run: PatternRun, distributed: Distributed = SINGLE) -> Iterat
     def step(epoch: int, x: Tensor, label: Tensor) -> dict[str, Tensor]:
         # the order puts as many chips of the other class behind the batch
         x, partners = x.chunk(2) if _class_conditional(preset) else (x, None)
-        return learner.step(x, partners, activate=epoch >= preset.pretrain)
+        return learner.step(x, partners, activate=epoch >= preset.pretrain_epochs)
 
     yield from TrainingLoop(
         settings=run,
@@ -117,7 +117,7 @@ class _Evaluation:
         return {f"val/{name}": value for name, value in measured.items() if name != "chips"}
 
     def health_check(self, epoch: int, metrics: dict[str, float]) -> str | None:
-        if epoch < self.run.preset.pretrain:
+        if epoch < self.run.preset.pretrain_epochs:
             return None
         return collapse_reason({n.removeprefix("val/"): v for n, v in metrics.items() if n.startswith("val/")})
 

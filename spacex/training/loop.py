@@ -37,7 +37,7 @@ class Run(Settings):
     readers: int = 0
     """Processes per worker that read ahead; 0 reads between the steps."""
     pictures_every: int = 200
-    """Steps between two logged images."""
+    """Steps between two logged images; the last step is always shown."""
     trust: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
     """Modules whose networks may be imported and built (`spacex.models.third_party`)."""
 
@@ -108,10 +108,12 @@ class TrainingLoop:
     def _epoch(self, number: int, store: RunStore, logger: RunLogger, before: float) -> Epoch:
         """Train one epoch, validate, and save the state; `before` are the seconds of the earlier ones."""
         start = time.perf_counter()
-        for x, label in self.loader.epoch(number):
+        for index, (x, label) in enumerate(self.loader.epoch(number), start=1):
             values = self.step(number, x, label)
             logger.step(self.learner.step_number, values)
-            if self.distributed.is_main and self.learner.step_number % self.settings.pictures_every == 0:
+            last = (number + 1, index) == (self.epochs, len(self.loader))
+            due = last or self.learner.step_number % self.settings.pictures_every == 0
+            if self.distributed.is_main and due:
                 self.log_images(logger, self.learner.step_number)
         logger.flush()
         _check_finite(logger.last)

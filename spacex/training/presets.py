@@ -106,7 +106,7 @@ class Preset(Settings):
     betas: tuple[float, float] = (0.5, 0.999)
     """Adam's."""
     warmup: int = Field(default=0, ge=0)
-    """Steps over which the rates rise linearly from zero."""
+    """Steps over which the rates rise linearly from zero; at most a quarter of the run."""
     decay_from: float = Field(default=1.0, ge=0, le=1)
     """Share of the run after which the rates fall linearly to zero; 1 keeps them."""
     clip: float | None = None
@@ -115,8 +115,8 @@ class Preset(Settings):
     """Decay per step of the running mean of the weights that is kept; 0 keeps the last weights."""
     batch: int = Field(gt=0)
     epochs: int = Field(gt=0)
-    pretrain: int = Field(default=0, ge=0)
-    """First epochs, of `epochs`, without the activation term."""
+    pretrain: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the epochs, the first ones, without the activation term. A number of epochs is read as its share."""
     note: str = ""
     """A warning that goes into the card and the help."""
 
@@ -125,7 +125,16 @@ class Preset(Settings):
     def _read_former_names(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return {FORMER_NAMES.get(name, name): value for name, value in values.items()}
+        values = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
+        pretrain, epochs = values.get("pretrain"), values.get("epochs")
+        if isinstance(pretrain, int | float) and isinstance(epochs, int | float) and 1 <= pretrain < epochs:
+            values["pretrain"] = pretrain / epochs
+        return values
+
+    @property
+    def pretrain_epochs(self) -> int:
+        """Epochs without the activation term; always fewer than `epochs`, so that every run trains it in the end."""
+        return min(round(self.pretrain * self.epochs), self.epochs - 1)
 
 
 PAPER = Preset(
@@ -140,7 +149,7 @@ PAPER = Preset(
     discriminator_rate=2e-4,
     batch=8,
     epochs=200,
-    pretrain=50,
+    pretrain=0.25,
 )
 """As published (Emam et al. 2024).
 
@@ -150,9 +159,9 @@ L_AM, Adam's betas (0.5, 0.999), a single domain of class-positive chips (Figure
 From its repository, where the paper is silent: base 64, one Adam per network, rate 2e-4, an image pool of 50 (code);
 200 epochs (the README's command).
 Ours: at most 256 channels (2.3 times cheaper than two levels with as many parameters); batch 8, where the README's
-command has 1 and the code's loader 3; 50 of the epochs pre-train; a constant rate, where the main script lets it fall
-linearly. With factors of one the adversary and the activation dominate, because differences of reflectance are about
-0.01: read the logged gradient norms.
+command has 1 and the code's loader 3; a quarter of the epochs pre-trains; a constant rate, where the main script lets
+it fall linearly. With factors of one the adversary and the activation dominate, because differences of reflectance are
+about 0.01: read the logged gradient norms.
 """
 
 REPOSITORY = Preset(

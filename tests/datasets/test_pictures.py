@@ -180,6 +180,13 @@ def test_grouping_is_refused_where_nothing_says_what_belongs_together(tmp_path):
         Pictures(tmp_path, target="plain", grouped=True)
 
 
+@pytest.mark.parametrize(("splits", "origin"), [(("train", "val", "test"), "by folder"), ((), "by file name")])
+def test_a_data_set_says_who_made_its_split(tmp_path, splits, origin):
+    build_pictures(tmp_path, each=12, splits=splits)
+    source = DatasetSettings(root=str(tmp_path), bands=PICTURE_BANDS, target="plain")
+    assert open_split(source, "train").origin == origin
+
+
 def test_pictures_all_of_the_wrong_kind_are_not_blamed_on_strict(tmp_path):
     for kind in ("a", "b"):
         for number in range(8):

@@ -149,6 +149,20 @@ def test_the_log_holds_every_term_gradient_score_and_change(classifier_run, tmp_
     assert list((tmp_path / "gan/log").glob("events.out.*"))
 
 
+def test_the_shortest_run_of_the_paper_trains_the_activation_and_is_checked_and_shown(tiny_data, tmp_path):
+    recipe = ClassifierRecipe(batch=4, epochs=1)
+    plain = _classifier(tiny_data, str(tmp_path / "plain")).model_copy(
+        update={"units": "reflectance", "recipe": recipe}
+    )
+    list(learn_classifier(plain))
+    run = _patterns(plain, str(tmp_path / "gan"), "paper", epochs=1)
+    run = run.model_copy(update={"preset": with_overrides(run.preset, ["discriminator.base=4", "pool=2"])})
+    (epoch,) = learn_patterns(run)
+    assert "loss/activation/minimiser" in epoch.metrics
+    assert "collapsed" in epoch.warning
+    assert list((tmp_path / "gan/log").glob("step-*.png"))  # although the run is shorter than `pictures_every`
+
+
 def test_limit_bands_and_unit_are_respected(classifier_run, tiny_data, tmp_path):
     run = _classifier(tiny_data, str(tmp_path / "few"), limit=4)
     list(learn_classifier(run.model_copy(update={"recipe": ClassifierRecipe(batch=2, epochs=1)})))

@@ -115,6 +115,7 @@ def test_rates_rise_stay_and_fall_to_nothing():
     assert factors[80] == pytest.approx(0.5)
     assert factors[100] == 0
     assert {rate_factor(step, 100, 0, 1.0) for step in range(100)} == {1.0}
+    assert [rate_factor(step, 8, 50, 1.0) for step in range(4)] == [0.5, 1, 1, 1]  # the warm-up fits into the run
 
 
 def test_a_sheet_has_a_row_per_chip_and_four_columns():

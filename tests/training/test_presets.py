@@ -56,6 +56,16 @@ def test_class_difference_warns_and_is_nobody_s_default():
     assert all(preset.domain == "single" for name, preset in PRESETS.items() if name != "class-difference")
 
 
+@pytest.mark.parametrize(("changes", "epochs"), [(["epochs=1"], 0), ([], 50), (["epochs=20", "pretrain=12"], 12)])
+def test_pretraining_is_a_share_of_the_epochs(changes, epochs):
+    assert with_overrides(PAPER, changes).pretrain_epochs == epochs
+
+
+def test_a_run_that_only_pretrains_is_refused():
+    with pytest.raises(RequestError, match="pretrain"):
+        with_overrides(PAPER, ["epochs=20", "pretrain=20"])
+
+
 def test_presets_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         DELTA.batch = 3
