@@ -31,6 +31,9 @@ STORAGE_FAULTS = {
     errno.EROFS: "the file system can be written again",
 }
 """Errors of a disk that is full, of a quota that is used up, of a file system that became read-only; and their end."""
+REFUSED_EXIT_CODE = "SPACEX_REFUSED_EXIT_CODE"
+"""Environment variable with another exit code for `WRONG_REQUEST`, where whatever runs the command repeats all that
+fail (KubeRay's `backoffLimit`): a wrong request stays wrong."""
 
 LONGEST_LINE = 2000
 """Characters of an error's line; a word of a megabyte is not repeated whole."""
@@ -78,7 +81,7 @@ def report_error(error: Exception) -> int:
         line = refusal
     line = " ".join(line.split())
     print("error:", line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} …", file=sys.stderr)
-    return UNEXPECTED if refusal is None else WRONG_REQUEST
+    return UNEXPECTED if refusal is None else int(os.environ.get(REFUSED_EXIT_CODE, WRONG_REQUEST))
 
 
 def _storage_fault(error: BaseException | None) -> str | None:

@@ -8,7 +8,8 @@ Examples:
 
     spacex train-classifier --data /data/anthroprotect --output runs/classifier --gpu
 
-    ray job submit --working-dir . -- python jobs/train_classifier.py --data /data --workers 8 --gpu
+    ray job submit --working-dir . -- python jobs/train_classifier.py --data /shared/data --output /shared/classifier
+      --workers 8 --gpu
 
     spacex train-classifier --data pictures/ --target zebra
 

@@ -16,7 +16,8 @@ Examples:
 
     spacex train-gan --data /data/anthroprotect --preset paper --gpu
 
-    ray job submit --working-dir . -- python jobs/train_gan.py --data /data --workers 8 --gpu
+    ray job submit --working-dir . -- python jobs/train_gan.py --data /shared/data --classifier /shared/classifier
+      --output /shared/gan --workers 8 --gpu
 
 A run lives in its --output: stop it at any time, give the same command, and it goes on after the last
 epoch that was finished. The checkpoint is the same folder: card.json, classifier, maximiser, minimiser.

@@ -35,8 +35,6 @@ class ChipJob(TileJob):
     """The job that is sent to workers: request and output, no pixels."""
 
     request: DatasetRequest
-    output: str
-    """Path of the set, begun; a folder that every worker sees."""
 
     @property
     def paths(self) -> list[str]:

@@ -26,6 +26,8 @@ of at most 1,536 pixels a side while it is composited, some 100 MiB."""
 class TileJob(Settings):
     """A job as it travels to the workers: names and settings, no pixels and no weights."""
 
+    output: str
+    """URI of what is made, begun before the first worker starts."""
     readers: int | None = Field(None, ge=1)
     """Tiles read ahead at the same time; None: `CPU_READERS`, on a GPU `GPU_READERS`."""
     time_limit: float = 900.0

@@ -50,7 +50,7 @@ class Worker:
         # opened by the first ping: Ray never restarts an actor whose constructor raised
         self._job = job
         self._pipeline: TilePipeline[Any, Any] | None = None
-        self._metrics = WorkerMetrics()
+        self._metrics = WorkerMetrics(job.output)
 
     def ping(self) -> None:
         """Answers once the pipeline is open."""
@@ -138,7 +138,7 @@ class ActorPool:
     """The actors of one run, each started by `make_actor`."""
 
     def __init__(self, queue: TaskQueue, job: TileJob, make_actor: Callable[[], Any]) -> None:
-        self._queue, self._job, self._make_actor, self._metrics = queue, job, make_actor, RunMetrics()
+        self._queue, self._job, self._make_actor, self._metrics = queue, job, make_actor, RunMetrics(job.output)
         self._handles: list[ActorHandle] = []
         self._errors = 0  # of workers, since the last report
         self._alive_at = time.monotonic()
@@ -175,6 +175,7 @@ class ActorPool:
         """End all actors."""
         for handle in self._handles:
             ray.kill(handle.actor, no_restart=True)
+        self._metrics.close()
 
     def _hand_out(self, handle: ActorHandle, depth: int) -> None:
         """Give an idle actor new tiles up to `depth`, or time for those it holds."""

@@ -10,6 +10,9 @@
 ``ray_spacex_compute_share``         share of the workers' time in which their networks ran; the GPU's with --gpu
 ===================================  =======================================================================
 
+Each is labelled with its ``run``, the URI of what is made, so that two runs on one cluster are told apart. A run that
+ends sets its gauges to 0; Ray forgets its counters when its processes are gone. `cluster/grafana.json` draws them all.
+
 Threads of their own read and write beside the network, so computing and waiting add up to a worker's time. All but the
 bytes are counted by the driver (`RunStats`), so that a killed worker takes no count with it.
 """
@@ -31,8 +34,9 @@ WINDOW_S = 60.0
 class _Total:
     """A Prometheus counter that follows a total which is counted elsewhere."""
 
-    def __init__(self, name: str, description: str, tag: str | None = None) -> None:
-        self._counter, self._tag = Counter(name, description, (tag,) if tag else ()), tag
+    def __init__(self, run: str, name: str, description: str, tag: str | None = None) -> None:
+        self._counter, self._tag = Counter(name, description, ("run", *([tag] if tag else []))), tag
+        self._counter.set_default_tags({"run": run})
         self._exported: dict[str, float] = {}
 
     def set(self, total: float, label: str = "") -> None:
@@ -43,15 +47,17 @@ class _Total:
 
 
 class RunMetrics:
-    """The driver's metrics."""
+    """The driver's metrics of a run, which is named by the URI of what it makes."""
 
-    def __init__(self) -> None:
-        self._tiles = _Total("spacex_tiles", "Tiles finished or quarantined", "status")
-        self._failures = _Total("spacex_tile_faults", "Failed tries of tiles")
-        self._lost = _Total("spacex_workers_lost", "Times a worker died, broke or hung")
-        self._seconds = _Total("spacex_worker_seconds", "Seconds of the workers", "activity")
-        self._alive = Gauge("spacex_workers_alive", "Workers at work now")
-        self._share = Gauge("spacex_compute_share", "Share of the workers' time in which their networks ran")
+    def __init__(self, run: str) -> None:
+        self._tiles = _Total(run, "spacex_tiles", "Tiles finished or quarantined", "status")
+        self._failures = _Total(run, "spacex_tile_faults", "Failed tries of tiles")
+        self._lost = _Total(run, "spacex_workers_lost", "Times a worker died, broke or hung")
+        self._seconds = _Total(run, "spacex_worker_seconds", "Seconds of the workers", "activity")
+        self._alive = Gauge("spacex_workers_alive", "Workers at work now", ("run",))
+        self._share = Gauge("spacex_compute_share", "Share of the workers' time in which their networks ran", ("run",))
+        for gauge in (self._alive, self._share):
+            gauge.set_default_tags({"run": run})
         self._worker_time, self._updated = 0.0, time.monotonic()
         # (moment, workers' time, computing time), at most `WINDOW_S` old
         self._past: deque[tuple[float, float, float]] = deque([(self._updated, 0.0, 0.0)])
@@ -77,12 +83,17 @@ class RunMetrics:
         passed = self._worker_time - worker_time_before
         self._share.set(min(1.0, (computing - computing_before) / passed) if passed > 0 else 0.0)
 
+    def close(self) -> None:
+        """Say that nothing works on the run any more: gauges would keep their last value."""
+        self._alive.set(0)
+        self._share.set(0.0)
+
 
 class WorkerMetrics:
     """A worker's count of what it has read."""
 
-    def __init__(self) -> None:
-        self._bytes = _Total("spacex_bytes_read", "Bytes of pixels read, decoded")
+    def __init__(self, run: str) -> None:
+        self._bytes = _Total(run, "spacex_bytes_read", "Bytes of pixels read, decoded")
         self._start = READ_STATS.total
 
     def update(self) -> None:

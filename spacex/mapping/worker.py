@@ -36,8 +36,6 @@ class Job(TileJob):
     """A mapping job as it travels to the workers: names and settings, no pixels and no weights."""
 
     request: MapRequest
-    output: str
-    """URI of the cube, already created."""
     scenes: str
     """URI of the scene list (`save_scenes`)."""
     checkpoint: str | None = None

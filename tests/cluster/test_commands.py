@@ -9,6 +9,8 @@ import pytest
 import yaml
 from command_lines import parse
 
+from spacex.api.validation import check_shared
+
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "cluster"
 PAGES = sorted(
@@ -44,6 +46,35 @@ def test_commands_are_found_in_manifests_scripts_and_pages():
 @pytest.mark.parametrize(("path", "line"), FOUND, ids=[f"{path.name}: {line[:60]}" for path, line in FOUND])
 def test_the_job_accepts_the_command(path, line):
     assert parse(line)["output"]
+
+
+HELP = sorted((ROOT / "spacex" / "commands").glob("*.py"))
+SUBMITTED = [
+    *entrypoints(),
+    *(
+        (path, " ".join(match[1].split()))
+        for path in [*PAGES, *HELP]
+        for text in [re.sub(r"(?m)^#\s?", "", path.read_text()).replace("\\\n", "")]
+        for match in re.finditer(r"ray job submit.*? -- (python jobs/\w+\.py (?:[^`\n]|\n {6,})+)", text)
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "line"), SUBMITTED, ids=[f"{path.name}: {re.sub('.*jobs', '', line)[:40]}" for path, line in SUBMITTED]
+)
+def test_a_submitted_command_names_places_that_all_nodes_share(path, line, monkeypatch):
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    given = parse(line.split("#")[0])
+    assert given["output"]  # the defaults are relative
+    for name in {"output", "data", "classifier", "checkpoint", "land_cover"} & given.keys():
+        if given[name]:
+            check_shared(name, given[name])
+
+
+def test_submitted_commands_are_found_in_pages_and_in_help():
+    named = {path.name for path, _ in SUBMITTED}
+    assert {"README.md", "local.md", "aws.yaml", "interactive.yaml", "train.yaml", "train_gan.py"} <= named
 
 
 def test_a_misspelt_option_is_caught():

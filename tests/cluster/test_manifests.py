@@ -7,10 +7,13 @@ import gzip
 import importlib.util
 import json
 import re
+import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 import real_files
 import yaml
@@ -47,8 +50,8 @@ def pods(document):
     return [spec["headGroupSpec"]["template"], *(group["template"] for group in spec["workerGroupSpecs"])]
 
 
-def test_there_is_a_job_to_map_one_to_train_and_a_cluster():
-    assert sorted(IDS) == ["RayCluster/spacex", "RayJob/map-region", "RayJob/train"]
+def test_there_is_a_job_to_map_one_for_chips_one_to_train_and_a_cluster():
+    assert sorted(IDS) == ["RayCluster/spacex", "RayJob/make-dataset", "RayJob/map-region", "RayJob/train"]
 
 
 @pytest.mark.parametrize(("path", "document"), RAY, ids=IDS)
@@ -108,7 +111,106 @@ def test_the_network_policy_covers_every_pod_and_no_rule_admits_the_world():
         if "ipBlock" in to
     ]
     assert blocks
-    assert all("169.254.0.0/16" in block["except"] for block in blocks)
+    for block in blocks:
+        single = block["cidr"].endswith("/32") and block["cidr"] != "169.254.169.254/32"
+        assert single or "169.254.0.0/16" in block["except"]
+
+
+@pytest.mark.parametrize(
+    ("peer", "port"),
+    [
+        ({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}}}, 5353),
+        ({"ipBlock": {"cidr": "169.254.20.10/32"}}, 53),  # the node's cache of names
+        ({"ipBlock": {"cidr": "169.254.170.23/32"}}, 80),  # EKS Pod Identity
+        ({"ipBlock": {"cidr": "169.254.169.252/32"}}, 988),  # GKE's workload identity
+    ],
+)
+def test_names_and_the_pods_own_credentials_are_within_reach(peer, port):
+    policy = kuberay.documents(kuberay.CLUSTER / "kuberay" / "network-policy.yaml")[0]
+    rules = [rule for rule in policy["spec"]["egress"] if peer in rule["to"]]
+    assert [rule for rule in rules if port in [entry["port"] for entry in rule["ports"]]]
+
+
+SPOT_LABELS = {
+    "karpenter.sh/capacity-type",
+    "cloud.google.com/gke-spot",
+    "eks.amazonaws.com/capacityType",
+    "kubernetes.azure.com/scalesetpriority",
+}
+
+
+@pytest.mark.parametrize(("path", "document"), RAY, ids=IDS)
+def test_workers_may_run_on_spot_nodes_and_the_head_must_not(path, document):
+    head, *workers = (pod["spec"] for pod in pods(document))
+    required = head["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    [term] = required["nodeSelectorTerms"]
+    assert {rule["key"] for rule in term["matchExpressions"] if rule["operator"] == "NotIn"} == SPOT_LABELS
+    for worker in workers:
+        preferred = worker["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        assert {rule["preference"]["matchExpressions"][0]["key"] for rule in preferred} == SPOT_LABELS
+        # Karpenter sets no taint of its own
+        assert {taint["key"] for taint in worker["tolerations"]} >= SPOT_LABELS - {"karpenter.sh/capacity-type"}
+
+
+@pytest.mark.parametrize(("path", "document"), RAY, ids=IDS)
+def test_a_pod_asks_for_the_disk_it_may_fill_and_needs_no_secret(path, document):
+    for pod in pods(document):
+        [container] = pod["spec"]["containers"]
+        disks = [v["emptyDir"] for v in pod["spec"]["volumes"] if "emptyDir" in v]
+        [room] = [disk["sizeLimit"] for disk in disks if disk.get("medium") != "Memory"]
+        assert container["resources"]["requests"]["ephemeral-storage"] == room
+        assert all(source["secretRef"]["optional"] for source in container["envFrom"])  # for workload identity
+        assert "metrics" in [port["name"] for port in container["ports"]]
+
+
+@pytest.mark.parametrize(("path", "document"), [one for one in RAY if one[1]["kind"] == "RayJob"])
+def test_a_refused_request_is_not_tried_again(path, document):
+    [head] = pods(document)[0]["spec"]["containers"]
+    assert document["spec"]["backoffLimit"] > 0
+    assert {"name": "SPACEX_REFUSED_EXIT_CODE", "value": "0"} in head["env"]  # to KubeRay the job has succeeded
+
+
+def test_claims_that_pods_mount_have_a_template():
+    claims = kuberay.documents(kuberay.CLUSTER / "kuberay" / "data-claim.yaml")
+    assert all(claim["spec"]["accessModes"] == ["ReadWriteMany"] for claim in claims)
+    volumes = [volume for _, document in RAY for pod in pods(document) for volume in pod["spec"]["volumes"]]
+    mounted = {v["persistentVolumeClaim"]["claimName"] for v in volumes if "persistentVolumeClaim" in v}
+    assert mounted == {claim["metadata"]["name"] for claim in claims} == {"spacex-data"}
+
+
+def test_prometheus_finds_the_pods_that_have_metrics():
+    [monitor] = kuberay.documents(kuberay.CLUSTER / "kuberay" / "pod-monitor.yaml")
+    chosen, [endpoint] = monitor["spec"]["selector"], monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] == "metrics"
+    [roles] = chosen["matchExpressions"]
+    for _, document in RAY:
+        for pod in pods(document):
+            assert chosen["matchLabels"].items() <= pod["metadata"]["labels"].items()
+            assert pod["metadata"]["labels"][roles["key"]] in roles["values"]
+
+
+KUSTOMIZATION = yaml.safe_load((kuberay.CLUSTER / "kuberay" / "kustomization.yaml").read_text())
+
+
+def test_one_file_names_the_image_of_all_manifests():
+    [image] = KUSTOMIZATION["images"]
+    named = {name for name in images() if "amazonaws" not in name and "spacex" in name}
+    assert named == {f"{image['name']}:{image['newTag']}"}
+    assert all((kuberay.CLUSTER / "kuberay" / name).is_file() for name in KUSTOMIZATION["resources"])
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+@pytest.mark.parametrize("name", ["map-region", "make-dataset", "train", "interactive"])
+def test_kustomize_changes_every_image(name, tmp_path):
+    for file in MANIFESTS:
+        shutil.copy(file, tmp_path)
+    [image] = KUSTOMIZATION["images"]
+    changed = {**KUSTOMIZATION, "resources": [f"{name}.yaml"], "images": [{**image, "newName": "my.example.org/it"}]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(changed))
+    made = subprocess.run(["kubectl", "kustomize", tmp_path], capture_output=True, text=True, check=True).stdout
+    found = re.findall(r"image: (\S+)", made)
+    assert len(found) >= 3
+    assert set(found) == {f"my.example.org/it:{image['newTag']}"}
 
 
 @pytest.mark.parametrize(("path", "document"), RAY, ids=IDS)
@@ -141,7 +243,8 @@ def test_workers_scale_by_autoscaler_v2_and_the_head_only_leads(path, document):
     assert spec["autoscalerOptions"]["version"] == "v2"
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     assert all(group["minReplicas"] <= group["replicas"] <= group["maxReplicas"] for group in spec["workerGroupSpecs"])
-    assert any("nvidia.com/gpu" in pod["spec"]["containers"][0]["resources"]["limits"] for pod in pods(document))
+    if document["metadata"]["name"] != "make-dataset":  # which runs no networks
+        assert any("nvidia.com/gpu" in pod["spec"]["containers"][0]["resources"]["limits"] for pod in pods(document))
 
 
 def aws():
@@ -183,6 +286,23 @@ def test_aws_head_stays_workers_are_spot_and_the_dashboard_listens_to_itself():
     )
 
 
+def test_aws_says_what_it_needs_and_only_the_head_may_start_machines():
+    config = aws()
+    kinds = {name: kind["node_config"] for name, kind in config["available_node_types"].items()}
+    for machine in kinds.values():
+        assert {"ImageId", "SubnetIds", "SecurityGroupIds", "IamInstanceProfile"} <= machine.keys()
+    profiles = {name: machine["IamInstanceProfile"]["Arn"].rpartition("/")[2] for name, machine in kinds.items()}
+    assert profiles == {"head": "spacex-head", "cpu-spot": "spacex-worker", "gpu-spot": "spacex-worker"}
+    registry = config["docker"]["image"].partition("/")[0]
+    assert any("docker login" in line and registry in line for line in config["initialization_commands"])
+    policy = json.loads((kuberay.CLUSTER / "aws-head-policy.json").read_text())
+    allowed = {action: rule for rule in policy["Statement"] for action in [*np.atleast_1d(rule["Action"])]}
+    assert {"ec2:RunInstances", "ec2:TerminateInstances", "ec2:CreateTags", "iam:PassRole"} <= allowed.keys()
+    assert allowed["iam:PassRole"]["Resource"].endswith("role/spacex-worker")
+    ended = allowed["ec2:TerminateInstances"]["Condition"]["StringEquals"]
+    assert ended == {"aws:ResourceTag/ray-cluster-name": config["cluster_name"]}
+
+
 def images():
     found = [line for path in [*MANIFESTS, kuberay.CLUSTER / "aws.yaml"] for line in path.read_text().splitlines()]
     named = [
@@ -213,7 +333,7 @@ def test_container_file_builds_from_the_lock_and_from_files_that_exist():
     assert installs
     assert all("-c constraints.txt" in install for install in installs)
     copied = [source for line in re.findall(r"^COPY (.*)", text, re.M) for source in line.split()[:-1]]
-    assert {"constraints.txt", "spacex", "jobs"} <= set(copied)
+    assert {"constraints.txt", "spacex", "jobs", "LICENSE", "NOTICE"} <= set(copied)
     assert all((ROOT / source).exists() for source in copied)
     let_in = {line[1:] for line in (ROOT / ".containerignore").read_text().splitlines() if line.startswith("!")}
     assert let_in == set(copied)

@@ -40,6 +40,12 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "error: no tiles in /data. Unpack them.\n"
 
 
+def test_where_all_that_fails_is_repeated_a_wrong_request_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACEX_REFUSED_EXIT_CODE", "0")  # as the manifests set it
+    assert end(refuse) == 0
+    assert end(lambda: 1 / 0) == 1
+
+
 def test_a_wrong_setting_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert end(lambda: GeneratorSettings(base=0)) == 2
     assert capsys.readouterr().err == "error: base: got 0; expected Input should be greater than or equal to 1.\n"

@@ -63,5 +63,6 @@ def test_prometheus_is_told(cluster):
         done = sum(map(float, counts))
     assert all(f"ray_{name}" in told for name in wanted)
     assert done >= 4000
+    assert re.search(r'^ray_spacex_workers_alive\{[^}]*run="[^"]', told, re.M)
     assert "RAY_AUTH_TOKEN" not in told
     assert os.environ["RAY_AUTH_TOKEN"] not in told
