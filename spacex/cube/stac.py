@@ -240,8 +240,8 @@ def _relative(target: str, file: str) -> str:
     (here, there), (store, other) = zip(*(fsspec.core.url_to_fs(uri)[::-1] for uri in (file, target)), strict=True)
     if type(store) is not type(other):
         return target
-    found = posixpath.relpath(there, posixpath.dirname(here))
-    return found if found.startswith(".") else f"./{found}"
+    relative = posixpath.relpath(there, posixpath.dirname(here))
+    return relative if relative.startswith(".") else f"./{relative}"
 
 
 def _text(document: dict[str, Any]) -> str:

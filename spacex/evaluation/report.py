@@ -81,7 +81,7 @@ def _html(
         primary=outcome.definitions[0],
         repetitions=REPETITIONS,
         places=places,
-        ours=table.ours,
+        reference=table.reference,
         main=[report_tables.main_table(table, outcome, chips) for chips in ("all", "hard")],
         sections=list(report_tables.all_sections(table, outcome)),
         figures=[(name, caption, embedded(png)) for name, caption, png in drawn],

@@ -1,4 +1,4 @@
-"""The table of an evaluation: means over chips with intervals by place, and every method against ours."""
+"""The table of an evaluation: means over chips with intervals by place, and every method against a reference method."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Table:
     cells: dict[tuple[str, str, str], Interval]
     """(method, metric, set) -> mean and interval."""
     against: dict[tuple[str, str, str], Comparison]
-    """(method, metric, set) -> ours minus this method, for `COMPARED`."""
-    ours: str
+    """(method, metric, set) -> the reference minus this method, for `COMPARED`."""
+    reference: str
     """The method the others are compared with."""
     chips: dict[str, int]
     """Chips per set."""
@@ -63,18 +63,18 @@ class Table:
         return row
 
 
-def make_table(rows: pd.DataFrame, ours: str = "lift", repetitions: int = REPETITIONS, seed: int = 0) -> Table:
+def make_table(rows: pd.DataFrame, reference: str = "lift", repetitions: int = REPETITIONS, seed: int = 0) -> Table:
     """Turn the rows of `chips.parquet` into the table.
 
     Args:
         rows: a row per chip and method.
-        ours: the method the others are compared with; the first one if it did not run.
+        reference: the method the others are compared with; the first one if it did not run.
         repetitions: of the bootstrap.
         seed: of the bootstrap.
     """
     methods = list(rows[["method", "family"]].drop_duplicates().itertuples(index=False, name=None))
     names = [name for name, _ in methods]
-    ours = ours if ours in names else names[0]
+    reference = reference if reference in names else names[0]
     metrics = [column for column in rows.columns if column not in _FACTS]
     wide = {name: part.set_index("file") for name, part in rows.groupby("method", sort=False)}
     cells: dict[tuple[str, str, str], Interval] = {}
@@ -82,19 +82,19 @@ def make_table(rows: pd.DataFrame, ours: str = "lift", repetitions: int = REPETI
     counts = {}
     known = "dissimilarity" in rows and bool(rows["dissimilarity"].notna().any())
     for chips in (*SETS, *(APPLICABILITY if known else ())):
-        files = _files(wide[ours], chips)
+        files = _files(wide[reference], chips)
         # ordinary pictures have no region and no IoU: then all count
-        counts[chips] = int(wide[ours].loc[files, "iou"].notna().sum()) or len(files)
-        draws = draw(wide[ours].loc[files, "place"].tolist() or ["none"], repetitions, seed)
+        counts[chips] = int(wide[reference].loc[files, "iou"].notna().sum()) or len(files)
+        draws = draw(wide[reference].loc[files, "place"].tolist() or ["none"], repetitions, seed)
         for name in names:
             part = wide[name].loc[files]
             for metric in metrics:
                 cells[name, metric, chips] = interval(_values(part[metric]), draws)
             for metric in COMPARED:
                 against[name, metric, chips] = compare(
-                    _values(wide[ours].loc[files, metric]), _values(part[metric]), draws
+                    _values(wide[reference].loc[files, metric]), _values(part[metric]), draws
                 )
-    return Table(methods, metrics, cells, against, ours, counts)
+    return Table(methods, metrics, cells, against, reference, counts)
 
 
 def _files(part: pd.DataFrame, chips: str) -> list[str]:

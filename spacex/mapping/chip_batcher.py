@@ -141,14 +141,14 @@ class ChipBatcher:
         needed = [w for w in self._settings.windows(under) if any(not w.intersect(c.window).empty for c in chips_read)]
         margin = self._settings.margin
         wide = {place.pad(margin): place for place in needed}
-        pieces = extract_chips(read.reflectance, read.padded_window, wide, min_valid=0.0)
-        tile.missing = len(pieces)
-        for piece in pieces:
-            place = wide[piece.window]
-            generated = self._windows.request(tile, tile.task.time, piece, place)
+        inputs = extract_chips(read.reflectance, read.padded_window, wide, min_valid=0.0)
+        tile.missing = len(inputs)
+        for window_input in inputs:
+            place = wide[window_input.window]
+            generated = self._windows.request(tile, tile.task.time, window_input, place)
             if generated is not None:
                 self._add_generated(tile, place, generated)
-        if not pieces:
+        if not inputs:
             self._request_chips(tile)
 
     def compute(self, *, flush: bool) -> bool:
@@ -251,9 +251,9 @@ class ChipBatcher:
 
 def _delta_minus(item: _Item[ChipResult]) -> Array:
     """x− − x of a chip, from the windows under it of the first tile that waits for it."""
-    pieces = {
+    parts = {
         place: generated.delta_minus
         for place, generated in item.tiles[0].generated.items()
         if generated.delta_minus is not None
     }
-    return mosaic(item.chip.window, pieces, bands=len(item.chip.pixels))
+    return mosaic(item.chip.window, parts, bands=len(item.chip.pixels))

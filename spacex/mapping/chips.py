@@ -101,12 +101,12 @@ def _fill(pixels: Array, valid: NDArray[np.bool_]) -> Array:
     return filled
 
 
-def mosaic(window: Window, pieces: Mapping[Window, Array], bands: int | None = None, fill: float = 0.0) -> Array:
-    """Put together what lies on pieces side by side.
+def mosaic(window: Window, parts: Mapping[Window, Array], bands: int | None = None, fill: float = 0.0) -> Array:
+    """Put together what lies on parts side by side.
 
     Args:
         window: the pixels wanted.
-        pieces: arrays (..., height, width) by the window they cover; they do not overlap.
+        parts: arrays (..., height, width) by the window they cover; they do not overlap.
         bands: number of leading bands; None for (height, width) alone.
         fill: value where no piece lies.
 
@@ -114,7 +114,7 @@ def mosaic(window: Window, pieces: Mapping[Window, Array], bands: int | None = N
         (bands, height, width) or (height, width) float32.
     """
     whole = np.full((*([] if bands is None else [bands]), *window.shape), fill, np.float32)
-    for place, values in pieces.items():
+    for place, values in parts.items():
         shared = place.intersect(window)
         if not shared.empty:
             whole[(..., *shared.slices(window))] = values[(..., *shared.slices(place))]

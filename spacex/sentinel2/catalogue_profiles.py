@@ -78,7 +78,7 @@ class CatalogueProfile(Settings):
             return {} if is_local(self.url) else {"AWS_NO_SIGN_REQUEST": "YES"}
         options = {"AWS_S3_ENDPOINT": self.s3_endpoint, "AWS_VIRTUAL_HOSTING": "FALSE", "AWS_HTTPS": "YES"}
         names = {"AWS_ACCESS_KEY_ID": "CDSE_S3_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY": "CDSE_S3_SECRET_KEY"}
-        return options | {name: value for name, ours in names.items() if (value := os.environ.get(ours))}
+        return options | {name: value for name, variable in names.items() if (value := os.environ.get(variable))}
 
 
 _COLOURS = {
