@@ -14,34 +14,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spacex.api.attribution import attribute
-    from spacex.api.dataset import make_dataset
-    from spacex.api.evaluation import evaluate
-    from spacex.api.mapping import map_region, plan
-    from spacex.api.training import train_classifier, train_gan
-    from spacex.checkpoint import load_checkpoint
-    from spacex.cube.export import export
-    from spacex.cube.reader import open_cube
-    from spacex.cube.stac import describe_cube
+    from spacex.api.attribution import attribute as attribute
+    from spacex.api.dataset import make_dataset as make_dataset
+    from spacex.api.evaluation import evaluate as evaluate
+    from spacex.api.mapping import map_region as map_region
+    from spacex.api.mapping import plan as plan
+    from spacex.api.training import train_classifier as train_classifier
+    from spacex.api.training import train_gan as train_gan
+    from spacex.checkpoint import load_checkpoint as load_checkpoint
+    from spacex.cube.export import export as export
+    from spacex.cube.reader import open_cube as open_cube
+    from spacex.cube.stac import describe_cube as describe_cube
 
     __version__: str
 
-__all__ = [
-    "__version__",
-    "attribute",
-    "describe_cube",
-    "evaluate",
-    "export",
-    "load_checkpoint",
-    "make_dataset",
-    "map_region",
-    "open_cube",
-    "plan",
-    "train_classifier",
-    "train_gan",
-]
-
-_HOMES = {
+_MODULES = {
     "attribute": "spacex.api.attribution",
     "describe_cube": "spacex.cube.stac",
     "evaluate": "spacex.api.evaluation",
@@ -57,13 +44,16 @@ _HOMES = {
 """The module of each function."""
 
 
+__all__ = ["__version__", *_MODULES]
+
+
 def __getattr__(name: str) -> object:
     if name == "__version__":
         value: object = _version()
-    elif name in _HOMES:
+    elif name in _MODULES:
         from importlib import import_module
 
-        value = getattr(import_module(_HOMES[name]), name)
+        value = getattr(import_module(_MODULES[name]), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

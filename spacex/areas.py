@@ -79,16 +79,7 @@ def _local(uri: str) -> Iterator[Path]:
 
 
 def box_area(west: float, south: float, east: float, north: float) -> BaseGeometry:
-    """A box of longitudes and latitudes.
-
-    Args:
-        west: western edge in degrees, -180 to 180.
-        south: southern edge in degrees, -90 to 90.
-        east: eastern edge in degrees, greater than `west`.
-        north: northern edge in degrees, greater than `south`.
-
-    Returns:
-        The box as a polygon in EPSG:4326.
+    """A box of longitudes (-180 to 180 degrees) and latitudes (-90 to 90) as a polygon in EPSG:4326.
 
     Raises:
         RequestError: if an edge is not on Earth, the box has no inside, or it goes all around.
@@ -139,15 +130,11 @@ def _check_degrees(what: str, bounds: tuple[float, ...]) -> None:
 
 def _check_meridian(what: str, shapes: list[BaseGeometry]) -> None:
     """Refuse an area on both sides of the 180° meridian, cut there (RFC 7946) or not: its parts lie far apart."""
-    longitudes = [shapely.get_coordinates(ring)[:, 0] for ring in _rings(shapes)]
+    rings = shapely.get_rings(shapely.get_parts([shape for shape in shapes if not shape.is_empty]))
+    longitudes = [shapely.get_coordinates(ring)[:, 0] for ring in rings if not ring.is_empty]
     edges = {float(edge) for lon in longitudes for edge in (lon.min(), lon.max())}
     # an edge of more than half the globe in fact goes the other way
     jump = max((float(np.abs(np.diff(lon)).max()) for lon in longitudes), default=0.0)
     if jump > 180 or {-180.0, 180.0} <= edges:
         got = f"an edge {jump:g} degrees long" if jump > 180 else "parts at -180 and at 180 degrees"
         raise RequestError(f"{what} crosses the 180° meridian", got=got, do="Map the two sides separately.")
-
-
-def _rings(shapes: list[BaseGeometry]) -> list[BaseGeometry]:
-    polygons = shapely.get_parts([shape for shape in shapes if not shape.is_empty])
-    return [ring for polygon in polygons for ring in (polygon.exterior, *polygon.interiors) if not ring.is_empty]

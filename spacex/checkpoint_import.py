@@ -97,7 +97,7 @@ def import_checked(
     card = imported_card(classifiers["max"], uri, bands)
     chips = open_split(DatasetSettings(root=root, bands=card.bands, limit=limit), split)
     metrics = {
-        pool: measure_classifier(model, card.scaling, shard(chips.dataset, chips.all, batch=16))
+        pool: measure_classifier(model, card.scaling, shard(chips, chips.all, batch=16))
         for pool, model in classifiers.items()
     }
     best = max(metrics, key=lambda pool: float(metrics[pool]["accuracy"]))
@@ -109,7 +109,7 @@ def import_checked(
             do="Its U-Net was probably built in another way than its shapes suggest; do not use it.",
         )
     card = imported_card(classifiers[best], uri, bands)
-    data = card.data | {"checked on": root, "split": chips.digest}
+    data = card.data | {"checked on": root, "split": chips.split_hash}
     return classifiers[best], card.model_copy(update={"metrics": metrics, "data": data})
 
 

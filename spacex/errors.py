@@ -28,12 +28,8 @@ class SpacexError(Exception):
 
     def __init__(self, what: str, *, got: object = None, expected: object = None, do: str | None = None) -> None:
         self.what, self.got, self.expected, self.do = what, got, expected, do
-        facts = [
-            f"got {got}" if got is not None else "",
-            f"expected {expected}" if expected is not None else "",
-        ]
-        stated = "; ".join(fact for fact in facts if fact)
-        line = f"{what}: {stated}." if stated else f"{what}."
+        facts = [f"{word} {value}" for word, value in (("got", got), ("expected", expected)) if value is not None]
+        line = f"{what}: {'; '.join(facts)}." if facts else f"{what}."
         super().__init__(" ".join(f"{line} {do or ''}".split()))
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -114,14 +114,9 @@ class Grid:
         return GeoBox(window.shape, self.transform(window), self.crs)
 
     def window(self, left: float, bottom: float, right: float, top: float, snap: float = 1.0) -> Window:
-        """The smallest window that holds a box in CRS metres, its edges on multiples of `snap` metres.
+        """The smallest window that holds a box in CRS metres.
 
-        Args:
-            left: western edge in metres.
-            bottom: southern edge in metres.
-            right: eastern edge in metres.
-            top: northern edge in metres.
-            snap: edges are moved outwards to whole multiples of this many metres (and of the pixel).
+        Its edges are moved outwards to whole multiples of `snap` metres (and of the pixel).
         """
         step = max(1, round(snap / self.resolution))
         unit = step * self.resolution
@@ -153,11 +148,8 @@ def bounds(windows: Sequence[Window]) -> Window | None:
 
 
 def _starts(first: int, stop: int, stride: int, size: int) -> range:
-    if stop <= first:
-        return range(0)
     lowest = -((size - 1 - first) // stride)  # smallest multiple k with k * stride + size > first
-    highest = (stop - 1) // stride
-    return range(lowest * stride, highest * stride + 1, stride)
+    return range(lowest * stride, stop, stride) if first < stop else range(0)
 
 
 def rectangles(cells: Iterable[tuple[int, int]]) -> list[Window]:
@@ -188,10 +180,7 @@ def _runs(cells: set[tuple[int, int]]) -> set[tuple[int, int, int]]:
 
 @cache
 def check_crs(crs: str) -> None:
-    """Refuse a CRS that is not projected in metres.
-
-    Args:
-        crs: anything PROJ understands, e.g. ``EPSG:3035`` or WKT.
+    """Refuse a CRS (anything PROJ understands, e.g. ``EPSG:3035`` or WKT) that is not projected in metres.
 
     Raises:
         RequestError: if PROJ does not know it, or it is not projected in metres.

@@ -27,13 +27,9 @@ def parse_intervals(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 
 def parse_interval(text: str) -> tuple[str, str]:
-    """First and last day from ``2020-07-01/2020-08-30``; a day, a month or a year stands for itself.
+    """First and last day, both included, from ``2020-07-01/2020-08-30``; a day, a month or a year stands for itself.
 
-    Args:
-        text: one or two of ``2020-07-01``, ``2020-07`` and ``2020``; the last one is counted to its end.
-
-    Returns:
-        Both days as ISO 8601, both included.
+    Either side may be ``2020-07-01``, ``2020-07`` or ``2020``; the last one is counted to its end. Days are ISO 8601.
 
     Raises:
         RequestError: if it is not one or two dates in order.

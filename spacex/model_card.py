@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import os
 import platform
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Discriminator, Field, Tag, model_validator
 from torch import Tensor
 
+import spacex
 from spacex.grid import CHIP
 from spacex.models.applicability import ApplicabilitySummary
 from spacex.models.classifier import ClassifierSettings
@@ -80,13 +79,6 @@ ClassifierShape = Annotated[
 """Of a classifier's network: the sizes of this package's, or the function that builds another one."""
 
 
-def code_version() -> str:
-    """The installed release of this package."""
-    with suppress(PackageNotFoundError):
-        return version("spacex-naturalness")
-    return "not installed"
-
-
 def _hardware() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
@@ -132,7 +124,7 @@ class Card(Settings):
     """What was measured, by split."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Settings of the training run."""
-    code_version: str = Field(default_factory=code_version)
+    code_version: str = Field(default_factory=lambda: spacex.__version__)
     """Version of this package that wrote the checkpoint."""
     hardware: str = Field(default_factory=_hardware)
     """Where it was trained."""

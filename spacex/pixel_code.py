@@ -22,11 +22,7 @@ PIXEL_CODE = (
 
 
 def code_digest(*more: str) -> str:
-    """Version and a digest of the sources in `PIXEL_CODE`: changed code makes another cube.
-
-    Args:
-        more: further files or folders, for what is made by more than those.
-    """
+    """Version and a digest of the sources in `PIXEL_CODE` and of `more`: changed code makes another cube."""
     root = Path(spacex.__file__).parent
     digest = hashlib.sha256()
     for source in (root / name for name in (*PIXEL_CODE, *more)):

@@ -46,13 +46,9 @@ def open_raster(
     options: Mapping[str, str] | None = None,
     formats: Sequence[str] = FORMATS,
 ) -> Iterator[Any]:
-    """Opens a GeoTIFF or JPEG 2000 file for reading; the options hold within the block.
+    """Opens a file, or an address GDAL can read from, with one of the drivers `formats`.
 
-    Args:
-        path: a file, or an address GDAL can read from.
-        session: credentials of a store.
-        options: further GDAL configuration.
-        formats: drivers that may open it; `PICTURES` for those of a data set.
+    The credentials in `session` and the GDAL configuration `options` hold within the block.
 
     Raises:
         RasterioError: if it cannot be read, is of any other format, or claims blocks larger than `MAX_BLOCK`.

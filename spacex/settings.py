@@ -36,11 +36,7 @@ class Settings(BaseModel):
 
 
 def fingerprint(*parts: object) -> str:
-    """Sixteen hexadecimal digits that name any JSON-able settings, independent of key order.
-
-    Args:
-        parts: pydantic models or plain JSON values.
-    """
+    """Sixteen hexadecimal digits that name pydantic models or plain JSON values, independent of key order."""
     plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

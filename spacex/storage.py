@@ -60,10 +60,7 @@ def write_text(uri: str | Path, text: str) -> None:
 def write_bytes(uri: str | Path, data: bytes, *, durable: bool = False) -> None:
     """Replace a file so that no reader ever sees half of it; its folder is created.
 
-    Args:
-        uri: of the file.
-        data: all of its content.
-        durable: whether to return only after a local disk has it, so that it also survives a power failure.
+    With `durable` it returns only after a local disk has the file, which then also survives a power failure.
     """
     import fsspec
 
@@ -100,12 +97,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def publish_file(file: str | Path, uri: str | Path) -> None:
-    """Move a finished local file to its place in one step.
-
-    Args:
-        file: on the same disk as `uri`, where that is local.
-        uri: where it goes; replaced if it is there.
-    """
+    """Move a finished file to its place in one step; `file` is on the same disk as `uri`, where that is local."""
     import fsspec
 
     path = local_path(uri)

@@ -106,11 +106,17 @@ class DatasetFolder:
         """State of a tile."""
         return Status[str(self.record(task).get("status", "pending")).upper()]
 
+    def outcome(self, locations: tuple[ChipLocation, ...]) -> tuple[tuple[ChipLocation, ...], dict[str, str]]:
+        """The chips that exist, and the reasons why others do not."""
+        records = [self.record(task) for task in sorted({location.task for location in locations})]
+        files = {file for record in records for file in record.get("chips", {})}
+        left_out = {file: reason for record in records for file, reason in record.get("left_out", {}).items()}
+        return tuple(location for location in locations if location.file in files), left_out
+
     def write_index(self, locations: tuple[ChipLocation, ...]) -> list[ChipLocation]:
         """Write `infos.csv`, remove incomplete files that killed writers left, and return the chips that exist."""
         remove_incomplete(self.root)
-        files = {task: self.record(task).get("chips", {}) for task in {location.task for location in locations}}
-        made = sorted((chip for chip in locations if chip.file in files[chip.task]), key=lambda chip: chip.file)
+        made = sorted(self.outcome(locations)[0], key=lambda chip: chip.file)
         # the index comes after all chips, in one step: without it a folder is no data set
         rows = [(chip.file, chip.lon, chip.lat, chip.category, chip.label, chip.split) for chip in made]
         write_text(self.root / "infos.csv", pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False))

@@ -110,9 +110,8 @@ class LabelGrid:
         rows = range((box.row - _SIDE) // SQUARE, -(-box.stop_row // SQUARE))
         cols = range((box.col - _SIDE) // SQUARE, -(-box.stop_col // SQUARE))
         if len(rows) * len(cols) > MAX_SQUARES:
-            got = f"{len(rows) * len(cols):,} squares of {SQUARE * self._cells.resolution / 1000:g} km"
-            expected, do = f"at most {MAX_SQUARES:,}", "Give --bbox or --area."
-            raise DataError("the labelled land is too large", got=got, expected=expected, do=do)
+            got, expected = f"{len(rows) * len(cols):,} squares of land", f"at most {MAX_SQUARES:,}"
+            raise DataError("the labelled land is too large", got=got, expected=expected, do="Give --bbox or --area.")
         squares = (Window(row * SQUARE, col * SQUARE, SQUARE, SQUARE) for row in rows for col in cols)
         return [square for square in squares if self._has_labels(square) and self.box(square).intersects(area)]
 
@@ -224,14 +223,11 @@ def read_cover(file: str, grid: Grid, window: Window) -> NDArray[np.uint16]:
 def check_cover(file: str) -> None:
     """Refuse a land cover that is no GeoTIFF, has no CRS, or no whole numbers."""
     try:
-        with open_raster(file) as source:
-            driver, crs, dtype = source.driver, source.crs, np.dtype(source.dtypes[0])
+        with open_raster(file, formats=("GTiff",)) as source:
+            crs, dtype = source.crs, np.dtype(source.dtypes[0])
     except RasterioError as error:
         raise DataError(f"--land-cover cannot be read: {file}", got=error, expected="a GeoTIFF") from error
-    if driver != "GTiff":
-        raise DataError(f"--land-cover is no GeoTIFF: {file}", got=driver)
     if crs is None:
-        do = "Give it one, e.g. with `gdal_edit.py -a_srs EPSG:3035`."
-        raise DataError(f"--land-cover has no CRS: {file}", do=do)
+        raise DataError(f"--land-cover has no CRS: {file}", do="Give it one: `gdal_edit.py -a_srs EPSG:3035`.")
     if dtype.kind not in "iu":
         raise DataError(f"--land-cover holds no classes: {file}", got=str(dtype), expected="whole numbers")

@@ -26,7 +26,7 @@ from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch
 from spacex.sentinel2.scene_list import Scenes
 from spacex.sentinel2.scene_search import search
-from spacex.sentinel2.scenes import FOOTPRINT_SLACK, Scene, footprint_in
+from spacex.sentinel2.scenes import FOOTPRINT_SLACK, footprint_in
 from spacex.vectors import read_polygons
 
 OPTIONS = {NATURAL: "--natural", ANTHROPOGENIC: "--anthropogenic"}
@@ -85,13 +85,10 @@ class DatasetPlan:
     def describe(self) -> dict[str, Any]:
         """The plan as plain numbers, for the terminal and for `plan.json`."""
         made = self.counts
+        done = made[Status.DONE] + made[Status.NO_DATA]
         return {
             "chips": counts(self.locations),
-            "tiles": {
-                "new": made[Status.PENDING],
-                "redo": made[Status.FAILED],
-                "done": made[Status.DONE] + made[Status.NO_DATA],
-            },
+            "tiles": {"new": made[Status.PENDING], "redo": made[Status.FAILED], "done": done},
             "chips_to_make": self.work.chips,
             "scenes": sum(len(step) for step in self.scenes),
             "scene_reads": round(self.work.scene_reads),
@@ -101,9 +98,7 @@ class DatasetPlan:
 
 
 def make_plan(request: DatasetRequest, folder: DatasetFolder) -> DatasetPlan:
-    """Plan a request against its label sources, its catalogue and its output.
-
-    A set that exists keeps its locations and scenes: neither labels nor catalogue are read again.
+    """Plan a request; a set that exists keeps its locations and scenes, and neither labels nor catalogue are read.
 
     Raises:
         DataError: if a label source cannot be read, no chip can be sampled, or the output is something else.
@@ -112,8 +107,7 @@ def make_plan(request: DatasetRequest, folder: DatasetFolder) -> DatasetPlan:
     request.check()
     known, fingerprint = folder.fingerprint(), request.fingerprint()
     if known is None:
-        scenes, locations = find_locations(request)
-        return refresh(DatasetPlan(request, [scenes], locations, {}), folder)
+        return refresh(DatasetPlan(request, *find_locations(request), {}), folder)
     if known != fingerprint:
         what = f"{folder.root} was made by another request, other files or other code"
         do = "Repeat the command that made it, or choose another --output."
@@ -130,12 +124,8 @@ def refresh(plan: DatasetPlan, folder: DatasetFolder) -> DatasetPlan:
     return replace(plan, statuses=statuses, exists=exists)
 
 
-def find_locations(request: DatasetRequest) -> tuple[list[Scene], tuple[ChipLocation, ...]]:
-    """Read the labels, search the catalogue and sample chips.
-
-    Returns:
-        The scenes that can touch the labelled land, and the locations of the chips.
-    """
+def find_locations(request: DatasetRequest) -> tuple[Scenes, tuple[ChipLocation, ...]]:
+    """Read the labels, search the catalogue for scenes that can touch the labelled land, and sample chips."""
     grid = Grid(request.crs, request.resolution)
     natural = read_polygons(request.natural.file, request.natural.where, "--natural")
     anthropogenic = np.empty(0, dtype=object)
@@ -152,7 +142,12 @@ def find_locations(request: DatasetRequest) -> tuple[list[Scene], tuple[ChipLoca
     # squares reach beyond the area, chips must not
     candidates = candidates.take(shapely.covers(area, candidates.boxes(grid)))
     _check_both_classes(candidates, labels, request)
-    scenes = _search(request, shapely.union_all([labels.box(square) for square in squares]).intersection(area))
+    catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
+    catalogue.keys(request.bands)  # refuses a catalogue without them
+    land = shapely.union_all([labels.box(square) for square in squares]).intersection(area)
+    degrees = Geometry(land, request.crs).to_crs("EPSG:4326", resolution=20_000).geom
+    limit, days = request.max_cloud_cover, "/".join(request.interval)
+    scenes = search(catalogue, degrees, days, limit, bands=request.bands, halo=0.0)
     # only chips that scenes cover entirely
     footprints = shapely.union_all([footprint_in(scene, request.crs).buffer(-FOOTPRINT_SLACK) for scene in scenes])
     shapely.prepare(footprints)
@@ -165,7 +160,7 @@ def find_locations(request: DatasetRequest) -> tuple[list[Scene], tuple[ChipLoca
     if not len(drawn):
         what, got = "no chip of one class can be drawn beside one of the other", f"{request.sampling.distance:g} m"
         raise DataError(what, got=got, do="Lower --distance, or widen the area.")
-    return scenes, name_locations(drawn, grid, natural, anthropogenic)
+    return [scenes], name_locations(drawn, grid, natural, anthropogenic)
 
 
 def _area(request: DatasetRequest, labels: LabelGrid) -> BaseGeometry:
@@ -188,19 +183,3 @@ def _check_both_classes(candidates: Candidates, labels: LabelGrid, request: Data
             got = f"{largest:.2f} at most" if largest < share else f"{largest:.2f}, but no chip that {lies}"
             what, do = f"no chip has the share of the class that {option} states", "Lower --share, or widen the area."
             raise DataError(what, got=got, expected=f"at least {share:g}", do=do)
-
-
-def _search(request: DatasetRequest, land: BaseGeometry) -> list[Scene]:
-    catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
-    catalogue.keys(request.bands)
-    degrees = Geometry(land, request.crs).to_crs("EPSG:4326", resolution=20_000).geom
-    limit, days = request.max_cloud_cover, "/".join(request.interval)
-    return search(catalogue, degrees, days, limit, bands=request.bands, halo=0.0)
-
-
-def locations_by_tile(locations: tuple[ChipLocation, ...]) -> dict[TileTask, list[ChipLocation]]:
-    """The chips that begin in every tile."""
-    by_tile: dict[TileTask, list[ChipLocation]] = {}
-    for location in locations:
-        by_tile.setdefault(location.task, []).append(location)
-    return by_tile

@@ -37,7 +37,7 @@ class BuiltDataset:
     folder: Path
     """The set."""
     chips: tuple[ChipLocation, ...]
-    """The chips that exist."""
+    """Those that exist."""
     left_out: dict[str, str]
     """Chips that were sampled and do not exist, with reasons."""
     quarantined: dict[TileTask, str]
@@ -66,12 +66,8 @@ def execute(
 ) -> BuiltDataset:
     """Lock the output, create or resume it, and make the remaining tiles.
 
-    Args:
-        plan: from `spacex.dataset_building.plan.make_plan`.
-        folder: of the output.
-        runner: who does the work.
-        on_start: called with the progress log before the first tile.
-        worker: further fields of `ChipJob`: readers, time_limit, threads.
+    `on_start` is called with the progress log before the first tile; `worker` are further fields of `ChipJob`: readers,
+    time_limit, threads.
 
     Raises:
         CubeError: if the output cannot be written, or another run holds it.
@@ -100,18 +96,8 @@ def execute(
             on_end=lambda _: _write_index(folder, plan),
             write_reports=lambda stats, state: _write_report(folder, plan, stats, state),
         )
-    chips, left_out = _outcome(folder, plan)
+    chips, left_out = folder.outcome(plan.locations)
     return BuiltDataset(folder.root, chips, left_out, stats.quarantined, time.monotonic() - begun)
-
-
-def _outcome(folder: DatasetFolder, plan: DatasetPlan) -> tuple[tuple[ChipLocation, ...], dict[str, str]]:
-    """The chips that exist, and the reasons why others do not."""
-    made, left_out = set[str](), dict[str, str]()
-    for task in plan.statuses:
-        record = folder.record(task)
-        made |= set(record.get("chips", {}))
-        left_out |= record.get("left_out", {})
-    return tuple(location for location in plan.locations if location.file in made), left_out
 
 
 def _write_index(folder: DatasetFolder, plan: DatasetPlan) -> None:
@@ -137,7 +123,7 @@ def _write_report(folder: DatasetFolder, plan: DatasetPlan, stats: RunStats, sta
 
 def render(folder: DatasetFolder, plan: DatasetPlan, stats: RunStats, state: str) -> str:
     """The report as HTML."""
-    chips, left_out = _outcome(folder, plan)
+    chips, left_out = folder.outcome(plan.locations)
     statuses = status_map(folder, plan.statuses)
     sheets = [(name, folder.run / f"{name}.png") for name in CLASSES.values()]
     return render_template(

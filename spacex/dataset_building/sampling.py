@@ -22,10 +22,9 @@ REGION = 100_000.0
 
 
 def sample(candidates: Candidates, settings: SamplingSettings, resolution: float) -> NDArray[np.int64]:
-    """Indices of the candidates that become chips of the set, in the order in which they were drawn.
+    """Indices of the candidates that become chips, in the order drawn: as many natural as anthropogenic ones, in turn.
 
-    There are as many natural as anthropogenic ones, in turn; equal candidates and settings give equal samples. A pixel
-    has a side of `resolution` metres.
+    Equal candidates and settings give equal samples. A pixel has a side of `resolution` metres.
     """
     index = _SpacingIndex(candidates, settings.distance / resolution)
     random, region = np.random.default_rng(settings.seed), REGION / resolution

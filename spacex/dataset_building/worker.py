@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from spacex.dataset_building.folder import DatasetFolder
 from spacex.dataset_building.labels import read_cover
 from spacex.dataset_building.locations import ChipLocation
-from spacex.dataset_building.plan import locations_by_tile
 from spacex.dataset_building.request import DatasetRequest
 from spacex.datasets.anthroprotect import LAND_COVERS
 from spacex.datasets.writing import FOLDERS, digital_numbers, write_tile
@@ -25,7 +24,7 @@ from spacex.grid import CHIP, Grid
 from spacex.sentinel2.block_reader import BlockReader
 from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.composite import Composer, Composite
-from spacex.sentinel2.scenes import Scene, SceneIndex
+from spacex.sentinel2.scenes import SceneIndex
 from spacex.settings import SENTINEL2_BANDS
 
 Numbers = NDArray[np.uint16]
@@ -43,9 +42,7 @@ class ChipJob(TileJob):
 
     def open(self) -> ChipPipeline:
         """Load scenes and locations."""
-        folder = DatasetFolder(self.output)
-        source = ChipSource(self.request, folder.scenes()[0], locations_by_tile(folder.locations()))
-        return ChipPipeline(source, folder, self.request, readers=self.concurrent_reads, time_limit=self.time_limit)
+        return ChipPipeline(self)
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,11 @@ class Chip:
         """Share of the chip that has data in all bands that were read."""
         return float(np.isfinite(self.composite.reflectance).all(axis=0).mean())
 
+    @property
+    def record(self) -> dict[str, float]:
+        """What the tile's record tells of the chip."""
+        return {"valid": round(self.valid, 4), "observations": round(float(self.composite.observations.mean()), 2)}
+
 
 @dataclass
 class ReadTile:
@@ -70,30 +72,6 @@ class ReadTile:
     task: TileTask
     chips: list[Chip]
     seconds: float = 0.0
-
-
-class ChipSource:
-    """Reads the chips of `tiles` as the composites from which a map of the same ground is made."""
-
-    def __init__(
-        self, request: DatasetRequest, scenes: Sequence[Scene], tiles: Mapping[TileTask, list[ChipLocation]]
-    ) -> None:
-        self._request, self._tiles, self._grid = request, tiles, Grid(request.crs, request.resolution)
-        catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
-        self._composer = Composer(request.bands, catalogue, request.composite, BlockReader(), keep_classes=True)
-        self._index = SceneIndex(scenes, request.crs)
-
-    def read(self, task: TileTask) -> ReadTile:
-        """All chips of a tile."""
-        return ReadTile(task, [self._read(location) for location in self._tiles[task]])
-
-    def _read(self, location: ChipLocation) -> Chip:
-        geobox = self._grid.geobox(location.window)
-        composite = self._composer.compose(self._index.touching(geobox), geobox)
-        corine = np.zeros((CHIP, CHIP), np.uint16)
-        if self._request.land_cover is not None:
-            corine = read_cover(self._request.land_cover.file, self._grid, location.window)
-        return Chip(location, composite, corine)
 
 
 class PassThrough(list[ReadTile]):
@@ -113,15 +91,31 @@ class PassThrough(list[ReadTile]):
 
 
 class ChipPipeline(TilePipeline[ReadTile, ReadTile]):
-    """Makes the chips of tiles and reports them."""
+    """Reads the chips of tiles as the composites from which a map of the same ground is made, and writes them."""
 
-    def __init__(
-        self, source: ChipSource, folder: DatasetFolder, request: DatasetRequest, *, readers: int, time_limit: float
-    ) -> None:
+    def __init__(self, job: ChipJob) -> None:
         self._read_tiles = PassThrough()
-        super().__init__(source.read, self._read_tiles, readers=readers, time_limit=time_limit)
-        self._folder, self._request = folder, request
+        super().__init__(self._read_tile, self._read_tiles, readers=job.concurrent_reads, time_limit=job.time_limit)
+        self._folder, self._request = DatasetFolder(job.output), job.request
+        request = job.request
         self._grid = Grid(request.crs, request.resolution)
+        self._chips: dict[TileTask, list[ChipLocation]] = defaultdict(list)
+        for location in self._folder.locations():
+            self._chips[location.task].append(location)
+        self._index = SceneIndex(self._folder.scenes()[0], request.crs)
+        catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
+        self._composer = Composer(request.bands, catalogue, request.composite, BlockReader(), keep_classes=True)
+
+    def _read_tile(self, task: TileTask) -> ReadTile:
+        return ReadTile(task, [self._read_chip(location) for location in self._chips[task]])
+
+    def _read_chip(self, location: ChipLocation) -> Chip:
+        geobox = self._grid.geobox(location.window)
+        composite = self._composer.compose(self._index.touching(geobox), geobox)
+        corine = np.zeros((CHIP, CHIP), np.uint16)
+        if self._request.land_cover is not None:
+            corine = read_cover(self._request.land_cover.file, self._grid, location.window)
+        return Chip(location, composite, corine)
 
     def _submit(self, task: TileTask, read: ReadTile, seconds: float) -> None:
         read.seconds = seconds
@@ -141,7 +135,7 @@ class ChipPipeline(TilePipeline[ReadTile, ReadTile]):
         seconds = {"reading": round(tile.seconds, 3), "writing": round(time.perf_counter() - begun, 3)}
         scenes = {s["id"]: s for chip in tile.chips for s in chip.composite.scene_records if s["used_share"] > 0}
         record = {
-            "chips": {chip.location.file: _facts(chip) for chip in kept},
+            "chips": {chip.location.file: chip.record for chip in kept},
             "left_out": {chip.location.file: f"{chip.valid:.3f} of it has data" for chip in left_out},
             "scenes": list(scenes.values()),
             "seconds": seconds,
@@ -150,11 +144,6 @@ class ChipPipeline(TilePipeline[ReadTile, ReadTile]):
         self._folder.finish(tile.task, status, record)
         fetched = sum(chip.composite.fetched for chip in tile.chips)
         return TileReport(tile.task, status, "", seconds, len(kept), len(scenes), fetched, self._worker)
-
-
-def _facts(chip: Chip) -> dict[str, Any]:
-    observations = chip.composite.observations
-    return {"valid": round(chip.valid, 4), "observations": round(float(observations.mean()), 2)}
 
 
 def write_chip(root: Path, chip: Chip, bands: tuple[str, ...], grid: Grid) -> None:

@@ -73,11 +73,7 @@ NO_DATA = (0, 48, 49, 50, 128, 255, -128, 990, 995, 999)
 def corine_codes(array: NDArray[np.generic]) -> NDArray[np.uint16]:
     """Level-3 CORINE codes of a raster in either numbering.
 
-    Args:
-        array: CORINE classes of any shape and in either numbering; floats with whole values and NaN are taken too.
-
-    Returns:
-        Codes 111..523 as uint16, same shape; 0 where there is no data.
+    Takes any shape, and also floats with whole values and NaN. Gives 111..523 as uint16; 0 where there is no data.
 
     Raises:
         DataError: if values belong to neither numbering, or to both at once.

@@ -23,17 +23,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spacex.datasets.splits import SPLITS
-from spacex.datasets.tiles import (
-    READERS,
-    Chips,
-    Problem,
-    find_problems,
-    inspect,
-    read_bands,
-    subsample,
-    without_problems,
-)
+from spacex.datasets.splits import SPLITS, subsample
+from spacex.datasets.tiles import READERS, Chips, Problem, inspect, read_bands, usable
 from spacex.errors import DataError
 from spacex.grid import CHIP
 
@@ -80,10 +71,7 @@ class MapInWild(Chips):
     def _select(self, rows: pd.DataFrame, limit: int | None) -> tuple[pd.DataFrame, list[Problem], int]:
         tiled = "label" in rows  # a scene has no label of its own
         side = CHIP if tiled else self._scene_side
-        problems = find_problems(
-            self.root, rows["path"].tolist(), lambda path: inspect(path, len(self.known_bands), side)
-        )
-        rows = without_problems(rows, problems)
+        rows, problems = usable(self.root, rows, lambda path: inspect(path, len(self.known_bands), side))
         if not tiled:
             rows, unreadable = _cut_chips(self.root, rows, side)
             problems += unreadable
@@ -162,12 +150,10 @@ def _tile_table(root: Path, season: Season) -> pd.DataFrame:
 
 def _cut_chips(root: Path, scenes: pd.DataFrame, side: int) -> tuple[pd.DataFrame, list[Problem]]:
     """Rows of pure chips of these scenes, and the masks that could not be used."""
-    masks = [f"mask/{site}.tif" for site in scenes["group"]]
-    problems = find_problems(root, masks, lambda path: inspect(path, 1, side))
-    bad = {problem.file for problem in problems}
-    good = scenes[[mask not in bad for mask in masks]]
+    scenes = scenes.assign(mask="mask/" + scenes["group"].astype(str) + ".tif")
+    good, problems = usable(root, scenes, lambda path: inspect(path, 1, side), "mask")
     with ThreadPoolExecutor(READERS) as readers:
-        corners = list(readers.map(lambda site: _corners(root / f"mask/{site}.tif"), good["group"]))
+        corners = list(readers.map(lambda mask: _corners(root / mask), good["mask"]))
     rows = [
         (scene.path, scene.group, scene.split, label, row, col)
         for scene, chips in zip(good.itertuples(), corners, strict=True)

@@ -32,8 +32,8 @@ from rasterio.errors import RasterioError
 from torch import Tensor
 
 from spacex.datasets.classes import class_order
-from spacex.datasets.splits import SPLITS
-from spacex.datasets.tiles import Chips, Problem, subsample
+from spacex.datasets.splits import SPLITS, subsample
+from spacex.datasets.tiles import Chips, Problem
 from spacex.errors import DataError
 from spacex.rasters import PICTURES, open_raster
 from spacex.settings import PICTURE_BANDS

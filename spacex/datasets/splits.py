@@ -1,4 +1,4 @@
-"""Splits that keep neighbours together.
+"""Splits: which chips a set has in each, and splits that keep neighbours together.
 
 AnthroProtect's official split leaks: neighbouring tiles (2.55 km apart, the side of a chip) lie in train and in test,
 and 77 of its 353 named sites span several splits. Here, tiles closer than `NEIGHBOURS_KM`, and tiles of one named
@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+
+from spacex.errors import DataError
 
 SPLITS = ("train", "val", "test")
 """The names used everywhere; `validation` in a file means `val`."""
@@ -29,16 +33,10 @@ EARTH_KM = 6371.0
 def blocks(
     lon: NDArray[np.floating], lat: NDArray[np.floating], site: Sequence[str], near_km: float = NEIGHBOURS_KM
 ) -> NDArray[np.int64]:
-    """Number of the block of each tile: connected by nearness, or by the name of the site.
+    """Number of the block of each tile, (n,) from 0 in the order in which blocks first appear.
 
-    Args:
-        lon: longitude of the tiles' centres, degrees.
-        lat: latitude, degrees.
-        site: name of each tile's site.
-        near_km: great-circle distance below which two tiles are neighbours.
-
-    Returns:
-        (n,) block numbers from 0, in the order in which blocks first appear.
+    Tiles are of one block if their sites have the same name, or if their centres (degrees) lie nearer than `near_km`
+    along a great circle, or by way of further tiles.
     """
     # a graph of sites, with an edge where two of their tiles are neighbours; blocks are its connected components
     _, code = np.unique(np.asarray(site), return_inverse=True)
@@ -57,13 +55,7 @@ def assign_splits(block: NDArray[np.int64], kind: Sequence[str], official: Seque
     Fills the splits with the largest blocks first, then moves one block at a time, or exchanges two, always
     where that lowers the sum of squared deviation over expected count most. Nothing is random.
 
-    Args:
-        block: (n,) block numbers.
-        kind: category of each tile; the balance between kinds is kept too.
-        official: official split of each tile; its counts are the goal.
-
-    Returns:
-        (n,) names of splits.
+    `block`, `kind` (a category) and `official` (the official split) have one value per tile, (n,), like the result.
     """
     kinds, kind_code = np.unique(np.asarray(kind), return_inverse=True)
     names = [name for name in SPLITS if name in set(official)]
@@ -71,6 +63,41 @@ def assign_splits(block: NDArray[np.int64], kind: Sequence[str], official: Seque
     counts = np.zeros((int(block.max()) + 1, len(kinds)), dtype=np.int64)
     np.add.at(counts, (block, kind_code), 1)
     return np.array(names)[_balance(counts, goal)[block]]
+
+
+def rows_of_split(table: pd.DataFrame, split: str, root: Path, do: str | None = None) -> pd.DataFrame:
+    """The rows of one split, numbered anew; DataError, with the advice `do`, if it is empty."""
+    if split not in SPLITS:
+        raise DataError("unknown split", got=split, expected=", ".join(SPLITS))
+    rows = table[table["split"] == split]
+    if rows.empty:
+        raise DataError(f"the split {split!r} of {root} is empty", got=f"{len(table)} files in all", do=do)
+    return rows.reset_index(drop=True)
+
+
+def subsample(infos: pd.DataFrame, limit: int | None) -> pd.DataFrame:
+    """At most `limit` rows, all labels in proportion (at least one of each), the same ones each time."""
+    if limit is None or limit >= len(infos):
+        return infos
+    if limit < 1:
+        raise DataError("a limit must leave something", got=limit, expected="1 or more")
+    # a fixed shuffle, so that the few chips are not all from one place
+    mixed = infos.sample(frac=1, random_state=0)
+    if infos["label"].nunique() > 2:
+        return _subsample_each(mixed, limit)
+    share = mixed["label"].mean()
+    few = min(max(round(limit * share), 1), max(limit - 1, 1)) if 0 < share < 1 else round(limit * share)
+    natural = mixed[mixed["label"] == 1][:few]
+    return pd.concat([natural, mixed[mixed["label"] == 0][: limit - len(natural)]]).sort_index()
+
+
+def _subsample_each(mixed: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """The first rows of every class, in proportion, and at least one of each."""
+    # rank of each row within its class as a share of the class; the first of each class comes before all others
+    rank = (mixed.groupby("label").cumcount() + 0.5) / mixed.groupby("label")["label"].transform("size")
+    first = mixed.groupby("label").cumcount() == 0
+    chosen = rank.where(~first, -1.0).sort_values(kind="stable").index[:limit]
+    return mixed.loc[chosen].sort_index()
 
 
 def split_hash(files: Sequence[str], splits: Sequence[str]) -> str:

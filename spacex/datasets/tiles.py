@@ -18,7 +18,7 @@ from rasterio.windows import Window as PixelWindow
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from spacex.datasets.splits import SPLITS, split_hash
+from spacex.datasets.splits import rows_of_split, split_hash, subsample
 from spacex.errors import DataError
 from spacex.grid import CHIP
 from spacex.rasters import open_raster
@@ -27,7 +27,7 @@ from spacex.settings import SENTINEL2_BANDS
 log = logging.getLogger(__name__)
 
 READERS = 16
-"""Threads that check files before training; they mostly wait for the disk."""
+"""Threads that read files before training."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,9 @@ def read_bands(path: Path, numbers: int | Sequence[int], window: PixelWindow | N
 
 
 def read_chip(path: Path, bands: Sequence[str], window: PixelWindow | None = None) -> NDArray[np.float32]:
-    """Reflectance of named bands of a ten-band tile.
+    """Reflectance of named bands of a tile, or of a part of it: (bands, rows, columns) float32 in 0..1, NaN = no data.
 
-    Args:
-        path: GeoTIFF with the ten land bands, uint16 digital numbers of reflectance x 10000, 0 for no data.
-        bands: names such as "B02", in the order wanted.
-        window: part of the tile; None for all of it.
-
-    Returns:
-        (bands, rows, columns) float32 in 0..1, NaN where a band has no data.
-
-    Raises:
-        DataError: if the file cannot be read.
+    The file has the ten land bands as uint16, reflectance x 10000, 0 for no data. DataError if it cannot be read.
     """
     numbers = read_bands(path, band_numbers(bands), window)
     reflectance = np.minimum(numbers.astype(np.float32) / 10000, 1)
@@ -97,26 +88,16 @@ def inspect(path: Path, bands: int, side: int) -> str | None:
     return None
 
 
-def find_problems(root: Path, files: Sequence[str], check: Callable[[Path], str | None]) -> list[Problem]:
-    """Check each file once, several at a time; problems come in the order of `files`."""
+def usable(
+    root: Path, rows: pd.DataFrame, check: Callable[[Path], str | None], column: str = "path"
+) -> tuple[pd.DataFrame, list[Problem]]:
+    """The rows whose file, named in a column, passes the check, and the problems of the others, both in order."""
+    files = rows[column].tolist()
+    # several at a time: the threads mostly wait for the disk
     with ThreadPoolExecutor(READERS) as readers:
-        answers = readers.map(lambda file: check(root / file), files)
-        return [Problem(file, what) for file, what in zip(files, answers, strict=True) if what]
-
-
-def without_problems(rows: pd.DataFrame, problems: Sequence[Problem]) -> pd.DataFrame:
-    """The rows whose `path` has no problem."""
-    return rows[~rows["path"].isin({problem.file for problem in problems})]
-
-
-def rows_of_split(table: pd.DataFrame, split: str, root: Path, do: str | None = None) -> pd.DataFrame:
-    """The rows of one split, numbered anew; DataError, with the advice `do`, if it is empty."""
-    if split not in SPLITS:
-        raise DataError("unknown split", got=split, expected=", ".join(SPLITS))
-    rows = table[table["split"] == split]
-    if rows.empty:
-        raise DataError(f"the split {split!r} of {root} is empty", got=f"{len(table)} files in all", do=do)
-    return rows.reset_index(drop=True)
+        answers = list(readers.map(lambda file: check(root / file), files))
+    problems = [Problem(file, what) for file, what in zip(files, answers, strict=True) if what]
+    return rows[[not what for what in answers]], problems
 
 
 def refuse_or_report(problems: list[Problem], total: int, strict: bool, root: Path) -> None:
@@ -205,8 +186,7 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
     def _select(self, rows: pd.DataFrame, limit: int | None) -> tuple[pd.DataFrame, list[Problem], int]:
         """At most `limit` of a split's chips, without those of files that have problems, and how many were checked."""
         rows = subsample(rows, limit)
-        problems = find_problems(self.root, rows["path"].tolist(), self._check)
-        return without_problems(rows, problems), problems, len(rows)
+        return *usable(self.root, rows, self._check), len(rows)
 
     def _check(self, path: Path) -> str | None:
         return inspect(path, len(self.known_bands), self.side)
@@ -226,6 +206,22 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
                     raise
                 self._leave_out(number, error)
         raise DataError(f"no chip of {self.root} can be read any more", do="Check the disk.")
+
+    @property
+    def natural(self) -> list[int]:
+        """Indices of the natural chips, or of those of the target class."""
+        # of several classes the target has the last number; without names natural is 1
+        return np.flatnonzero(self._labels == max(len(self.classes) - 1, 1)).tolist()
+
+    @property
+    def unnatural(self) -> list[int]:
+        """Indices of the others."""
+        return np.flatnonzero(self._labels != max(len(self.classes) - 1, 1)).tolist()
+
+    @property
+    def all(self) -> list[int]:
+        """Indices of all chips."""
+        return list(range(len(self)))
 
     def _with_substitutes(self, index: int) -> Iterator[int]:
         """The chip itself, then those of the same label after it and from the start again."""
@@ -264,28 +260,3 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
         if problem not in self.problems:
             self.problems.append(problem)
             log.warning("%s; the next chip of its kind takes its place", problem)
-
-
-def subsample(infos: pd.DataFrame, limit: int | None) -> pd.DataFrame:
-    """At most `limit` rows, all labels in proportion (at least one of each), the same ones each time."""
-    if limit is None or limit >= len(infos):
-        return infos
-    if limit < 1:
-        raise DataError("a limit must leave something", got=limit, expected="1 or more")
-    # a fixed shuffle, so that the few chips are not all from one place
-    mixed = infos.sample(frac=1, random_state=0)
-    if infos["label"].nunique() > 2:
-        return _subsample_each(mixed, limit)
-    share = mixed["label"].mean()
-    few = min(max(round(limit * share), 1), max(limit - 1, 1)) if 0 < share < 1 else round(limit * share)
-    natural = mixed[mixed["label"] == 1][:few]
-    return pd.concat([natural, mixed[mixed["label"] == 0][: limit - len(natural)]]).sort_index()
-
-
-def _subsample_each(mixed: pd.DataFrame, limit: int) -> pd.DataFrame:
-    """The first rows of every class, in proportion, and at least one of each."""
-    # rank of each row within its class as a share of the class; the first of each class comes before all others
-    rank = (mixed.groupby("label").cumcount() + 0.5) / mixed.groupby("label")["label"].transform("size")
-    first = mixed.groupby("label").cumcount() == 0
-    chosen = rank.where(~first, -1.0).sort_values(kind="stable").index[:limit]
-    return mixed.loc[chosen].sort_index()

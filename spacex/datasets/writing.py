@@ -22,13 +22,9 @@ COLUMNS = ("file", "lon", "lat", "category", "label", "dataset")
 
 
 def write_tile(path: Path, array: NDArray[Any], grid: Grid, window: Window) -> None:
-    """Write one tile so that its name stands for the whole of it or for nothing.
+    """Write one tile, (bands, height, width) of the file's dtype with 0 = no data, as a GeoTIFF.
 
-    Args:
-        path: of the GeoTIFF; its folder must be there. What is there already is replaced in one step.
-        array: (bands, height, width) of the file's dtype, 0 = no data.
-        grid: the global grid, for the CRS.
-        window: where the tile lies on it.
+    The folder must be there; a file of that name is replaced in one step, so the name never stands for half a tile.
     """
     bands, height, width = array.shape
     profile = {

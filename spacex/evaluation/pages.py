@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from spacex.model_card import code_version
+import spacex
 
 PageTable = tuple[str, list[str], list[list[str]]]
 """Caption, head and rows."""
@@ -20,7 +20,7 @@ def render(template: str, **values: Any) -> str:
     """Fill one of this package's templates; text is escaped, and a missing value is an error."""
     loader = PackageLoader("spacex.evaluation", ".")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    return environment.get_template(template).render(version=code_version(), **values)
+    return environment.get_template(template).render(version=spacex.__version__, **values)
 
 
 def embedded(picture: bytes) -> str:

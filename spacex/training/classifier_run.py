@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from spacex.checkpoint import save_checkpoint
+from spacex.datasets.tiles import Chips
 from spacex.errors import DataError, RequestError
 from spacex.model_card import Card, ClassifierShape, Scaling
 from spacex.models.classes import check_output_columns, output_columns
@@ -17,7 +18,7 @@ from spacex.models.third_party import network_builder
 from spacex.training.applicability import fit_applicability
 from spacex.training.batches import BatchLoader, EpochOrder, shard
 from spacex.training.classifier import ClassifierLearner
-from spacex.training.data import SPLITS, DatasetSplit, SplitName, band_statistics, open_split
+from spacex.training.data import SPLITS, SplitName, band_statistics, open_split
 from spacex.training.distributed import SINGLE, Distributed
 from spacex.training.loop import Epoch, Run, TrainingLoop
 from spacex.training.metrics import measure_classifier
@@ -46,7 +47,7 @@ class ClassifierRun(Run):
 
 def prepare_classifier(
     run: ClassifierRun, distributed: Distributed = SINGLE
-) -> tuple[dict[SplitName, DatasetSplit], EpochOrder]:
+) -> tuple[dict[SplitName, Chips], EpochOrder]:
     """Open the data and check the whole request before anything is trained or written.
 
     Raises:
@@ -71,15 +72,15 @@ def learn_classifier(run: ClassifierRun, distributed: Distributed = SINGLE) -> I
     shape, outputs, features = network_for(run, train)
     sigma = run.units == "sigma"
     scaling = band_statistics(train, distributed) if sigma else Scaling.identity(len(run.source.bands))
-    loader = BatchLoader(train.dataset, order, run.readers, distributed.device)
+    loader = BatchLoader(train, order, run.readers, distributed.device)
     torch.manual_seed(run.seed)  # the same initial weights on every process
     network, steps = network_builder(shape, run.trust)(), run.recipe.epochs * len(loader)
     learner = ClassifierLearner(run.recipe, network, scaling, steps, run.seed, distributed, outputs)
     torch.manual_seed(run.seed * 1000 + distributed.rank)  # occlusion and dropout of its own on each
     RunStore(run.output, distributed).bind(run)
 
-    def measure(split: DatasetSplit) -> dict[str, Any]:
-        chips = shard(split.dataset, split.all, run.recipe.batch, distributed)
+    def measure(split: Chips) -> dict[str, Any]:
+        chips = shard(split, split.all, run.recipe.batch, distributed)
         return measure_classifier(learner.result(), scaling, chips, distributed, split.classes)
 
     def validate() -> dict[str, float]:
@@ -123,7 +124,7 @@ def learn_classifier(run: ClassifierRun, distributed: Distributed = SINGLE) -> I
     ).run()
 
 
-def network_for(run: ClassifierRun, train: DatasetSplit) -> tuple[ClassifierShape, int, tuple[str, ...]]:
+def network_for(run: ClassifierRun, train: Chips) -> tuple[ClassifierShape, int, tuple[str, ...]]:
     """The network a run will train: its settings for these chips, its logits per chip, its features if not ours.
 
     Raises:
@@ -148,7 +149,7 @@ def network_for(run: ClassifierRun, train: DatasetSplit) -> tuple[ClassifierShap
     return run.network, outputs, find_features(network, torch.zeros(1, bands, side, side))
 
 
-def check_side(splits: dict[SplitName, DatasetSplit], side: int | None = None) -> None:
+def check_side(splits: dict[SplitName, Chips], side: int | None = None) -> None:
     """Refuse splits of different chip sizes, or of another than `side`.
 
     Raises:
@@ -161,14 +162,14 @@ def check_side(splits: dict[SplitName, DatasetSplit], side: int | None = None) -
             raise DataError(what, got=f"{split.side} pixels", expected=f"{expected} pixels")
 
 
-def data_record(run: Run, splits: dict[Any, DatasetSplit]) -> dict[str, Any]:
+def data_record(run: Run, splits: dict[Any, Chips]) -> dict[str, Any]:
     """The card's entry on the data: name, split, counts, files left out."""
     return {
         "name": run.source.root.rstrip("/").rsplit("/", 1)[-1],
-        "split": splits["train"].origin,
-        "split_hash": splits["train"].digest,
+        "split": splits["train"].split_origin,
+        "split_hash": splits["train"].split_hash,
         "chips": {name: {"natural": len(s.natural), "unnatural": len(s.unnatural)} for name, s in splits.items()},
-        "left_out": [problem for split in splits.values() for problem in split.problems],
+        "left_out": [str(problem) for split in splits.values() for problem in split.problems],
     }
 
 

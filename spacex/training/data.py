@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from spacex.errors import DataError
-from spacex.grid import CHIP
 from spacex.model_card import Scaling
 from spacex.settings import Settings
 from spacex.training.batches import shard
 from spacex.training.distributed import SINGLE, Distributed
+
+if TYPE_CHECKING:  # rasterio and pandas take a moment to import
+    from spacex.datasets.tiles import Chips
 
 SAMPLE = 400
 """Chips, evenly spaced over the training split, from which means and standard deviations are estimated."""
@@ -44,46 +43,7 @@ class DatasetSettings(Settings):
     """Keep all chips in memory (128 KiB per chip and band), for devices faster than the disk."""
 
 
-@dataclass(frozen=True)
-class DatasetSplit:
-    """One split of a data set."""
-
-    dataset: Dataset[Any]
-    """Gives (chip (bands, side, side) float32 reflectance, label float32: 1 natural, or the class's number)."""
-    labels: Tensor
-    """(n,) bool, True for natural, or for the target class."""
-    places: tuple[str, ...]
-    """(n,) the place of each chip: a block of neighbouring chips."""
-    digest: str
-    """Hash of which file is in which split."""
-    origin: str = "official"
-    """Who decided that."""
-    problems: tuple[str, ...] = ()
-    """Files that were left out, and why."""
-    side: int = CHIP
-    """Side of a chip, pixels."""
-    classes: tuple[str, ...] = ()
-    """Names of the classes by number, the target last; none for natural and not."""
-
-    @property
-    def natural(self) -> list[int]:
-        """Indices of the natural chips."""
-        indices: list[int] = self.labels.nonzero()[:, 0].tolist()
-        return indices
-
-    @property
-    def unnatural(self) -> list[int]:
-        """Indices of the others."""
-        indices: list[int] = (~self.labels).nonzero()[:, 0].tolist()
-        return indices
-
-    @property
-    def all(self) -> list[int]:
-        """Indices of all chips."""
-        return list(range(len(self.labels)))
-
-
-def open_split(source: DatasetSettings, split: SplitName) -> DatasetSplit:
+def open_split(source: DatasetSettings, split: SplitName) -> Chips:
     """One split of the data set in `source.root`, whichever of the known ones it is.
 
     Raises:
@@ -100,16 +60,9 @@ def open_split(source: DatasetSettings, split: SplitName) -> DatasetSplit:
             expected="infos.csv (AnthroProtect), split_IDs.csv or tile_infos/ (MapInWild), or pictures in train/CLASS/",
             do="Give the folder that holds it, or 'demo'.",
         )
-    settings = {"grouped": source.grouped, "strict": source.strict, "limit": source.limit, "target": source.target}
-    dataset: Any = kind(root, source.bands, split, **settings)
-    if source.preload:
-        dataset.preload()
-    # of several classes the target has the last number; without names natural is 1
-    last = max(len(dataset.classes) - 1, 1)
-    labels = torch.tensor(dataset.infos["label"].to_numpy(dtype="float64") > last - 0.5)
-    places, problems = tuple(map(str, dataset.infos["group"])), tuple(map(str, dataset.problems))
-    hashed = dataset.split_hash, dataset.split_origin
-    return DatasetSplit(dataset, labels, places, *hashed, problems, dataset.side, dataset.classes)
+    settings = source.model_dump(include={"grouped", "strict", "limit", "target"})
+    chips = kind(root, source.bands, split, **settings)
+    return chips.preload() if source.preload else chips
 
 
 def holds_pictures(root: Path) -> bool:
@@ -119,7 +72,7 @@ def holds_pictures(root: Path) -> bool:
     return root.is_dir() and _dataset_class(root) is Pictures
 
 
-def _dataset_class(root: Path) -> Any:
+def _dataset_class(root: Path) -> type[Chips] | None:
     if any((folder / "infos.csv").exists() for folder in (root, root / "anthroprotect")):
         from spacex.datasets.anthroprotect import AnthroProtect
 
@@ -133,10 +86,10 @@ def _dataset_class(root: Path) -> Any:
     return Pictures if has_pictures(root) else None
 
 
-def band_statistics(chips: DatasetSplit, distributed: Distributed = SINGLE) -> Scaling:
+def band_statistics(chips: Chips, distributed: Distributed = SINGLE) -> Scaling:
     """Mean and standard deviation of each band's reflectance over `SAMPLE` training chips at equal distances."""
     moments = []
-    for batch, _ in shard(chips.dataset, evenly_spaced(chips.all), 16, distributed):
+    for batch, _ in shard(chips, evenly_spaced(chips.all), 16, distributed):
         x = batch.double()
         moments.append(torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))]).cpu())
     # every process has as many chips (give or take one), so the mean of the processes' means will do

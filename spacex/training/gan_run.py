@@ -10,12 +10,13 @@ from pydantic import AliasChoices, Field
 from torch import Tensor, nn
 
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from spacex.datasets.tiles import Chips
 from spacex.errors import RequestError
 from spacex.model_card import Card
 from spacex.models.generator import Generator, alignment
 from spacex.training.batches import BatchLoader, EpochOrder, shard
 from spacex.training.classifier_run import SYNTHETIC, check_side, data_record, training_record
-from spacex.training.data import SPLITS, DatasetSplit, SplitName, band_statistics, evenly_spaced, open_split
+from spacex.training.data import SPLITS, SplitName, band_statistics, evenly_spaced, open_split
 from spacex.training.distributed import SINGLE, Distributed
 from spacex.training.gan import ROLES, ExplainedClassifiers, PatternLearner
 from spacex.training.image_sheets import contact_sheet
@@ -46,7 +47,7 @@ class PatternRun(Run):
 
 def prepare_patterns(
     run: PatternRun, distributed: Distributed = SINGLE
-) -> tuple[list[Checkpoint], dict[SplitName, DatasetSplit], EpochOrder]:
+) -> tuple[list[Checkpoint], dict[SplitName, Chips], EpochOrder]:
     """Open classifiers and data, and check the whole request before anything is trained or written.
 
     Raises:
@@ -79,7 +80,7 @@ def learn_patterns(run: PatternRun, distributed: Distributed = SINGLE) -> Iterat
     preset, scaling = run.preset, classifiers[0].card.scaling
     spread = scaling.std if preset.units == "sigma" else band_statistics(splits["train"], distributed).std
     explained = ExplainedClassifiers([c.classifier for c in classifiers], scaling, spread)
-    loader = BatchLoader(splits["train"].dataset, order, run.readers, distributed.device)
+    loader = BatchLoader(splits["train"], order, run.readers, distributed.device)
     learner = PatternLearner(preset, explained, preset.epochs * len(loader), run.seed, distributed)
     torch.manual_seed(run.seed * 1000 + distributed.rank)
     RunStore(run.output, distributed).bind(run)
@@ -107,9 +108,9 @@ def learn_patterns(run: PatternRun, distributed: Distributed = SINGLE) -> Iterat
 class _Evaluation:
     """What is measured beside the loss: metrics of the splits, and images of a few chips."""
 
-    def __init__(self, learner: PatternLearner, splits: dict[SplitName, DatasetSplit], run: PatternRun) -> None:
+    def __init__(self, learner: PatternLearner, splits: dict[SplitName, Chips], run: PatternRun) -> None:
         self.learner, self.splits, self.run = learner, splits, run
-        chips = [torch.as_tensor(splits["val"].dataset[i][0]) for i in splits["val"].natural[:SHOWN]]
+        chips = [splits["val"][i][0] for i in splits["val"].natural[:SHOWN]]
         self.shown = torch.stack(chips).to(learner.distributed.device)
 
     def validate(self) -> dict[str, float]:
@@ -138,10 +139,10 @@ class _Evaluation:
         plus, minus = (scaling.restore(self.learner.result(role)(u)) for role, _ in ROLES)
         logger.image(step, contact_sheet(self.shown, plus, minus, self.run.source.bands))
 
-    def _measure(self, split: DatasetSplit, few: int | None = None) -> dict[str, float]:
+    def _measure(self, split: Chips, few: int | None = None) -> dict[str, float]:
         learner, explained = self.learner, self.learner.explained
         chosen = evenly_spaced(split.natural, few or len(split.natural))
-        chips = shard(split.dataset, chosen, self.run.preset.batch, learner.distributed)
+        chips = shard(split, chosen, self.run.preset.batch, learner.distributed)
         plus, minus = (learner.result(role) for role, _ in ROLES)
         spread, classifier = torch.tensor(explained.spread), learner.classifiers[0]
         return measure_generators(classifier, plus, minus, explained.scaling, spread, chips, learner.distributed)

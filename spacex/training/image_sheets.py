@@ -15,11 +15,8 @@ GAP = 4
 def contact_sheet(x: Tensor, plus: Tensor, minus: Tensor, bands: tuple[str, ...]) -> NDArray[np.uint8]:
     """One row per chip: x, x₊, x₋ and |x₊ − x₋|, all chips and columns with one stretch; (rows, columns, 3) uint8.
 
-    Args:
-        x: (n, bands, height, width) float32 reflectance.
-        plus: maximised chips, same shape.
-        minus: minimised chips, same shape.
-        bands: band names in order; red, green, blue are shown if all are there, else the first band in grey.
+    Chips are (n, bands, height, width) float32 reflectance. Shown are red, green and blue if `bands` has them, else the
+    first band in grey.
     """
     from matplotlib import colormaps
 

@@ -80,12 +80,8 @@ def measure_classifier(
 ) -> dict[str, Any]:
     """Metrics of a classifier over the chips of all processes: `multiclass_metrics` of named classes, else binary ones.
 
-    Args:
-        classifier: in eval mode; gives (n,), (n, 1) or (n, classes).
-        scaling: reflectance to its units.
-        chips: this process's chips and labels.
-        distributed: the processes whose chips are gathered.
-        classes: names, the target last; none for natural and not.
+    The classifier, in eval mode, gives (n,), (n, 1) or (n, classes); `chips` are this process's, with their labels. The
+    target is the last of the `classes`; there are none for natural and not.
     """
     logits, labels = [torch.zeros(0)], [torch.zeros(0)]
     for x, label in chips:
@@ -113,14 +109,8 @@ def measure_generators(
 ) -> dict[str, float]:
     """What the generators do to the natural chips of a split.
 
-    Args:
-        classifier: the explained one, in eval mode.
-        maximiser: w₊.
-        minimiser: w₋.
-        scaling: reflectance to their units.
-        spread: (bands,) standard deviation of each band's reflectance, the unit of a change.
-        chips: this process's chips (reflectance) and labels.
-        distributed: the processes whose chips are gathered.
+    Networks are in eval mode, `chips` (reflectance, with labels) this process's; `spread` is the standard deviation of
+    each band's reflectance, (bands,), the unit of a change.
 
     Returns:
         ``lowered``: share of chips whose logit of x₋ is below that of x (scores may both round to 1);

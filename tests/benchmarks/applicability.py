@@ -30,9 +30,10 @@ import real_files
 
 from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint, load_checkpoint
+from spacex.datasets.tiles import Chips
 from spacex.synthetic.dataset import build_dataset
 from spacex.training.batches import shard
-from spacex.training.data import DatasetSettings, DatasetSplit, open_split
+from spacex.training.data import DatasetSettings, open_split
 
 ABROAD = 20_977
 """Seed of a country that nothing was trained on."""
@@ -45,8 +46,8 @@ def unlike(checkpoint: Checkpoint, x: Tensor) -> Tensor:
     return torch.cat([part.dissimilarity for part in parts])
 
 
-def chips_of(split: DatasetSplit) -> Tensor:
-    return torch.cat([x for x, _ in shard(split.dataset, split.all, 16)])
+def chips_of(split: Chips) -> Tensor:
+    return torch.cat([x for x, _ in shard(split, split.all, 16)])
 
 
 def belgium(bands: tuple[str, ...]) -> Tensor | None:

@@ -17,14 +17,15 @@ import torch
 import typer
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from spacex.datasets.tiles import Chips
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.training.batches import BatchLoader, EpochOrder
-from spacex.training.data import DatasetSettings, DatasetSplit, open_split
+from spacex.training.data import DatasetSettings, open_split
 
 
-def loader_rate(split: DatasetSplit, batch: int, readers: int, device: torch.device) -> float:
+def loader_rate(split: Chips, batch: int, readers: int, device: torch.device) -> float:
     """Tiles per second that arrive on the device when nothing else is done."""
-    loader = BatchLoader(split.dataset, EpochOrder(split.all, batch, seed=0), readers, device)
+    loader = BatchLoader(split, EpochOrder(split.all, batch, seed=0), readers, device)
     for epoch in (0, 1):
         start, tiles = time.perf_counter(), 0
         for chips, _ in loader.epoch(epoch):
@@ -77,7 +78,7 @@ def main(
     say(f"training step, base {base}, batch {batch}, {device.type}", needed, needed)
     for number in readers:
         say(f"loader, {number} reader processes", loader_rate(split, batch, number, device), needed)
-    split.dataset.preload()
+    split.preload()
     say("loader, preloaded", loader_rate(split, batch, 0, device), needed)
 
 

@@ -184,7 +184,7 @@ def test_grouping_is_refused_where_nothing_says_what_belongs_together(tmp_path):
 def test_a_data_set_says_who_made_its_split(tmp_path, splits, origin):
     build_pictures(tmp_path, each=12, splits=splits)
     source = DatasetSettings(root=str(tmp_path), bands=PICTURE_BANDS, target="plain")
-    assert open_split(source, "train").origin == origin
+    assert open_split(source, "train").split_origin == origin
 
 
 def test_pictures_all_of_the_wrong_kind_are_not_blamed_on_strict(tmp_path):
@@ -225,7 +225,7 @@ def test_it_is_found_among_the_data_sets(tmp_path):
     split = open_split(DatasetSettings(root=str(tmp_path), bands=PICTURE_BANDS, target="striped"), "train")
     assert (split.side, split.classes) == (64, ("dotted", "plain", "striped"))
     assert len(split.natural) == 4
-    assert all("striped" in split.dataset.infos["path"][i] for i in split.natural)
+    assert all("striped" in split.infos["path"][i] for i in split.natural)
 
 
 def test_classes_stand_in_order_with_the_target_last(tmp_path):

@@ -180,7 +180,7 @@ def test_12_the_state_holds_optimisers_and_schedules(make_learner, chips):
 def test_13_splits_share_no_chip_and_measuring_keeps_no_graph(tiny_data):
     bands = ("B02", "B03", "B04")
     splits = [open_split(DatasetSettings(root=str(tiny_data), bands=bands), s) for s in ("train", "val", "test")]
-    files = [set(split.dataset.infos["file"]) for split in splits]
+    files = [set(split.infos["file"]) for split in splits]
     assert not files[0] & files[1]
     assert not (files[0] | files[1]) & files[2]
     grads = []
