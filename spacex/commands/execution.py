@@ -59,6 +59,8 @@ def check_execution_options(asked: ExecutionOptions, calibrate: int = 0) -> None
         )
     if asked["json"] and not asked["plan"]:
         raise RequestError("--json prints a plan", do="Give --plan too.")
+    if not (asked["local"] or asked["plan"]):
+        console.echo("planning: looking for scenes; then workers start, and the first tiles follow")
     if asked["json_logs"]:
         from spacex.execution.logs import json_logs
 

@@ -43,6 +43,7 @@ class ProgressLog:
         self._shown = self._written = 0.0
         self._total = len(self.queue.todo)
         self._workers, self._stage = 0, ""
+        self._first: tuple[float, int] | None = None  # when the first tile was finished, and how many were then
         self._bar: Progress | None = None
         self._notebook_cell: Any = None
         notebook = self.stream is sys.stderr and Console().is_jupyter
@@ -107,9 +108,8 @@ class ProgressLog:
         if self._stage:
             return self._stage
         if finished:
-            left, rate = self._total - finished, finished / (time.monotonic() - self._begun)
-            remaining = f"{format_duration(round(left / rate))} left" if left else "done"
-            return f"{rate:.2f} tiles/s, {remaining}" + (f", {quarantined} quarantined" if quarantined else "")
+            notes = [self._estimate(finished), f"{quarantined} quarantined" if quarantined else ""]
+            return ", ".join(filter(None, notes)) or f"{len(self.queue.in_progress)} tiles in hand"
         # the first tile takes minutes, since a tile is read and computed as a whole
         if not self._total:
             return "nothing to do"
@@ -117,6 +117,21 @@ class ProgressLog:
             return "waiting for workers"
         tiles = len(self.queue.in_progress)
         return f"{tiles} tiles in hand: reading their scenes, then computing; none is finished yet"
+
+    def _estimate(self, finished: int) -> str:
+        """Rate and time left, once they mean something."""
+        if finished == self._total:
+            return "done"
+        now, in_hand = time.monotonic(), len(self.queue.in_progress)
+        if self._first is None:
+            self._first = (now, finished)
+        # The first tiles come late, since networks are loaded and catalogues asked before them, and then nearly at the
+        # same time, since all workers began together. So the clock starts with the first, and two rounds are awaited.
+        begun, counted = self._first
+        if finished - counted < 2 * in_hand or now - begun < LOG_S:
+            return ""
+        rate = (finished - counted) / (now - begun)
+        return f"{rate:.2f} tiles/s, {format_duration(round((self._total - finished) / rate))} left"
 
     def state(self, state: str) -> dict[str, Any]:
         """Content of progress.json."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -212,7 +213,10 @@ class ActorPool:
     def _on_worker_lost(self, handle: ActorHandle, error: Exception) -> None:
         # while an actor restarts every ping fails, which says nothing new
         if not handle.restarting:
-            log.warning("a worker was lost with %d tiles: %s", len(handle.tasks), str(error).split("\n", 1)[0])
+            # Ray's own account has a thousand characters; its first words say what happened
+            reason = textwrap.shorten(str(error).split("\n", 1)[0], 100, placeholder=" …")
+            again = "its %d tiles go to other workers, and it is started again"
+            log.warning(f"a worker was lost; {again} (%s: %s)", len(handle.tasks), type(error).__name__, reason)
             self._queue.worker_lost(handle.tasks)
             handle.tasks.clear()
         handle.ping()
@@ -256,7 +260,7 @@ def _max_workers(cpus: float, gpus: float, at_least: int = 1) -> int:
 
 
 def connect(local_cpus: int | None = None, *, print_output: bool = False) -> None:
-    """Join the cluster this job runs in, or start one on this machine.
+    """Join the cluster this job runs in, or start one on this machine; once per process.
 
     A cluster started here has token authentication, which Ray switches on by itself; one that is already running
     keeps its own mode. (Setting RAY_AUTH_MODE here would come too late: Ray reads it when it is imported.)
@@ -273,6 +277,8 @@ def connect(local_cpus: int | None = None, *, print_output: bool = False) -> Non
     if address.startswith(("http://", "https://")):
         do = "Submit the command with `ray job submit -- …`, or unset RAY_ADDRESS to run it on this machine."
         raise RequestError("RAY_ADDRESS is where jobs are submitted, not a cluster to join", got=address, do=do)
+    if ray.is_initialized():
+        return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     inside = inside_cluster()
     start: dict[str, Any] = {} if inside else {"num_cpus": local_cpus, "include_dashboard": False}

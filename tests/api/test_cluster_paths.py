@@ -85,6 +85,7 @@ def test_a_cluster_that_does_not_answer_is_a_wrong_request(error, monkeypatch):
         raise error
 
     monkeypatch.setattr(ray_actors.ray, "init", fail)
+    monkeypatch.setattr(ray_actors.ray, "is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with pytest.raises(RequestError, match=r"10\.0\.0\.1:6379.*unset RAY_ADDRESS"):
         ray_actors.connect()
