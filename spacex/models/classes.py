@@ -29,12 +29,10 @@ class TargetVsRest(nn.Module):
 
 
 class BinaryView(nn.Module):
-    """A network as a classifier of two classes: chips (n, bands, h, w) to logits (n,).
+    """A network that gives (n,), (n, 1) or (n, classes) as one of two classes: chips (n, bands, h, w) to logits (n,).
 
-    Args:
-        network: gives (n,), (n, 1) or (n, classes).
-        target: the target's column; None for a network of one logit.
-        features: names of modules whose channel statistics serve to compare chips, and Grad-CAM.
+    `target` is the target's column, None for a network of one logit. `features` names the modules whose channel
+    statistics serve to compare chips, and Grad-CAM.
     """
 
     def __init__(self, network: nn.Module, target: int | None = None, features: tuple[str, ...] = ()) -> None:

@@ -87,10 +87,8 @@ class Classifier(nn.Module):
 class RandomPixelOcclusion(nn.Module):
     """Sets pixels of the activation map to 0, in training only, in every second chip on average.
 
-    The authors toss one coin per batch. One per chip has the same mean, less noise, and no branch.
-
-    Args:
-        share: probability that a pixel of a chosen chip is occluded (all maps at once).
+    A pixel of such a chip is occluded in all maps at once, with probability `share`. The authors toss one coin per
+    batch; one per chip has the same mean, less noise, and no branch.
     """
 
     def __init__(self, share: float) -> None:

@@ -24,16 +24,8 @@ from spacex.settings import Settings
 BUILDERS = ("timm:create_model", "torchvision.models:get_model", "torchgeo.models:get_model")
 """Functions that need no trust. Not whole packages: they also hold functions that download, write or unpickle."""
 
-WEIGHT_ARGUMENTS = (
-    "pretrained",
-    "pretrained_cfg",
-    "pretrained_cfg_overlay",
-    "checkpoint_path",
-    "weights",
-    "weights_backbone",
-    "cache_dir",
-)
-"""Arguments of those by which they would fetch or open other weights than the checkpoint's."""
+WEIGHT_ARGUMENTS = ("pretrained", "checkpoint_path", "weights", "cache_dir")
+"""How arguments of those begin by which they would fetch or open other weights than the checkpoint's."""
 
 _NAME = re.compile(r"[\w.\-]*\Z")
 
@@ -110,7 +102,7 @@ def check_installed(settings: ThirdPartySettings) -> None:
 
 
 def _is_plain(name: str, value: JsonValue) -> bool:
-    if name in WEIGHT_ARGUMENTS and value:
+    if name.startswith(WEIGHT_ARGUMENTS) and value:
         return False
     if isinstance(value, list):
         return all(_is_plain("", one) for one in value)

@@ -83,13 +83,8 @@ def read_composite(
 ) -> Composite:
     """Read the scenes that touch a grid and take the median of their first clear observations.
 
-    Args:
-        scenes: any scenes of the catalogue, in any order; those that cannot touch the grid are ignored.
-        geobox: north-up grid in a projected CRS, a tile with its halo.
-        bands: names such as ``B04``, the order of the result.
-        catalogue: where the scenes are from.
-        settings: what is clear, and resampling.
-        threads: files read in parallel; calls in this process with the same number share them.
+    The scenes may be any of the catalogue, in any order; those that cannot touch the grid are ignored. The grid is
+    north-up in a projected CRS. So many `threads` read files, shared by all calls in this process with that number.
 
     Raises:
         CatalogueError: if the catalogue has no such band.

@@ -51,11 +51,7 @@ class CachedBlock:
 class CompositeCache:
     """Composites of the time steps of a request. Safe to use from several threads.
 
-    Args:
-        scenes: the scenes of every time step.
-        grid: the cube's.
-        composer: makes what is not in the cache.
-        cache_bytes: bytes of compressed blocks to keep.
+    `scenes` are those of every time step, `composer` makes what is not among the `cache_bytes` of compressed blocks.
     """
 
     def __init__(

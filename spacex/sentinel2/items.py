@@ -100,12 +100,10 @@ class _Item(_Strict):
 
 
 def validate_item(item: object, assets: Iterable[str], root_url: str) -> str | None:
-    """The first thing that is wrong with an item, in one line; None if it can be read.
+    """The first thing that is wrong with what a catalogue sent as an item, in one line; None if it can be read.
 
-    Args:
-        item: what the catalogue sent as an item.
-        assets: keys of the assets that may be read; the item may lack some, others are not checked.
-        root_url: the catalogue's address, which decides where links may point.
+    `assets` are the keys of those that may be read; the item may lack some, others are not checked. The catalogue's
+    address `root_url` decides where links may point.
     """
     try:
         checked = _validate(_Item, item)

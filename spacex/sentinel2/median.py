@@ -25,10 +25,8 @@ CHUNK = 65_536
 def median(stack: NDArray[np.uint16]) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
     """Per-pixel median of the observations that are there, and their number, (y, x) each.
 
-    The median is reflectance, the mean of the middle two if their number is even, NaN if it is 0.
-
-    Args:
-        stack: (n, y, x) DN, contiguous; 65535 = missing. Partly sorted in place along n.
+    The median is reflectance, the mean of the middle two if their number is even, NaN if it is 0. The stack is
+    (n, y, x) DN, contiguous, with 65535 = missing; it is partly sorted in place along n.
     """
     n, shape = stack.shape[0], stack.shape[1:]
     flat = stack.reshape(n, int(np.prod(shape)))

@@ -130,10 +130,7 @@ def harmonise(dn: NDArray[np.uint16], offset: Offset, missing: int = 0) -> NDArr
     A valid pixel that the offset would take to zero or below becomes 1, so that it is never mistaken for no data (as in
     rslearn's harmonisation and on AnthroProtect's scale).
 
-    Args:
-        dn: any shape, as stored in the product; 0 = no data.
-        offset: what to add.
-        missing: the value for no data; valid DN become 1 .. 65534.
+    Any shape; no data becomes `missing`, valid DN become 1 .. 65534.
     """
     lowest, highest = max(1, 1 - offset.dn), min(65_535, DN_MAX - offset.dn)
     out = np.clip(dn, np.uint16(lowest), np.uint16(highest))

@@ -27,12 +27,8 @@ def seeded(*parts: int | str) -> torch.Generator:
 class EpochOrder:
     """Batches of indices for one process, a new order each epoch.
 
-    Args:
-        indices: the chips to draw from.
-        batch: size of the *global* batch; smaller if there are fewer chips than that.
-        seed: of the order.
-        distributed: the processes that share the batch.
-        partners: other chips; every batch carries as many of them, drawn at random, behind its own.
+    `batch` is the size of the *global* batch, smaller if there are fewer chips than that. Every batch carries as many
+    of the `partners`, drawn at random, behind its own.
 
     Raises:
         RequestError: if there is no chip, or the batch cannot be divided equally.

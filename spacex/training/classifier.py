@@ -23,14 +23,9 @@ class ClassifierLearner:
     Augmentation is drawn for the global batch, and CutMix may take a strip from another process's chip: two processes
     learn what one would. Only the occlusion inside the network is drawn by each process for itself.
 
-    Args:
-        recipe: how it is trained.
-        network: any module that turns (n, bands, side, side) into n logits, (n,) or (n, 1), or (n, classes).
-        scaling: reflectance to the network's units.
-        steps: length of the run, for the one-cycle schedule.
-        seed: of all draws.
-        distributed: the processes that train together.
-        classes: logits per chip; 1 for two classes. More are trained with cross-entropy, the target's is the last.
+    The network turns (n, bands, side, side) into n logits, (n,) or (n, 1), or (n, classes). `classes` are the logits
+    per chip: 1 for two classes; more are trained with cross-entropy, the target's is the last. `steps` is the length of
+    the run, for the one-cycle schedule.
     """
 
     def __init__(

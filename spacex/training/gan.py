@@ -49,12 +49,7 @@ class ExplainedClassifiers:
 class PatternLearner:
     """Both generators and their discriminators, with everything that changes while they learn.
 
-    Args:
-        preset: what is trained with which numbers.
-        explained: the classifiers that the generators explain.
-        steps: length of the run, for the learning-rate schedule.
-        seed: seeds the initial weights and all draws.
-        distributed: the processes that train together.
+    `steps` is the length of the run, for the learning-rate schedule; `seed` that of the initial weights and all draws.
     """
 
     def __init__(

@@ -11,12 +11,7 @@ from spacex.training.batches import seeded
 
 
 class ImagePool:
-    """Keeps up to `size` generated chips (Shrivastava et al. 2017; 50 in CycleGAN). Its state is part of a run's.
-
-    Args:
-        size: chips kept; 0 returns every batch as it is.
-        seed: of the random draws.
-    """
+    """Keeps up to `size` generated chips (Shrivastava et al. 2017; 50 in CycleGAN); 0 returns every batch as it is."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size, self.generator = size, seeded("pool", seed)

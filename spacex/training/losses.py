@@ -72,10 +72,7 @@ def activation_margin(logit: Tensor, direction: Direction, margin: float | Tenso
     Ours. The cross-entropy of a good classifier on natural chips is near 0 for w₊ (no gradient), and for w₋ it never
     stops, which ends in colour casts over whole chips. The hinge avoids both, chip by chip.
 
-    Args:
-        logit: (n,) classifier logits of the generated chips.
-        direction: ``raise`` for the maximiser, ``lower`` for the minimiser.
-        margin: m > 0, in logits; one for all, or (n,), one for each chip.
+    The logits (n,) are those of the generated chips; the margin m > 0 is one for all, or (n,), one for each chip.
     """
     sign = 1.0 if direction == "raise" else -1.0
     return F.relu(margin - sign * logit.float()).mean()

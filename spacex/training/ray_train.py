@@ -36,13 +36,8 @@ def train(
 ) -> None:
     """Train `run` on a Ray cluster: the one this process belongs to, or a new one on this machine.
 
-    Args:
-        learn: a module-level function that yields the run's epochs for one worker.
-        run: settings; its ``output`` must be reachable from every node.
-        workers: processes, each with one share of the batch.
-        gpu: one GPU per worker.
-        precision: of the networks' bodies.
-        cpus: processors Ray reserves per worker.
+    The module-level function `learn` yields the run's epochs for one worker. Each of the `workers` has one share of the
+    batch, `cpus` processors and, with `gpu`, a GPU; the run's ``output`` must be reachable from every node.
 
     Raises:
         SpacexError: if a worker raised one, or the run failed more than `RETRIES` times.
