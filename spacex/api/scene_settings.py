@@ -46,6 +46,9 @@ class SceneSettings(TypedDict, total=False):
     """Another collection of that endpoint."""
     max_cloud_cover: Annotated[float, Setting(WHEN, 60.0, least=0, most=100, metavar="N")]
     """Percent; cloudier scenes are not used. In the others clouds are masked by pixel."""
+    leave_out: Annotated[Sequence[str], Setting(WHEN, (), typed=list[str], unset="none", metavar="ID")]
+    """Item of the catalogue that is not used, e.g. one whose file is missing or whose pixels are wrong; may be
+    repeated."""
     min_sun: Annotated[float, Setting(WHEN, 20.0, least=0, most=90, metavar="N")]
     """Degrees; scenes with a lower sun are not used."""
     clear_classes: Annotated[

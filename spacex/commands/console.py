@@ -72,6 +72,7 @@ def show_dataset_plan(description: dict[str, Any], output: str) -> None:
 def show_dataset(dataset: BuiltDataset, folder: DatasetFolder) -> None:
     """Print what a set of chips came to, where everything is, and what to do next."""
     _show_quarantined(dataset.quarantined)
+    _show_scenes(dataset.items_left_out, dataset.doubtful_scenes)
     if dataset.left_out:
         name, reason = next(iter(dataset.left_out.items()))
         echo(f"{len(dataset.left_out)} chips were left out for want of data, e.g. {name}: {reason}")
@@ -92,6 +93,7 @@ def show_map(outcome: Outcome, output: str, quicklook: str | None) -> None:
     from spacex.storage import absolute_uri, run_folder
 
     _show_quarantined(outcome.quarantined)
+    _show_scenes(outcome.items_left_out, outcome.doubtful_scenes)
     rate = outcome.chips / outcome.seconds if outcome.seconds else 0.0
     echo(f"{outcome.chips} chips in {outcome.seconds:.1f} s ({rate:.2f} chips/s)")
     if quicklook:
@@ -114,6 +116,27 @@ def amount(size: float) -> str:
 def _show_quarantined(quarantined: Mapping[Any, str]) -> None:
     for task, reason in quarantined.items():
         echo(f"given up: tile {task}: {reason}")
+
+
+def _show_scenes(left_out: Mapping[str, str], doubtful: Mapping[str, str]) -> None:
+    """Print which items of the catalogue were left out, and which scenes are doubtful."""
+    if left_out:
+        echo(f"{_items(left_out, 'item')} of the catalogue left out: {_examples(left_out)}")
+    if doubtful:
+        echo(
+            f"doubtful: the pixels of {_items(doubtful, 'scene')} contradict the stated offset: {_examples(doubtful)}. "
+            "Look at the map there; another --collection may state it right, and --leave-out ID goes on without a scene"
+        )
+
+
+def _items(things: Mapping[str, str], name: str) -> str:
+    return f"{len(things):,} {name}{'s' * (len(things) > 1)}"
+
+
+def _examples(reasons: Mapping[str, str], most: int = 3) -> str:
+    """The first few names with their reasons; all are in the report."""
+    shown = ", ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:most])
+    return shown + (f" and {len(reasons) - most:,} more, see the report" if len(reasons) > most else "")
 
 
 def _show_end(quarantined: Mapping[Any, str], next_command: str, result: str) -> None:

@@ -174,6 +174,13 @@ class Cube:
         """Number of levels that are up to date; less than all during a run."""
         return len(self.attributes["multiscales"]["layout"])
 
+    def remake(self, request: Mapping[str, Any], fingerprint: str) -> None:
+        """Record the request and the fingerprint by which the cube's pending tiles will be made."""
+        # opened with its consolidated metadata, which is written back with the attributes
+        with zarr.config.set({"json_indent": None}):
+            root = zarr.open_group(self.uri, mode="r+")
+            root.update_attributes({"request": json.dumps(request), "fingerprint": fingerprint})
+
     def publish_levels(self, levels: int, attributes: Mapping[str, str]) -> None:
         """Name the levels that are up to date in the root's attributes, in one write.
 

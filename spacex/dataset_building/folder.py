@@ -16,7 +16,7 @@ last.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from spacex.datasets.writing import COLUMNS, FOLDERS, remove_incomplete
 from spacex.errors import DataError
 from spacex.execution.tasks import Status, TileTask
 from spacex.pixel_code import code_digest
-from spacex.sentinel2.scene_list import Scenes, known_scenes, save_scenes
+from spacex.sentinel2.scene_list import Scenes, known_scenes, load_left_out, save_scenes
 from spacex.storage import run_folder, write_text
 
 
@@ -60,14 +60,20 @@ class DatasetFolder:
             raise DataError(f"{self.root} holds something else", expected=expected, do=do)
         return None
 
-    def begin(self, request: DatasetRequest, locations: tuple[ChipLocation, ...], scenes: Scenes) -> None:
+    def begin(
+        self,
+        request: DatasetRequest,
+        locations: tuple[ChipLocation, ...],
+        scenes: Scenes,
+        left_out: Mapping[str, str] | None = None,
+    ) -> None:
         """Lay out a new set: the inputs first, and last the file by which it counts as a set."""
         for name in FOLDERS:
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self._states.mkdir(parents=True, exist_ok=True)
         for old in self._states.glob("*.json"):
             old.unlink()
-        save_scenes(str(self._scenes_file), scenes)
+        save_scenes(str(self._scenes_file), scenes, left_out)
         save_locations(self._locations_file, locations)
         card = {
             "fingerprint": request.fingerprint(),
@@ -88,6 +94,10 @@ class DatasetFolder:
         if scenes is None:
             raise DataError(f"there is no {self._scenes_file}", do="Remove the set and begin anew.")
         return scenes
+
+    def items_left_out(self) -> dict[str, str]:
+        """Ids of the catalogue's items that are not used, with reasons."""
+        return load_left_out(str(self._scenes_file))
 
     def finish(self, task: TileTask, status: Status, record: dict[str, Any]) -> None:
         """Record the outcome of a tile."""

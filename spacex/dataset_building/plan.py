@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +25,7 @@ from spacex.grid import CHIP, Grid
 from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch
 from spacex.sentinel2.scene_list import Scenes
-from spacex.sentinel2.scene_search import search
+from spacex.sentinel2.scene_search import search, warn_of_unknown
 from spacex.sentinel2.scenes import FOOTPRINT_SLACK, footprint_in
 from spacex.vectors import read_polygons
 
@@ -50,6 +50,8 @@ class DatasetPlan:
     """Of each tile that holds chips."""
     exists: bool = False
     """True if the output holds a set with this fingerprint."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Ids of the catalogue's items that are not used, with reasons."""
 
     @cached_property
     def todo(self) -> tuple[TileTask, ...]:
@@ -107,13 +109,15 @@ def make_plan(request: DatasetRequest, folder: DatasetFolder) -> DatasetPlan:
     request.check()
     known, fingerprint = folder.fingerprint(), request.fingerprint()
     if known is None:
-        return refresh(DatasetPlan(request, *find_locations(request), {}), folder)
+        left_out: dict[str, str] = {}
+        return refresh(DatasetPlan(request, *find_locations(request, left_out), {}, left_out=left_out), folder)
     if known != fingerprint:
         what = f"{folder.root} was made by another request, other files or other code"
         do = "Repeat the command that made it, or choose another --output."
         raise DataError(what, got=f"fingerprint {known}", expected=fingerprint, do=do)
     # what was sampled and found once is stored, so that a resumed set is the same even if the catalogue has changed
-    return refresh(DatasetPlan(request, folder.scenes(), folder.locations(), {}), folder)
+    known_plan = DatasetPlan(request, folder.scenes(), folder.locations(), {}, left_out=folder.items_left_out())
+    return refresh(known_plan, folder)
 
 
 def refresh(plan: DatasetPlan, folder: DatasetFolder) -> DatasetPlan:
@@ -124,8 +128,11 @@ def refresh(plan: DatasetPlan, folder: DatasetFolder) -> DatasetPlan:
     return replace(plan, statuses=statuses, exists=exists)
 
 
-def find_locations(request: DatasetRequest) -> tuple[Scenes, tuple[ChipLocation, ...]]:
-    """Read the labels, search the catalogue for scenes that can touch the labelled land, and sample chips."""
+def find_locations(request: DatasetRequest, left_out: dict[str, str]) -> tuple[Scenes, tuple[ChipLocation, ...]]:
+    """Read the labels, search the catalogue for scenes that can touch the labelled land, and sample chips.
+
+    `left_out` gets the ids of the catalogue's items that are not used, with reasons.
+    """
     grid = Grid(request.crs, request.resolution)
     natural = read_polygons(request.natural.file, request.natural.where, "--natural")
     anthropogenic = np.empty(0, dtype=object)
@@ -147,7 +154,9 @@ def find_locations(request: DatasetRequest) -> tuple[Scenes, tuple[ChipLocation,
     land = shapely.union_all([labels.box(square) for square in squares]).intersection(area)
     degrees = Geometry(land, request.crs).to_crs("EPSG:4326", resolution=20_000).geom
     limit, days = request.max_cloud_cover, "/".join(request.interval)
-    scenes = search(catalogue, degrees, days, limit, bands=request.bands, halo=0.0)
+    omit = request.leave_out
+    scenes = search(catalogue, degrees, days, limit, bands=request.bands, halo=0.0, leave_out=omit, left_out=left_out)
+    warn_of_unknown(omit, left_out)
     # only chips that scenes cover entirely
     footprints = shapely.union_all([footprint_in(scene, request.crs).buffer(-FOOTPRINT_SLACK) for scene in scenes])
     shapely.prepare(footprints)

@@ -6,7 +6,7 @@ import base64
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,10 @@ class BuiltDataset:
     """Quarantined tiles, with reasons; the same command tries them again."""
     seconds: float
     """Wall-clock seconds of the run."""
+    items_left_out: dict[str, str] = field(default_factory=dict)
+    """Ids of the catalogue's items that were not used, with reasons."""
+    doubtful_scenes: dict[str, str] = field(default_factory=dict)
+    """Ids of scenes whose pixels contradict their offset, and how."""
 
     @property
     def complete(self) -> bool:
@@ -77,7 +81,7 @@ def execute(
     with OutputLock(str(folder.run)) as lock:
         plan = refresh(plan, folder)
         if not plan.exists:
-            folder.begin(plan.request, plan.locations, plan.scenes)
+            folder.begin(plan.request, plan.locations, plan.scenes, plan.left_out)
 
         # a quarantined tile is recorded like a finished one, so that the next run tries it again
         def on_quarantine(task: TileTask, reason: str, tries: int) -> None:
@@ -97,7 +101,8 @@ def execute(
             write_reports=lambda stats, state: _write_report(folder, plan, stats, state),
         )
     chips, left_out = folder.outcome(plan.locations)
-    return BuiltDataset(folder.root, chips, left_out, stats.quarantined, time.monotonic() - begun)
+    told = stats.quarantined, time.monotonic() - begun, plan.left_out, stats.doubtful_scenes
+    return BuiltDataset(folder.root, chips, left_out, *told)
 
 
 def _write_index(folder: DatasetFolder, plan: DatasetPlan) -> None:
@@ -130,6 +135,7 @@ def render(folder: DatasetFolder, plan: DatasetPlan, stats: RunStats, state: str
         "report.html.jinja",
         "spacex.dataset_building",
         **summarise_run(stats, state),
+        items_left_out=plan.left_out,
         output=str(folder.root),
         fingerprint=plan.request.fingerprint(),
         key=status_legend(statuses),

@@ -24,6 +24,7 @@ from spacex.grid import CHIP, Grid
 from spacex.sentinel2.block_reader import BlockReader
 from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.composite import Composer, Composite
+from spacex.sentinel2.contribution import doubtful_scenes
 from spacex.sentinel2.scenes import SceneIndex
 from spacex.settings import SENTINEL2_BANDS
 
@@ -143,7 +144,8 @@ class ChipPipeline(TilePipeline[ReadTile, ReadTile]):
         }
         self._folder.finish(tile.task, status, record)
         fetched = sum(chip.composite.fetched for chip in tile.chips)
-        return TileReport(tile.task, status, "", seconds, len(kept), len(scenes), fetched, self._worker)
+        doubtful = doubtful_scenes(record for chip in tile.chips for record in chip.composite.scene_records)
+        return TileReport(tile.task, status, "", seconds, len(kept), len(scenes), fetched, self._worker, doubtful)
 
 
 def write_chip(root: Path, chip: Chip, bands: tuple[str, ...], grid: Grid) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
+
+import fsspec
 
 from spacex.errors import RequestError, SpacexError
 from spacex.execution.jobs import Runner, TileJob
@@ -13,6 +17,9 @@ from spacex.execution.progress import ProgressLog
 from spacex.execution.run_stats import RunStats
 from spacex.execution.task_queue import TaskQueue
 from spacex.execution.tasks import Status, TileReport, TileTask
+from spacex.storage import write_text
+
+log = logging.getLogger(__name__)
 
 
 def run_tiles(
@@ -72,5 +79,19 @@ def run_tiles(
         raise SpacexError("the run cannot go on", got=error, do="Finished tiles are safe.") from error
     finally:
         progress.close(state)
+        queue.stats.doubtful_scenes = _with_earlier(f"{folder}/doubtful-scenes.json", queue.stats.doubtful_scenes)
         write_reports(queue.stats, state)
     return queue.stats
+
+
+def _with_earlier(file: str, doubtful: dict[str, str]) -> dict[str, str]:
+    """The doubtful scenes of this run and of earlier ones of this output, which `file` keeps."""
+    fs, path = fsspec.core.url_to_fs(file)
+    try:
+        earlier = dict(json.loads(fs.cat_file(path))) if fs.exists(path) else {}
+        if doubtful.keys() - earlier.keys():
+            write_text(file, json.dumps(earlier | doubtful, indent=1))
+    except (OSError, ValueError) as error:  # this must not hide how the run ended
+        log.warning("%s cannot be read or written: %s", file, error)
+        return doubtful
+    return earlier | doubtful

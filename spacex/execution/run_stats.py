@@ -39,6 +39,8 @@ class RunStats:
     scenes: int = 0
     fetched: int = 0
     """Bytes of scenes fetched."""
+    doubtful_scenes: dict[str, str] = field(default_factory=dict)
+    """Ids of scenes whose pixels contradict their offset, and how; of earlier runs too when the run has ended."""
     seconds: Counter[str] = field(default_factory=Counter)
     """Seconds of all workers by activity: reading, computing, writing."""
     _slowest: list[tuple[float, int, TileReport]] = field(default_factory=list)
@@ -64,6 +66,7 @@ class RunStats:
         self.scenes += report.scenes
         self.fetched += report.fetched
         self.seconds.update(report.seconds)
+        self.doubtful_scenes = report.doubtful_scenes | self.doubtful_scenes
         # a heap whose smallest entry is replaced; the id decides between equal times, since reports have no order
         push = heapq.heappush if len(self._slowest) < SLOWEST else heapq.heappushpop
         push(self._slowest, (sum(report.seconds.values()), id(report), report))

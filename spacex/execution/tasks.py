@@ -61,3 +61,5 @@ class TileReport:
     """Bytes of scenes fetched."""
     worker: str = ""
     """Host and process id."""
+    doubtful_scenes: dict[str, str] = field(default_factory=dict)
+    """Ids of scenes whose pixels here contradict their offset, and how."""

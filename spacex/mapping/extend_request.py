@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry import mapping, shape
 
 from spacex.checkpoint import Checkpoint
+from spacex.cube.statuses import FINISHED, tasks_where
 from spacex.cube.store import Cube
 from spacex.errors import CubeError
+from spacex.execution.tasks import Status
 from spacex.mapping.request import MapRequest
 from spacex.model_card import Card
 from spacex.pixel_code import code_digest
@@ -40,6 +44,9 @@ def merge_requests(cube: Cube, asked: MapRequest, checkpoint: Checkpoint, grow: 
     stored = MapRequest.model_validate(cube.attributes["request"])
     if _same_extent(stored, asked):
         return asked
+    if newly_left_out(cube, asked):
+        what, do = f"{cube.uri} would have to be extended", "Leave the items out first, and --grow it then."
+        raise CubeError(what, got=f"{_extent_in_words(asked)} and --leave-out", expected="one of them", do=do)
     if not grow:
         raise CubeError(
             f"{cube.uri} was made for another area or other days",
@@ -58,14 +65,36 @@ def covers(cube: Cube, request: MapRequest) -> bool:
     return _same_extent(MapRequest.model_validate(cube.attributes["request"]), request)
 
 
+def newly_left_out(cube: Cube, asked: MapRequest) -> set[str]:
+    """Ids of the items that a request leaves out and that the cube was made with."""
+    before = set(cube.attributes["request"].get("leave_out", ()))
+    return set(asked.leave_out) - before if before <= set(asked.leave_out) else set()
+
+
+def tiles_without(cube: Cube, ids: set[str]) -> NDArray[np.uint8]:
+    """States of the cube's tiles, pending where an item that is now left out had a part in them.
+
+    An item has none where every pixel had enough observations before its turn came: it was not read there.
+    """
+    statuses = cube.statuses()
+    for task in tasks_where(np.isin(statuses, FINISHED), cube.spec.tiling):
+        records = cube.provenance(task).get("scenes", [{"id": name} for name in ids])
+        if any(record["id"] in ids and "left_out" not in record for record in records):
+            statuses[cube.position(task)] = Status.PENDING
+    return statuses
+
+
 def check_same_making(cube: Cube, asked: MapRequest, checkpoint: Checkpoint) -> None:
-    """Refuse a cube that other settings, networks or code made.
+    """Refuse a cube that other settings, networks or code made; it may be made on without some items.
 
     Raises:
         CubeError: with both fingerprints and every difference named.
     """
-    fingerprint = asked.fingerprint(checkpoint)
-    if cube.fingerprint != fingerprint:
+    fingerprint, same_items = asked.fingerprint(checkpoint), asked
+    if newly_left_out(cube, asked):
+        before = tuple(cube.attributes["request"].get("leave_out", ()))
+        same_items = asked.model_copy(update={"leave_out": before})
+    if cube.fingerprint != same_items.fingerprint(checkpoint):
         raise CubeError(
             f"{cube.uri} was made by another request, checkpoint or code",
             got=f"fingerprint {cube.fingerprint}, where {', '.join(_differences(cube, asked, checkpoint.card))}",

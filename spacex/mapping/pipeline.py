@@ -12,6 +12,7 @@ from spacex.execution.tasks import Status, TileReport, TileTask
 from spacex.grid import chip_windows
 from spacex.mapping.chip_batcher import ChipBatcher, Tile
 from spacex.mapping.tile import ChipSettings, Networks, TileInput, TileSink, TileSource, blend_tile
+from spacex.sentinel2.contribution import doubtful_scenes
 
 
 class Pipeline(TilePipeline[TileInput, Tile]):
@@ -71,4 +72,5 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         }
         self._sink.finish(tile.task, status, provenance)
         scenes = sum(scene.get("used_share", 1) > 0 for scene in tile.input.scenes)
-        return TileReport(tile.task, status, "", seconds, tile.computed, scenes, tile.input.fetched, self._worker)
+        doubtful, read = doubtful_scenes(tile.input.scenes), tile.input
+        return TileReport(tile.task, status, "", seconds, tile.computed, scenes, read.fetched, self._worker, doubtful)

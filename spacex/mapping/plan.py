@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,18 @@ from spacex.errors import CatalogueError, CubeError, RequestError
 from spacex.execution.tasks import Status, TileTask
 from spacex.execution.tile_order import tile_order
 from spacex.grid import chip_windows
-from spacex.mapping.extend_request import check_same_making, covers, merge_requests
+from spacex.mapping.extend_request import (
+    check_same_making,
+    covers,
+    merge_requests,
+    newly_left_out,
+    tiles_without,
+)
 from spacex.mapping.request import MapRequest, area_window
 from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch, read_window
-from spacex.sentinel2.scene_list import Scenes, known_scenes
-from spacex.sentinel2.scene_search import search
+from spacex.sentinel2.scene_list import Scenes, known_scenes, load_left_out
+from spacex.sentinel2.scene_search import search, warn_of_unknown
 from spacex.storage import run_folder
 
 STORED_BYTES = 6.0
@@ -47,6 +53,8 @@ class Plan:
     """(time, tile rows, tile columns): what an existing cube says of each tile, else what a new one would."""
     cube: Cube | None = None
     """The cube, if it exists."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Ids of the catalogue's items that are not used, with reasons."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -139,11 +147,21 @@ def make_plan(
     else:
         request = merge_requests(cube, request, checkpoint, grow)
     statuses = _statuses(request, cube)
+    left_out: dict[str, str] = {}
     if scenes is None:
-        known = None if cube is None else known_scenes(f"{run_folder(output)}/scenes.gz")
-        extended = cube is not None and not covers(cube, request)
-        scenes = known if known and not extended else _joined(known or [], _search(request, checkpoint.card.bands))
-    return Plan(request, checkpoint, output, scenes, statuses, cube)
+        scene_list = f"{run_folder(output)}/scenes.gz"
+        known = None if cube is None else known_scenes(scene_list)
+        left_out = {} if cube is None else load_left_out(scene_list)
+        extended = cube is not None and (not covers(cube, request) or bool(newly_left_out(cube, request)))
+        if not known or extended:
+            searched = _search(request, checkpoint.card.bands, left_out)
+            scenes = [
+                [scene for scene in step if scene.id not in request.leave_out]
+                for step in _joined(known or [], searched)
+            ]
+        else:
+            scenes = known
+    return Plan(request, checkpoint, output, scenes, statuses, cube, left_out)
 
 
 def refresh(plan: Plan) -> Plan:
@@ -165,7 +183,8 @@ def refresh(plan: Plan) -> Plan:
 def _statuses(request: MapRequest, cube: Cube | None) -> NDArray[np.uint8]:
     """The states that the tiles of a request have, or will have in a new or extended cube."""
     if cube is not None and covers(cube, request):
-        return cube.statuses()
+        omitted = newly_left_out(cube, request)
+        return tiles_without(cube, omitted) if omitted else cube.statuses()
     fresh = new_statuses(request.region, len(request.intervals))
     return fresh if cube is None else carried_statuses(cube, request.region, fresh)
 
@@ -180,15 +199,15 @@ def _joined(known: Scenes, searched: Scenes) -> list[list[Any]]:
     return steps
 
 
-def _search(request: MapRequest, bands: tuple[str, ...]) -> list[list[Any]]:
+def _search(request: MapRequest, bands: tuple[str, ...], left_out: dict[str, str]) -> list[list[Any]]:
     """Scenes per time step; a step may have none, but not all of them."""
     catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
     catalogue.keys(bands)
     cover, refusals = request.max_cloud_cover, list[CatalogueError]()
-    steps = [
-        search(catalogue, request.region.area, "/".join(days), cover, bands=bands, refusals=refusals)
-        for days in request.intervals
-    ]
+    omit, area = request.leave_out, request.region.area
+    look = partial(search, catalogue, area, bands=bands, leave_out=omit, left_out=left_out, refusals=refusals)
+    steps = [look("/".join(days), cover) for days in request.intervals]
+    warn_of_unknown(omit, left_out)
     if not any(steps):
         raise refusals[-1]
     return steps

@@ -85,6 +85,7 @@ def render(plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[s
         "report.html.jinja",
         "spacex.mapping",
         **summarise_run(stats, state),
+        items_left_out=plan.left_out,
         output=cube.uri,
         fingerprint=cube.fingerprint,
         key=status_legend(statuses),

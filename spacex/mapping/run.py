@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from spacex.checkpoint import SHIPPED
@@ -21,7 +21,7 @@ from spacex.execution.progress import ProgressLog
 from spacex.execution.run_stats import RunStats
 from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.estimate import tiles_geojson
-from spacex.mapping.extend_request import covers
+from spacex.mapping.extend_request import covers, newly_left_out
 from spacex.mapping.plan import Plan, refresh
 from spacex.mapping.report import render
 from spacex.mapping.request import MapRequest
@@ -50,6 +50,10 @@ class Outcome:
     """Wall-clock seconds of the run."""
     chips: int
     """Chips the networks ran."""
+    items_left_out: dict[str, str] = field(default_factory=dict)
+    """Ids of the catalogue's items that were not used, with reasons."""
+    doubtful_scenes: dict[str, str] = field(default_factory=dict)
+    """Ids of scenes whose pixels contradict their offset, and how."""
 
     @property
     def complete(self) -> bool:
@@ -109,7 +113,8 @@ def execute(
             on_end=lambda log: make_overviews(cube, log.set_stage),
             write_reports=lambda stats, state: _write_reports(plan, cube, stats, state, estimate),
         )
-    return Outcome(cube, stats.quarantined, time.monotonic() - begun, stats.chips)
+    seconds = time.monotonic() - begun
+    return Outcome(cube, stats.quarantined, seconds, stats.chips, plan.left_out, stats.doubtful_scenes)
 
 
 def _open_cube(plan: Plan, license: str) -> Cube:
@@ -117,14 +122,21 @@ def _open_cube(plan: Plan, license: str) -> Cube:
     scenes = f"{run_folder(plan.output)}/scenes.gz"
     card, request = plan.checkpoint.card, plan.request
     if plan.cube is None:
-        save_scenes(scenes, plan.scenes)
+        save_scenes(scenes, plan.scenes, plan.left_out)
         cube = create_cube(plan.output, request.spec(card), plan.fingerprint, describe(request, card, license))
         if (plan.statuses == Status.OUTSIDE).any():
             cube.mark(plan.statuses)
         return cube
-    if covers(plan.cube, request):
+    if covers(plan.cube, request) and not request.leave_out:
         return plan.cube
-    save_scenes(scenes, plan.scenes)
+    if covers(plan.cube, request):
+        if newly_left_out(plan.cube, request):
+            # tiles are pending before the cube says that it has none of the items; their scenes are known last
+            plan.cube.mark(plan.statuses)
+            plan.cube.remake(request.model_dump(mode="json"), plan.fingerprint)
+        save_scenes(scenes, plan.scenes, plan.left_out)
+        return Cube(plan.output)
+    save_scenes(scenes, plan.scenes, plan.left_out)
     return extend_cube(plan.cube, request.spec(card), request.model_dump(mode="json"), plan.statuses)
 
 

@@ -86,7 +86,7 @@ def open_asset(scene: Scene, key: str, catalogue: CatalogueProfile) -> Iterator[
         raise TileError(
             f"cannot read asset {key} of {scene.id}",
             got=f"{_redact(str(error))} for {_redact(href)}",
-            do="It is tried again; if it stays, the file is missing or damaged at its host.",
+            do=f"It is tried again; if it stays, --leave-out {scene.id} goes on without it.",
         ) from None  # the cause would carry the signed link
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, NamedTuple
@@ -60,6 +61,11 @@ class SceneUsage:
         if self.dark and (warning := contradiction(self.dark, scene.offset)):
             record["warning"] = warning
         return record
+
+
+def doubtful_scenes(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Ids of the scenes whose pixels contradict their offset, and how, from `SceneUsage.to_json` of each."""
+    return {record["id"]: record["warning"] for record in records if "warning" in record}
 
 
 class Assignment(NamedTuple):

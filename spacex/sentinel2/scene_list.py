@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import fsspec
 
@@ -16,10 +16,13 @@ Scenes = Sequence[Sequence[Scene]]
 """The scenes of every time step."""
 
 
-def save_scenes(uri: str, scenes: Scenes) -> None:
-    """Write a scene list: compressed lines of JSON, first the number of time steps, then [step, scene] of each."""
+def save_scenes(uri: str, scenes: Scenes, left_out: Mapping[str, str] | None = None) -> None:
+    """Write a scene list: compressed lines of JSON, first the number of time steps, then [step, scene] of each.
+
+    The first line also has the ids of the catalogue's items that were left out, with reasons.
+    """
     lines = [json.dumps([step, scene.to_json()]) for step, of_step in enumerate(scenes) for scene in of_step]
-    text = "\n".join([json.dumps({"steps": len(scenes)}), *lines])
+    text = "\n".join([json.dumps({"steps": len(scenes), "left_out": dict(left_out or {})}), *lines])
     write_bytes(uri, gzip.compress(text.encode(), mtime=0))
 
 
@@ -32,6 +35,15 @@ def load_scenes(uri: str) -> list[list[Scene]]:
         step, record = json.loads(line)
         scenes[step].append(Scene.from_json(record))
     return scenes
+
+
+def load_left_out(uri: str) -> dict[str, str]:
+    """Ids of the items that were left out of a scene list, with reasons; empty if there is no list."""
+    fs, path = fsspec.core.url_to_fs(uri)
+    if not fs.exists(path):
+        return {}
+    with fsspec.open(uri, "rb") as file, gzip.open(file) as lines:
+        return dict(json.loads(lines.readline()).get("left_out", {}))
 
 
 def known_scenes(uri: str) -> Scenes | None:

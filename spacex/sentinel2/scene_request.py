@@ -97,8 +97,15 @@ class SceneRequest(Settings):
     """Metres per pixel."""
     max_cloud_cover: float = Field(60.0, ge=0, le=100)
     """Percent of a scene that may be cloudy; clouds in the rest are masked pixel by pixel."""
+    leave_out: tuple[str, ...] = Field((), exclude_if=lambda ids: not ids)
+    """Ids of items that are not used, sorted. Stored only if there are any: other fingerprints stay as they were."""
     composite: CompositeSettings = CompositeSettings()
     """Masking, merging and resampling."""
+
+    @field_validator("leave_out")
+    @classmethod
+    def _sorted(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(value)))
 
     @property
     def volatile_fields(self) -> set[str]:

@@ -140,6 +140,13 @@ def search(
     return []
 
 
+def warn_of_unknown(leave_out: Iterable[str], left_out: Mapping[str, str]) -> None:
+    """Log the ids that were to be left out and that no item has: perhaps they are mistyped."""
+    for name in leave_out:
+        if name not in left_out:
+            log.warning("no item has the id %s, which is to be left out", sanitise(name))
+
+
 @dataclass
 class _Omissions:
     """Items that are left out: the first few are logged one by one."""
