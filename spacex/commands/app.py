@@ -113,9 +113,10 @@ def _refusal(error: Exception) -> str | None:
 def _save_traceback(error: Exception) -> str:
     """Write the traceback where it outlives the process; gives the file's path."""
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="spacex-", suffix=".log", delete=False) as log:
+        file, name = tempfile.mkstemp(prefix="spacex-", suffix=".log")
+        with open(file, "w", encoding="utf-8", errors="backslashreplace") as log:
             print(" ".join(sys.argv), file=log)
             traceback.print_exception(error, file=log)
     except OSError as reason:  # the disk may be what failed
         return f"no log, for none could be written ({reason})"
-    return log.name
+    return name

@@ -120,6 +120,23 @@ def test_a_path_is_printed_to_a_stream_that_lacks_its_letters(tmp_path: Path) ->
     assert (done.returncode, done.stdout) == (0, "cube: /data/r\\xe5b\\xe4ck.zarr\n")
 
 
+def test_the_log_holds_letters_that_the_locale_lacks(tmp_path: Path) -> None:
+    code = (
+        "from spacex.commands.app import main, make_app\n"
+        "def fail(): raise KeyError('r\u00e5b\u00e4ck')\n"
+        "main(make_app(fail, None), [])"
+    )
+    # a locale of ASCII letters, of which Python would otherwise make UTF-8
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TMPDIR": str(tmp_path)}
+    (tmp_path / "fail.py").write_text(code)
+    command = [sys.executable, str(tmp_path / "fail.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **plain})
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    [log] = tmp_path.glob("spacex-*.log")
+    assert "r\u00e5b\u00e4ck" in log.read_text("utf-8")
+
+
 def test_exit_codes_of_a_command_are_its_own() -> None:
     def leave() -> None:
         raise typer.Exit(3)
