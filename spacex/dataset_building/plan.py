@@ -151,6 +151,7 @@ def find_locations(request: DatasetRequest, left_out: dict[str, str]) -> tuple[S
     _check_both_classes(candidates, labels, request)
     catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
     catalogue.keys(request.bands)  # refuses a catalogue without them
+    catalogue.check_credentials()
     land = shapely.union_all([labels.box(square) for square in squares]).intersection(area)
     degrees = Geometry(land, request.crs).to_crs("EPSG:4326", resolution=20_000).geom
     limit, days = request.max_cloud_cover, "/".join(request.interval)

@@ -203,6 +203,7 @@ def _search(request: MapRequest, bands: tuple[str, ...], left_out: dict[str, str
     """Scenes per time step; a step may have none, but not all of them."""
     catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
     catalogue.keys(bands)
+    catalogue.check_credentials()
     cover, refusals = request.max_cloud_cover, list[CatalogueError]()
     omit, area = request.leave_out, request.region.area
     look = partial(search, catalogue, area, bands=bands, leave_out=omit, left_out=left_out, refusals=refusals)

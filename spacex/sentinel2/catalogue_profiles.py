@@ -23,6 +23,9 @@ from spacex.sentinel2.links import is_local
 from spacex.sentinel2.reflectance import OffsetRule
 from spacex.settings import SENTINEL2_BANDS, Settings
 
+S3_KEYS = {"AWS_ACCESS_KEY_ID": "CDSE_S3_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY": "CDSE_S3_SECRET_KEY"}
+"""GDAL's names of the keys of an S3 store that is not AWS, and the variables that hold them."""
+
 
 class CatalogueProfile(Settings):
     """How one catalogue describes and serves Sentinel-2 Level-2A."""
@@ -64,6 +67,16 @@ class CatalogueProfile(Settings):
             )
         return [self.assets[band] for band in bands]
 
+    def check_credentials(self) -> None:
+        """Refuse to begin where the catalogue's own files cannot be read for want of keys; raises `CatalogueError`."""
+        missing = [name for name in S3_KEYS.values() if not os.environ.get(name)]
+        if self.s3_endpoint is not None and missing and self.url == CATALOGUES[self.name].url:
+            raise CatalogueError(
+                f"the files of the catalogue {self.name} need keys",
+                got=f"no {' and no '.join(missing)} in the environment",
+                do="Make S3 keys at dataspace.copernicus.eu, and set both variables wherever scenes are read.",
+            )
+
     def sign(self, href: str) -> str:
         """The link to open right now; the result expires and must not be kept or shown. Raises `OSError`."""
         return signing.sign(href) if self.signing == "planetary-computer" else href
@@ -77,8 +90,7 @@ class CatalogueProfile(Settings):
         if self.s3_endpoint is None:
             return {} if is_local(self.url) else {"AWS_NO_SIGN_REQUEST": "YES"}
         options = {"AWS_S3_ENDPOINT": self.s3_endpoint, "AWS_VIRTUAL_HOSTING": "FALSE", "AWS_HTTPS": "YES"}
-        names = {"AWS_ACCESS_KEY_ID": "CDSE_S3_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY": "CDSE_S3_SECRET_KEY"}
-        return options | {name: value for name, variable in names.items() if (value := os.environ.get(variable))}
+        return options | {name: value for name, variable in S3_KEYS.items() if (value := os.environ.get(variable))}
 
 
 _COLOURS = {

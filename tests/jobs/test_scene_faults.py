@@ -12,6 +12,8 @@ from small_archive import DAYS, archive_folder
 from spacex.commands.app import invoke
 from spacex.cube.reader import open_cube
 from spacex.cube.store import Cube
+from spacex.errors import CatalogueError
+from spacex.mapping.plan import make_plan
 from spacex.storage import run_folder
 from spacex.synthetic.serving import serve
 
@@ -127,3 +129,13 @@ def test_finished_tiles_that_read_an_item_are_made_again_without_it(items, map_i
         np.testing.assert_array_equal(naturalness(output), naturalness(fresh))
         assert (naturalness(output) != naturalness(tmp_path / "before.zarr")).any()
         assert run(output, "--leave-out", "c35")[0] == 0
+
+
+def test_missing_keys_are_told_once_before_any_work(make_request, tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.delenv("CDSE_S3_ACCESS_KEY", raising=False)
+    monkeypatch.setenv("CDSE_S3_SECRET_KEY", "secret")
+    request = make_request(catalogue="cdse", stac_url=None)
+    with pytest.raises(CatalogueError, match="no CDSE_S3_ACCESS_KEY in the environment") as caught:
+        make_plan(request, str(tmp_path / "map.zarr"), tiny_checkpoint)
+    assert "secret" not in str(caught.value)
+    assert "AWS" not in str(caught.value)
