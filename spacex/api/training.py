@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 from spacex.api.declaration import complete, documented, pick
 from spacex.api.training_settings import ClassifierSettings, GanSettings, TrainingSettings
@@ -18,16 +19,20 @@ from spacex.training.classifier_run import ClassifierRun, learn_classifier, prep
 from spacex.training.data import DatasetSettings, holds_pictures
 from spacex.training.distributed import Distributed, choose_device
 from spacex.training.gan_run import PatternRun, learn_patterns, prepare_patterns
-from spacex.training.loop import Epoch, Run
+from spacex.training.loop import Epoch, Progress, Run
 from spacex.training.presets import PRESETS, with_overrides
+
+GPU_READERS = 4
+"""Processes that read ahead for a GPU, which would wait if chips were read between its steps."""
+R = TypeVar("R", bound=Run)
 
 Report = Callable[[Epoch], None]
 """Called after each epoch."""
 
 
-def print_epoch(epoch: Epoch) -> None:
-    """One line per epoch on stderr."""
-    print(epoch, file=sys.stderr, flush=True)
+def print_line(line: object) -> None:
+    """One line on stderr, e.g. of an epoch."""
+    print(line, file=sys.stderr, flush=True)
 
 
 @documented(ClassifierSettings)
@@ -36,7 +41,8 @@ def train_classifier(
     output: str | None = None,
     /,
     *,
-    report: Report = print_epoch,
+    report: Report = print_line,
+    progress: Progress = print_line,
     **settings: Unpack[ClassifierSettings],
 ) -> Checkpoint:
     """Train the classifier that says how natural a chip looks, or resume a run that was stopped.
@@ -44,6 +50,7 @@ def train_classifier(
     Args:
         {settings}
         report: called after each epoch; prints a line.
+        progress: called with a line at the start and now and then within a long epoch; prints it.
 
     Returns:
         The trained checkpoint.
@@ -53,7 +60,7 @@ def train_classifier(
 
     >>> import spacex
     >>> small = spacex.train_classifier("demo", "runs/doctest", base=4, epochs=1, limit=4, changes=["recipe.batch=2"],
-    ...                                 report=lambda epoch: None)
+    ...                                 report=lambda epoch: None, progress=lambda line: None)
     >>> small.card.kind
     'classifier'
     """
@@ -75,7 +82,7 @@ def train_classifier(
         check_installed(network)
         run = run.model_copy(update={"network": network})
     run = with_overrides(run, [*overrides, *asked["changes"]])
-    return _train(learn_classifier, prepare_classifier, run, asked, report)
+    return _train(learn_classifier, prepare_classifier, run, asked, report, progress)
 
 
 @documented(GanSettings)
@@ -85,7 +92,8 @@ def train_gan(
     output: str | None = None,
     /,
     *,
-    report: Report = print_epoch,
+    report: Report = print_line,
+    progress: Progress = print_line,
     **settings: Unpack[GanSettings],
 ) -> Checkpoint:
     """Train the maximiser and the minimiser of a classifier, or resume a run that was stopped.
@@ -93,6 +101,7 @@ def train_gan(
     Args:
         {settings}
         report: called after each epoch; prints a line.
+        progress: called with a line at the start and now and then within a long epoch; prints it.
 
     Returns:
         The trained checkpoint: classifier, maximiser and minimiser.
@@ -103,7 +112,7 @@ def train_gan(
     >>> import spacex
     >>> sizes = ["generator.base=4", "generator.cap=8", "generator.blocks=1", "batch=2", "warmup=1"]
     >>> trained = spacex.train_gan("demo", "runs/doctest", "runs/doctest-gan", epochs=1, limit=4, changes=sizes,
-    ...                            report=lambda epoch: None)
+    ...                            report=lambda epoch: None, progress=lambda line: None)
     >>> trained.card.kind
     'patterns'
     """
@@ -118,7 +127,7 @@ def train_gan(
         preset=with_overrides(PRESETS[asked["preset"]], [*overrides, *asked["changes"]]),
         **_common(asked, asked["output"]),
     )
-    return _train(learn_patterns, prepare_patterns, run, asked, report)
+    return _train(learn_patterns, prepare_patterns, run, asked, report, progress)
 
 
 def _bands(asked: ClassifierSettings) -> tuple[str, ...]:
@@ -143,25 +152,42 @@ def _source(asked: TrainingSettings, bands: tuple[str, ...], target: str) -> Dat
 
 def _common(asked: TrainingSettings, output: str) -> dict[str, Any]:
     """Fields that both kinds of run have."""
-    return {"output": absolute_uri(output), "trust": tuple(asked["trust"]), **pick(asked, ("seed", "readers"))}
+    readers = asked["readers"]
+    if readers is None:
+        readers = min(GPU_READERS, os.cpu_count() or 1) if asked["gpu"] else 0
+    return {"output": absolute_uri(output), "trust": tuple(asked["trust"]), "seed": asked["seed"], "readers": readers}
+
+
+def share_batch(run: R, workers: int, progress: Progress) -> R:
+    """The run with its batch, where that cannot be shared equally, raised to the next multiple of the workers."""
+    name = "recipe" if isinstance(run, ClassifierRun) else "preset"
+    numbers = getattr(run, name)
+    batch = -(-numbers.batch // workers) * workers
+    if batch == numbers.batch:
+        return run
+    progress(f"batch {batch} instead of {numbers.batch}, so that {workers} workers have {batch // workers} chips each")
+    return run.model_copy(update={name: numbers.model_copy(update={"batch": batch})})
 
 
 def _train(
-    learn: Callable[[Any, Distributed], Iterator[Epoch]],
+    learn: Callable[[Any, Distributed, Progress], Iterator[Epoch]],
     prepare: Callable[[Any, Distributed], object],
     run: Run,
     asked: TrainingSettings,
     report: Report,
+    progress: Progress,
 ) -> Checkpoint:
     """Train in this process, or with Ray's workers."""
     if asked["workers"]:
         from spacex.execution.ray_actors import connect
         from spacex.training.ray_train import train
 
+        run = share_batch(run, asked["workers"], progress)
         connect(print_output=True)
         prepare(run, Distributed(size=asked["workers"]))
         train(learn, run, workers=asked["workers"], gpu=asked["gpu"], precision=asked["precision"])
     else:
-        for epoch in learn(run, Distributed(device=choose_device(asked["gpu"]), precision=asked["precision"])):
+        here = Distributed(device=choose_device(asked["gpu"]), precision=asked["precision"])
+        for epoch in learn(run, here, progress):
             report(epoch)
     return load_checkpoint(run.output, trust=run.trust)

@@ -43,13 +43,13 @@ class TrainingSettings(TypedDict, total=False):
     ]
     """Any setting, e.g. recipe.batch=16, network.occlusion=0 (classifier) or generator.base=16 (generators)."""
     workers: Annotated[int, Setting(RUNS, 0, least=0, most=100000)]
-    """Ray workers; 0 trains in this process without Ray."""
+    """Ray workers, among which each batch is shared; 0 trains in this process without Ray."""
     gpu: Annotated[bool, Setting(RUNS, False, check=check_gpu)]
     """Networks run on GPUs, one per worker."""
     precision: Annotated[Literal["auto", "float32", "bfloat16"], Setting(RUNS, "auto")]
     """Of the networks' bodies; auto: bfloat16 on a GPU only."""
-    readers: Annotated[int, Setting(RUNS, 0, least=0, most=256)]
-    """Processes per worker that read ahead."""
+    readers: Annotated[int | None, Setting(RUNS, unset="0, with a GPU 4", least=0, most=256)]
+    """Processes per worker that read ahead; 0 reads between the steps."""
     trust: Annotated[Sequence[str], Setting(RUNS, (), typed=list[str], unset="none", metavar="MODULE")]
     """Installed module whose networks may be named; its code runs here and on the workers. May be repeated. The model
     builders of timm, torchvision and torchgeo need no trust."""

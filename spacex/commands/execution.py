@@ -90,8 +90,13 @@ def write_plan(file: str, description: dict[str, Any]) -> Callable[[object], Non
     return lambda log: write_text(file, json.dumps(description, indent=1))
 
 
-def run_interruptibly(run: Callable[[], Outcome]) -> Outcome:
-    """Run, and end in order on Ctrl-C or SIGTERM (of `ray job stop`, Slurm, Kubernetes). Called after Ray started."""
+def run_interruptibly(run: Callable[[], Outcome], safe: str = "finished tiles are") -> Outcome:
+    """Run, and end in order on Ctrl-C or SIGTERM (of `ray job stop`, Slurm, Kubernetes). Called after Ray started.
+
+    Args:
+        run: what is done.
+        safe: what is kept when it is stopped.
+    """
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt(signal.SIGTERM)
@@ -101,7 +106,7 @@ def run_interruptibly(run: Callable[[], Outcome]) -> Outcome:
     try:
         return run()
     except KeyboardInterrupt as interrupt:
-        console.echo(f"stopped; finished tiles are safe. The same command resumes:\n  {console.rerun_command()}")
+        console.echo(f"stopped; {safe} safe. The same command resumes:\n  {console.rerun_command()}")
         raise typer.Exit(TERMINATED if interrupt.args == (signal.SIGTERM,) else INTERRUPTED) from interrupt
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from spacex.api.training_settings import ClassifierSettings
 from spacex.commands.app import make_app
+from spacex.commands.execution import run_interruptibly
 from spacex.commands.parameters import make_command
 
 
@@ -35,7 +36,8 @@ def train_classifier(asked: ClassifierSettings) -> None:
     """Train, and print where the checkpoint is."""
     from spacex.api import training
 
-    print(f"checkpoint: {training.train_classifier(**asked).uri}")
+    trained = run_interruptibly(lambda: training.train_classifier(**asked), safe="finished epochs are")
+    print(f"checkpoint: {trained.uri}")
 
 
 app = make_app(make_command(ClassifierSettings, train_classifier), __doc__)

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from spacex.api.training_settings import GanSettings
 from spacex.commands.app import make_app
+from spacex.commands.execution import run_interruptibly
 from spacex.commands.parameters import make_command
 
 
@@ -37,7 +38,8 @@ def train_gan(asked: GanSettings) -> None:
     """Train, and print where the checkpoint is."""
     from spacex.api import training
 
-    print(f"checkpoint: {training.train_gan(**asked).uri}")
+    trained = run_interruptibly(lambda: training.train_gan(**asked), safe="finished epochs are")
+    print(f"checkpoint: {trained.uri}")
 
 
 app = make_app(make_command(GanSettings, train_gan), __doc__)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
 
-from spacex.checkpoint import save_checkpoint
+from spacex.checkpoint import Checkpoint, save_checkpoint
 from spacex.datasets.tiles import Chips
 from spacex.errors import DataError, RequestError
 from spacex.model_card import Card, ClassifierShape, Scaling
@@ -20,7 +20,7 @@ from spacex.training.batches import BatchLoader, EpochOrder, shard
 from spacex.training.classifier import ClassifierLearner
 from spacex.training.data import SPLITS, SplitName, band_statistics, open_split
 from spacex.training.distributed import SINGLE, Distributed
-from spacex.training.loop import Epoch, Run, TrainingLoop
+from spacex.training.loop import Epoch, Progress, Run, TrainingLoop
 from spacex.training.metrics import measure_classifier
 from spacex.training.presets import ClassifierRecipe
 from spacex.training.state import RunStore
@@ -57,11 +57,13 @@ def prepare_classifier(
     check_side(splits)
     network_for(run, splits["train"])
     order = EpochOrder(splits["train"].all, run.recipe.batch, run.seed, distributed)
-    RunStore(run.output).check_settings(run)
+    RunStore(run.output, digests=digests_of(splits)).check_settings(run)
     return splits, order
 
 
-def learn_classifier(run: ClassifierRun, distributed: Distributed = SINGLE) -> Iterator[Epoch]:
+def learn_classifier(
+    run: ClassifierRun, distributed: Distributed = SINGLE, progress: Progress = lambda line: None
+) -> Iterator[Epoch]:
     """Train a classifier; the checkpoint is in ``run.output`` when the last epoch has been taken.
 
     Raises:
@@ -77,7 +79,7 @@ def learn_classifier(run: ClassifierRun, distributed: Distributed = SINGLE) -> I
     network, steps = network_builder(shape, run.trust)(), run.recipe.epochs * len(loader)
     learner = ClassifierLearner(run.recipe, network, scaling, steps, run.seed, distributed, outputs)
     torch.manual_seed(run.seed * 1000 + distributed.rank)  # occlusion and dropout of its own on each
-    RunStore(run.output, distributed).bind(run)
+    RunStore(run.output, distributed, digests_of(splits)).bind(run)
 
     def measure(split: Chips) -> dict[str, Any]:
         chips = shard(split, split.all, run.recipe.batch, distributed)
@@ -121,6 +123,7 @@ def learn_classifier(run: ClassifierRun, distributed: Distributed = SINGLE) -> I
         step=lambda epoch, x, label: learner.step(x, label),
         validate=validate,
         finish=finish,
+        progress=progress,
     ).run()
 
 
@@ -160,6 +163,12 @@ def check_side(splits: dict[SplitName, Chips], side: int | None = None) -> None:
         if split.side != expected:
             what = f"the split {name!r} holds chips of another size"
             raise DataError(what, got=f"{split.side} pixels", expected=f"{expected} pixels")
+
+
+def digests_of(splits: dict[Any, Chips], classifiers: Sequence[Checkpoint] = ()) -> dict[str, str]:
+    """Digests of what a run reads, by which a resumed run is known."""
+    numbered = {f"digest of classifier {number}": one.digest for number, one in enumerate(classifiers)}
+    return {"digest of data": splits["train"].split_hash, **numbered}
 
 
 def data_record(run: Run, splits: dict[Any, Chips]) -> dict[str, Any]:

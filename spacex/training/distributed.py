@@ -63,12 +63,13 @@ class Distributed:
         """The module on this device, its gradients averaged over the processes, compiled on a GPU."""
         # channels last: 1.2 times as fast without normalisation
         module = module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.size > 1:
-            module = convert_sync_batch_norm(module)
-            gpus = [self.device.index] if self.device.type == "cuda" else None
-            # running statistics are equal on all processes already, so buffers need no broadcast per step
-            module = DistributedDataParallel(module, device_ids=gpus, forward_sync_buffers=False)
-        return self.compiled(module)
+        if self.size == 1:
+            return self.compiled(module)
+        # compiled first: around the wrapper, the compiler would have to trace its communication too
+        module = self.compiled(convert_sync_batch_norm(module))
+        gpus = [self.device.index] if self.device.type == "cuda" else None
+        # running statistics are equal on all processes already, so buffers need no broadcast per step
+        return DistributedDataParallel(module, device_ids=gpus, forward_sync_buffers=False)
 
     def compiled(self, module: nn.Module) -> nn.Module:
         """The module through ``torch.compile`` on a GPU (or where asked), unchanged otherwise."""
@@ -182,10 +183,11 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         mean, square = sums[:-1].div(sums[-1]).chunk(2)
         variance = (square - mean.square()).clamp_min(0)  # rounding may leave it just below 0
         with torch.no_grad():
-            rate, total = self.momentum or 0.1, float(sums[-1])
+            # the count stays on its device: reading it would make the CPU wait for the GPU
+            rate, total = self.momentum or 0.1, sums[-1]
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
             self.running_mean.lerp_(mean, rate)  # type: ignore[union-attr]
-            self.running_var.lerp_(variance * total / max(total - 1, 1), rate)  # type: ignore[union-attr]
+            self.running_var.lerp_(variance * total / (total - 1).clamp_min(1), rate)  # type: ignore[union-attr]
         scale = self.weight * (variance + self.eps).rsqrt()
         shift = self.bias - mean * scale
         out: Tensor = (values * scale[:, None, None] + shift[:, None, None]).to(x.dtype)

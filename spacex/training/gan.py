@@ -76,6 +76,8 @@ class PatternLearner:
             ema = get_ema_multi_avg_fn(preset.average)  # type: ignore[no-untyped-call]
             for role, _ in ROLES:
                 self.averages[role] = AveragedModel(networks[role], device, multi_avg_fn=ema, use_buffers=True)
+                # read at every update: on a GPU the CPU would wait for it
+                self.averages[role].n_averaged = self.averages[role].n_averaged.cpu()
         self.pools: dict[str, ImagePool] = {}
         if preset.discriminator is not None:
             patch_gan = preset.discriminator.model_copy(update=bands)

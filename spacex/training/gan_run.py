@@ -15,12 +15,12 @@ from spacex.errors import RequestError
 from spacex.model_card import Card
 from spacex.models.generator import Generator, alignment
 from spacex.training.batches import BatchLoader, EpochOrder, shard
-from spacex.training.classifier_run import SYNTHETIC, check_side, data_record, training_record
+from spacex.training.classifier_run import SYNTHETIC, check_side, data_record, digests_of, training_record
 from spacex.training.data import SPLITS, SplitName, band_statistics, evenly_spaced, open_split
 from spacex.training.distributed import SINGLE, Distributed
 from spacex.training.gan import ROLES, ExplainedClassifiers, PatternLearner
 from spacex.training.image_sheets import contact_sheet
-from spacex.training.loop import Epoch, Run, TrainingLoop
+from spacex.training.loop import Epoch, Progress, Run, TrainingLoop
 from spacex.training.metrics import collapse_reason, measure_frame, measure_generators
 from spacex.training.presets import DELTA, Preset
 from spacex.training.run_logger import RunLogger
@@ -65,11 +65,13 @@ def prepare_patterns(
     train = splits["train"]
     chips, partners = train.all if preset.inputs == "all" else train.natural, train.unnatural
     order = EpochOrder(chips, preset.batch, run.seed, distributed, partners if _class_conditional(preset) else ())
-    RunStore(run.output).check_settings(run)
+    RunStore(run.output, digests=digests_of(splits, classifiers)).check_settings(run)
     return classifiers, splits, order
 
 
-def learn_patterns(run: PatternRun, distributed: Distributed = SINGLE) -> Iterator[Epoch]:
+def learn_patterns(
+    run: PatternRun, distributed: Distributed = SINGLE, progress: Progress = lambda line: None
+) -> Iterator[Epoch]:
     """Train the maximiser and the minimiser; the checkpoint is in ``run.output`` after the last epoch.
 
     Raises:
@@ -83,7 +85,7 @@ def learn_patterns(run: PatternRun, distributed: Distributed = SINGLE) -> Iterat
     loader = BatchLoader(splits["train"], order, run.readers, distributed.device)
     learner = PatternLearner(preset, explained, preset.epochs * len(loader), run.seed, distributed)
     torch.manual_seed(run.seed * 1000 + distributed.rank)
-    RunStore(run.output, distributed).bind(run)
+    RunStore(run.output, distributed, digests_of(splits, classifiers)).bind(run)
     evaluation = _Evaluation(learner, splits, run)
 
     def step(epoch: int, x: Tensor, label: Tensor) -> dict[str, Tensor]:
@@ -102,6 +104,7 @@ def learn_patterns(run: PatternRun, distributed: Distributed = SINGLE) -> Iterat
         finish=lambda seconds: _finish(evaluation, classifiers[0], seconds),
         log_images=evaluation.log_images,
         health_check=evaluation.health_check,
+        progress=progress,
     ).run()
 
 

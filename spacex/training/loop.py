@@ -26,6 +26,15 @@ from spacex.training.gan import PatternLearner
 from spacex.training.run_logger import RunLogger
 from spacex.training.state import RunStore
 
+OWN_STATE = frozenset({"pools"})
+"""Parts of a learner's state that each process has for itself."""
+
+
+PROGRESS_S = 10.0
+"""Seconds between two lines within an epoch."""
+Progress = Callable[[str], object]
+"""Takes a line about a run that goes on."""
+
 
 class Run(Settings):
     """Settings of every training run."""
@@ -82,6 +91,8 @@ class TrainingLoop:
     """Measures all splits and writes the checkpoint; called once, by all processes, with the run's seconds."""
     log_images: Callable[[RunLogger, int], None] = lambda logger, step: None
     """Logs an image of a few chips."""
+    progress: Progress = lambda line: None
+    """Takes a line at the start and now and then within a long epoch; called by the main process only."""
     health_check: Callable[[int, dict[str, float]], str | None] = lambda epoch, metrics: None
     """(epoch from 0, its metrics) to what is wrong with the run, if something is."""
 
@@ -90,12 +101,14 @@ class TrainingLoop:
         store = RunStore(self.settings.output, self.distributed)
         done, seconds = 0, 0.0
         if (saved := store.load()) is not None:
-            done, state = saved
-            seconds = state["seconds"]
-            self.learner.load_state_dict(state["learner"])
+            done, shared, own = saved
+            seconds = shared["seconds"]
+            self.learner.load_state_dict({**shared["learner"], **own})
         if done < self.epochs:
             uri = self.settings.output if self.distributed.is_main else None
             with RunLogger(uri, self.learner.step_number) as logger:
+                begun = f"after epoch {done} of {self.epochs}, " if done else ""
+                self._say(f"training {begun}{self.epochs - done} epochs of {len(self.loader)} steps")
                 for number in range(done, self.epochs):
                     epoch = self._epoch(number, store, logger, seconds)
                     seconds += epoch.seconds
@@ -107,7 +120,7 @@ class TrainingLoop:
 
     def _epoch(self, number: int, store: RunStore, logger: RunLogger, before: float) -> Epoch:
         """Train one epoch, validate, and save the state; `before` are the seconds of the earlier ones."""
-        start = time.perf_counter()
+        start = shown = time.perf_counter()
         for index, (x, label) in enumerate(self.loader.epoch(number), start=1):
             values = self.step(number, x, label)
             logger.step(self.learner.step_number, values)
@@ -115,6 +128,9 @@ class TrainingLoop:
             due = last or self.learner.step_number % self.settings.pictures_every == 0
             if self.distributed.is_main and due:
                 self.log_images(logger, self.learner.step_number)
+            if (now := time.perf_counter()) - shown >= PROGRESS_S and index < len(self.loader):
+                shown, left = now, (now - start) / index * (len(self.loader) - index)
+                self._say(f"epoch {number + 1}/{self.epochs}  step {index}/{len(self.loader)}  {left:.0f} s left in it")
         logger.flush()
         _check_finite(logger.last)
         metrics = {**logger.last, **self.validate()}
@@ -122,9 +138,16 @@ class TrainingLoop:
             logger.warn(warning)
         # the state is saved before the epoch is reported: a caller that stops after a report loses nothing
         seconds = before + time.perf_counter() - start
-        store.save(number + 1, {"learner": self.learner.state_dict(), "seconds": seconds})
+        # all processes learn alike; only what they draw and keep for themselves differs
+        shared = self.learner.state_dict()
+        own = {name: shared.pop(name) for name in OWN_STATE & shared.keys()}
+        store.save(number + 1, {"learner": shared, "seconds": seconds}, own)
         logger.epoch(number + 1, metrics)
         return Epoch(number + 1, self.epochs, metrics, time.perf_counter() - start, warning)
+
+    def _say(self, line: str) -> None:
+        if self.distributed.is_main:
+            self.progress(line)
 
 
 def finished(uri: str) -> bool:

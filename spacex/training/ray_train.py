@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import fsspec
@@ -17,16 +18,17 @@ import fsspec
 from spacex.errors import SpacexError
 from spacex.storage import check_visible, local_path
 from spacex.training.distributed import Distributed, Precision
-from spacex.training.loop import Epoch, Run
+from spacex.training.loop import Epoch, Progress, Run
+from spacex.training.state import RunStore
 
 RETRIES = 5
-"""Deaths of workers that a run survives."""
+"""Deaths of workers that a run survives without finishing an epoch in between."""
 QUIET = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1"}
 """By default Ray Train prints everything twice, and checks its workers only every two seconds."""
 
 
 def train(
-    learn: Callable[[Any, Distributed], Iterator[Epoch]],
+    learn: Callable[[Any, Distributed, Progress], Iterator[Epoch]],
     run: Run,
     *,
     workers: int,
@@ -40,7 +42,7 @@ def train(
     batch, `cpus` processors and, with `gpu`, a GPU; the run's ``output`` must be reachable from every node.
 
     Raises:
-        SpacexError: if a worker raised one, or the run failed more than `RETRIES` times.
+        SpacexError: if a worker raised one, or the run failed more than `RETRIES` times within an epoch.
     """
     import ray
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
@@ -51,7 +53,8 @@ def train(
     if not ray.is_initialized():
         ray.init(logging_level=logging.ERROR)
     filesystem, folder = _storage(run.output)
-    trainer = TorchTrainer(
+    make_trainer = partial(
+        TorchTrainer,
         _work,
         train_loop_config={"learn": learn, "run": run, "precision": precision},
         scaling_config=ScalingConfig(
@@ -66,10 +69,26 @@ def train(
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        raise _cause(error) from error
+    fit_until_done(lambda: make_trainer().fit(), RunStore(run.output).epochs_done, TrainingFailedError)
+
+
+def fit_until_done(fit: Callable[[], object], epochs_done: Callable[[], int], failure: type[Exception]) -> None:
+    """Fit again as long as every attempt, of which each survives `RETRIES` deaths, finishes an epoch.
+
+    A run of any length then survives any number of deaths, but one that fails at the same place ends.
+    """
+    while True:
+        before = epochs_done()
+        try:
+            fit()
+        except failure as error:
+            cause = _own_error(error)
+            if cause is None and epochs_done() > before:
+                continue
+            raise cause or _failed(error) from error
+        except SystemExit as stopped:  # how Ray Train answers Ctrl-C
+            raise KeyboardInterrupt from stopped
+        return
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -80,7 +99,9 @@ def _work(config: dict[str, Any]) -> None:
     root = config["run"].source.root
     check_visible([] if root == "demo" else [root])
     distributed = Distributed.from_process_group(get_device(), precision=config["precision"])
-    for epoch in config["learn"](config["run"], distributed):
+    # like the epochs' lines, what the first worker prints reaches the driver
+    progress = partial(print, flush=True)
+    for epoch in config["learn"](config["run"], distributed, progress):
         # a barrier, so every worker reports every epoch; the state has been written before
         ray.train.report({"line": str(epoch)})
 
@@ -95,12 +116,17 @@ def _storage(uri: str) -> tuple[Any, str]:
     return PyFileSystem(FSSpecHandler(fs)), path
 
 
-def _cause(error: Exception) -> Exception:
-    """The first of our own errors behind Ray's, or one that names what Ray said."""
+def _own_error(error: Exception) -> SpacexError | None:
+    """The first of our own errors behind Ray's."""
     for inner in getattr(error, "worker_failures", {}).values():
         for one in (inner, getattr(inner, "cause", None), inner.__cause__):
             if isinstance(one, SpacexError):
                 return one
+    return None
+
+
+def _failed(error: Exception) -> SpacexError:
+    """An error that names what Ray said."""
     last = str(error).strip().splitlines()[-1:]
     return SpacexError("the training run failed", got=last[0] if last else error, do="See the workers' logs.")
 

@@ -3,7 +3,8 @@
 ::
 
     <run>/state/run.json              settings of the run; another request in the same place is refused
-    <run>/state/00007-1f3a/rank-0.pt  weights, running means, optimisers, pools, random state of each process
+    <run>/state/00007-1f3a/shared.pt  weights, running means, optimisers: equal on all processes, so rank 0 writes them
+    <run>/state/00007-1f3a/rank-0.pt  image pools and random state of each process
     <run>/state/latest.json           {epoch, folder, sha256 per file}: written last, so what it names is complete
 
 Files are read with ``weights_only=True`` and checked against their hash.
@@ -17,6 +18,7 @@ import io
 import json
 import random
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import fsspec
@@ -31,15 +33,23 @@ from spacex.training.distributed import SINGLE, Distributed
 
 MAY_DIFFER = frozenset({"readers", "trust"})
 """Settings that may differ when a run is resumed: they do not change what is learnt."""
+PLACES = frozenset({"output", "root", "classifier", "extra_classifiers"})
+"""Settings that say where something lies. A copied run and moved data are the same: what lies there is compared."""
 
 
 class RunStore:
-    """Reads and writes the state of the run at a URI; each process writes a file of its own, rank 0 the pointer."""
+    """Reads and writes the state of the run at a URI.
 
-    def __init__(self, uri: str, distributed: Distributed = SINGLE) -> None:
+    Args:
+        uri: of the run's folder.
+        distributed: the processes that train together.
+        digests: by name, of what the run reads: the split of its data, its classifiers.
+    """
+
+    def __init__(self, uri: str, distributed: Distributed = SINGLE, digests: Mapping[str, str] | None = None) -> None:
         self.fs, self.root = fsspec.core.url_to_fs(uri)
         self.folder, self.uri = f"{self.root.rstrip('/')}/state", f"{uri.rstrip('/')}/state"
-        self.distributed = distributed
+        self.distributed, self.digests = distributed, dict(digests or {})
 
     def bind(self, settings: Settings) -> None:
         """Write the run's settings to ``run.json``, or confirm that they are those written there.
@@ -48,7 +58,8 @@ class RunStore:
             RequestError: if a run with other settings lives here.
         """
         if self.distributed.is_main and not self.fs.exists(f"{self.folder}/run.json"):
-            write_text(f"{self.uri}/run.json", json.dumps(settings.model_dump(mode="json"), indent=2))
+            described = settings.model_dump(mode="json") | {"digests": self.digests}
+            write_text(f"{self.uri}/run.json", json.dumps(described, indent=2))
         self.distributed.barrier()
         self.check_settings(settings)
 
@@ -58,9 +69,13 @@ class RunStore:
         if not self.fs.exists(path):
             return
         asked, stored = settings.model_dump(mode="json"), json.loads(self.fs.cat_file(path))
+        digests = stored.pop("digests", None)
         # settings may have had other names when the run began; a run of another kind does not validate, and differs
         with contextlib.suppress(ValidationError):
             stored = type(settings).model_validate(stored).model_dump(mode="json")
+        # earlier versions stored no digests: there the places are all that tells what was read
+        if digests is not None:
+            asked, stored = _without_places(asked) | self.digests, _without_places(stored) | digests
         wrong = sorted(k for k in (asked.keys() | stored.keys()) - MAY_DIFFER if asked.get(k) != stored.get(k))
         if wrong:
             raise RequestError(
@@ -70,18 +85,24 @@ class RunStore:
                 do="Choose another --output, or the same settings to resume.",
             )
 
-    def save(self, epoch: int, state: dict[str, Any]) -> None:
-        """Write the state after `epoch` (counted from 1); all processes call it, and return when it is written."""
+    def save(self, epoch: int, shared: dict[str, Any], own: dict[str, Any]) -> None:
+        """Write the state after `epoch` (counted from 1); all processes call it, and return when it is written.
+
+        Args:
+            epoch: that was finished.
+            shared: what is equal on all processes; written once.
+            own: what each process has for itself.
+        """
         name = self.distributed.broadcast(f"{epoch:05d}-{secrets.token_hex(3)}")
-        buffer = io.BytesIO()
-        torch.save({"state": state, "random": random_state()}, buffer)
-        content = buffer.getvalue()
-        write_bytes(f"{self.uri}/{name}/rank-{self.distributed.rank}.pt", content)
+        pointer = {"epoch": epoch, "folder": name}
+        if self.distributed.is_main:
+            pointer["shared"] = self._write(f"{name}/shared.pt", shared)
         # gathering the hashes also waits until every process has written its file
-        hashes = self.distributed.gather_objects(hashlib.sha256(content).hexdigest())
+        content = {"own": own, "random": random_state()}
+        hashes = self.distributed.gather_objects(self._write(f"{name}/rank-{self.distributed.rank}.pt", content))
         if self.distributed.is_main:
             before = self._pointer()
-            write_text(f"{self.uri}/latest.json", json.dumps({"epoch": epoch, "folder": name, "sha256": hashes}))
+            write_text(f"{self.uri}/latest.json", json.dumps({**pointer, "sha256": hashes}))
             # the epoch before is kept too, in case a reader still has it open
             kept = {name, before["folder"] if before else name}
             for folder in self.fs.ls(self.folder, detail=False):
@@ -90,8 +111,8 @@ class RunStore:
                     self.fs.rm(folder, recursive=True)
         self.distributed.barrier()
 
-    def load(self) -> tuple[int, dict[str, Any]] | None:
-        """Epochs done and this process's state, with the random state restored; None if nothing was saved.
+    def load(self) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
+        """Epochs done, shared and own state, with the random state restored; None if nothing was saved.
 
         A process that had no file (more processes than before) takes rank 0's: only pools and random draws differ.
 
@@ -102,17 +123,41 @@ class RunStore:
         if pointer is None:
             return None
         rank = self.distributed.rank if self.distributed.rank < len(pointer["sha256"]) else 0
-        path = f"{self.folder}/{pointer['folder']}/rank-{rank}.pt"
-        content = self.fs.cat_file(path)
-        if hashlib.sha256(content).hexdigest() != pointer["sha256"][rank]:
-            raise CheckpointError(f"{path} is damaged", do=f"Delete {self.folder} to start afresh.")
-        saved = torch.load(io.BytesIO(content), map_location=self.distributed.device, weights_only=True)
+        saved = self._read(f"{pointer['folder']}/rank-{rank}.pt", pointer["sha256"][rank])
         set_random_state(saved["random"])
-        return int(pointer["epoch"]), saved["state"]
+        if "shared" not in pointer:  # of an earlier version, in which every process wrote all
+            return int(pointer["epoch"]), saved["state"], {}
+        return int(pointer["epoch"]), self._read(f"{pointer['folder']}/shared.pt", pointer["shared"]), saved["own"]
+
+    def _write(self, name: str, content: dict[str, Any]) -> str:
+        """Write a file of tensors; gives its hash."""
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_bytes(f"{self.uri}/{name}", buffer.getvalue())
+        return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+    def _read(self, name: str, digest: str) -> dict[str, Any]:
+        """The content of a file of tensors, on this process's device; CheckpointError if it has another hash."""
+        content = self.fs.cat_file(f"{self.folder}/{name}")
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise CheckpointError(f"{self.folder}/{name} is damaged", do=f"Delete {self.folder} to start afresh.")
+        saved: dict[str, Any] = torch.load(io.BytesIO(content), map_location=self.distributed.device, weights_only=True)
+        return saved
+
+    def epochs_done(self) -> int:
+        """Epochs whose state is saved."""
+        pointer = self._pointer()
+        return int(pointer["epoch"]) if pointer else 0
 
     def _pointer(self) -> dict[str, Any] | None:
         path = f"{self.folder}/latest.json"
         return json.loads(self.fs.cat_file(path)) if self.fs.exists(path) else None
+
+
+def _without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as JSON without `PLACES`, also of the settings within them."""
+    inner = {name: _without_places(value) if isinstance(value, Mapping) else value for name, value in settings.items()}
+    return {name: value for name, value in inner.items() if name not in PLACES}
 
 
 def random_state() -> dict[str, Any]:

@@ -23,7 +23,7 @@ def _run(data, checkpoint, output):
     return PatternRun(source=source, output=str(output), classifier=checkpoint.uri, preset=preset)
 
 
-def _learn_and_die(run, team):
+def _learn_and_die(run, team, progress):
     """The run, in which rank 1 is killed once, in the second step of its second epoch; notes every epoch begun."""
     from spacex.training import gan
 
@@ -39,7 +39,7 @@ def _learn_and_die(run, team):
         return step(learner, *args, **kwargs)
 
     gan.PatternLearner.step = dying
-    yield from learn_patterns(run, team)
+    yield from learn_patterns(run, team, progress)
 
 
 def test_a_killed_worker_costs_at_most_its_epoch_and_two_learn_what_one_does(
@@ -70,6 +70,29 @@ def test_a_worker_s_own_error_reaches_the_caller():
     inner, from_ray = RequestError("no such thing", do="Try another."), RuntimeError("boom")
     from_ray.worker_failures = {0: inner}
 
-    assert ray_train._cause(from_ray) is inner
-    assert isinstance(ray_train._cause(ValueError("first\nlast line")), SpacexError)
-    assert "last line" in str(ray_train._cause(ValueError("first\nlast line")))
+    def fail(error):
+        raise error
+
+    with pytest.raises(RequestError, match="no such thing"):
+        ray_train.fit_until_done(lambda: fail(from_ray), lambda: 0, RuntimeError)
+    with pytest.raises(SpacexError, match="last line"):
+        ray_train.fit_until_done(lambda: fail(ValueError("first\nlast line")), lambda: 0, ValueError)
+
+
+@pytest.mark.parametrize(("epochs", "survives"), [([1, 2, 3], True), ([1, 1, 3], False)])
+def test_a_long_run_survives_many_deaths_as_long_as_it_gets_on(epochs, survives):
+    from spacex.training.ray_train import fit_until_done
+
+    done, left = [0], list(epochs)
+
+    def fit():
+        done[0] = left.pop(0)
+        if left:
+            raise RuntimeError("a worker died too often")
+
+    if survives:
+        fit_until_done(fit, lambda: done[0], RuntimeError)
+        assert left == []
+    else:
+        with pytest.raises(SpacexError, match="died too often"):
+            fit_until_done(fit, lambda: done[0], RuntimeError)

@@ -87,6 +87,36 @@ def test_the_classifier_alone_is_not_wrapped():
     assert unwrap_ddp(SINGLE.wrap(net)) is net
 
 
+@pytest.fixture
+def process_group(tmp_path):
+    """A group of this process alone."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_the_network_is_compiled_within_its_distributed_wrapper(process_group):
+    wrapped = Distributed(size=2, compile=True).wrap(nn.Linear(2, 2))
+    assert isinstance(wrapped, nn.parallel.DistributedDataParallel)
+    assert wrapped._compiled_call_impl is None
+    assert wrapped.module._compiled_call_impl is not None
+
+
+def test_shared_batch_norm_reads_no_number_from_its_device(monkeypatch):
+    shared, x = SyncBatchNorm2d(3), torch.rand(2, 3, 4, 4)
+    plain = nn.BatchNorm2d(3)
+    plain(x)
+
+    def read(_):
+        raise AssertionError("a GPU would be waited for")
+
+    for name in ("item", "__float__", "__int__", "__bool__"):
+        monkeypatch.setattr(torch.Tensor, name, read)
+    shared(x)
+    monkeypatch.undo()
+    assert torch.allclose(plain.running_var, shared.running_var)
+
+
 def test_a_missing_gpu_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RequestError, match="no GPU here"):

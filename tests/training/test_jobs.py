@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from spacex import load_checkpoint
+from spacex.api.training import _common, share_batch
 from spacex.commands.app import invoke
+from spacex.training.batches import EpochOrder
+from spacex.training.classifier_run import ClassifierRun
+from spacex.training.data import DatasetSettings
+from spacex.training.distributed import Distributed
+from spacex.training.gan_run import PatternRun
+from spacex.training.presets import PRESETS
 
 
 @pytest.fixture
@@ -59,6 +66,39 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(job, name, arguments, says,
     assert says in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["train_classifier", "train_gan"])
+def test_ctrl_c_ends_in_a_line_and_with_its_exit_code(job, name, monkeypatch):
+    def interrupt(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"spacex.api.training.{name}", interrupt)
+    code, out, err = job(name, "--data", "demo")
+    assert (code, out) == (130, "")
+    assert "finished epochs are safe. The same command resumes" in err
+
+
+@pytest.mark.parametrize("workers", range(1, 10))
+def test_any_number_of_workers_shares_the_batch_of_every_preset_equally(workers):
+    source, lines = DatasetSettings(root="", bands=("B02",)), []
+    runs = [ClassifierRun(source=source, output="")]
+    runs += [PatternRun(source=source, output="", classifier="", preset=preset) for preset in PRESETS.values()]
+    for run in runs:
+        shared = share_batch(run, workers, lines.append)
+        before, after = (getattr(one, "recipe", None) or one.preset for one in (run, shared))
+        order = EpochOrder(range(100), after.batch, 0, Distributed(size=workers))
+        assert len(next(iter(order))) == after.batch / workers
+        assert (after != before) == (before.batch % workers > 0)
+        assert before.batch <= after.batch < before.batch + workers
+    assert bool(lines) == (workers > 1)
+
+
+@pytest.mark.parametrize(("asked", "readers"), [({}, 0), ({"gpu": True}, 3), ({"gpu": True, "readers": 0}, 0)])
+def test_a_gpu_is_fed_by_processes_that_read_ahead(asked, readers, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    settings = {"gpu": False, "readers": None, "trust": (), "seed": 0, **asked}
+    assert _common(settings, "runs/x")["readers"] == readers
 
 
 @pytest.mark.parametrize("name", ["train_classifier", "train_gan"])

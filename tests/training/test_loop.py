@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,8 +11,10 @@ from spacex.errors import CheckpointError, RequestError
 from spacex.models.classifier import ClassifierSettings
 from spacex.training.classifier_run import ClassifierRun, learn_classifier
 from spacex.training.data import DatasetSettings
+from spacex.training.distributed import Distributed
 from spacex.training.gan_run import PatternRun, learn_patterns
 from spacex.training.presets import PRESETS, ClassifierRecipe, with_overrides
+from spacex.training.state import RunStore
 
 BANDS = ("B02", "B03", "B04")
 SMALL = ["generator.base=4", "generator.blocks=1", "generator.downs=1", "generator.stem=3", "warmup=0", "batch=2"]
@@ -147,6 +151,54 @@ def test_the_log_holds_every_term_gradient_score_and_change(classifier_run, tmp_
     assert {"score/x", "score/plus", "score/minus", "change/plus", "change/minus"} <= rows[0].keys()
     assert (tmp_path / "gan/log/step-000002.png").stat().st_size > 1000
     assert list((tmp_path / "gan/log").glob("events.out.*"))
+
+
+def test_a_run_and_its_data_may_move_but_other_data_and_classifiers_are_refused(classifier_run, tiny_data, tmp_path):
+    run = _patterns(classifier_run[0], str(tmp_path / "gan"))
+    first = learn_patterns(run)
+    next(first)
+    first.close()
+    for source, to in ((tmp_path / "gan", "moved"), (Path(classifier_run[0].output), "judge"), (tiny_data, "data")):
+        shutil.copytree(source, tmp_path / to)
+    source = run.source.model_copy(update={"root": str(tmp_path / "data")})
+    places = {"source": source, "output": str(tmp_path / "moved"), "classifier": str(tmp_path / "judge")}
+    moved = run.model_copy(update=places)
+    again = learn_patterns(moved)
+    assert next(again).number == 2
+    again.close()
+    infos = tmp_path / "data/infos.csv"
+    infos.write_text("".join(infos.read_text().splitlines(keepends=True)[:-1]))  # the last test chip is gone
+    with pytest.raises(RequestError, match="digest of data"):
+        next(learn_patterns(moved))
+    other = _classifier(tiny_data, str(tmp_path / "other")).model_copy(update={"seed": 5})
+    list(learn_classifier(other))
+    with pytest.raises(RequestError, match="digest of classifier 0"):
+        next(learn_patterns(run.model_copy(update={"classifier": other.output})))
+
+
+def test_what_all_processes_know_is_written_by_the_first_one_alone(tmp_path):
+    class Second(Distributed):
+        def broadcast(self, value):
+            return value
+
+        def gather_objects(self, value):
+            return [value]
+
+        def barrier(self):
+            pass
+
+    RunStore(str(tmp_path), Second(rank=1, size=2)).save(1, {"weights": torch.zeros(1000, 1000)}, {"pools": {}})
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert [file.name for file in files] == ["rank-1.pt"]
+    assert files[0].stat().st_size < 100_000
+
+
+def test_a_long_epoch_says_how_far_it_is(classifier_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("spacex.training.loop.PROGRESS_S", 0)
+    lines = []
+    list(learn_patterns(_patterns(classifier_run[0], str(tmp_path), epochs=1), progress=lines.append))
+    assert lines[0] == "training 1 epochs of 2 steps"
+    assert lines[1].startswith("epoch 1/1  step 1/2  ")
 
 
 def test_the_shortest_run_of_the_paper_trains_the_activation_and_is_checked_and_shown(tiny_data, tmp_path):
