@@ -69,12 +69,13 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(job, name, arguments, says,
 
 
 @pytest.mark.parametrize("name", ["train_classifier", "train_gan"])
-def test_ctrl_c_ends_in_a_line_and_with_its_exit_code(job, name, monkeypatch):
+def test_ctrl_c_ends_in_a_line_and_with_its_exit_code(job, name, tiny_checkpoint, monkeypatch):
     def interrupt(**_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"spacex.api.training.{name}", interrupt)
-    code, out, err = job(name, "--data", "demo")
+    classifier = ("--classifier", tiny_checkpoint.uri) if name == "train_gan" else ()
+    code, out, err = job(name, "--data", "demo", *classifier)
     assert (code, out) == (130, "")
     assert "finished epochs are safe. The same command resumes" in err
 
