@@ -27,7 +27,7 @@ from spacex.grid import Window
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.request import MapRequest, area_window
 from spacex.mapping.tile import TileInput
-from spacex.mapping.worker import CubeSink, Job
+from spacex.mapping.worker import Job
 
 Array = NDArray[np.float32]
 FOREVER = 1e9
@@ -121,9 +121,8 @@ class FakePipeline:
     def __call__(self, job: Job) -> Pipeline:
         """The pipeline of one worker."""
         source = FakeSource(job.request, faults=self.faults)
-        sink = CubeSink(Cube(job.output), job.request)
         options = {"readers": job.concurrent_reads, "time_limit": job.time_limit}
-        return Pipeline(source, FakeNetworks(), sink, job.request.chips, **options)
+        return Pipeline(source.read, FakeNetworks(), Cube(job.output), job.request.chips, **options)
 
 
 class JobWithPipeline(Job):

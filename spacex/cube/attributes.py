@@ -14,21 +14,21 @@ from spacex.cube.layout import FORMAT
 from spacex.errors import CubeError
 
 OBJECTS = ("request", "checkpoint")
-"""Attributes that are objects, kept as JSON text: NetCDF has no other way to hold them."""
+"""Attributes that are objects, stored as JSON text because NetCDF cannot hold objects."""
 
 
 def read_attributes(uri: str) -> dict[str, Any] | None:
-    """Attributes of the store's root group, those kept as JSON text decoded; None if nothing is there.
+    """Read the root group's attributes and decode those stored as JSON text; None if the URI does not exist.
 
     Raises:
-        CubeError: if something else than a Zarr group is there, or it cannot be reached.
+        CubeError: if the URI holds something else than a Zarr group, or cannot be reached.
     """
     fs, path = fsspec.core.url_to_fs(uri)
     try:
         if fs.exists(f"{path}/zarr.json"):
             attributes = json.loads(fs.cat_file(f"{path}/zarr.json")).get("attributes", {})
-            texts = {name for name in OBJECTS if isinstance(attributes.get(name), str)}
-            return {name: json.loads(value) if name in texts else value for name, value in attributes.items()}
+            texts = {name: attributes[name] for name in OBJECTS if isinstance(attributes.get(name), str)}
+            return {**attributes, **{name: json.loads(text) for name, text in texts.items()}}
         if fs.exists(path) and fs.find(path, maxdepth=1):
             raise not_a_cube(uri)
     except CubeError:
@@ -39,7 +39,7 @@ def read_attributes(uri: str) -> dict[str, Any] | None:
 
 
 def not_a_cube(uri: str) -> CubeError:
-    """The error for a place that holds something else."""
+    """The error for a URI that holds something else."""
     return CubeError(f"{uri} exists and is not a SpacEX cube", do="Choose another --output.")
 
 
@@ -49,7 +49,7 @@ def check_format(uri: str, attributes: Mapping[str, Any], oldest: int = FORMAT) 
     Args:
         uri: of the cube.
         attributes: of its root.
-        oldest: the oldest format that will do; only the newest is written.
+        oldest: the oldest accepted format; only the newest can be written.
 
     Raises:
         CubeError: if the cube's format is older, or newer than this version's.

@@ -1,8 +1,7 @@
-"""How maps are stored: each variable's type, packing and precision, and the step from one level to the next coarser.
+"""Encoding of maps: each variable's type, packing and precision, and the downsampling from one level to the next.
 
-Every overview pixel is the mean of the valid ones among the four *stored* pixels below it. So a level follows from
-the one below alone, and is the same to the bit whether a tile wrote it or the end of a run made it, and for any
-tile size.
+An overview pixel is the mean of the valid ones among the four *stored* pixels below it. A level therefore depends on
+the level below alone: it has the same bits for any tile size, whether a tile or `make_overviews` wrote it.
 """
 
 from __future__ import annotations
@@ -45,17 +44,12 @@ class Variable:
 
 
 def compressors(dtype: str) -> list[BloscCodec | ZstdCodec]:
-    """Bits shuffled, zstd, and a checksum around it.
-
-    Bit shuffling takes a fifth to a third off float32 maps. Blosc has no checksum of its own, so that a flipped bit
-    would be read as data; the outer zstd adds one and costs next to nothing on bytes that are compressed already.
-    (A crc32c codec would do the same, but GDAL 3.12 does not know it.)
-    """
-    size = np.dtype(dtype).itemsize
-    return [
-        BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle", typesize=size),
-        ZstdCodec(level=1, checksum=True),
-    ]
+    """Codecs of a map's chunks: bit shuffle and zstd, then a checksum."""
+    # bit shuffling makes float32 maps a fifth to a third smaller
+    blosc = BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle", typesize=np.dtype(dtype).itemsize)
+    # Blosc has no checksum, so a flipped bit would be read as data; an outer zstd adds one at almost no cost.
+    # crc32c would do the same, but GDAL 3.12 cannot read it.
+    return [blosc, ZstdCodec(level=1, checksum=True)]
 
 
 def float_map(name: str, made: str, quantity: str) -> Variable:
@@ -63,11 +57,11 @@ def float_map(name: str, made: str, quantity: str) -> Variable:
 
     Args:
         name: of the variable.
-        made: the sentence that says how it was made.
-        quantity: what a value counts, in words; all are dimensionless.
+        made: one sentence on how it was made.
+        quantity: what its values measure, in words; all are dimensionless.
     """
-    words = {"long_name": name.replace("_", " "), "units": "1", "quantity": quantity, "comment": made}
-    return Variable(name, "f4", np.nan, bitround, _as_float, {**words, "_FillValue": NAN})
+    attributes = {"long_name": name.replace("_", " "), "units": "1", "quantity": quantity, "comment": made}
+    return Variable(name, "f4", np.nan, bitround, _as_float, {**attributes, "_FillValue": NAN})
 
 
 def naturalness() -> Variable:
@@ -92,12 +86,12 @@ def naturalness() -> Variable:
 
 def observations() -> Variable:
     """Counts of clear observations; at full resolution only."""
-    words = {"long_name": "clear observations in the composite", "units": "1"}
-    return Variable("observations", "u2", 0, _count, _as_float, words, overviews=False)
+    attributes = {"long_name": "clear observations in the composite", "units": "1"}
+    return Variable("observations", "u2", 0, _as_count, _as_float, attributes, overviews=False)
 
 
 def composite(bands: tuple[str, ...]) -> Variable:
-    """The picture itself, from level 1 on."""
+    """Surface reflectance of the composite, from level 1 on."""
     return Variable(
         "composite",
         "u2",
@@ -118,23 +112,24 @@ def composite(bands: tuple[str, ...]) -> Variable:
 
 
 def downsample_2x(values: Array) -> Array:
-    """Mean of the valid pixels of each 2 × 2 square (…, height, width) float32; NaN where none is valid.
+    """Mean of the valid pixels of each 2 × 2 block.
 
-    An odd side is filled up with no data. The four are added in one fixed order, so that the result does not depend
-    on the size of the block.
+    Args:
+        values: (…, height, width) float32, NaN = no data; an odd side is padded with NaN.
+
+    Returns:
+        (…, ceil(height / 2), ceil(width / 2)) float32; NaN where none of the four is valid.
     """
     height, width = values.shape[-2:]
     if height % 2 or width % 2:
         edge = [(0, 0)] * (values.ndim - 2) + [(0, height % 2), (0, width % 2)]
         values = np.pad(values, edge, constant_values=np.nan)
-    parts = [values[..., row::2, col::2] for row in (0, 1) for col in (0, 1)]
-    valid = [np.isfinite(part) for part in parts]
-    first, second, third, fourth = (
-        np.where(known, part, 0).astype(np.float64) for known, part in zip(valid, parts, strict=True)
-    )
-    count = sum(known.astype(np.uint8) for known in valid)
+    quarters = [values[..., row::2, col::2] for row in (0, 1) for col in (0, 1)]
+    a, b, c, d = (np.nan_to_num(quarter, posinf=0, neginf=0).astype(np.float64) for quarter in quarters)
+    count = sum(np.isfinite(quarter).astype(np.uint8) for quarter in quarters)
+    # one fixed order of additions: a library's reduction may choose it by the block's size, which changes last bits
     with np.errstate(invalid="ignore", divide="ignore"):
-        means: Array = (((first + second) + (third + fourth)) / count).astype(np.float32)
+        means: Array = (((a + b) + (c + d)) / count).astype(np.float32)
     return means
 
 
@@ -142,7 +137,7 @@ def bitround(values: NDArray[Any]) -> Array:
     """Round float32 to `KEEP_BITS` mantissa bits, half to even, so that compression works; NaN stays NaN."""
     codec = BitRound(KEEP_BITS)
     rounded: Array = codec.decode(codec.encode(np.asarray(values, np.float32)))
-    rounded[np.isnan(values)] = np.nan  # some payloads of NaN are rounded to zero
+    rounded[np.isnan(values)] = np.nan  # rounding turns some NaN bit patterns into zero
     return rounded
 
 
@@ -151,6 +146,7 @@ def _as_float(stored: NDArray[Any]) -> Array:
 
 
 def _pack_score(score: NDArray[Any]) -> NDArray[np.uint8]:
+    # codes 1 to 251 for scores 0 to 1; code 0 means no data
     codes = np.where(np.isnan(score), 0, np.clip(np.nan_to_num(score), 0, 1) * 250 + 1)
     return np.rint(codes).astype(np.uint8)
 
@@ -169,5 +165,5 @@ def _unpack_reflectance(codes: NDArray[Any]) -> Array:
     return np.where(codes == 0, np.nan, codes.astype(np.float32) / 10_000).astype(np.float32)
 
 
-def _count(values: NDArray[Any]) -> NDArray[np.uint16]:
+def _as_count(values: NDArray[Any]) -> NDArray[np.uint16]:
     return values.astype(np.uint16)

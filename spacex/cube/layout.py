@@ -1,7 +1,7 @@
 """Layout of a cube: its levels, the variables of each, and the writing of an empty one.
 
 Level 0 is full resolution; every further level halves it, until the whole map fits into one chunk. Each level is a
-group named by its number; the states of the tiles are in the group `tiles`.
+group named by its number; the group `tiles` has the arrays with one value per tile.
 
 The arrays cover whole tiles of the global tile lattice (`spacex.grid.Tiling`), which is more than the extent asked
 for. A tile's chunks therefore hold the same pixels in every cube that has the tile, and a cube that is extended
@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from zarr.codecs import ZstdCodec
 
-from spacex.cube import encoding
-from spacex.cube import geo_metadata as geometadata
+from spacex.cube import encoding, geo_metadata
 from spacex.cube.encoding import Variable
 from spacex.errors import RequestError
 from spacex.grid import Grid, Tiling, Window
@@ -41,7 +40,6 @@ class CubeSpec(Settings):
     """Shape and content of a cube; stored in its root as JSON, so that the cube opens without the request."""
 
     format: int = FORMAT
-    """Version of the layout."""
     crs: str
     resolution: float
     """Side of a pixel in metres."""
@@ -54,9 +52,9 @@ class CubeSpec(Settings):
     maps: dict[str, str]
     """Attribution variables and the sentence that says how each was made."""
     dissimilarity: str = ""
-    """How the map of that name was made; empty where the checkpoint does not know."""
+    """How the map of that name was made; empty where the checkpoint has no area of applicability."""
     display: tuple[str, ...]
-    """Bands of the composite kept in the overviews, in the order red, green, blue where they exist."""
+    """Bands of the composite in the overviews: red, green, blue where they exist."""
 
     @property
     def tiling(self) -> Tiling:
@@ -70,7 +68,7 @@ class CubeSpec(Settings):
 
     @property
     def geobox(self) -> GeoBox:
-        """Where the arrays of full resolution lie."""
+        """The grid of the arrays of full resolution."""
         return Grid(self.crs, self.resolution).geobox(self.stored)
 
     def crop(self, level: int) -> tuple[slice, slice]:
@@ -81,7 +79,7 @@ class CubeSpec(Settings):
 
     @property
     def scores(self) -> tuple[str, ...]:
-        """Names of the maps that say something of whole chips."""
+        """Names of the maps that hold one value per chip, blended."""
         return ("naturalness", "dissimilarity") if self.dissimilarity else ("naturalness",)
 
     @property
@@ -107,24 +105,27 @@ def holds(variable: Variable, level: int) -> bool:
 
 
 def chunk_side(spec: CubeSpec, variable: Variable, level: int) -> int:
-    """Pixels a side of a variable's chunks: 512, or less where a tile would not own whole ones at its first level."""
+    """Side of a variable's chunks in pixels."""
+    # at its first level a variable is written by tiles, so a tile must be a whole number of chunks there
     return math.gcd(CHUNK, spec.tile_size >> level) if level == variable.first else CHUNK
 
 
 def written_by_tiles(spec: CubeSpec, variable: Variable, level: int) -> bool:
-    """True if a tile is a whole number of this level's chunks, so that it owns them; else the run's end makes them."""
+    """Whether tiles write this level: each is a whole number of its chunks. Else `make_overviews` makes them."""
     return level == variable.first or spec.tile_size % (CHUNK << level) == 0
 
 
 def levels_of_tiles(spec: CubeSpec) -> int:
-    """Number of levels whose every variable is written by tiles: those that are there while a run goes on."""
-    whole = (all(written_by_tiles(spec, v, k) for v in variables(spec) if holds(v, k)) for k in range(spec.levels))
-    return next((level for level, there in enumerate(whole) if not there), spec.levels)
+    """Number of levels, counted from full resolution, that tiles write: the levels that are readable during a run."""
+    for level in range(spec.levels):
+        if not all(written_by_tiles(spec, variable, level) for variable in variables(spec) if holds(variable, level)):
+            return level
+    return spec.levels
 
 
 def levels_attributes(spec: CubeSpec, levels: int) -> dict[str, Any]:
-    """The root's account of where the cube is and which levels, counted from full resolution, are there."""
-    return geometadata.of_root([geometadata.coarsen(spec.geobox, level) for level in range(levels)])
+    """Root attributes that publish the first `levels` levels, counted from full resolution."""
+    return geo_metadata.root_attributes([geo_metadata.coarsen(spec.geobox, level) for level in range(levels)])
 
 
 def create(uri: str, spec: CubeSpec) -> None:
@@ -137,85 +138,85 @@ def create(uri: str, spec: CubeSpec) -> None:
         raise RequestError("tile size", got=spec.tile_size, expected=f"a multiple of the chunk, {CHUNK} pixels")
     root = zarr.open_group(uri, mode="w", attributes={"spacex_format": FORMAT})
     for level in range(spec.levels):
-        box = geometadata.coarsen(spec.geobox, level)
-        group = root.create_group(str(level), attributes=geometadata.of_group(box))
-        _coordinates(group, box, spec)
+        box = geo_metadata.coarsen(spec.geobox, level)
+        group = root.create_group(str(level), attributes=geo_metadata.group_attributes(box))
+        _write_coordinates(group, box, spec)
         for variable in variables(spec):
             if holds(variable, level):
-                _array(group, variable, box, spec, chunk_side(spec, variable, level))
+                _create_map(group, variable, box, spec, chunk_side(spec, variable, level))
     root.update_attributes(levels_attributes(spec, levels_of_tiles(spec)))
-    _per_tile(root.create_group(TILES), spec)
+    _create_tile_arrays(root.create_group(TILES), spec)
 
 
-def _array(group: zarr.Group, variable: Variable, box: GeoBox, spec: CubeSpec, chunk: int) -> None:
-    times, bands = len(spec.intervals), len(variable.bands)
+def _create_map(group: zarr.Group, variable: Variable, box: GeoBox, spec: CubeSpec, chunk: int) -> None:
+    bands = [len(variable.bands)] if variable.bands else []
     group.create_array(
         variable.name,
-        shape=(times, *([bands] if bands else []), *box.shape),
-        chunks=(1, *([bands] if bands else []), chunk, chunk),
+        shape=(len(spec.intervals), *bands, *box.shape),
+        chunks=(1, *bands, chunk, chunk),
         dtype=variable.dtype,
         fill_value=variable.fill,
         dimension_names=["time", *(["band"] if bands else []), "y", "x"],
         compressors=encoding.compressors(variable.dtype),
-        attributes={**geometadata.of_array(box), **variable.attributes},
+        attributes={**geo_metadata.array_attributes(box), **variable.attributes},
     )
     if bands:
-        _vector(group, "band", np.array(variable.bands, dtype="U"), {"long_name": "Sentinel-2 band"})
+        _write_vector(group, "band", np.array(variable.bands, dtype="U"), {"long_name": "Sentinel-2 band"})
 
 
-def _per_tile(group: zarr.Group, spec: CubeSpec) -> None:
+def _create_tile_arrays(group: zarr.Group, spec: CubeSpec) -> None:
     tiles = spec.tiling.tiles
     shape = (len(spec.intervals), *tiles.shape)
-    names = ["time", "tile_y", "tile_x"]
-    meanings: dict[str, Any] = {"flag_values": list(range(5)), "flag_meanings": "pending done no_data outside failed"}
-    group.create_array(
-        "status", shape=shape, chunks=(1, 1, 1), dtype="u1", fill_value=0, dimension_names=names, compressors=None,
-        attributes={"long_name": "state of each tile", **meanings},
-    )  # fmt: skip
-    group.create_array(
-        "status_at_end", shape=shape, chunks=(1, *shape[1:]), dtype="u1", fill_value=0, dimension_names=names,
-        compressors=ZstdCodec(level=3, checksum=True),
-        attributes={"long_name": "status in one chunk, as the last run that ended left it", **meanings},
-    )  # fmt: skip
-    group.create_array(
-        "provenance", shape=shape, chunks=(1, 1, 1), dtype="string", fill_value="", dimension_names=names,
-        compressors=ZstdCodec(level=3, checksum=True),
-        attributes={"long_name": "how each tile was made, as JSON: scenes, offsets, seconds, worker"},
-    )  # fmt: skip
+    compressed = ZstdCodec(level=3, checksum=True)
+    flags: dict[str, Any] = {"flag_values": list(range(5)), "flag_meanings": "pending done no_data outside failed"}
+    provenance = "how each tile was made, as JSON: scenes, offsets, seconds, worker"
+    # workers write `status` and `provenance`: a chunk per tile, so that no two ever write the same chunk
+    arrays: list[tuple[str, str, tuple[int, ...], ZstdCodec | None, str, dict[str, Any]]] = [
+        ("status", "u1", (1, 1, 1), None, "state of each tile", flags),
+        ("status_at_end", "u1", (1, *tiles.shape), compressed, "status in one chunk, after the last run", flags),
+        ("provenance", "string", (1, 1, 1), compressed, provenance, {}),
+    ]
+    for name, dtype, chunks, compressor, long_name, attributes in arrays:
+        group.create_array(
+            name,
+            shape=shape,
+            chunks=chunks,
+            dtype=dtype,
+            fill_value="" if dtype == "string" else 0,
+            dimension_names=["time", "tile_y", "tile_x"],
+            compressors=compressor,
+            attributes={"long_name": long_name, **attributes},
+        )
     lattice = "of the global grid, in tiles from the CRS origin"
-    _vector(group, "tile_y", np.arange(tiles.row, tiles.stop_row), {"long_name": f"tile row {lattice}, southwards"})
-    _vector(group, "tile_x", np.arange(tiles.col, tiles.stop_col), {"long_name": f"tile column {lattice}, eastwards"})
-    _time(group, spec)
-
-
-def _coordinates(group: zarr.Group, box: GeoBox, spec: CubeSpec) -> None:
-    for name, (values, attributes) in geometadata.centres(box).items():
-        _vector(group, name, values, attributes)
-    _time(group, spec)
-    crs = group.create_array(
-        "spatial_ref", shape=(), dtype="i4", dimension_names=[], attributes=geometadata.spatial_ref(box)
+    _write_vector(
+        group, "tile_y", np.arange(tiles.row, tiles.stop_row), {"long_name": f"tile row {lattice}, southwards"}
     )
-    crs[...] = 0
+    _write_vector(
+        group, "tile_x", np.arange(tiles.col, tiles.stop_col), {"long_name": f"tile column {lattice}, eastwards"}
+    )
+    _write_time(group, spec)
 
 
-def _time(group: zarr.Group, spec: CubeSpec) -> None:
+def _write_coordinates(group: zarr.Group, box: GeoBox, spec: CubeSpec) -> None:
+    for name, (values, attributes) in geo_metadata.centres(box).items():
+        _write_vector(group, name, values, attributes)
+    _write_time(group, spec)
+    crs = geo_metadata.spatial_ref(box)
+    group.create_array("spatial_ref", shape=(), dtype="i4", dimension_names=[], attributes=crs)[...] = 0
+
+
+def _write_time(group: zarr.Group, spec: CubeSpec) -> None:
     days = np.array(spec.intervals, dtype="datetime64[D]").astype("int64")
     calendar: dict[str, Any] = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian"}
-    words = {"standard_name": "time", "axis": "T", "bounds": "time_bounds", "long_name": "first day", **calendar}
-    _vector(group, "time", days[:, 0], words)
-    bounds = group.create_array(
-        "time_bounds", shape=days.shape, dtype="i8", dimension_names=["time", "bound"], attributes=calendar
-    )
+    attributes = {"standard_name": "time", "axis": "T", "bounds": "time_bounds", "long_name": "first day", **calendar}
+    _write_vector(group, "time", days[:, 0], attributes)
+    names = ["time", "bound"]
+    bounds = group.create_array("time_bounds", shape=days.shape, dtype="i8", dimension_names=names, attributes=calendar)
     bounds[...] = days
 
 
-def _vector(group: zarr.Group, name: str, values: NDArray[Any], attributes: dict[str, Any]) -> None:
+def _write_vector(group: zarr.Group, name: str, values: NDArray[Any], attributes: dict[str, Any]) -> None:
     text = values.dtype.kind == "U"
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        dtype="string" if text else values.dtype,
-        dimension_names=[name],
-        attributes=attributes,
-    )
+    dtype = "string" if text else values.dtype
+    array = group.create_array(name, shape=values.shape, dtype=dtype, dimension_names=[name], attributes=attributes)
     array[...] = values.astype(object) if text else values

@@ -1,4 +1,4 @@
-"""The levels of a cube as xarray datasets, cut to the extent that was asked for."""
+"""Open the levels of a cube as xarray datasets, cropped to the requested extent."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from spacex.cube.layout import CubeSpec
 from spacex.errors import CubeError
 
 LINK = "cube"
-"""Attribute of an opened dataset: where it came from."""
+"""Attribute of an opened dataset: the cube's URI."""
 _ONLY_IN_ZARR = ("_CRS", "zarr_conventions", "proj:", "spatial:", "multiscales")
-"""Attributes that say in other readers' words what CF says too; most are objects, which NetCDF cannot hold."""
+"""Prefixes of attributes that repeat the CF ones for other readers; most are objects, which NetCDF cannot hold."""
 
 
 def cube_attributes(uri: str) -> tuple[dict[str, Any], list[str]]:
-    """Attributes of a cube of any format, and the groups of its levels.
+    """Root attributes of a cube of any format, and the names of its levels' groups.
 
     Raises:
         CubeError: if there is no cube.
@@ -39,33 +39,33 @@ def open_level(uri: str, level: int, chunks: Any = None) -> xr.Dataset:
     """
     attributes, groups = cube_attributes(uri)
     if not 0 <= level < len(groups):
-        wait = "Coarser ones are made when a run ends: repeat the command that maps." if level > 0 else None
-        raise CubeError(f"no such level in {uri}", got=level, expected=f"0 to {len(groups) - 1}", do=wait)
+        advice = "Coarser ones are made when a run ends: repeat the command that maps." if level > 0 else None
+        raise CubeError(f"no such level in {uri}", got=level, expected=f"0 to {len(groups) - 1}", do=advice)
     data: xr.Dataset = xr.open_zarr(uri, group=groups[level], chunks=chunks)
-    # format 1 kept the tiles' arrays beside the maps
+    # in format 1 the tiles' arrays were in the same group as the maps
     data = data.drop_vars(["status", "provenance"], errors="ignore").set_coords(["time_bounds"])
     if attributes["spacex_format"] >= 3:
         data = crop(data, CubeSpec.model_validate_json(attributes["spacex_spec"]), level)
     for variable in data.variables.values():
-        variable.attrs = _plain(variable.attrs)
-    data.attrs = {**_plain(attributes), LINK: str(uri)}
+        variable.attrs = _portable(variable.attrs)
+    data.attrs = {**_portable(attributes), LINK: str(uri)}
     return data
 
 
 def crop(data: xr.Dataset, spec: CubeSpec, level: int) -> xr.Dataset:
-    """The pixels of a level that the extent touches; the arrays cover whole tiles."""
+    """Crop a level, whose arrays cover whole tiles, to the pixels that the extent touches."""
     rows, cols = spec.crop(level)
     cropped = data.isel(y=rows, x=cols)
-    # rioxarray and GDAL take the corner from here, not from the coordinates
+    # rioxarray and GDAL read the upper-left corner from this attribute, not from the coordinates
     corner = geo_metadata.coarsen(spec.geobox, level)[rows, cols].affine
     cropped["spatial_ref"].attrs["GeoTransform"] = geo_metadata.gdal_transform(corner)
     return cropped
 
 
-def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Attributes that every format can hold."""
-    kept = {name: value for name, value in attributes.items() if not name.startswith(_ONLY_IN_ZARR)}
+def _portable(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The attributes that NetCDF and other formats can hold."""
     return {
         name: json.dumps(value) if name in OBJECTS and not isinstance(value, str) else value
-        for name, value in kept.items()
+        for name, value in attributes.items()
+        if not name.startswith(_ONLY_IN_ZARR)
     }

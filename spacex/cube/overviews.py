@@ -1,8 +1,8 @@
-"""Overviews whose chunks span several tiles: made from the level below when a run ends.
+"""Make the overviews whose chunks span several tiles, from the level below, when a run ends.
 
-While tiles are written nobody owns these chunks; afterwards the driver does, each chunk in one piece. Making them
-again changes nothing, so a run that was killed here is made good by the next one. The root's attributes name these
-levels only once they are there, and no longer when a resumed run is about to add tiles.
+No worker writes these chunks; the driver writes each as a whole when the tiles are done. Making them again gives the
+same bytes, so the next run completes what a killed one left. The root's attributes list these levels only while they
+are up to date: they are hidden before a resumed run adds tiles.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spacex.cube.store import Cube
 from spacex.execution.tasks import Status
 
 THREADS = 4
-"""Chunks made at the same time; most of it waits for the store or runs outside Python's lock."""
+"""Chunks made at the same time; their time goes into the store and into code that releases Python's lock."""
 Chunk = tuple[Variable, int, int, int]
 """A chunk: its variable, time step, chunk row and chunk column."""
 STAMP = "overviews_of"
@@ -41,7 +41,7 @@ def make_overviews(cube: Cube, report: Callable[[str], None] = lambda stage: Non
 
     Args:
         cube: whose tiles are written.
-        report: called now and then with how far it is; a country takes minutes.
+        report: called with the progress after each chunk; a country takes minutes.
     """
     statuses = cube.statuses()
     stamp = _digest(statuses)
@@ -51,13 +51,15 @@ def make_overviews(cube: Cube, report: Callable[[str], None] = lambda stage: Non
     pool = ThreadPoolExecutor(THREADS)
     try:
         for level in range(1, cube.spec.levels):
-            # a level needs the whole one below, so each is waited for
+            # a chunk needs four of the level below, so the levels are made one after the other
             chunks = list(_chunks(cube, level, done))
             for number, _ in enumerate(pool.map(partial(_make, cube, level), chunks)):
                 report(f"overview {level} of {cube.spec.levels - 1}: {number} of {len(chunks)} chunks")
+    # on an error or interruption the chunks in progress are finished, and the rest is not begun
     finally:
         pool.shutdown(cancel_futures=True)
     cube.array(f"{TILES}/status_at_end")[...] = statuses
+    # last: a run killed before this line leaves the levels hidden
     cube.publish_levels(cube.spec.levels, {STAMP: stamp})
 
 
@@ -77,20 +79,23 @@ def _chunks(cube: Cube, level: int, done: NDArray[np.bool_]) -> Iterator[Chunk]:
         return
     size, chunk = cube.spec.tile_size, CHUNK << level  # both in pixels of full resolution
     tiles = np.argwhere(done)
+    # the chunks that hold a tile's first and last pixel; at coarse levels both are the same chunk
     first, last = tiles[:, 1:] * size // chunk, ((tiles[:, 1:] + 1) * size - 1) // chunk
-    places = {
+    # a set, because neighbouring tiles share chunks
+    positions = {
         (int(time), row, col)
         for time, (top, left), (bottom, right) in zip(tiles[:, 0], first, last, strict=True)
         for row in range(top, bottom + 1)
         for col in range(left, right + 1)
     }
-    for place in sorted(places):
-        yield from ((variable, *place) for variable in made)
+    for position in sorted(positions):
+        yield from ((variable, *position) for variable in made)
 
 
 def _make(cube: Cube, level: int, chunk: Chunk) -> None:
     variable, time, row, col = chunk
     below = cube.array(f"{level - 1}/{variable.name}")
+    # 2 × 2 chunks of the level below; at the edge there may be less, and `downsample_2x` pads an odd side
     size = 2 * CHUNK
     stored = np.asarray(below[time, ..., row * size : (row + 1) * size, col * size : (col + 1) * size])
     block = variable.encode(downsample_2x(variable.decode(stored)))

@@ -1,4 +1,4 @@
-"""One picture of a cube: composite, attribution and naturalness side by side, as figures in a paper are."""
+"""Draw a cube as one PNG: composite, attribution maps and scores side by side, a row per time step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from spacex.errors import RequestError
 from spacex.execution.tasks import Status
 
 WIDEST = 900
-"""Pixels across or down of a panel; larger maps are averaged."""
+"""Longest side of a panel in pixels; larger maps are averaged."""
 PANEL = 4.4
 """Width of a panel in inches."""
 GAPS = {
@@ -34,7 +34,7 @@ GAPS = {
     "outside the area": "#ffffff",
     "not mapped or failed": "#d98cb3",
 }
-"""What has no value, and the colour that says why; none of them occurs in the colour scales."""
+"""Colours of pixels without a value, by the reason; none of them occurs in the colour scales."""
 TITLES = {
     "attribution": ("attribution |x⁺ − x⁻|", "reflectance"),
     "lift": ("lift, x⁻ to x", "logit per pixel"),
@@ -49,13 +49,13 @@ MEANINGS = {
     "naturalness": "yellow: natural to this classifier, blue: not",
     "dissimilarity": "above 1, hatched: unlike the training chips",
 }
-"""What light and dark mean, in words."""
+"""How to read a map, below its colour bar."""
 COLOURS = {"naturalness": "cividis", "dissimilarity": "viridis"}
 """Colour scales other than inferno."""
 TOPS = {"naturalness": 1.0, "dissimilarity": 2.0}
-"""Where a scale ends, for maps whose range is known."""
+"""Upper ends of the colour scales of maps whose range is fixed."""
 HATCH = "////"
-"""Over what lies outside the classifier's area of applicability."""
+"""Pattern over pixels outside the classifier's area of applicability."""
 
 Image = NDArray[np.float32]
 Extent = tuple[float, float, float, float]
@@ -79,9 +79,8 @@ def draw(cube: Cube | str, picture: str, time: int | None = None) -> None:
     steps = range(len(cube.spec.intervals)) if time is None else [time]
     names = [*cube.spec.maps, *cube.spec.scores]
     ratio = cube.extent.height / cube.extent.width
-    figure = Figure(
-        figsize=(PANEL * (1 + len(names)), len(steps) * (PANEL * ratio + 1.6)), dpi=110, layout="constrained"
-    )
+    size = PANEL * (1 + len(names)), len(steps) * (PANEL * ratio + 1.6)
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
     # a thin row for the colour bars under each row of maps keeps all maps of one size
     axes = figure.subplots(2 * len(steps), 1 + len(names), squeeze=False, height_ratios=[30 * ratio, 1] * len(steps))
     for index, step in enumerate(steps):
@@ -97,6 +96,7 @@ def draw(cube: Cube | str, picture: str, time: int | None = None) -> None:
 
 
 def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str], step: int) -> None:
+    # the coarsest level that is still sharp enough; the composite begins at level 1
     level = max(1, min(cube.published_levels - 1, math.ceil(math.log2(max(cube.extent.shape) / WIDEST))))
     data = open_level(cube.uri, level, chunks={})[["composite", *names]].isel(time=step)
     factor = max(1, math.ceil(max(data.sizes["y"], data.sizes["x"]) / WIDEST))
@@ -108,7 +108,8 @@ def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str]
     _panel(row[0], _stretch(data["composite"].values), gaps, extent)
     row[0].set_title(f"composite, {first} to {last}", fontsize=10)
     bars[0].set_axis_off()
-    bars[0].text(0.5, 0.0, _band_names(cube.spec.display), ha="center", fontsize=9)
+    colours = " as red, green, blue" if len(cube.spec.display) == 3 else " in grey"
+    bars[0].text(0.5, 0.0, ", ".join(cube.spec.display) + colours, ha="center", fontsize=9)
     _scale_bar(row[0], extent[1])
     _north(row[0], cube)
     for axis, bar, name in zip(row[1:], bars[1:], names, strict=True):
@@ -120,8 +121,7 @@ def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str]
         title, unit = TITLES[name]
         axis.set_title(title, fontsize=10)
         extend = "neither" if name == "naturalness" else "max"
-        ticks = MaxNLocator(5)
-        figure.colorbar(image, cax=bar, extend=extend, orientation="horizontal", ticks=ticks)
+        figure.colorbar(image, cax=bar, extend=extend, orientation="horizontal", ticks=MaxNLocator(5))
         bar.set_xlabel(f"{unit}\n{MEANINGS[name]}", fontsize=9)
 
 
@@ -138,7 +138,7 @@ def _panel(axis: Axes, values: Image, gaps: NDArray[np.uint8], extent: Extent, *
 
 
 def _hatch(axis: Axes, dissimilarity: Image, extent: Extent) -> None:
-    """Hatch what lies outside the area of applicability."""
+    """Hatch the pixels outside the area of applicability."""
     outside = np.nan_to_num(dissimilarity) > 1
     if outside.any():
         left, right, bottom, top = extent
@@ -152,7 +152,7 @@ def _hatch(axis: Axes, dissimilarity: Image, extent: Extent) -> None:
 
 
 def _gaps(cube: Cube, step: int, y: NDArray[np.float64], x: NDArray[np.float64], factor: int) -> NDArray[np.uint8]:
-    """(height, width) uint8: why a pixel of the picture has no value, as an index into `GAPS`.
+    """The reason why each pixel of the picture would have no value, (height, width) uint8 index into `GAPS`.
 
     Args:
         cube: what is drawn.
@@ -161,22 +161,22 @@ def _gaps(cube: Cube, step: int, y: NDArray[np.float64], x: NDArray[np.float64],
         x: likewise.
         factor: pixels of full resolution along one side of the picture's.
     """
-    kinds = np.zeros((len(y), len(x)), np.uint8)
+    reasons = np.zeros((len(y), len(x)), np.uint8)
     size = cube.spec.resolution
-    # the tile under each centre; a last overview pixel may have its centre outside the last tile
+    # the tile under each centre; the last overview pixel may have its centre outside the last tile
     unfinished = np.isin(cube.statuses()[step], (Status.PENDING, Status.FAILED))
     rows = (-y / size - cube.spec.stored.row).astype(int) // cube.spec.tile_size
     cols = (x / size - cube.spec.stored.col).astype(int) // cube.spec.tile_size
     tiles = np.ix_(np.minimum(rows, unfinished.shape[0] - 1), np.minimum(cols, unfinished.shape[1] - 1))
-    kinds[unfinished[tiles]] = 2
+    reasons[unfinished[tiles]] = 2
     side = size * factor
     transform = Affine(side, 0.0, x[0] - side / 2, 0.0, -side, y[0] + side / 2)
-    kinds[geometry_mask([cube.region.outline], kinds.shape, transform)] = 1
-    return kinds
+    reasons[geometry_mask([cube.region.outline], reasons.shape, transform)] = 1
+    return reasons
 
 
 def _stretch(composite: Image) -> Image:
-    """(bands, y, x) reflectance to (y, x, 3) for display: 1st to 99th percentile of each band, NaN kept."""
+    """Stretch reflectance (bands, y, x) to (y, x, 3) in 0..1: 1st to 99th percentile of each band; NaN stays NaN."""
     if composite.shape[0] != 3:
         composite = np.repeat(composite[:1], 3, axis=0)
     low, high = (np.array([[[_percentile(band, q)]] for band in composite]) for q in (1, 99))
@@ -190,7 +190,7 @@ def _percentile(values: Image, q: float) -> float:
 
 
 def _round_up(value: float) -> float:
-    """The next larger number with two significant digits, so that the colour bar ends on a readable one."""
+    """The next larger number with two significant digits: a readable end of a colour bar."""
     if not value > 0:
         return 1.0
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
@@ -198,32 +198,32 @@ def _round_up(value: float) -> float:
 
 
 def _scale_bar(axis: Axes, width: float) -> None:
+    """Draw the longest round length of at most a quarter of the panel's width (km)."""
     length = max(n for n in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if n <= max(0.1, width / 4))
-    bar = AnchoredSizeBar(
-        axis.transData, length, f"{length:g} km", "lower right", frameon=True, size_vertical=width / 150, pad=0.4
-    )
+    label, thickness = f"{length:g} km", width / 150
+    bar = AnchoredSizeBar(axis.transData, length, label, "lower right", frameon=True, size_vertical=thickness, pad=0.4)
     axis.add_artist(bar)
 
 
 def _heading(cube: Cube) -> str:
-    """Where on Earth this is, and by whose eyes it was seen."""
+    """Latitudes, longitudes, CRS and checkpoint of the maps."""
     west, south, east, north = shape(cube.attributes["request"]["area"]).bounds
     card = cube.attributes["checkpoint"]
-    seen_by = f"checkpoint “{card['preset'] or card['kind']}”, trained on {card['data'].get('name', 'unknown data')}"
-    return f"{_degrees(south, north, 'NS')}, {_degrees(west, east, 'EW')} ({cube.spec.crs}); {seen_by}"
+    networks = f"checkpoint “{card['preset'] or card['kind']}”, trained on {card['data'].get('name', 'unknown data')}"
+    return f"{_degrees(south, north, 'NS')}, {_degrees(west, east, 'EW')} ({cube.spec.crs}); {networks}"
 
 
 def _degrees(low: float, high: float, names: str) -> str:
-    ends = [f"{abs(value):.2f}° {names[value < 0]}" for value in (low, high)]
-    return " to ".join(ends)
+    return " to ".join(f"{abs(value):.2f}° {names[value < 0]}" for value in (low, high))
 
 
 def _north(axis: Axes, cube: Cube) -> None:
-    """An arrow to true north, which a projected grid's columns do not point to."""
+    """Draw an arrow to true north, which differs from the direction of a projected grid's columns."""
     left, bottom, right, top = cube.grid.geobox(cube.extent).boundingbox
-    there = Transformer.from_crs(cube.grid.crs, "EPSG:4326", always_xy=True)
-    lon, lat = there.transform((left + right) / 2, (bottom + top) / 2)
-    x, y = there.transform([lon, lon], [lat - 0.01, lat + 0.01], direction="INVERSE")
+    to_degrees = Transformer.from_crs(cube.grid.crs, "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform((left + right) / 2, (bottom + top) / 2)
+    # a short piece of the meridian through the centre, projected back onto the grid, gives the arrow's direction
+    x, y = to_degrees.transform([lon, lon], [lat - 0.01, lat + 0.01], direction="INVERSE")
     angle = math.atan2(y[1] - y[0], x[1] - x[0])
     dx, dy = 0.06 * math.cos(angle), 0.06 * math.sin(angle)
     axis.annotate(
@@ -232,7 +232,3 @@ def _north(axis: Axes, cube: Cube) -> None:
         bbox={"boxstyle": "circle,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
         arrowprops={"arrowstyle": "<|-", "color": "black", "shrinkA": 7},
     )  # fmt: skip
-
-
-def _band_names(bands: tuple[str, ...]) -> str:
-    return ", ".join(bands) + (" as red, green, blue" if len(bands) == 3 else " in grey")

@@ -1,4 +1,4 @@
-"""Opening a cube to read it: one call for any level, in a form that other tools can clip and save."""
+"""Open a cube for reading, as an xarray dataset that other tools can clip and save."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def open_cube(uri: str, level: int = 0, chunks: Any = None) -> xr.Dataset:
     Args:
         uri: of the cube, a path or any fsspec URI.
         level: 0 for full resolution, each further one half of it; the picture (`composite`) begins at level 1.
-        chunks: as in `xarray.open_zarr`: None reads when needed, without dask; ``{}`` gives dask arrays.
+        chunks: as in `xarray.open_zarr`: None reads lazily without dask, ``{}`` gives dask arrays.
 
     Returns:
-        Every map over (time, y, x), decoded: float with NaN where there is no data, coordinates in metres of the
-        cube's CRS (``.rio.crs``), cut to the extent that was asked for. Attributes are text, `request` and `checkpoint`
-        as JSON. ``.spacex.tiles`` has the tiles' states and provenance. The whole dataset clips (``.rio.clip``) and
-        saves (``to_netcdf``, ``to_zarr``; with dask arrays ``to_zarr(align_chunks=True)``).
+        Every map over (time, y, x), decoded: float, NaN = no data, coordinates in metres of the cube's CRS
+        (``.rio.crs``), cropped to the requested extent. The attributes `request` and `checkpoint` are JSON text.
+        ``.spacex.tiles`` has the tiles' statuses and provenance. The dataset can be clipped (``.rio.clip``) and saved
+        (``to_netcdf``, ``to_zarr``; with dask arrays ``to_zarr(align_chunks=True)``).
 
     Raises:
         CubeError: if there is no cube, or it has no such level.
@@ -47,9 +47,9 @@ def open_cube(uri: str, level: int = 0, chunks: Any = None) -> xr.Dataset:
 
 
 def open_tiles(uri: str) -> xr.Dataset:
-    """The tiles of a cube: `status` as words, and `provenance` as JSON, over (time, tile_y, tile_x).
+    """The tiles of a cube: `status` as text, and `provenance` as JSON, over (time, tile_y, tile_x).
 
-    From format 3 on, the coordinates `tile_y` and `tile_x` are a tile's place on the global tile lattice.
+    From format 3 on, the coordinates `tile_y` and `tile_x` are a tile's row and column on the global tile lattice.
 
     Raises:
         CubeError: if there is no cube.
@@ -57,8 +57,8 @@ def open_tiles(uri: str) -> xr.Dataset:
     attributes, _ = cube_attributes(uri)
     group = TILES if attributes["spacex_format"] > 1 else ""
     tiles: xr.Dataset = xr.open_zarr(uri, group=group, chunks=None)[["status", "provenance"]]
-    words = np.array([status.label for status in Status])
-    decoded = tiles["status"].copy(data=words[tiles["status"].values])
+    labels = np.array([status.label for status in Status])
+    decoded = tiles["status"].copy(data=labels[tiles["status"].values])
     decoded.attrs = {"long_name": tiles["status"].attrs["long_name"]}
     return tiles.assign(status=decoded)
 
@@ -80,21 +80,21 @@ class Picture:
 
 @xr.register_dataset_accessor("spacex")  # type: ignore[no-untyped-call]
 class CubeAccessor:
-    """What a dataset from `open_cube` knows of the cube it came from, also after it was cut or computed with."""
+    """Access to the cube behind a dataset from `open_cube`, also after the dataset was cropped or computed with."""
 
     def __init__(self, data: xr.Dataset) -> None:
         self._data = data
 
     @property
     def uri(self) -> str:
-        """Where the cube is."""
+        """The cube's URI."""
         if LINK not in self._data.attrs:
             raise RequestError("this dataset does not come from a cube", do="Open one with spacex.open_cube.")
         return str(self._data.attrs[LINK])
 
     @property
     def tiles(self) -> xr.Dataset:
-        """`status` as words and `provenance` as JSON, over (time, tile_y, tile_x)."""
+        """`status` as text and `provenance` as JSON, over (time, tile_y, tile_x)."""
         return open_tiles(self.uri)
 
     @property
@@ -104,13 +104,13 @@ class CubeAccessor:
 
     @property
     def coverage(self) -> pd.DataFrame:
-        """What each time step holds: a row per step, tiles by state, and `finished`, the share of the area's tiles."""
+        """Number of tiles by time step (rows) and status, and `finished`, their share of the area's tiles."""
         statuses = self.cube.statuses()
         counts = {state.label: (statuses == state).sum(axis=(1, 2)) for state in Status}
         days = pd.DatetimeIndex([first for first, _ in self.cube.spec.intervals], name="time")
         table = pd.DataFrame(counts, index=days)
-        wanted = table.drop(columns="outside").sum(axis=1)
-        return table.assign(finished=(table["done"] + table["no_data"]) / wanted)
+        in_area = table.drop(columns="outside").sum(axis=1)
+        return table.assign(finished=(table["done"] + table["no_data"]) / in_area)
 
     def quicklook(self, time: int | None = None) -> Picture:
         """Composite, maps and naturalness side by side; a notebook shows the picture.

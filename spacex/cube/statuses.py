@@ -1,4 +1,4 @@
-"""States of a cube's tiles as arrays (time, tile row, tile column) of `Status` values."""
+"""Statuses of a cube's tiles as arrays (time, tile row, tile column) of `Status` values."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from spacex.region import Region
 log = logging.getLogger(__name__)
 
 FINISHED = (Status.DONE, Status.NO_DATA)
-"""States of tiles that no run computes again."""
+"""Statuses of tiles that no run computes again."""
 
 
 def new_statuses(region: Region, steps: int) -> NDArray[np.uint8]:
-    """States of a new cube: *outside* where a tile does not touch the area, else *pending*."""
+    """Statuses of a new cube: *outside* where a tile does not touch the area, else *pending*."""
     one_step = np.where(region.touched, Status.PENDING, Status.OUTSIDE).astype(np.uint8)
     return np.repeat(one_step[None], steps, axis=0)
 
@@ -32,16 +32,17 @@ def tasks_where(mask: NDArray[np.bool_], tiling: Tiling) -> list[TileTask]:
 
 
 def read_statuses(array: zarr.Array[Any], tiling: Tiling) -> NDArray[np.uint8]:
-    """The states in a cube; a tile whose state cannot be decoded (cut short by a full disk) is *pending*.
+    """Read a cube's statuses; a tile whose status cannot be decoded (truncated by a full disk) is *pending*.
 
     Raises:
-        OSError: if the store is out of reach, which says nothing about the tiles.
+        OSError: if the store cannot be reached; the tiles may be intact, so none is taken for pending.
     """
     try:
         return np.asarray(array[...], dtype=np.uint8)
     except OSError:
         raise
     except Exception:
+        # some chunk is damaged: read them one by one to learn which
         statuses = np.full(array.shape, Status.PENDING, np.uint8)
     for task, where in zip(tasks_where(statuses == Status.PENDING, tiling), np.ndindex(array.shape), strict=True):
         try:

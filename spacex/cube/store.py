@@ -94,7 +94,7 @@ class Cube:
         return self.spec.tiling.window(task.row, task.col)
 
     def position(self, task: TileTask) -> tuple[int, int, int]:
-        """Where a task stands in the arrays with one value per tile."""
+        """The task's index in the arrays with one value per tile."""
         return (task.time, *self.spec.tiling.position(task.row, task.col))
 
     def write(self, task: TileTask, tile: TileMaps) -> None:
@@ -115,15 +115,15 @@ class Cube:
                 block = variable.encode(values)
                 size = self.spec.tile_size >> level
                 self.put(variable, level, time, row * size, col * size, block)
-                # the next level is made of what is stored here, as `make_overviews` makes it
+                # from the stored (rounded) values, so that `make_overviews` would make the same bits
                 values = downsample_2x(variable.decode(block))
 
     def put(self, variable: Variable, level: int, time: int, row: int, col: int, block: NDArray[Any]) -> None:
-        """Write whole chunks of one variable, and sync them to the disk.
+        """Write whole chunks of one variable at one level, and sync them to the disk.
 
         Args:
-            variable: what to write.
-            level: into which level.
+            variable: describes the array.
+            level: of the array.
             time: index of the time step.
             row: first row of the block, at that level; a multiple of the chunk.
             col: first column.
@@ -132,6 +132,7 @@ class Cube:
         array = self.array(f"{level}/{variable.name}")
         rows, cols = slice(row, row + block.shape[-2]), slice(col, col + block.shape[-1])
         array[(time, ..., rows, cols)] = block
+        # on a disk each chunk is a file; object stores acknowledge a write only when it is safe
         if self._root is not None:
             prefix = self._root / str(level) / variable.name / "c" / str(time) / ("0" if variable.bands else "")
             chunk = array.chunks[-1]

@@ -1,8 +1,8 @@
-"""Verify a cube: read all of it once and find the tiles that were damaged after they were written.
+"""Verify a cube: read all of it and find the tiles that were damaged after they were written.
 
-Found are chunks that cannot be decoded (every data chunk carries a checksum); chunks that are gone, since the
-variables of a tile and their overviews have data in the same places, to the pixel; and states that contradict the
-data or the area. Not found is a tile all of whose chunks, at all levels, were replaced by those of another one.
+Three kinds of damage are detected: chunks that cannot be decoded (every data chunk has a checksum); missing chunks
+(all variables and overviews of a tile must have data in the same pixels); and statuses that contradict the data or the
+area. Not detected: a tile all of whose chunks, at all levels, were replaced by those of another tile.
 """
 
 from __future__ import annotations
@@ -29,119 +29,120 @@ READERS = 4
 """Tiles read at the same time."""
 
 Maps = list[tuple[str, zarr.Array[Any], int]]
-"""Path, array and pixels of full resolution along one side of its pixels."""
+"""Path, array, and side of its pixels in pixels of full resolution."""
 
 
 def mark_damaged(cube: Cube) -> dict[TileTask, str]:
-    """Read every chunk of the cube and mark damaged tiles *pending*.
-
-    To be called by the run that holds the lock, before it works out what is left to do.
+    """Read every chunk of the cube and mark damaged tiles *pending*; call it while the run holds the lock.
 
     Returns:
         The damaged tiles and what is wrong with them.
 
     Raises:
-        CubeError: if something is damaged that belongs to no tile, or the store cannot be read.
+        CubeError: if an array that belongs to no tile is damaged, or the store cannot be read.
     """
     try:
         damaged = find_damage(cube)
-    except OSError as error:  # a store out of reach says nothing about the tiles: none is marked
+    except OSError as error:  # the store cannot be reached; the tiles may be intact, so none is marked
         raise CubeError(f"cannot read {cube.uri}", got=f"{type(error).__name__}: {error}") from error
-    for task, what in damaged.items():
-        log.warning("tile %s is damaged and will be done again: %s", task, what)
+    for task, damage in damaged.items():
+        log.warning("tile %s is damaged and will be done again: %s", task, damage)
         cube.finish(task, Status.PENDING, {})
     return damaged
 
 
 def find_damage(cube: Cube) -> dict[TileTask, str]:
-    """The tiles whose data are not what their state says, and why. Writes nothing."""
-    root = zarr.open_group(cube.uri, mode="r")
-    maps = list(_maps(root, cube))
-    states = cube.statuses()
-    expected = new_statuses(cube.region, len(states))
-    tasks = tasks_where(np.ones(states.shape, bool), cube.spec.tiling)
-    # overviews that several tiles share are made when a run ends: until then they lag behind
+    """The tiles whose data contradict their status, and how. Writes nothing."""
+    maps = list(_maps(cube))
+    statuses = cube.statuses()
+    new = new_statuses(cube.region, len(statuses))
+    tasks = tasks_where(np.ones(statuses.shape, bool), cube.spec.tiling)
+    # Overviews that several tiles share are made when a run ends; until then they are out of date and not compared.
+    # A pixel coarser than a tile mixes tiles, so it is never compared.
     compared = {
         path
         for path, array, factor in maps
         if array.chunks[-1] * factor <= cube.spec.tile_size
-        or (up_to_date(cube, states) and cube.spec.tile_size % factor == 0)
+        or (up_to_date(cube, statuses) and cube.spec.tile_size % factor == 0)
     }
-    check = partial(_check_tile, cube, maps, compared, states, expected)
+    check = partial(_check_tile, cube, maps, compared, statuses, new)
     with ThreadPoolExecutor(READERS) as readers:
-        return {task: what for task, what in zip(tasks, readers.map(check, tasks), strict=True) if what}
+        return {task: damage for task, damage in zip(tasks, readers.map(check, tasks), strict=True) if damage}
 
 
-def _maps(root: zarr.Group, cube: Cube) -> Iterator[tuple[str, zarr.Array[Any], int]]:
-    """The arrays over pixels; all others but the tiles' own are read here, whole."""
-    for path, array in root.members(max_depth=None):
+def _maps(cube: Cube) -> Iterator[tuple[str, zarr.Array[Any], int]]:
+    """The arrays over pixels. Reads all other arrays, except those with one value per tile.
+
+    Raises:
+        CubeError: if one of those cannot be decoded.
+    """
+    for path, array in zarr.open_group(cube.uri, mode="r").members(max_depth=None):
         if not isinstance(array, zarr.Array):
             continue
         names = getattr(array.metadata, "dimension_names", None) or ()
         if names[-2:] == ("y", "x"):
             yield path, array, 2 ** int(path.split("/")[0])
-        elif "tile_x" not in names and (why := _unreadable(array)):
-            raise CubeError(f"{path} of {cube.uri} is damaged", got=why, do="Make the cube anew.")
-
-
-def _unreadable(array: zarr.Array[Any]) -> str | None:
-    try:
-        array[...]
-    except OSError:
-        raise
-    except Exception as error:
-        return str(error)
-    return None
+        elif "tile_x" not in names:
+            try:
+                array[...]
+            except OSError:
+                raise
+            except Exception as error:  # what a codec raises on damaged bytes depends on the codec
+                advice = "Make the cube anew."
+                raise CubeError(f"{path} of {cube.uri} is damaged", got=str(error), do=advice) from error
 
 
 def _check_tile(
-    cube: Cube, maps: Maps, compared: set[str], states: NDArray[np.uint8], expected: NDArray[np.uint8], task: TileTask
+    cube: Cube, maps: Maps, compared: set[str], statuses: NDArray[np.uint8], new: NDArray[np.uint8], task: TileTask
 ) -> str | None:
+    """What is wrong with a tile; None if nothing is."""
     position = cube.position(task)
-    state = states[position]
-    if (state == Status.OUTSIDE) != (expected[position] == Status.OUTSIDE) or state > max(Status):
-        return f"its state is {state}"
-    if state not in FINISHED:
+    status = statuses[position]
+    if (status == Status.OUTSIDE) != (new[position] == Status.OUTSIDE) or status > max(Status):
+        return f"its state is {status}"
+    if status not in FINISHED:
         return None
     try:
-        return _contradiction(cube, maps, compared, task, empty=bool(state == Status.NO_DATA))
+        return _contradiction(cube, maps, compared, task, empty=bool(status == Status.NO_DATA))
     except OSError:
         raise
-    except Exception as error:  # each codec has its own errors for bytes that are not its own
+    except Exception as error:  # what a codec raises on damaged bytes depends on the codec
         return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _contradiction(cube: Cube, maps: Maps, compared: set[str], task: TileTask, empty: bool) -> str | None:
-    """Read all of a tile; where its variables and levels disagree about which pixels have data, say so."""
-    known = {path: _known(cube, array, factor, task) for path, array, factor in maps}
+    """Read all of a tile and compare which pixels have data in its variables and levels."""
+    valid = {path: _valid(cube, array, factor, task) for path, array, factor in maps}
     if not empty and not cube.provenance(task):
         return "its provenance is gone"
-    counts = {path for path in known if path.endswith("observations")}
-    data = np.logical_or.reduce([known[path] for path, _, factor in maps if factor == 1 and path not in counts])
+    counts = {path for path in valid if path.endswith("observations")}
+    data = np.logical_or.reduce([valid[path] for path, _, factor in maps if factor == 1 and path not in counts])
     if data.any() == empty:
         return "it has data, but its state says it has none" if empty else "its data are gone"
     for path, _, factor in maps:
         if path not in compared:
             continue
-        expected = _any(data, factor)
-        wrong = expected & ~known[path] if path in counts else expected != known[path]
+        # an overview pixel is valid if any pixel below it is
+        expected = _any_per_block(data, factor)
+        # observations are counted also where no chip had enough data for a map
+        wrong = expected & ~valid[path] if path in counts else expected != valid[path]
         if wrong.any():
             return f"{path} has data in other places than the rest"
     return None
 
 
-def _known(cube: Cube, array: zarr.Array[Any], factor: int, task: TileTask) -> NDArray[np.bool_]:
-    """(height, width) where a tile has data at this level."""
+def _valid(cube: Cube, array: zarr.Array[Any], factor: int, task: TileTask) -> NDArray[np.bool_]:
+    """The pixels of a level where a tile has data, (height, width)."""
     size = cube.spec.tile_size
     time, *position = cube.position(task)
     rows, cols = (slice(i * size // factor, -(-(i + 1) * size // factor)) for i in position)
     block = np.asarray(array[(time, ..., rows, cols)])
-    known = np.isfinite(block) if block.dtype.kind == "f" else block != array.fill_value
-    return np.asarray(known.any(axis=0) if known.ndim == 3 else known)
+    valid = np.isfinite(block) if block.dtype.kind == "f" else block != array.fill_value
+    return np.asarray(valid.any(axis=0) if valid.ndim == 3 else valid)
 
 
-def _any(data: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
+def _any_per_block(data: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
     height, width = data.shape
     padded = np.pad(data, ((0, -height % factor), (0, -width % factor)))
-    squares = padded.reshape(-(-height // factor), factor, -(-width // factor), factor)
-    return np.asarray(squares.any(axis=(1, 3)))
+    blocks = padded.reshape(-(-height // factor), factor, -(-width // factor), factor)
+    return np.asarray(blocks.any(axis=(1, 3)))

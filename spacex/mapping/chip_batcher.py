@@ -1,4 +1,4 @@
-"""Batches of windows and chips across tiles: tiles that have been read wait here for the networks.
+"""Batch windows and chips across tiles for the networks.
 
 Each tile takes two passes: the generators run on the windows under it, then the classifier on its chips. Windows and
 chips that neighbouring tiles share are computed once: one that is pending or still cached is not computed again.
@@ -24,9 +24,9 @@ from spacex.mapping.tile import ChipResult, ChipSettings, Networks, TileInput
 Array = NDArray[np.float32]
 Result = TypeVar("Result")
 
-REMEMBERED = 192 * 2**20
-"""Bytes of results kept for neighbouring tiles: three bands of windows along eight tiles, and half as many again."""
-BESIDES = 2048
+CACHE_BYTES = 192 * 2**20
+"""Size of the cache of results for neighbouring tiles: the windows along eight tiles in three bands take two thirds."""
+RESULT_OVERHEAD = 2048
 """Bytes a chip's result takes besides its maps, of which there may be none."""
 
 
@@ -41,9 +41,9 @@ class Tile:
     generated: dict[Window, GeneratorOutput] = field(default_factory=dict)
     results: dict[Window, ChipResult] = field(default_factory=dict)
     missing: int = 0
-    """Windows still to come."""
+    """Windows not yet generated."""
     computed: int = 0
-    """Chips the classifier classified for this tile; shared ones count for the first."""
+    """Chips classified for this tile; a shared chip counts for the tile that requested it first."""
 
     @property
     def complete(self) -> bool:
@@ -53,59 +53,63 @@ class Tile:
 
 @dataclass(eq=False)
 class _Item(Generic[Result]):
-    """A window or chip waiting for its turn, and the tiles waiting for it."""
+    """A window or chip in the queue, and the tiles waiting for it."""
 
     key: tuple[int, Window]
-    """Time step and place."""
+    """Time step, and the window that the result covers."""
     chip: ChipPixels
     tiles: list[Tile]
 
 
 class WorkQueue(Generic[Result]):
-    """Work of one kind: what waits, who waits for it, and what is remembered of it."""
+    """A queue of windows or chips to compute, with a least-recently-used cache of their results.
 
-    def __init__(self, remembered: int) -> None:
+    Args:
+        cache_bytes: size of the cache.
+    """
+
+    def __init__(self, cache_bytes: int) -> None:
         self.waiting: deque[_Item[Result]] = deque()
         self._pending: dict[tuple[int, Window], _Item[Result]] = {}
         self._recent: OrderedDict[tuple[int, Window], tuple[Result, int]] = OrderedDict()
-        self._room = remembered
+        self._free = cache_bytes
 
-    def request(self, tile: Tile, step: int, piece: ChipPixels, place: Window) -> Result | None:
-        """The result if it is remembered; else None, and the tile is noted as waiting for it."""
-        key = step, place
+    def request(self, tile: Tile, chip: ChipPixels, window: Window) -> Result | None:
+        """The result for a window if it is cached; else None, and the tile is added to those waiting for it."""
+        key = tile.task.time, window
         if key in self._recent:
             self._recent.move_to_end(key)
             return self._recent[key][0]
         if key in self._pending:
             self._pending[key].tiles.append(tile)
             return None
-        item = _Item[Result](key, piece, [tile])
+        item = _Item[Result](key, chip, [tile])
         self._pending[key] = item
         self.waiting.append(item)
         return None
 
     def store(self, item: _Item[Result], result: Result, size: int) -> None:
-        """Remember a result as long as there is room."""
+        """Cache a result of `size` bytes, dropping the least recently used ones until it fits."""
         del self._pending[item.key]
         self._recent[item.key] = result, size
-        self._room -= size
-        while self._room < 0:
-            self._room += self._recent.popitem(last=False)[1][1]
+        self._free -= size
+        while self._free < 0:
+            self._free += self._recent.popitem(last=False)[1][1]
 
 
 class ChipBatcher:
-    """Tiles in, complete tiles out; nothing here reads or writes.
+    """Computes submitted tiles in batches; it neither reads nor writes tiles.
 
     Args:
-        networks: what computes.
+        networks: run the batches.
         settings: how tiles are cut.
         batch: windows or chips per call of the networks.
     """
 
     def __init__(self, networks: Networks, settings: ChipSettings, batch: int = 1) -> None:
         self._networks, self._settings, self._batch = networks, settings, batch
-        self._windows = WorkQueue[GeneratorOutput](3 * REMEMBERED // 4)
-        self._chips = WorkQueue[ChipResult](REMEMBERED // 4)
+        self._windows = WorkQueue[GeneratorOutput](3 * CACHE_BYTES // 4)
+        self._chips = WorkQueue[ChipResult](CACHE_BYTES // 4)
         self._collect: Callable[[], None] | None = None
         self._tiles: list[Tile] = []
 
@@ -115,44 +119,42 @@ class ChipBatcher:
 
     @property
     def needs_input(self) -> bool:
-        """True if there is no full batch to compute."""
+        """True if there is no full batch to compute and none in progress."""
         return max(len(self._windows.waiting), len(self._chips.waiting)) < self._batch and self._collect is None
 
     def submit(self, task: TileTask, read: TileInput, chips: list[Window], seconds: float) -> None:
-        """Extract the chips of a tile that has been read, and queue what the networks must do for it.
+        """Extract the chips of a tile that has been read, and queue its windows and chips.
 
         Args:
-            task: its name.
+            task: the tile.
             read: its pixels.
-            chips: the chips that matter to it.
+            chips: the chips that touch pixels of the area.
             seconds: that reading took.
         """
-        chips_read = extract_chips(read.reflectance, read.padded_window, chips, self._settings.min_valid)
-        tile = Tile(task, read, chips_read, {"reading": seconds})
-        self._queue(tile)
+        extracted = extract_chips(read.reflectance, read.padded_window, chips, self._settings.min_valid)
+        tile = Tile(task, read, extracted, {"reading": seconds})
         self._tiles.append(tile)
-
-    def _queue(self, tile: Tile) -> None:
-        read, chips_read = tile.input, tile.chips
-        under = bounds([piece.window for piece in chips_read])
-        if under is None or not self._settings.window:
-            self._request_chips(tile)
-            return
-        needed = [w for w in self._settings.windows(under) if any(not w.intersect(c.window).empty for c in chips_read)]
-        margin = self._settings.margin
-        wide = {place.pad(margin): place for place in needed}
-        inputs = extract_chips(read.reflectance, read.padded_window, wide, min_valid=0.0)
-        tile.missing = len(inputs)
-        for window_input in inputs:
-            place = wide[window_input.window]
-            generated = self._windows.request(tile, tile.task.time, window_input, place)
+        padded_to_window = {window.pad(self._settings.margin): window for window in self._windows_under(tile)}
+        # a window may have gaps: `min_valid` is a demand on chips only
+        padded = extract_chips(read.reflectance, read.padded_window, padded_to_window, min_valid=0.0)
+        tile.missing = len(padded)
+        for pixels in padded:
+            window = padded_to_window[pixels.window]
+            generated = self._windows.request(tile, pixels, window)
             if generated is not None:
-                self._add_generated(tile, place, generated)
-        if not inputs:
+                self._add_generated(tile, window, generated)
+        if not padded:
             self._request_chips(tile)
+
+    def _windows_under(self, tile: Tile) -> list[Window]:
+        """The generators' windows that share pixels with a chip of the tile; none where generators run on chips."""
+        chips = [chip.window for chip in tile.chips]
+        under = bounds(chips)
+        windows = [] if under is None else self._settings.windows(under)
+        return [window for window in windows if any(not window.intersect(chip).empty for chip in chips)]
 
     def compute(self, *, flush: bool) -> bool:
-        """Start one call of the networks and collect the answer of the call before.
+        """Start one call of the networks and collect the results of the previous call.
 
         Args:
             flush: also start a batch that is not full.
@@ -160,6 +162,7 @@ class ChipBatcher:
         Returns:
             False if there was nothing to do.
         """
+        # the next call is started before the previous one is waited for, so that a GPU is never idle
         before = self._collect
         self._collect = self._start(flush)
         if before is not None:
@@ -173,7 +176,7 @@ class ChipBatcher:
         return done
 
     def _start(self, flush: bool) -> Callable[[], None] | None:
-        # chips first: they complete tiles, and complete tiles give their memory back
+        # chips first: they complete tiles, whose memory is then freed
         if chips := self._take(self._chips, flush):
             if not self._settings.window:
                 return self._run(chips, self._networks.attribute, self._store_chip)
@@ -189,6 +192,7 @@ class ChipBatcher:
         return [queue.waiting.popleft() for _ in range(min(self._batch, len(queue.waiting)))]
 
     def _stack(self, pixels: list[Array]) -> Array:
+        # a batch that is not full is padded with copies of its last element, whose results are ignored
         more = self._batch - len(pixels) if self._networks.whole_batches else 0
         stacked: Array = np.stack(pixels + pixels[-1:] * more)
         return stacked
@@ -196,13 +200,15 @@ class ChipBatcher:
     def _run(
         self, items: list[_Item[Any]], call: Callable[[Array], Callable[[], Any]], store: Callable[..., None]
     ) -> Callable[[], None]:
+        """Start a call of the networks; the returned function waits for it and stores each item's result."""
         begun = time.perf_counter()
-        answer = call(self._stack([item.chip.pixels for item in items]))
+        result = call(self._stack([item.chip.pixels for item in items]))
         started = time.perf_counter() - begun
 
         def collect() -> None:
             begun = time.perf_counter()
-            output = answer()
+            output = result()
+            # starting and waiting count, not what ran between them; every item gets an equal share
             seconds = (started + time.perf_counter() - begun) / len(items)
             for index, item in enumerate(items):
                 spent = item.tiles[0].seconds
@@ -212,30 +218,32 @@ class ChipBatcher:
         return collect
 
     def _store_window(self, item: _Item[GeneratorOutput], output: GeneratorOutput, index: int) -> None:
+        # cut the margin off; copies, so that the cache does not keep whole batches alive
         inner = (..., *item.key[1].slices(item.chip.window))
         plain = None if output.attribution is None else output.attribution[index][inner].copy()
         delta_minus = None
         if output.delta_minus is not None:
             delta_minus = output.delta_minus[index][inner].copy()
             if item.chip.valid is not None:
-                delta_minus[:, ~item.chip.valid[inner]] = 0.0  # where nothing was seen nothing was lowered
+                delta_minus[:, ~item.chip.valid[inner]] = 0.0  # gaps hold fill values, which must not count
         generated = GeneratorOutput(plain, delta_minus)
         self._windows.store(item, generated, sum(part.nbytes for part in (plain, delta_minus) if part is not None))
         for tile in item.tiles:
             self._add_generated(tile, item.key[1], generated)
 
-    def _add_generated(self, tile: Tile, place: Window, generated: GeneratorOutput) -> None:
-        tile.generated[place] = generated
+    def _add_generated(self, tile: Tile, window: Window, generated: GeneratorOutput) -> None:
+        """Give a tile the output for one of its windows; after the last one its chips are queued."""
+        tile.generated[window] = generated
         tile.missing -= 1
         if tile.missing == 0:
             self._request_chips(tile)
 
     def _request_chips(self, tile: Tile) -> None:
-        for piece in tile.chips:
-            result = self._chips.request(tile, tile.task.time, piece, piece.window)
+        for chip in tile.chips:
+            result = self._chips.request(tile, chip, chip.window)
             if result is not None:
-                tile.results[piece.window] = result
-        # the first to ask pays
+                tile.results[chip.window] = result
+        # a shared chip counts for the tile that requested it first
         tile.computed = sum(item.tiles[0] is tile for item in self._chips.waiting)
 
     def _store_chip(self, item: _Item[ChipResult], output: ChipMaps, index: int) -> None:
@@ -244,16 +252,13 @@ class ChipBatcher:
         if output.dissimilarity is not None and self._settings.dissimilar:
             scores["dissimilarity"] = float(output.dissimilarity[index])
         result = ChipResult(maps, scores)
-        self._chips.store(item, result, BESIDES + sum(values.nbytes for values in maps.values()))
+        self._chips.store(item, result, RESULT_OVERHEAD + sum(values.nbytes for values in maps.values()))
         for tile in item.tiles:
             tile.results[item.key[1]] = result
 
 
 def _delta_minus(item: _Item[ChipResult]) -> Array:
     """x− − x of a chip, from the windows under it of the first tile that waits for it."""
-    parts = {
-        place: generated.delta_minus
-        for place, generated in item.tiles[0].generated.items()
-        if generated.delta_minus is not None
-    }
+    generated = item.tiles[0].generated.items()
+    parts = {window: output.delta_minus for window, output in generated if output.delta_minus is not None}
     return mosaic(item.chip.window, parts, bands=len(item.chip.pixels))

@@ -1,9 +1,8 @@
-"""Extract chips from a tile, and blend chip maps back into one seamless tile.
+"""Extract chips from a tile, and blend chip maps into one seamless tile.
 
-A pixel's value is the weighted mean over the chips that cover it. A weight depends only on where the pixel
-lies in its chip, and chips lie on the global lattice (`spacex.grid.chip_windows`), so the value does not
-depend on the tile or the region that was asked for. Sums run in lattice order, in float64, so it is the
-same to the bit.
+A pixel's value is the weighted mean over the chips that cover it. A weight depends only on the pixel's position in its
+chip, and chips lie on the global lattice (`spacex.grid.chip_windows`), so the value is the same in every tile and
+region. It has the same bits too, because chips are summed in lattice order, in float64.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ChipPixels:
-    """One chip, ready for the network."""
+    """The pixels of one chip or window, as the networks take them."""
 
     window: Window
-    """Where the chip lies on the global grid."""
+    """The chip's pixels on the global grid."""
     pixels: Array
     """(bands, height, width) float32 reflectance without NaN: gaps hold the chip's mean of each band."""
     valid: NDArray[np.bool_] | None = None
@@ -55,7 +54,7 @@ def taper(size: int, frame: int) -> NDArray[np.float64]:
 
 
 def check_stride(stride: int, frame: int, size: int = CHIP) -> None:
-    """Refuse strides that leave pixels without a weighing chip, or that the generators' pooling cannot follow.
+    """Refuse strides that leave pixels without weight, or that are not divisible by the generators' pooling.
 
     Raises:
         RequestError: if the stride is not a multiple of 4 from 4 to ``size - 2 * frame``.
@@ -70,11 +69,11 @@ def check_stride(stride: int, frame: int, size: int = CHIP) -> None:
 
 
 def extract_chips(reflectance: Array, inside: Window, chips: Iterable[Window], min_valid: float) -> list[ChipPixels]:
-    """Cut chips, or windows of any size, out of an image, leaving out those with too little data.
+    """Cut chips, or windows of any size, out of an image; skip those with too little data.
 
     Args:
         reflectance: (bands, height, width) float32, NaN where there is no data.
-        inside: where that image lies; every chip must be within it.
+        inside: the image's window; it must contain every chip.
         chips: the chips to cut.
         min_valid: share of valid pixels, 0 to 1, below which a chip is left out.
 
@@ -88,47 +87,43 @@ def extract_chips(reflectance: Array, inside: Window, chips: Iterable[Window], m
         valid = np.asarray(np.isfinite(pixels).all(axis=0))
         share = valid.mean()
         if share > 0 and share >= min_valid:
-            whole = share == 1
-            extracted.append(
-                ChipPixels(window, pixels, None) if whole else ChipPixels(window, _fill(pixels, valid), valid)
-            )
+            if share == 1:
+                extracted.append(ChipPixels(window, pixels))
+                continue
+            # each band's mean is the most neutral fill value: it adds little contrast
+            means = pixels[:, valid].mean(axis=1, dtype=np.float64).astype(np.float32)
+            extracted.append(ChipPixels(window, np.where(valid, pixels, means[:, None, None]), valid))
     return extracted
 
 
-def _fill(pixels: Array, valid: NDArray[np.bool_]) -> Array:
-    means = pixels[:, valid].mean(axis=1, dtype=np.float64).astype(np.float32)
-    filled: Array = np.where(valid, pixels, means[:, None, None])
-    return filled
-
-
 def mosaic(window: Window, parts: Mapping[Window, Array], bands: int | None = None, fill: float = 0.0) -> Array:
-    """Put together what lies on parts side by side.
+    """Assemble arrays that lie side by side.
 
     Args:
-        window: the pixels wanted.
+        window: the pixels of the result.
         parts: arrays (..., height, width) by the window they cover; they do not overlap.
         bands: number of leading bands; None for (height, width) alone.
-        fill: value where no piece lies.
+        fill: value of pixels outside all parts.
 
     Returns:
         (bands, height, width) or (height, width) float32.
     """
     whole = np.full((*([] if bands is None else [bands]), *window.shape), fill, np.float32)
-    for place, values in parts.items():
-        shared = place.intersect(window)
+    for part, values in parts.items():
+        shared = part.intersect(window)
         if not shared.empty:
-            whole[(..., *shared.slices(window))] = values[(..., *shared.slices(place))]
+            whole[(..., *shared.slices(window))] = values[(..., *shared.slices(part))]
     return whole
 
 
 class Blend:
     """The running weighted mean of chip maps over one window.
 
-    Chips must be added in lattice (row-major) order if the result is to be the same to the bit everywhere.
+    Add chips in lattice (row-major) order: only then a pixel has the same bits in every tile.
 
     Args:
-        window: the pixels wanted.
-        frame: pixels at a chip's edge that weigh nothing.
+        window: the pixels of the result.
+        frame: pixels at a chip's edge that have no weight.
         size: side of a chip.
     """
 
@@ -139,17 +134,17 @@ class Blend:
         self._weight = np.zeros(window.shape)
 
     def add(self, chip: Window, values: Array | float) -> None:
-        """Add a chip's map ((size, size) float32) or its one score to every pixel it shares with the window."""
+        """Add a chip's map ((size, size) float32) or its score to every pixel it shares with the window."""
         shared = chip.intersect(self.window)
         if shared.empty:
             return
-        here, there = shared.slices(self.window), shared.slices(chip)
-        weights = self._weights[there]
-        self._sum[here] += weights * (values[there] if isinstance(values, np.ndarray) else values)
-        self._weight[here] += weights
+        pixels, in_chip = shared.slices(self.window), shared.slices(chip)
+        weights = self._weights[in_chip]
+        self._sum[pixels] += weights * (values[in_chip] if isinstance(values, np.ndarray) else values)
+        self._weight[pixels] += weights
 
     def mean(self) -> Array:
-        """The blended map, (height, width) float32; NaN where no chip weighed anything."""
+        """The blended map, (height, width) float32; NaN where no chip has weight."""
         with np.errstate(invalid="ignore", divide="ignore"):
             blended: Array = (self._sum / self._weight).astype(np.float32)
         return blended

@@ -1,7 +1,7 @@
-"""What a plan will cost: floating-point operations, hours on the workers one has, and a map of its tiles.
+"""Estimate a plan: floating-point operations per chip, hours on a number of workers, and its tiles as GeoJSON.
 
-Operations are counted by running the networks once on an empty chip. Hours need to know this catalogue, this network
-and these machines, so they come from measuring a few tiles of the very request (`calibrate`), never from a table.
+Operations are counted by running the networks on one constant chip. Hours depend on the catalogue, the network and the
+machine, so they are measured on a few tiles of the same request (`calibrate`).
 """
 
 from __future__ import annotations
@@ -22,30 +22,29 @@ from spacex.checkpoint import Checkpoint
 from spacex.cube.statuses import tasks_where
 from spacex.cube.store import create_cube
 from spacex.errors import RequestError
+from spacex.execution.jobs import CPU_READERS
 from spacex.execution.tasks import Status, TileReport
 from spacex.mapping.plan import Plan
 from spacex.mapping.request import MapRequest
-from spacex.mapping.worker import CPU_READERS, Job, open_pipeline, save_scenes
+from spacex.mapping.worker import Job
+from spacex.sentinel2.scene_list import save_scenes
 
 
 def operations_per_chip(checkpoint: Checkpoint, request: MapRequest) -> int:
-    """Floating-point operations per chip, all maps asked for, forward and backward passes together.
-
-    Where generators run on windows, a chip's share of one is the share of ground that a chip adds: stride² pixels.
-    """
+    """Floating-point operations per chip for all requested maps, forward and backward passes together."""
     card, chips = checkpoint.card, request.chips
     network = Attributor(checkpoint, chips.maps, request.path_steps)
-    chip, bands = card.chip_size, len(card.bands)
+
+    def constant(side: int) -> NDArray[np.float32]:
+        return np.full((1, len(card.bands), side, side), 0.1, np.float32)
+
+    chip = constant(card.chip_size)
     if not chips.window:
-        return _operations(lambda: network.attribute(_grey(bands, chip)))
-    delta_minus = np.zeros((1, bands, chip, chip), np.float32) if chips.follows else None
-    judging = _operations(lambda: network.classify(_grey(bands, chip), delta_minus))
-    changing = _operations(lambda: network.generate(_grey(bands, chips.window + 2 * chips.margin))) if chips.maps else 0
-    return judging + round(changing * (chips.stride / chips.window) ** 2)
-
-
-def _grey(bands: int, side: int) -> NDArray[np.float32]:
-    return np.full((1, bands, side, side), 0.1, np.float32)
+        return _operations(lambda: network.attribute(chip))
+    classifying = _operations(lambda: network.classify(chip, 0 * chip if chips.follows else None))
+    generating = _operations(lambda: network.generate(constant(chips.window + 2 * chips.margin))) if chips.maps else 0
+    # of a window a chip needs the pixels that it adds to its neighbours' on the lattice: stride²
+    return classifying + round(generating * (chips.stride / chips.window) ** 2)
 
 
 def _operations(call: Callable[[], object]) -> int:
@@ -55,9 +54,9 @@ def _operations(call: Callable[[], object]) -> int:
 
 
 class _OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sums torch's own formulas over all calls.
+    """Sums PyTorch's formulas over all operations.
 
-    Its `FlopCounterMode` also follows modules, and that fails when a gradient is taken for the input.
+    PyTorch's `FlopCounterMode` also tracks modules, and fails where a gradient with respect to the input is taken.
     """
 
     total = 0
@@ -71,12 +70,12 @@ class _OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds one worker needs, measured."""
+    """Measured seconds of one worker."""
 
     per_chip: float
     """Seconds of the networks per chip."""
     per_read: float
-    """Seconds of one reader per scene read, its share of a tile's reading."""
+    """Seconds of one reader per scene read."""
     per_write: float
     """Seconds per tile written, blending included."""
     tiles: int
@@ -84,10 +83,10 @@ class Pace:
 
 
 def calibrate(plan: Plan, tiles: int, threads: int | None = None) -> Pace:
-    """Maps a few tiles of a plan into a temporary cube in this process, and measures.
+    """Measure the pace of a worker: map a few tiles of a plan into a temporary cube, in this process.
 
     Args:
-        plan: the plan; its tiles are drawn evenly over the whole area.
+        plan: the tiles are taken evenly from those it has to do.
         tiles: how many tiles.
         threads: CPU threads of the networks.
 
@@ -99,39 +98,32 @@ def calibrate(plan: Plan, tiles: int, threads: int | None = None) -> Pace:
         output, scenes = f"{folder}/cube.zarr", f"{folder}/scenes.gz"
         save_scenes(scenes, plan.scenes)
         checkpoint = plan.checkpoint
-        create_cube(output, plan.request.spec(checkpoint.card), "calibration", {})
+        request = plan.request.model_dump(mode="json")
+        create_cube(output, plan.request.spec(checkpoint.card), "calibration", {"request": request})
         networks = {"checkpoint": checkpoint.uri, "trust": checkpoint.trust, "threads": threads}
-        job = Job(request=plan.request, output=output, scenes=scenes, **networks)
-        pipeline = open_pipeline(job)
+        pipeline = Job(request=plan.request, output=output, scenes=scenes, **networks).open()
         for task in chosen:
             pipeline.add(task)
         reports: list[TileReport] = []
         while len(pipeline):
             reports += pipeline.advance(timeout=1.0)
         pipeline.close()
-    return _pace([report for report in reports if report.status is not Status.FAILED], reports)
-
-
-def _pace(good: list[TileReport], reports: list[TileReport]) -> Pace:
-    if not good:
+    mapped = [report for report in reports if report.status is not Status.FAILED]
+    if not mapped:
         reason = reports[0].reason if reports else "no tile to do"
         raise RequestError("no tile could be mapped for the calibration", got=reason)
-    total = {name: sum(r.seconds.get(name, 0.0) for r in good) for name in ("reading", "computing", "writing")}
-    chips, reads = sum(r.chips for r in good), sum(r.scenes for r in good)
-    return Pace(
-        total["computing"] / max(1, chips), total["reading"] / max(1, reads), total["writing"] / len(good), len(good)
-    )
+    total = {name: sum(r.seconds.get(name, 0.0) for r in mapped) for name in ("reading", "computing", "writing")}
+    chips, reads, count = sum(r.chips for r in mapped), sum(r.scenes for r in mapped), len(mapped)
+    return Pace(total["computing"] / max(1, chips), total["reading"] / max(1, reads), total["writing"] / count, count)
 
 
 def estimate(plan: Plan, pace: Pace, workers: int, readers: int = CPU_READERS) -> dict[str, Any]:
-    """Hours of a plan.
-
-    Reading, computing and writing run beside each other in a worker, so the slowest of the three sets the pace.
+    """Estimate the hours of a plan.
 
     Args:
         plan: the plan.
         pace: from `calibrate`, on a machine like the workers'.
-        workers: workers that will run.
+        workers: number of workers.
         readers: tiles a worker reads at the same time.
     """
     work = plan.work
@@ -140,6 +132,7 @@ def estimate(plan: Plan, pace: Pace, workers: int, readers: int = CPU_READERS) -
         "reading": work.scene_reads * pace.per_read / readers / 3600,
         "writing": len(plan.todo) * pace.per_write / 3600,
     }
+    # a worker reads, computes and writes at the same time, so the slowest of the three decides
     slowest = max(hours, key=lambda name: hours[name])
     return {
         "hours": round(hours[slowest] / workers, 3),
@@ -151,10 +144,10 @@ def estimate(plan: Plan, pace: Pace, workers: int, readers: int = CPU_READERS) -
 
 
 def tiles_geojson(request: MapRequest, statuses: NDArray[np.uint8]) -> dict[str, Any]:
-    """The tiles of a request with their states, as a GeoJSON FeatureCollection in EPSG:4326.
+    """The tiles of a request with their statuses, as a GeoJSON FeatureCollection in EPSG:4326.
 
     Args:
-        request: the request.
+        request: what is mapped.
         statuses: (time, tile rows, tile columns) of `Status`; tiles outside the area are left out.
     """
     tiling, grid = request.region.tiling, request.region.grid
@@ -166,12 +159,7 @@ def tiles_geojson(request: MapRequest, statuses: NDArray[np.uint8]) -> dict[str,
         ring = [[round(lon, 6), round(lat, 6)] for lon, lat in zip(*to_degrees.transform(xs, ys), strict=True)]
         state = Status(statuses[(task.time, *tiling.position(task.row, task.col))]).label
         first, last = request.intervals[task.time]
-        features.append(
-            {
-                "type": "Feature",
-                "id": str(task),
-                "properties": {"state": state, "from": first, "to": last, "row": task.row, "col": task.col},
-                "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
-            }
-        )
+        properties = {"state": state, "from": first, "to": last, "row": task.row, "col": task.col}
+        geometry = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+        features.append({"type": "Feature", "id": str(task), "properties": properties, "geometry": geometry})
     return {"type": "FeatureCollection", "features": features}

@@ -1,7 +1,7 @@
-"""What a run over an existing cube is about: its own request, or that and what is asked for besides.
+"""Compare a request with an existing cube's, and merge the two when the cube is extended.
 
-The fingerprint names what decides a pixel: settings, checkpoint, code. Area and time steps decide only which pixels
-there are, so a cube may be extended by more of both (`spacex.cube.extend`).
+The fingerprint covers what decides a pixel's value: settings, checkpoint, code. Area and time steps decide only which
+pixels exist, so a cube may be extended in both (`spacex.cube.extend`).
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from spacex.model_card import Card
 from spacex.pixel_code import code_digest
 
 EXTENT = ("area", "intervals")
-"""Fields of a request that say which pixels there are, not what they are."""
+"""Fields of a request that decide which pixels exist, not their values."""
 
 
 def merge_requests(cube: Cube, asked: MapRequest, checkpoint: Checkpoint, grow: bool) -> MapRequest:
     """The request of the cube after this run: the one asked for, or its union with the cube's.
 
     Args:
-        cube: the cube that is there.
+        cube: the existing cube.
         asked: the request.
         checkpoint: the networks.
         grow: whether the cube may be extended.
 
     Raises:
-        CubeError: if other settings, networks or code made it, with every difference named; or if it would have to
-            be extended and may not.
+        CubeError: if other settings, networks or code made it, naming every difference; or if it lacks something and
+            may not be extended.
     """
     check_same_making(cube, asked, checkpoint)
     stored = MapRequest.model_validate(cube.attributes["request"])
@@ -54,8 +54,9 @@ def merge_requests(cube: Cube, asked: MapRequest, checkpoint: Checkpoint, grow: 
             expected=_extent_in_words(stored),
             do="Repeat the command that made it, let it --grow by what it lacks, or choose another --output.",
         )
-    here, there = shape(stored.area), shape(asked.area)
-    area = stored.area if here.covers(there) else mapping(shapely.union(here, there))
+    before, added = shape(stored.area), shape(asked.area)
+    # a union may move vertices by rounding, so an area that is not extended stays as it is
+    area = stored.area if before.covers(added) else mapping(shapely.union(before, added))
     later = tuple(interval for interval in asked.intervals if interval not in stored.intervals)
     return asked.model_copy(update={"area": area, "intervals": (*stored.intervals, *later)})
 
@@ -104,11 +105,11 @@ def check_same_making(cube: Cube, asked: MapRequest, checkpoint: Checkpoint) -> 
 
 
 def _differences(cube: Cube, asked: MapRequest, card: Card) -> list[str]:
-    """Where the making of a cube differs from what is asked, field by field."""
+    """The fields by which a cube's fingerprint differs from the request's, with both values."""
     attributes = cube.attributes
     stored = {name: attributes.get(name, {}) for name in ("request", "checkpoint")}
-    plain = asked.model_dump(mode="json", exclude=set(EXTENT))
-    now = {"request": plain, "checkpoint": card.model_dump(mode="json", exclude={"metrics", "training"})}
+    request = asked.model_dump(mode="json", exclude=set(EXTENT))
+    now = {"request": request, "checkpoint": card.model_dump(mode="json", exclude={"metrics", "training"})}
     was = _flat(stored) | {"code": attributes.get("spacex_code")}
     now = _flat(now) | {"code": code_digest()}
     skipped = tuple(f"request.{name}" for name in EXTENT) + ("request.stac_url",) * (asked.catalogue == "demo")
@@ -120,9 +121,9 @@ def _differences(cube: Cube, asked: MapRequest, card: Card) -> list[str]:
 
 
 def _same_extent(one: MapRequest, other: MapRequest) -> bool:
-    here, there = shape(one.area), shape(other.area)
-    # corner by corner first: a country has 60,000
-    return one.intervals == other.intervals and bool(here == there or here.equals(there))
+    first, second = shape(one.area), shape(other.area)
+    # vertices are compared first, because `equals` is slow for a country's 60,000
+    return one.intervals == other.intervals and bool(first == second or first.equals(second))
 
 
 def _extent_in_words(request: MapRequest) -> str:

@@ -1,17 +1,18 @@
-"""Pipeline of a map's worker: tiles are read, computed in batches of chips, blended and written."""
+"""Worker pipeline of a map: tiles are read, computed in batches of chips, blended and written."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from spacex.cube.store import Cube
 from spacex.execution.pipeline import TilePipeline
 from spacex.execution.tasks import Status, TileReport, TileTask
 from spacex.grid import chip_windows
 from spacex.mapping.chip_batcher import ChipBatcher, Tile
-from spacex.mapping.tile import ChipSettings, Networks, TileInput, TileSink, TileSource, blend_tile
+from spacex.mapping.tile import ChipSettings, Networks, TileInput, blend_tile
 from spacex.sentinel2.contribution import doubtful_scenes
 
 
@@ -19,21 +20,21 @@ class Pipeline(TilePipeline[TileInput, Tile]):
     """Tiles of a map in, reports out.
 
     Args:
-        source: reads tiles.
-        networks: attribute windows and chips.
-        sink: writes tiles.
+        read: reads a tile; called from several threads at once, may raise anything.
+        networks: compute the maps of windows and chips.
+        cube: where the maps are written, by one thread.
         settings: how tiles are cut.
         batch: windows or chips per call of the networks.
         display: positions, in the reflectance's bands, of those kept in the overviews' composite.
-        readers: tiles read at the same time, ahead of the network.
-        time_limit: seconds after which the read of a tile, or its write, is given up.
+        readers: tiles read at the same time, ahead of the networks.
+        time_limit: seconds after which the read or write of a tile fails.
     """
 
     def __init__(
         self,
-        source: TileSource,
+        read: Callable[[TileTask], TileInput],
         networks: Networks,
-        sink: TileSink,
+        cube: Cube,
         settings: ChipSettings,
         *,
         batch: int = 1,
@@ -42,35 +43,30 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         time_limit: float = 900.0,
     ) -> None:
         self._tiles = ChipBatcher(networks, settings, batch)
-        super().__init__(source.read, self._tiles, readers=readers, time_limit=time_limit)
-        self._sink, self._settings, self._display = sink, settings, list(display)
+        super().__init__(read, self._tiles, readers=readers, time_limit=time_limit)
+        self._cube, self._settings, self._display = cube, settings, list(display)
 
     def _submit(self, task: TileTask, read: TileInput, seconds: float) -> None:
         """Put a tile that has been read into the batcher, with the chips that touch pixels asked for."""
         wanted = [
             chip
             for chip in chip_windows(read.window, self._settings.stride)
-            if self._sink.inside(chip.intersect(read.window)).any()
+            if self._cube.region.inside(chip.intersect(read.window)).any()
         ]
         self._tiles.submit(task, read, wanted, seconds)
 
     def _write(self, tile: Tile) -> TileReport:
         """Blend and write one tile (in the writer's thread)."""
         begun = time.perf_counter()
-        maps = blend_tile(
-            tile.input, self._sink, tile.task, tile.results, tile.generated, self._settings, self._display
-        )
+        window, region = self._cube.window(tile.task), self._cube.region
+        maps = blend_tile(tile.input, window, region, tile.results, tile.generated, self._settings, self._display)
         status = Status.DONE if np.isfinite(maps.maps["naturalness"]).any() else Status.NO_DATA
-        self._sink.write(tile.task, maps)
+        self._cube.write(tile.task, maps)
         tile.seconds["writing"] = time.perf_counter() - begun
         seconds = {name: round(value, 3) for name, value in tile.seconds.items()}
-        provenance = {
-            "scenes": tile.input.scenes,
-            "seconds": seconds,
-            "chips": tile.computed,
-            "worker": self._worker,
-        }
-        self._sink.finish(tile.task, status, provenance)
-        scenes = sum(scene.get("used_share", 1) > 0 for scene in tile.input.scenes)
-        doubtful, read = doubtful_scenes(tile.input.scenes), tile.input
-        return TileReport(tile.task, status, "", seconds, tile.computed, scenes, read.fetched, self._worker, doubtful)
+        scenes = tile.input.scenes
+        provenance = {"scenes": scenes, "seconds": seconds, "chips": tile.computed, "worker": self._worker}
+        self._cube.finish(tile.task, status, provenance)
+        used = sum(scene.get("used_share", 1) > 0 for scene in scenes)
+        fetched, doubtful = tile.input.fetched, doubtful_scenes(scenes)
+        return TileReport(tile.task, status, "", seconds, tile.computed, used, fetched, self._worker, doubtful)

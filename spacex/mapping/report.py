@@ -1,7 +1,7 @@
-"""`report.html`: what a run came to, for whoever has to decide whether to trust it or to run it again.
+"""Render `report.html`: the result of a run, and measures of whether the map can be trusted.
 
-One file without scripts or links: it opens from a disk, a bucket or an e-mail. Written at the end and on
-interruption; nothing in it needs more memory than a few numbers per tile.
+One file without scripts or links, so that it opens from a disk, a bucket or an e-mail. It is written at the end of a
+run and on interruption, and needs memory for a few numbers per tile only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from spacex.execution.tasks import Status
 from spacex.mapping.plan import Plan
 
 BORDERS = 64
-"""Tile borders looked at for the seam score."""
+"""Number of tile borders that the seam score samples."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,16 @@ class Seam:
     score: float
     """Median over borders of (mean step across the border) / (mean step beside it); 1 = invisible."""
     borders: int
-    """Borders looked at."""
+    """Number of borders sampled."""
 
 
 def seam(cube: Cube, variable: str | None = None, borders: int = BORDERS) -> Seam | None:
-    """Compares the step across tile borders with the steps one pixel beside them.
+    """Compare the difference across tile borders with the differences one pixel beside them.
 
     Args:
         cube: at least partly finished.
         variable: a float map of the cube; the first if None.
-        borders: how many borders to look at, evenly drawn from those between finished tiles.
+        borders: how many borders to sample, evenly from those between finished tiles.
 
     Returns:
         The score, or None if no two finished neighbours have values that vary at their border.
@@ -59,28 +59,29 @@ def _finished_pairs(done: NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
 
 
 def _ratio(array: Any, size: int, step: int, row: int, col: int, axis: int) -> float | None:
-    along = slice((col if axis == 0 else row) * size, ((col if axis == 0 else row) + 1) * size)
-    across = slice((row if axis == 0 else col) * size - 2, (row if axis == 0 else col) * size + 2)
+    """Mean step across one border over the mean step beside it; None if the values beside it are constant."""
+    border, start = (row * size, col * size) if axis == 0 else (col * size, row * size)
+    # two pixels on either side of the border give three differences, the middle one across it
+    across, along = slice(border - 2, border + 2), slice(start, start + size)
     values = np.asarray(array[(step, across, along) if axis == 0 else (step, along, across)], dtype=np.float64)
-    steps = np.abs(np.diff(values, axis=axis))
-    steps = steps if axis == 0 else steps.T
-    seen = np.isfinite(steps).all(axis=0)
-    beside = (steps[0, seen] + steps[2, seen]).mean() / 2 if seen.any() else 0.0
-    return float(steps[1, seen].mean() / beside) if beside > 0 else None
+    steps = np.abs(np.diff(values if axis == 0 else values.T, axis=0))
+    valid = np.isfinite(steps).all(axis=0)
+    beside = (steps[0, valid] + steps[2, valid]).mean() / 2 if valid.any() else 0.0
+    return float(steps[1, valid].mean() / beside) if beside > 0 else None
 
 
 def render(plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[str, Any] | None = None) -> str:
-    """The report as HTML.
+    """Render the report as HTML.
 
     Args:
-        plan: what was to be done.
-        cube: what there is.
+        plan: what the run had to do.
+        cube: what it made.
         stats: of the run.
         state: ``complete``, ``incomplete``, ``interrupted`` or ``failed``.
         estimate: the plan's estimate (`Estimate.describe`), if one was made.
     """
     statuses = cube.statuses()
-    seen = seam(cube)
+    seams = seam(cube)
     return render_template(
         "report.html.jinja",
         "spacex.mapping",
@@ -96,6 +97,6 @@ def render(plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[s
         trust=trust_line(cube).removesuffix("."),
         hatched=bool(cube.spec.dissimilarity),
         compared=compare_with_plan(plan.todo, plan.work, plan.bytes_to_read, stats, estimate),
-        seam=seen.score if seen else None,
-        borders=seen.borders if seen else 0,
+        seam=seams.score if seams else None,
+        borders=seams.borders if seams else 0,
     )

@@ -1,4 +1,4 @@
-"""What was asked for: the settings that decide every pixel of a cube, and the name they give it."""
+"""The request of a map: the settings that decide every pixel of a cube, and their fingerprint."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ from spacex.sentinel2.scene_request import CompositeSettings, SceneRequest
 from spacex.settings import RGB, checked, fingerprint
 
 WINDOW = 384
-"""Side of the generators' windows: larger ones have less margin (1.46 times their own pixels with 40 around them;
-512: 1.34, 256: 1.72) and reach further out of a small region. A whole number of default strides, 128 or 192."""
-
+"""Side of the generators' windows, a multiple of the default strides (128 and 192). With a margin of 40 the generators
+compute 1.46 times the window's pixels (512: 1.34, 256: 1.72); larger windows reach further out of a small region."""
 HOW_MADE = {
     "attribution": "mean over bands of |x+ - x-|, the maximised minus the minimised picture, as reflectance "
     "(Emam, Stomberg & Roscher 2024, II-C)",
@@ -36,8 +35,7 @@ HOW_MADE = {
     "path_attribution": "mean over bands of |integrated gradients| of the classifier's logit along the straight "
     "path from x- to x, {steps} Gauss-Legendre points, logits per pixel",
 }
-
-
+"""How each attribution map is made."""
 HOW_UNLIKE = (
     "how unlike the classifier's training chips the chips around a pixel are, blended; above 1 outside the area of "
     "applicability. Dissimilarity index of Meyer & Pebesma 2021 on mean and standard deviation of the channels of the "
@@ -46,7 +44,7 @@ HOW_UNLIKE = (
 
 
 class MapRequest(SceneRequest):
-    """Everything that decides a cube's pixels. Stored in the cube; its fingerprint guards resuming."""
+    """Everything that decides a cube's pixels. Stored in the cube; a run resumes only its own fingerprint."""
 
     area: dict[str, Any]
     """GeoJSON polygon or multipolygon in EPSG:4326."""
@@ -55,11 +53,11 @@ class MapRequest(SceneRequest):
     tile_size: int = 1024
     """Side of a tile in pixels, a multiple of 512."""
     chips: ChipSettings
-    """Cutting and blending."""
+    """How tiles are cut into chips and blended."""
     path_steps: int = Field(PATH_STEPS, ge=1)
     """Points on the path of the path attribution."""
     precision: Precision = "float32"
-    """Of the networks' inner layers, wherever they run; part of the fingerprint like everything here."""
+    """Of the networks' inner layers; part of the fingerprint."""
 
     @field_validator("tile_size")
     @classmethod
@@ -74,9 +72,9 @@ class MapRequest(SceneRequest):
         return Region(shape(self.area), Grid(self.crs, self.resolution), self.tile_size)
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
-        """Names what decides a pixel, so settings, checkpoint and code, but not which pixels there are.
+        """Digest of settings, checkpoint and code, but not of area and time steps.
 
-        Where two cubes with equal fingerprints have the same pixel, it has the same value.
+        A pixel has the same value in all cubes with the same fingerprint.
         """
         apart = {"area", "intervals"} | self.volatile_fields
         return fingerprint(self.model_dump(mode="json", exclude=apart), checkpoint.digest, code_digest())
@@ -97,20 +95,20 @@ class MapRequest(SceneRequest):
 
 
 def parse_request(*, composite: Callable[[], CompositeSettings], **values: Any) -> MapRequest:
-    """Build a request from the caller's words, with one clear line if they do not fit.
+    """Build a request, with one clear line for invalid values.
 
     Args:
-        composite: makes the composite's settings; called here, so that its errors read the same.
+        composite: makes the composite's settings; called here, so that its errors are reported in the same way.
         values: fields of `MapRequest`.
 
     Raises:
-        RequestError: naming the first value that does not fit.
+        RequestError: naming the first invalid value.
     """
     return checked(lambda: MapRequest(composite=composite(), **values))
 
 
 def chip_settings(card: Card, maps: tuple[str, ...], stride: int | None = None, **others: Any) -> ChipSettings:
-    """Cutting and blending for a checkpoint; the stride is the card's unless given.
+    """The chip settings of a checkpoint; the stride is the card's unless given.
 
     Raises:
         RequestError: if a map is unknown or the stride leaves gaps.
@@ -119,22 +117,19 @@ def chip_settings(card: Card, maps: tuple[str, ...], stride: int | None = None, 
         raise RequestError("unknown map", got=", ".join(unknown), expected=", ".join(HOW_MADE))
     check_chips(card)
     generator = card.generator
+    # without normalisation the receptive field is limited: the generator can run on windows with a margin of that size
     if generator is not None and generator.norm == "none":
         window = {"window": WINDOW, "margin": window_halo(generator, card.frame)}
     else:
         window = {"frame": card.frame}
-    known = card.applicability is not None
-    settings = ChipSettings(maps=maps, dissimilar=known, stride=stride or card.stride, **window, **others)
+    dissimilar = card.applicability is not None
+    settings = ChipSettings(maps=maps, dissimilar=dissimilar, stride=stride or card.stride, **window, **others)
     check_stride(settings.stride, settings.frame, card.chip_size)
     return settings
 
 
 def check_chips(card: Card) -> None:
-    """Refuse a checkpoint for chips of another size than the map's.
-
-    Raises:
-        CheckpointError: naming both sizes.
-    """
+    """Refuse a checkpoint for chips of another size than `CHIP` with a `CheckpointError`."""
     if card.chip_size != CHIP:
         what, got = "the checkpoint was made for another chip size", f"{card.chip_size} pixels"
         do = "Map with a checkpoint trained on Sentinel-2 chips."

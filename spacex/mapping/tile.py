@@ -1,8 +1,4 @@
-"""A tile: what is read of it, how its chips are blended into maps, and what is reported of it.
-
-The seams of the pipeline stand here too: where tiles come from (`TileSource`), what computes them (`Networks`)
-and where they go (`TileSink`). Their fakes are in `tests/fakes.py`.
-"""
+"""A tile: its input, the settings that cut it into chips, the networks' interface, and blending into maps."""
 
 from __future__ import annotations
 
@@ -15,56 +11,56 @@ from numpy.typing import NDArray
 
 from spacex.attribution.attributor import ChipMaps, GeneratorOutput
 from spacex.cube.store import TileMaps
-from spacex.execution.tasks import Status, TileTask
 from spacex.grid import Window, bounds, chip_windows
 from spacex.mapping.chips import Blend, mosaic
+from spacex.region import Region
 from spacex.settings import Settings
 
 Array = NDArray[np.float32]
 
 
 LOCAL = "attribution"
-"""The one map that belongs to pixels and their surroundings; the others, and the score, belong to whole chips."""
+"""The one map whose values depend on a pixel's surroundings only; all others depend on the whole chip."""
 
 
 class ChipSettings(Settings):
-    """How tiles are cut into chips and windows, and put together again.
+    """How tiles are cut into chips and windows, and blended again.
 
-    The classifier judges chips. Generators without normalisation look no further than their context, so they run
-    on larger windows, side by side on the global grid; others judge whole chips too.
+    The classifier runs on chips. A generator without normalisation has a limited receptive field, so it runs on
+    larger windows, side by side on the global grid; other generators run on chips too.
     """
 
     maps: tuple[str, ...]
-    """Attribution maps the networks give, by name; the score always comes along."""
+    """Names of the attribution maps to compute; the score is always computed."""
     dissimilar: bool = False
-    """Whether the networks also tell how unlike their training chips a chip is."""
+    """Whether to compute the dissimilarity between a chip and the training chips too."""
     stride: int
     """Pixels between chips on the global lattice."""
     frame: int = 0
-    """Pixels at a chip's edge that weigh nothing in the plain attribution, where generators judge chips."""
+    """Border of a chip in pixels that has no weight in the plain attribution, where generators run on chips."""
     window: int = 0
-    """Side in pixels of the generators' windows; 0: they judge chips."""
+    """Side in pixels of the generators' windows; 0: they run on chips."""
     margin: int = 0
-    """Pixels redrawn around each window and thrown away."""
+    """Halo in pixels around each window, for the generators' receptive field; cut off from their output."""
     min_valid: float = 0.5
-    """Share of a chip that must have data; the network would otherwise explain its own filling."""
+    """Share of a chip that must have data; with less, the map would explain the fill values."""
 
     @property
     def scores(self) -> tuple[str, ...]:
-        """What the networks say of a chip as a whole, by name."""
+        """Names of the values that the networks give per chip."""
         return ("naturalness", "dissimilarity") if self.dissimilar else ("naturalness",)
 
     @property
     def follows(self) -> bool:
-        """Whether a map follows the classifier down to x−."""
+        """Whether a map needs the change from x to x−, which the classifier's attribution follows."""
         return any(name != LOCAL for name in self.maps)
 
     def windows(self, pixels: Window) -> list[Window]:
-        """The generators' windows that cover some pixels, on the global lattice, margins not included."""
+        """The generators' windows that cover `pixels`, on the global lattice, without their margins."""
         return chip_windows(pixels, self.window, self.window) if self.window and self.maps else []
 
     def padded(self, window: Window) -> Window:
-        """What must be read for a tile: every chip that touches it, and the generators' windows under them."""
+        """The pixels to read for a tile: every chip that touches it, and the generators' windows under these chips."""
         chips = bounds(chip_windows(window, self.stride))
         if chips is None:
             return window
@@ -74,95 +70,84 @@ class ChipSettings(Settings):
 
 @dataclass(frozen=True)
 class TileInput:
-    """A tile as read: its composite with the halo around it."""
+    """The composite of a tile and its halo."""
 
     window: Window
     """The part of the tile that lies in the area; the rest of it is never read."""
     padded_window: Window
-    """The window and the halo around it: where the arrays lie."""
+    """The window with its halo: the pixels of the arrays."""
     reflectance: Array
     """(bands, height, width) float32 in the checkpoint's band order, NaN = no data."""
     observations: NDArray[np.uint16]
-    """(height, width) uint16."""
+    """(height, width) uint16, clear observations behind each pixel."""
     scenes: list[dict[str, Any]] = field(default_factory=list)
-    """Provenance of every scene looked at."""
+    """Provenance of every scene considered."""
     fetched: int = 0
-    """Bytes of scenes that had to be fetched for it, as they are stored."""
-
-
-class TileSource(Protocol):
-    """Where a tile's pixels come from. Called from several threads at once."""
-
-    def read(self, task: TileTask) -> TileInput:
-        """Read tile and halo; raise anything if that fails."""
-
-
-class TileSink(Protocol):
-    """Where a finished tile goes. Called from one thread at a time."""
-
-    def write(self, task: TileTask, tile: TileMaps) -> None:
-        """Put the data safely down."""
-
-    def finish(self, task: TileTask, status: Status, provenance: dict[str, Any]) -> None:
-        """Record provenance, then status."""
-
-    def window(self, task: TileTask) -> Window:
-        """The pixels the task owns."""
-
-    def inside(self, window: Window) -> NDArray[np.bool_]:
-        """Pixels of the window that lie in the area asked for."""
+    """Bytes fetched from scenes for it, compressed."""
 
 
 class Networks(Protocol):
-    """The networks of a worker, `spacex.attribution.attributor.Attributor`.
+    """The networks of a worker: an `Attributor` on a GPU, a `ReplicaPool` of them on a CPU.
 
     Each method returns a function that waits for the result, so that a GPU can work ahead.
     """
 
     whole_batches: bool
-    """Whether a smaller last batch must be filled up: where kernels depend on a batch's size, all need the same."""
+    """Whether a smaller last batch must be padded: the GPU's kernels, and so the bits, depend on the batch size."""
 
     def generate(self, x: Array) -> Callable[[], GeneratorOutput]:
-        """(n, bands, height, width) float32 reflectance of windows to what the generators do to them."""
+        """Run the generators on windows: (n, bands, height, width) float32 reflectance."""
 
     def classify(self, x: Array, delta_minus: Array | None) -> Callable[[], ChipMaps]:
-        """(n, bands, 256, 256) float32 reflectance of chips, and x− − x, to the maps of whole chips and scores."""
+        """Compute the classifier's maps and scores of chips, from x and x− − x: (n, bands, 256, 256) float32."""
 
     def attribute(self, x: Array) -> Callable[[], ChipMaps]:
-        """(n, bands, 256, 256) float32 reflectance of chips to all maps and scores."""
+        """Compute all maps and scores of chips: (n, bands, 256, 256) float32 reflectance."""
 
 
 @dataclass(frozen=True)
 class ChipResult:
-    """What the classifier found in one chip."""
+    """The maps and scores of one chip."""
 
     maps: dict[str, Array]
     """(256, 256) float32 by name."""
     scores: dict[str, float]
-    """What belongs to the chip as a whole: `naturalness` and, where the checkpoint knows, `dissimilarity`."""
+    """`naturalness` and, if the checkpoint has an area of applicability, `dissimilarity`."""
 
 
 def blend_tile(
     read: TileInput,
-    sink: TileSink,
-    task: TileTask,
+    window: Window,
+    region: Region,
     results: Mapping[Window, ChipResult],
     generated: Mapping[Window, GeneratorOutput],
     settings: ChipSettings,
     display: list[int],
 ) -> TileMaps:
-    """Put results together, chips in lattice order, and mask what has no data or lies outside.
+    """Blend the chips of a tile into its maps, and mask pixels without data or outside the area.
 
-    The plain attribution is local: taken from windows side by side, or from chips whose frame without context is
-    cut off. The other maps and the score depend on the whole chip, so they fade over the full overlap instead.
+    Args:
+        read: the tile's input.
+        window: the whole tile.
+        region: has the area.
+        results: maps and scores by chip.
+        generated: the generators' output by window.
+        settings: how the tile was cut.
+        display: positions, in the reflectance's bands, of the composite's.
+
+    Returns:
+        The maps of the whole tile; NaN, or 0 observations, outside `read.window`.
     """
     inner = read.window.slices(read.padded_window)
-    inside = sink.inside(read.window)
+    inside = region.inside(read.window)
     reflectance = read.reflectance[(slice(None), *inner)]
     valid = np.isfinite(reflectance).all(axis=0) & inside
+    # The plain attribution depends on a pixel's surroundings only: it is taken from windows side by side, or blended
+    # from chips without their frame. All other values depend on the whole chip and are blended over the full overlap.
     blended = [name for name in settings.maps if name != LOCAL or not settings.window]
     blends = {name: Blend(read.window, settings.frame if name == LOCAL else 0) for name in blended}
     blends |= {name: Blend(read.window, 0) for name in settings.scores}
+    # in lattice order: sums in another order may differ in their last bits
     for chip in sorted(results):
         for name, values in results[chip].maps.items():
             blends[name].add(chip, values)
@@ -171,19 +156,18 @@ def blend_tile(
     maps = {name: blend.mean() for name, blend in blends.items()}
     if LOCAL in settings.maps and settings.window:
         local = {place: output.attribution for place, output in generated.items() if output.attribution is not None}
-        # a window reaches further than the chips that were kept; a pixel has all of its maps or none
+        # windows reach beyond the chips with enough data; a pixel has either all maps or none
         maps[LOCAL] = np.where(np.isfinite(maps["naturalness"]), mosaic(read.window, local, fill=np.nan), np.nan)
     maps = {name: np.where(valid, values, np.nan) for name, values in maps.items()}
-    window = sink.window(task)
     return TileMaps(
-        {name: _within(window, read.window, values, np.nan) for name, values in maps.items()},
-        _within(window, read.window, np.where(inside, read.observations[inner], 0).astype(np.uint16), 0),
-        _within(window, read.window, np.where(inside, reflectance[display], np.nan), np.nan),
+        {name: _pad(window, read.window, values, np.nan) for name, values in maps.items()},
+        _pad(window, read.window, np.where(inside, read.observations[inner], 0).astype(np.uint16), 0),
+        _pad(window, read.window, np.where(inside, reflectance[display], np.nan), np.nan),
     )
 
 
-def _within(window: Window, part: Window, values: NDArray[Any], fill: float) -> NDArray[Any]:
-    """`values`, which lie on `part`, on the larger `window`, with `fill` around them."""
+def _pad(window: Window, part: Window, values: NDArray[Any], fill: float) -> NDArray[Any]:
+    """Pad the values of `part` with `fill` to the larger `window`."""
     whole = np.full((*values.shape[:-2], *window.shape), fill, values.dtype)
     if not part.empty:
         whole[(..., *part.slices(window))] = values

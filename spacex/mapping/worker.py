@@ -1,22 +1,18 @@
-"""What a worker needs to turn tile names into tiles: where pixels come from, where they go, and the networks."""
+"""A mapping job and what a worker opens for it: the source of composites, the networks and the cube."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from spacex.attribution.attributor import Attributor
 from spacex.attribution.replica_pool import ReplicaPool
 from spacex.checkpoint import load_checkpoint
-from spacex.cube.store import Cube, TileMaps
-from spacex.execution.jobs import CPU_READERS, TileJob
-from spacex.execution.tasks import Status, TileTask
-from spacex.grid import Window
+from spacex.cube.store import Cube
+from spacex.execution.jobs import TileJob
+from spacex.execution.tasks import TileTask
 from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.request import MapRequest, area_window, display_bands
 from spacex.mapping.tile import TileInput
@@ -24,26 +20,24 @@ from spacex.sentinel2.block_reader import BlockReader
 from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.composite import Composer
 from spacex.sentinel2.composite_cache import CompositeCache
-from spacex.sentinel2.scene_list import Scenes, load_scenes, save_scenes
-
-__all__ = ["CPU_READERS", "CubeSink", "Job", "SceneSource", "Scenes", "load_scenes", "open_pipeline", "save_scenes"]
+from spacex.sentinel2.scene_list import Scenes, load_scenes
 
 GPU_BATCH = 16
-"""Chips that keep a GPU busy for one call."""
+"""Windows or chips per call of the networks on a GPU."""
 
 
 class Job(TileJob):
-    """A mapping job as it travels to the workers: names and settings, no pixels and no weights."""
+    """A mapping job as sent to the workers: settings and URIs, no pixels and no weights."""
 
     request: MapRequest
     scenes: str
     """URI of the scene list (`save_scenes`)."""
     checkpoint: str | None = None
-    """Folder or URI; None for the weights that ship."""
+    """Folder or URI; None for the shipped weights."""
     trust: tuple[str, ...] = ()
     """Modules whose networks a worker may import and build."""
     batch: int | None = Field(None, ge=1)
-    """Windows or chips per call of the networks; None: as many as there are threads, on a GPU `GPU_BATCH`."""
+    """Windows or chips per call of the networks; None: the number of threads, on a GPU `GPU_BATCH`."""
 
     @property
     def paths(self) -> list[str]:
@@ -51,8 +45,26 @@ class Job(TileJob):
         return [self.output, self.scenes, *([self.checkpoint] if self.checkpoint else [])]
 
     def open(self) -> Pipeline:
-        """Load networks, scene list and cube."""
-        return open_pipeline(self)
+        """Load networks, scene list and cube: all that is slow and happens once per worker."""
+        import torch
+
+        checkpoint, threads = (
+            load_checkpoint(self.checkpoint, trust=self.trust),
+            self.threads or torch.get_num_threads(),
+        )
+        card, chips, on_gpu = checkpoint.card, self.request.chips, self.device.startswith("cuda")
+        make = partial(Attributor, checkpoint, chips.maps, self.request.path_steps, self.device, self.request.precision)
+        return Pipeline(
+            SceneSource(self.request, card.bands, load_scenes(self.scenes)).read,
+            # a CPU works on several chips at once with a copy of the networks per thread, a GPU on one batch
+            make() if on_gpu else ReplicaPool(make, threads),
+            Cube(self.output),
+            chips,
+            batch=self.batch or (GPU_BATCH if on_gpu else threads),
+            display=[card.bands.index(band) for band in display_bands(card.bands)],
+            readers=self.concurrent_reads,
+            time_limit=self.time_limit,
+        )
 
 
 @dataclass
@@ -75,54 +87,5 @@ class SceneSource:
         window = area_window(region, region.tiling.window(task.row, task.col))
         padded_window = self.request.chips.padded(window)
         composite = self._composites.read(padded_window, task.time)
-        return TileInput(
-            window,
-            padded_window,
-            composite.reflectance,
-            composite.observations,
-            composite.scene_records,
-            composite.fetched,
-        )
-
-
-class CubeSink:
-    """Writes tiles into the cube, masked to the area."""
-
-    def __init__(self, cube: Cube, request: MapRequest) -> None:
-        self._cube, self._region = cube, request.region
-
-    def write(self, task: TileTask, tile: TileMaps) -> None:
-        """Put the data safely down."""
-        self._cube.write(task, tile)
-
-    def finish(self, task: TileTask, status: Status, provenance: dict[str, Any]) -> None:
-        """Record provenance, then status."""
-        self._cube.finish(task, status, provenance)
-
-    def window(self, task: TileTask) -> Window:
-        """The pixels the task owns."""
-        return self._cube.window(task)
-
-    def inside(self, window: Window) -> NDArray[np.bool_]:
-        """Pixels of the window in the area asked for."""
-        return self._region.inside(window)
-
-
-def open_pipeline(job: Job) -> Pipeline:
-    """Load networks, scene list and cube: everything slow that happens once per worker."""
-    import torch
-
-    checkpoint, threads = load_checkpoint(job.checkpoint, trust=job.trust), job.threads or torch.get_num_threads()
-    card, chips = checkpoint.card, job.request.chips
-    on_gpu = job.device.startswith("cuda")
-    make = partial(Attributor, checkpoint, chips.maps, job.request.path_steps, job.device, job.request.precision)
-    return Pipeline(
-        SceneSource(job.request, card.bands, load_scenes(job.scenes)),
-        make() if on_gpu else ReplicaPool(make, threads),
-        CubeSink(Cube(job.output), job.request),
-        chips,
-        batch=job.batch or (GPU_BATCH if on_gpu else threads),
-        display=[card.bands.index(band) for band in display_bands(card.bands)],
-        readers=job.concurrent_reads,
-        time_limit=job.time_limit,
-    )
+        arrays = composite.reflectance, composite.observations
+        return TileInput(window, padded_window, *arrays, composite.scene_records, composite.fetched)

@@ -45,9 +45,10 @@ from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.plan import make_plan
 from spacex.mapping.request import MapRequest
 from spacex.mapping.run import execute
-from spacex.mapping.worker import CubeSink, SceneSource, load_scenes
+from spacex.mapping.worker import SceneSource
 from spacex.sentinel2 import get_catalogue, offset_of, scene_of
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile
+from spacex.sentinel2.scene_list import load_scenes
 
 BANDS = {"B02": "blue", "B03": "green", "B04": "red"}
 PER_SCENE = 300
@@ -127,7 +128,7 @@ class OverHttp:
             os.environ.update({f"GDAL_HTTP_{name}": value for name, value in options.items()})
             CatalogueProfile.sign = lambda catalogue, href: f"{href}?signed={time.time():.3f}"
         source = SceneSource(job.request, tuple(BANDS), load_scenes(job.scenes))
-        return Pipeline(source, FakeNetworks(), CubeSink(Cube(job.output), job.request), job.request.chips,
+        return Pipeline(source.read, FakeNetworks(), Cube(job.output), job.request.chips,
                         time_limit=job.time_limit)  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def free(tile_size: int, enough: int | None) -> dict:
     from shapely.geometry import box, mapping
 
     from spacex.checkpoint import load_checkpoint
-    from spacex.cube.store import Cube, create_cube
+    from spacex.cube.store import create_cube
     from spacex.execution.tasks import Status
     from spacex.mapping.pipeline import Pipeline
     from spacex.mapping.plan import make_plan
@@ -44,7 +44,7 @@ def free(tile_size: int, enough: int | None) -> dict:
 
         maps = ("attribution", "path_attribution")
     from spacex.mapping.request import MapRequest, chip_settings
-    from spacex.mapping.worker import CubeSink, SceneSource
+    from spacex.mapping.worker import SceneSource
     from spacex.synthetic.archive import demo_archive
     from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL
     from spacex.synthetic.serving import serve
@@ -58,9 +58,11 @@ def free(tile_size: int, enough: int | None) -> dict:
             tile_size=tile_size, chips=chip_settings(card, maps), **composite,
         )  # fmt: skip
         plan = make_plan(request, f"{folder}/map.zarr", checkpoint)
-        cube = create_cube(f"{folder}/map.zarr", request.spec(card), "0" * 16, {})
+        cube = create_cube(
+            f"{folder}/map.zarr", request.spec(card), "0" * 16, {"request": request.model_dump(mode="json")}
+        )
         source = SceneSource(request, card.bands, plan.scenes)
-        pipeline = Pipeline(source, networks, CubeSink(Cube(cube.uri), request), request.chips, readers=1)
+        pipeline = Pipeline(source.read, networks, cube, request.chips, readers=1)
         begun, clock = time.process_time(), time.perf_counter()
         for task in plan.todo:
             pipeline.add(task)

@@ -16,8 +16,8 @@ from spacex.cube.reader import open_cube
 from spacex.cube.stac import MEDIA_TYPE, describe_cube
 from spacex.cube.store import Cube, create_cube
 from spacex.execution.tasks import TileTask
-from spacex.mapping.worker import save_scenes
 from spacex.sentinel2 import Offset, Scene
+from spacex.sentinel2.scene_list import save_scenes
 from spacex.storage import run_folder
 
 from .conftest import SPEC, fill

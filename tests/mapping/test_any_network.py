@@ -9,10 +9,11 @@ import torch
 import spacex
 from spacex.checkpoint import save_checkpoint
 from spacex.errors import CheckpointError, RequestError
-from spacex.mapping.worker import Job, open_pipeline, save_scenes
+from spacex.mapping.worker import Job
 from spacex.model_card import Card
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.models.third_party import ThirdPartySettings, network_builder
+from spacex.sentinel2.scene_list import save_scenes
 
 BOX = (23.98, 67.96, 24.02, 67.975)
 
@@ -71,9 +72,9 @@ def test_trust_travels_to_the_workers_in_the_job(stranger, make_request, tiny_ch
     create_cube(str(tmp_path / "x.zarr"), request.spec(tiny_checkpoint.card), "a", {})
     plain = {"request": request, "output": str(tmp_path / "x.zarr"), "scenes": str(tmp_path / "scenes.gz")}
     job = Job(**plain, checkpoint=stranger, trust=("third_party_networks",))
-    open_pipeline(Job.model_validate_json(job.model_dump_json())).close()
+    Job.model_validate_json(job.model_dump_json()).open().close()
     with pytest.raises(CheckpointError, match="not trusted"):
-        open_pipeline(job.model_copy(update={"trust": ()}))
+        job.model_copy(update={"trust": ()}).open()
 
 
 def test_three_classes_are_mapped_with_lift_and_say_what_is_scored(tiny_checkpoint, asked, tmp_path):

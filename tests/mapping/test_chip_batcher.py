@@ -91,7 +91,7 @@ def test_what_is_remembered_is_not_computed_again():
 
 
 def test_memory_of_results_is_bounded(monkeypatch):
-    monkeypatch.setattr("spacex.mapping.chip_batcher.REMEMBERED", 4 * 2**20)
+    monkeypatch.setattr("spacex.mapping.chip_batcher.CACHE_BYTES", 4 * 2**20)
     batcher = ChipBatcher(FakeNetworks(), WINDOWS)
     for col in range(6):
         core = Window(0, 512 * col, 512, 512)

@@ -13,7 +13,6 @@ from fakes import FakeNetworks, FakeSource, FaultInjection
 from spacex.cube.store import Cube
 from spacex.execution.tasks import TileTask
 from spacex.mapping.pipeline import Pipeline
-from spacex.mapping.worker import CubeSink
 
 pytestmark = pytest.mark.ray
 ONE = TileTask(0, -987, 958)
@@ -62,7 +61,7 @@ class FullDisk:
         self.flag, self.room = flag, room
 
     def __call__(self, job):
-        sink = CubeSink(Cube(job.output), job.request)
+        sink = Cube(job.output)
         write, written = sink.write, []
 
         def limited(task, tile):
@@ -72,7 +71,7 @@ class FullDisk:
             write(task, tile)
 
         sink.write = limited
-        return Pipeline(FakeSource(job.request), FakeNetworks(), sink, job.request.chips)
+        return Pipeline(FakeSource(job.request).read, FakeNetworks(), sink, job.request.chips)
 
 
 def test_a_disk_that_fills_up_leaves_a_list_and_a_run_to_resume(lab, request_of, carry, undisturbed, runner, tmp_path):

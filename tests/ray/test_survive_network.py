@@ -17,8 +17,9 @@ from spacex.cube.store import Cube
 from spacex.errors import CatalogueError
 from spacex.execution.tasks import Status
 from spacex.mapping.pipeline import Pipeline
-from spacex.mapping.worker import CubeSink, SceneSource, load_scenes
+from spacex.mapping.worker import SceneSource
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile, get_catalogue
+from spacex.sentinel2.scene_list import load_scenes
 from spacex.sentinel2.scene_search import search
 
 pytestmark = pytest.mark.ray
@@ -44,7 +45,7 @@ class OverHttp:
         CatalogueProfile.sign = stamped
         source = SceneSource(job.request, BANDS, load_scenes(job.scenes))
         return Pipeline(
-            source, FakeNetworks(), CubeSink(Cube(job.output), job.request), job.request.chips,
+            source.read, FakeNetworks(), Cube(job.output), job.request.chips,
             time_limit=job.time_limit,
         )  # fmt: skip
 
