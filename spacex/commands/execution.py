@@ -59,12 +59,16 @@ def check_execution_options(asked: ExecutionOptions, calibrate: int = 0) -> None
         )
     if asked["json"] and not asked["plan"]:
         raise RequestError("--json prints a plan", do="Give --plan too.")
-    if not (asked["local"] or asked["plan"]):
-        console.echo("planning: looking for scenes; then workers start, and the first tiles follow")
     if asked["json_logs"]:
         from spacex.execution.logs import json_logs
 
         json_logs()
+
+
+def announce(asked: ExecutionOptions) -> None:
+    """Say what a run on a cluster does first, once its options are checked and before anything takes long."""
+    if not (asked["local"] or asked["plan"]):
+        console.echo("planning: looking for scenes; then workers start, and the first tiles follow")
 
 
 def make_runner(asked: ExecutionOptions, gpu: bool = False, threads: int | None = None) -> Runner:

@@ -36,6 +36,7 @@ def make_dataset(asked: DatasetOptions) -> None:
     intervals = chosen_intervals(asked, asked["datetime"])
     check_natural(asked)
     area = chosen_area(asked, asked["bbox"])
+    execution.announce(asked)
 
     from spacex.api.dataset import plan_chips
 

@@ -51,6 +51,7 @@ def map_region(asked: MapOptions) -> None:
     execution.check_execution_options(asked, asked["calibrate"])
     intervals = chosen_intervals(asked, asked["datetime"])
     area = map_area(asked, asked["bbox"])
+    execution.announce(asked)
 
     from spacex.api.mapping import plan_map, run_arguments
     from spacex.mapping.estimate import tiles_geojson

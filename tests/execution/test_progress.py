@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import ActorUnavailableError
 
-from spacex.commands.execution import check_execution_options
+from spacex.commands.execution import announce
 from spacex.execution import progress, ray_actors
 from spacex.execution.progress import ProgressLog
 from spacex.execution.task_queue import TaskQueue
@@ -59,9 +59,9 @@ def test_a_lost_worker_is_one_short_line_that_says_what_happens_next(monkeypatch
 
 
 def test_a_run_on_a_cluster_says_at_once_what_it_does(capsys):
-    asked = {"local": False, "plan": False, "workers": 2, "json": False, "json_logs": False}
-    check_execution_options(asked)
+    asked = {"local": False, "plan": False}
+    announce(asked)
     assert capsys.readouterr().err.startswith("planning: looking for scenes")
-    for quiet in ({"plan": True}, {"local": True, "workers": None}):
-        check_execution_options({**asked, **quiet})
+    for quiet in ({"plan": True}, {"local": True}):
+        announce({**asked, **quiet})
         assert capsys.readouterr().err == ""
