@@ -133,6 +133,7 @@ def find_locations(request: DatasetRequest, left_out: dict[str, str]) -> tuple[S
 
     `left_out` gets the ids of the catalogue's items that are not used, with reasons.
     """
+    # labels of both classes, in the grid's CRS
     grid = Grid(request.crs, request.resolution)
     natural = read_polygons(request.natural.file, request.natural.where, "--natural")
     anthropogenic = np.empty(0, dtype=object)
@@ -142,6 +143,7 @@ def find_locations(request: DatasetRequest, left_out: dict[str, str]) -> tuple[S
         check_cover(request.land_cover.file)
     labels = LabelGrid(grid, natural.projected(request.crs), anthropogenic, request.land_cover)
     area = _area(request, labels)
+    # land is rasterised square by square, and only where there are labels
     squares = labels.squares(area)
     if not squares:
         raise DataError("no polygon lies in the area", do="Look at --bbox or --area, and at the files' CRS.")
@@ -149,6 +151,7 @@ def find_locations(request: DatasetRequest, left_out: dict[str, str]) -> tuple[S
     # squares reach beyond the area, chips must not
     candidates = candidates.take(shapely.covers(area, candidates.boxes(grid)))
     _check_both_classes(candidates, labels, request)
+    # scenes are searched around the labelled land alone, not around the whole area
     catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
     catalogue.keys(request.bands)  # refuses a catalogue without them
     catalogue.check_credentials()
