@@ -77,15 +77,7 @@ class Classification(NamedTuple):
 
 
 def difference(x_plus: Tensor, x_minus: Tensor) -> Tensor:
-    """Mean over bands of |x+ − x−| (paper, section II-C).
-
-    Args:
-        x_plus: maximised chips, (n, bands, height, width) float32 reflectance.
-        x_minus: minimised chips, same shape.
-
-    Returns:
-        (n, height, width) float32 reflectance.
-    """
+    """Mean over bands of |x+ − x−| (paper, section II-C): reflectance (n, bands, h, w) to (n, h, w) float32."""
     return (x_plus.float() - x_minus.float()).abs().mean(dim=1)
 
 
@@ -130,11 +122,9 @@ class Attributor:
         self.scaling = checkpoint.card.scaling
         self.precision, self._transfer = precision, DeviceTransfer(self.device)
         self.classifier = prepare_classifier(checkpoint.classifier, precision, self.device)
-        card = checkpoint.card
-        any_chip = torch.randn(
-            1, len(card.bands), card.chip_size, card.chip_size, generator=torch.Generator().manual_seed(0)
-        )
-        chip = any_chip.to(self.device).contiguous(memory_format=torch.channels_last)
+        shape = 1, len(checkpoint.card.bands), checkpoint.card.chip_size, checkpoint.card.chip_size
+        any_chip = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+        chip = any_chip.contiguous(memory_format=torch.channels_last)
         self._lift = Lift(self.classifier, chip) if "lift" in self.maps else None
         # the statistics are read from the network that runs: `Lift` has a copy of its own
         known = checkpoint.applicability
@@ -145,8 +135,7 @@ class Attributor:
     def __call__(self, x: Array) -> ChipMaps:
         """Attribute a batch of chips by themselves, edges as the generators were trained to draw them.
 
-        Args:
-            x: (n, bands, 256, 256) float32 reflectance in the card's band order, without NaN.
+        The chips are (n, bands, 256, 256) float32 reflectance in the card's band order, without NaN.
         """
         return self.attribute(x)()
 
@@ -159,31 +148,24 @@ class Attributor:
 
     @_inference()
     def generate(self, x: Array) -> Callable[[], GeneratorOutput]:
-        """Run the generators on windows whose outermost pixels will be cut off.
+        """Run the generators on windows whose outermost pixels will be cut off, and return what waits for the result.
 
         Args:
             x: (n, bands, height, width) float32 reflectance without NaN, sides multiples of the generators'
                 alignment (`spacex.models.generator.alignment`).
-
-        Returns:
-            Waits for the result and returns it.
         """
         attribution, delta_minus = self._redraw(self.standardise(x), self._window_generators)
-        tensors = {"attribution": attribution, "delta_minus": delta_minus}
-        arrays = self._transfer.to_host({name: value for name, value in tensors.items() if value is not None})
-        return lambda: GeneratorOutput(**{**dict.fromkeys(tensors), **arrays()})
+        arrays = self._transfer.to_host({"attribution": attribution, "delta_minus": delta_minus})
+        return lambda: GeneratorOutput(**arrays())
 
     @_inference()
     def classify(self, x: Array, delta_minus: Array | None) -> Callable[[], ChipMaps]:
-        """Run the classifier on chips, and compute the maps that explain its logit.
+        """Run the classifier on chips, and return what waits for its maps and scores, without the plain attribution.
 
         Args:
             x: (n, bands, 256, 256) float32 reflectance without NaN.
             delta_minus: x− − x in standardised units, same shape, cut from what `generate` returned; None if no map
                 needs it.
-
-        Returns:
-            Waits for the result and returns it, without the plain attribution.
         """
         return self._classify(self.standardise(x), None if delta_minus is None else self._to_device(delta_minus), {})
 
@@ -242,18 +224,15 @@ class Attributor:
         if "path_attribution" in self.maps and delta_minus is not None:
             maps["path_attribution"] = self.path(u, delta_minus).abs().mean(dim=1)
         logit, dissimilarity = answer or self.score(u)  # lift has classified the chips already
-        tensors = {**maps, "score": torch.sigmoid(logit)}
-        if dissimilarity is not None:
-            tensors["dissimilarity"] = dissimilarity
-        arrays = self._transfer.to_host(tensors)
+        arrays = self._transfer.to_host({**maps, "score": torch.sigmoid(logit), "dissimilarity": dissimilarity})
 
         def wait() -> ChipMaps:
             by_name = dict(arrays())
-            return ChipMaps(score=by_name.pop("score"), dissimilarity=by_name.pop("dissimilarity", None), maps=by_name)
+            return ChipMaps(score=by_name.pop("score"), dissimilarity=by_name.pop("dissimilarity"), maps=by_name)
 
         return wait
 
-    def _redraw(self, u: Tensor, generators: tuple[Any, Any]) -> tuple[Tensor | None, Tensor | None]:
+    def _redraw(self, u: Tensor, generators: list[Any]) -> tuple[Tensor | None, Tensor | None]:
         """|x+ − x−| as reflectance, and x− − x in standardised units, as far as a map needs them."""
         maximiser, minimiser = generators
         delta_minus = minimiser.delta(u)
@@ -262,21 +241,18 @@ class Attributor:
         return attribution, delta_minus if explained else None
 
     @cached_property
-    def _window_generators(self) -> tuple[Any, Any]:
+    def _window_generators(self) -> list[Any]:
         settings = self.checkpoint.card.generator
         assert settings is not None
         return self._generators(edges_matter=context(settings) > window_halo(settings, self.checkpoint.card.frame))
 
     @cached_property
-    def _chip_generators(self) -> tuple[Any, Any]:
+    def _chip_generators(self) -> list[Any]:
         return self._generators(edges_matter=True)
 
-    def _generators(self, *, edges_matter: bool) -> tuple[Any, Any]:
-        first, second = (
-            prepare_generator(network, self.precision, self.device, edges_matter=edges_matter)
-            for network in _check_generators(self.checkpoint)
-        )
-        return first, second
+    def _generators(self, *, edges_matter: bool) -> list[nn.Module]:
+        networks = _check_generators(self.checkpoint)
+        return [prepare_generator(one, self.precision, self.device, edges_matter=edges_matter) for one in networks]
 
     def _to_device(self, values: Array) -> Tensor:
         return self._transfer.to_device(values).contiguous(memory_format=torch.channels_last)

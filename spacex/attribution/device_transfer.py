@@ -7,6 +7,7 @@ on a stream of its own, the copy runs beside the computation of the batch before
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +18,7 @@ Array = NDArray[np.float32]
 
 
 class DeviceTransfer:
-    """Copies float32 arrays to one device and back; on the CPU nothing is copied.
-
-    Args:
-        device: where the networks are.
-    """
+    """Copies float32 arrays to the device of the networks and back; on the CPU nothing is copied."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -42,29 +39,30 @@ class DeviceTransfer:
         copied.record_stream(compute)
         return copied
 
-    def to_host(self, tensors: Mapping[str, Tensor]) -> Callable[[], dict[str, Array]]:
-        """Start copying tensors back; the function that is returned waits until they have arrived."""
+    def to_host(self, tensors: Mapping[str, Tensor | None]) -> Callable[[], dict[str, Any]]:
+        """Start copying tensors back; the function that is returned waits until they have arrived. None stays None."""
         if not self._streams:
             arrays = {name: _numpy(tensor) for name, tensor in tensors.items()}
             return lambda: arrays
         _, download = self._streams
         # the download stream starts when the results are computed, and the computing of the next batch goes on
         download.wait_stream(torch.cuda.current_stream(self._device))
-        pinned = {}
+        pinned: dict[str, Tensor | None] = dict.fromkeys(tensors)
         with torch.cuda.stream(download):
             for name, tensor in tensors.items():
-                pinned[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-                pinned[name].copy_(tensor.contiguous(), non_blocking=True)
+                if tensor is None:
+                    continue
+                host = pinned[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+                host.copy_(tensor.contiguous(), non_blocking=True)
                 tensor.record_stream(download)
         done = download.record_event()
 
-        def wait() -> dict[str, Array]:
+        def wait() -> dict[str, Any]:
             done.synchronize()
             return {name: _numpy(tensor) for name, tensor in pinned.items()}
 
         return wait
 
 
-def _numpy(tensor: Tensor) -> Array:
-    result: Array = tensor.detach().contiguous().numpy()
-    return result
+def _numpy(tensor: Tensor | None) -> Any:
+    return None if tensor is None else tensor.detach().contiguous().numpy()

@@ -25,16 +25,9 @@ def mean_gradient(network: nn.Module, start: Tensor, end: Tensor, points: int) -
 
 
 def integrated_gradients(classifier: nn.Module, x: Tensor, baseline: Tensor, steps: int = PATH_STEPS) -> Tensor:
-    """Signed integrated gradients of the logit from `baseline` to `x`, by Gauss-Legendre quadrature.
+    """Signed integrated gradients of the logit from `baseline` to `x`, chips (n, bands, h, w) in standardised units.
 
-    Args:
-        classifier: returns one logit per chip.
-        x: chips in standardised units, (n, bands, height, width) float32.
-        baseline: start of the path, same shape.
-        steps: points on the path, each one forward and one backward pass.
-
-    Returns:
-        (n, bands, height, width) float32; summed per chip it is about logit(x) − logit(baseline)
-        (completeness).
+    Summed per chip it is about logit(x) − logit(baseline) (completeness). Each of the `steps` points on the path costs
+    one forward and one backward pass.
     """
     return (x - baseline) * mean_gradient(classifier, baseline, x, steps)

@@ -31,11 +31,9 @@ from spacex.models.generator import Generator
 
 
 def choose_precision(wanted: str, device: str | torch.device = "cpu") -> Precision:
-    """Resolve a precision for a device: `auto` is bfloat16 where its multiplications are native, else float32.
+    """Resolve one of `PRECISIONS` for a device: `auto` is bfloat16 where it multiplies that natively, else float32.
 
-    Args:
-        wanted: one of `PRECISIONS`.
-        device: where the networks will run. A cluster's workers should be of one kind: the driver decides for all.
+    A cluster's workers should be of one kind: the driver decides for all.
 
     Raises:
         RequestError: if there is no such precision.
@@ -74,14 +72,10 @@ def prepare_classifier(classifier: nn.Module, precision: Precision, device: torc
 def prepare_generator(
     generator: nn.Module, precision: Precision, device: torch.device, *, edges_matter: bool = True
 ) -> nn.Module:
-    """A copy of a generator for inference.
+    """A copy of a generator for inference, its body in some precision.
 
-    Args:
-        generator: as trained.
-        precision: of its body.
-        device: where it goes.
-        edges_matter: False if the pixels that depend on the picture's edge are cut off. Padding with zeros is then
-            as good as mirroring, which copies the whole picture before every convolution: a third faster.
+    Where the pixels that depend on the picture's edge are cut off, the edges do not matter. Padding with zeros is then
+    as good as mirroring, which copies the whole picture before every convolution: a third faster.
     """
     network = copy.deepcopy(generator).eval()
     if not edges_matter:
@@ -121,9 +115,6 @@ class UpsampleConv(nn.Module):
     An output pixel in an even row sees one fine row of the coarse row above and two of its own; one in an odd row sees
     two of its own and one of the row below; columns likewise. So four convolutions of 2 x 2 coarse pixels, one for each
     parity of row and column, give all output pixels.
-
-    Args:
-        convolution: 3 x 3, stride 1, with a bias.
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:

@@ -51,12 +51,10 @@ excitation of a trained MobileNetV3) 7e-4 and more, which is up to four fifths o
 
 
 class Lift:
-    """The rescale rule for one classifier.
+    """The rescale rule for a copy of one classifier in eval mode, (n, bands, h, w) to logits (n,).
 
-    Args:
-        classifier: in eval mode, (n, bands, h, w) to logits (n,); copied, not changed.
-        chip: (1, bands, h, w) any chip, on which the sum of the attribution is compared with the change of the
-            logit: a non-linearity that is hidden in a `forward` cannot be seen otherwise.
+    On any chip, (1, bands, h, w), the sum of the attribution is compared with the change of the logit: a non-linearity
+    that is hidden in a `forward` cannot be seen otherwise.
 
     Raises:
         RequestError: if the classifier has layers without a rescale rule.
@@ -71,16 +69,7 @@ class Lift:
         self.check(chip, chip * 0.9 - 0.1)
 
     def check(self, chip: Tensor, baseline: Tensor, tolerance: float = TOLERANCE) -> None:
-        """Check that the attribution of some chips sums to the change of their logits (completeness).
-
-        Args:
-            chip: chips in standardised units.
-            baseline: others, same shape.
-            tolerance: see `TOLERANCE`.
-
-        Raises:
-            RequestError: if it does not.
-        """
+        """Raise a `RequestError` unless the attribution of some chips sums to the change of their logits."""
         signed, change, _ = self(chip, baseline)
         if not torch.allclose(signed.sum(), change.sum(), rtol=0.0, atol=tolerance * float(signed.abs().sum()) + 1e-6):
             _refuse("a non-linearity outside its modules, or a product of two of them")
@@ -88,12 +77,9 @@ class Lift:
     def __call__(
         self, u: Tensor, baseline: Tensor, statistics: AbstractContextManager[object] | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Attribute the change of the logit from `baseline` to `u`.
+        """Attribute the change of the logit from `baseline` to `u`, both (n, bands, h, w) in standardised units.
 
-        Args:
-            u: chips in standardised units, (n, bands, h, w) float32.
-            baseline: x− in the same units, same shape.
-            statistics: entered while the network processes the chips themselves.
+        `statistics` is entered while the network processes the chips themselves.
 
         Returns:
             (n, bands, h, w) float32, signed, in logits per pixel; summed per chip it is logit(u) - logit(baseline)
@@ -226,11 +212,7 @@ class _BilinearUpsample2xFunction(torch.autograd.Function):
 
 
 def check_rules(network: nn.Module) -> None:
-    """Check that every layer of a network has a rescale rule.
-
-    Raises:
-        RequestError: naming the kinds of layers that have none.
-    """
+    """Raise a `RequestError` that names the kinds of layers that have no rescale rule, if there are any."""
     known = (*NONLINEAR_LAYERS, *LINEAR_LAYERS, TargetVsRest, BilinearUpsample2x)
     leaves = [layer for layer in network.modules() if not list(layer.children())]
     if unknown := {type(layer).__name__ for layer in leaves if not isinstance(layer, known)}:
@@ -238,12 +220,9 @@ def check_rules(network: nn.Module) -> None:
 
 
 def check_lift(classifier: nn.Module, bands: int, side: int) -> None:
-    """Check that `Lift` can follow a classifier.
+    """Check that `Lift` can follow a classifier in eval mode, for chips of some bands and a side in pixels.
 
-    Args:
-        classifier: in eval mode. Our own is known by its layers; any other is tried on one chip.
-        bands: of a chip.
-        side: of a chip, pixels.
+    Our own is known by its layers; any other is tried on one chip.
 
     Raises:
         RequestError: if it has layers without a rescale rule, or non-linearities outside its layers.
@@ -256,21 +235,24 @@ def check_lift(classifier: nn.Module, bands: int, side: int) -> None:
 
 
 def _insert_chords(network: nn.Module) -> Iterator[_Chord]:
-    for parent in list(network.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, (*NONLINEAR_LAYERS, TargetVsRest)):
-                chord = _TargetVsRestChord(layer) if isinstance(layer, TargetVsRest) else _Chord(layer)
-                setattr(parent, name, chord)
-                yield chord
+    for parent, name, layer in _children(network):
+        if isinstance(layer, (*NONLINEAR_LAYERS, TargetVsRest)):
+            chord = _TargetVsRestChord(layer) if isinstance(layer, TargetVsRest) else _Chord(layer)
+            setattr(parent, name, chord)
+            yield chord
 
 
 def replace_bilinear_upsampling(network: nn.Module) -> None:
     """Give every bilinear upsampling by two in a network the cheap backward pass."""
-    for parent in list(network.modules()):
-        for name, layer in list(parent.named_children()):
-            bilinear = isinstance(layer, nn.Upsample) and layer.mode == "bilinear"
-            if bilinear and layer.scale_factor == 2 and not layer.align_corners:
-                setattr(parent, name, BilinearUpsample2x())
+    for parent, name, layer in _children(network):
+        bilinear = isinstance(layer, nn.Upsample) and layer.mode == "bilinear"
+        if bilinear and layer.scale_factor == 2 and not layer.align_corners:
+            setattr(parent, name, BilinearUpsample2x())
+
+
+def _children(network: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
+    """Every layer with its parent and its name there, listed before any of them is replaced."""
+    return [(parent, name, layer) for parent in network.modules() for name, layer in parent.named_children()]
 
 
 def _refuse(got: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,15 +20,12 @@ from numpy.typing import NDArray
 from spacex.attribution.attributor import Attributor, ChipMaps, GeneratorOutput
 
 Array = NDArray[np.float32]
-Output = TypeVar("Output", GeneratorOutput, ChipMaps)
 
 
 class ReplicaPool:
-    """As many copies of the networks as threads; every window or chip of a batch goes to one that is free.
+    """`size` copies of the networks, a thread for each; every window or chip of a batch goes to one that is free.
 
-    Args:
-        make: makes one copy, on the CPU; it need not be thread-safe.
-        size: number of copies.
+    `make` makes one copy, on the CPU; it need not be thread-safe.
     """
 
     whole_batches = False
@@ -42,41 +39,40 @@ class ReplicaPool:
 
     def generate(self, x: Array) -> Callable[[], GeneratorOutput]:
         """As `Attributor.generate`."""
-        return self._map(lambda networks, i: networks.generate(x[i : i + 1])(), len(x))
+        return self._map("generate", x)
 
     def classify(self, x: Array, delta_minus: Array | None) -> Callable[[], ChipMaps]:
         """As `Attributor.classify`."""
-
-        def one(networks: Attributor, i: int) -> ChipMaps:
-            return networks.classify(x[i : i + 1], None if delta_minus is None else delta_minus[i : i + 1])()
-
-        return self._map(one, len(x))
+        return self._map("classify", x, delta_minus)
 
     def attribute(self, x: Array) -> Callable[[], ChipMaps]:
         """As `Attributor.attribute`."""
-        return self._map(lambda networks, i: networks.attribute(x[i : i + 1])(), len(x))
+        return self._map("attribute", x)
 
-    def _map(self, work: Callable[[Attributor, int], Output], count: int) -> Callable[[], Output]:
-        futures = [self._pool.submit(self._run, work, i) for i in range(count)]
+    def _map(self, method: str, x: Array, *more: Array | None) -> Callable[[], Any]:
+        """Submit every picture of a batch by itself; the function that is returned waits for all."""
+        futures = []
+        for i in range(len(x)):
+            single = (None if batch is None else batch[i : i + 1] for batch in (x, *more))
+            futures.append(self._pool.submit(self._run, method, *single))
         return lambda: _concatenate([future.result() for future in futures])
 
-    def _run(self, work: Callable[[Attributor, int], Output], i: int) -> Output:
+    def _run(self, method: str, *arrays: Array | None) -> GeneratorOutput | ChipMaps:
         networks = self._free.get()
         try:
-            return work(networks, i)
+            output: GeneratorOutput | ChipMaps = getattr(networks, method)(*arrays)()
+            return output
         finally:
             self._free.put(networks)
 
 
-def _concatenate(outputs: list[Output]) -> Output:
+def _concatenate(outputs: list[Any]) -> Any:
     """Outputs for one picture each as one output for all."""
-    joined = {field.name: _stack([getattr(one, field.name) for one in outputs]) for field in fields(outputs[0])}
+
+    def join(values: list[Any]) -> Any:
+        if isinstance(values[0], dict):
+            return {name: np.concatenate([one[name] for one in values]) for name in values[0]}
+        return None if values[0] is None else np.concatenate(values)
+
+    joined = {field.name: join([getattr(one, field.name) for one in outputs]) for field in fields(outputs[0])}
     return type(outputs[0])(**joined)
-
-
-def _stack(values: list[Any]) -> Any:
-    if values[0] is None:
-        return None
-    if isinstance(values[0], np.ndarray):
-        return np.concatenate(values)
-    return {name: np.concatenate([one[name] for one in values]) for name in values[0]}

@@ -46,13 +46,7 @@ class ClusterBootstrap:
 
 
 def draw(places: list[str], repetitions: int = 2000, seed: int = 0) -> ClusterBootstrap:
-    """Draw places with replacement, `repetitions` times.
-
-    Args:
-        places: the place of every chip.
-        repetitions: how many draws.
-        seed: of the draw.
-    """
+    """Draw places with replacement, `repetitions` times; `places` names the place of every chip."""
     names, index = np.unique(np.asarray(places, dtype=object).astype(str), return_inverse=True)
     count = len(names)
     rng = np.random.default_rng(seed)
@@ -63,61 +57,46 @@ def draw(places: list[str], repetitions: int = 2000, seed: int = 0) -> ClusterBo
 def interval(values: Values, draws: ClusterBootstrap) -> Interval:
     """Mean over chips and its percentile bootstrap interval; chips without a value (NaN) are left out.
 
-    Args:
-        values: one number per chip, ``(chips,)``, in the order the places were given to :func:`draw`.
-        draws: the shared draws.
+    The values ``(chips,)`` are in the order in which the places were given to :func:`draw`.
     """
     known = np.isfinite(values)
-    if not known.any():
-        return Interval(np.nan, np.nan, np.nan, 0, 0)
-    # one sum and one count per place; a draw's mean is the quotient of their weighted totals
-    numbers, sums = _place_totals(draws, known, np.ones(len(values)), values)
-    mean, chips, places = float(values[known].mean()), int(known.sum()), int((numbers > 0).sum())
-    if places < 2:  # one place says nothing about other places
-        return Interval(mean, np.nan, np.nan, chips, places)
-    drawn = draws.weights @ numbers
-    # a draw may consist of places without any value: it has no mean
-    means = (draws.weights @ sums)[drawn > 0] / drawn[drawn > 0]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(mean, float(low), float(high), chips, places)
+    number, total = _resample(draws, _place_totals(draws, known, np.ones(len(values)), values))
+    with np.errstate(invalid="ignore"):  # a draw may consist of places without any value: it has no mean
+        return _interval(total / number, draws, known)
 
 
 def association(x: Values, y: Values, draws: ClusterBootstrap) -> tuple[Interval, Interval]:
     """Pearson's correlation of two numbers, and the slope of y over x (least squares), with intervals by place.
 
-    Args:
-        x: one number per item, ``(items,)``, in the order the places were given to :func:`draw`.
-        y: likewise.
-        draws: the shared draws.
-
-    Returns:
-        Correlation and slope; NaN where x does not vary.
+    Both ``(items,)`` in the order in which the places were given to :func:`draw`. NaN where x does not vary.
     """
     # centred first: sums over places are then all that a draw needs, and lose no digits
-    x, y = x - x.mean(), y - y.mean()
-    totals = _place_totals(draws, np.ones(len(x), bool), np.ones(len(x)), x, y, x * x, x * y, y * y)
-    # the first row weighs every place once: the estimate itself; the others are the draws
-    weights = np.vstack([np.ones(draws.weights.shape[1]), draws.weights])
-    n, sx, sy, sxx, sxy, syy = (weights @ total for total in totals)
+    x, y, every = x - x.mean(), y - y.mean(), np.ones(len(x), bool)
+    totals = _place_totals(draws, every, np.ones(len(x)), x, y, x * x, x * y, y * y)
+    n, sx, sy, sxx, sxy, syy = _resample(draws, totals)
     with np.errstate(invalid="ignore", divide="ignore"):
         covariance, variance, variance_y = sxy - sx * sy / n, sxx - sx * sx / n, syy - sy * sy / n
-        statistics = covariance / np.sqrt(variance * variance_y), covariance / variance
-    places = len(np.unique(draws.places))
-    correlation, slope = (_estimate_and_draws(values, len(x), places) for values in statistics)
-    return correlation, slope
+        correlation, slope = covariance / np.sqrt(variance * variance_y), covariance / variance
+    return _interval(correlation, draws, every), _interval(slope, draws, every)
 
 
 def _place_totals(draws: ClusterBootstrap, known: NDArray[np.bool_], *values: Values) -> list[Values]:
-    """Sums over the chips of every place, of each of some numbers per chip, ``(places,)`` each."""
+    """Sums over the known chips of every place, of each of some numbers per chip, ``(places,)`` each."""
     places, count = draws.places[known], draws.weights.shape[1]
     return [np.bincount(places, weights=part[known], minlength=count).astype(np.float64) for part in values]
 
 
-def _estimate_and_draws(values: Values, items: int, places: int) -> Interval:
-    """The first value, with the interval of the others."""
-    known = values[1:][np.isfinite(values[1:])]
-    low, high = np.percentile(known, [2.5, 97.5]) if places > 1 and len(known) else (np.nan, np.nan)
-    return Interval(float(values[0]), float(low), float(high), items, places)
+def _resample(draws: ClusterBootstrap, totals: list[Values]) -> list[Values]:
+    """Sums over places: first with every place once, which gives the estimate itself, then those of the draws."""
+    return [np.append(total.sum(), draws.weights @ total) for total in totals]
+
+
+def _interval(statistic: Values, draws: ClusterBootstrap, known: NDArray[np.bool_]) -> Interval:
+    """The estimate, which is the first value, with the percentiles of the others, which are the draws'."""
+    places, drawn = len(np.unique(draws.places[known])), statistic[1:][np.isfinite(statistic[1:])]
+    # one place says nothing about other places
+    low, high = np.percentile(drawn, [2.5, 97.5]) if places > 1 and len(drawn) else (np.nan, np.nan)
+    return Interval(float(statistic[0]), float(low), float(high), int(known.sum()), places)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ part. A perfect map has correlation and slope 1. The squares lie on a fixed grid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -23,12 +23,7 @@ MAPS = ("lift", "path")
 
 
 def square_sums(chips: ChipBatch, names: Sequence[str], sides: Sequence[int] = SIDES) -> pd.DataFrame:
-    """For every square of every chip, what the maps predict and what happens.
-
-    Args:
-        chips: a batch whose checkpoint has generators.
-        names: of `MAPS`.
-        sides: pixels a side of the squares, which start at the upper left.
+    """For every square of every chip, what some of `MAPS` predict and what happens; squares start at the upper left.
 
     Returns:
         A row per square: `chip` (index in the batch), `side`, `change` (logit(x) − logit(x with x− in the square)), and
@@ -37,21 +32,18 @@ def square_sums(chips: ChipBatch, names: Sequence[str], sides: Sequence[int] = S
     """
     rows = []
     maps = {name: getattr(chips, name) for name in names}
-    for side, square in _squares(chips.u.shape[-2:], sides):
-        mixed = chips.u.clone()
-        mixed[square] = chips.u_minus[square]
-        columns = {"change": chips.logit - chips.attributor.score(mixed).logit}
-        columns |= {name: values[square].sum(dim=(1, 2, 3)) for name, values in maps.items()}
-        columns |= {f"{name}, absolute": values[square].abs().sum(dim=(1, 2, 3)) for name, values in maps.items()}
-        arrays = {name: values.double().cpu().numpy() for name, values in columns.items()}
-        rows.append(pd.DataFrame({"chip": np.arange(len(chips.x)), "side": side, **arrays}))
-    return pd.concat(rows, ignore_index=True)
-
-
-def _squares(shape: Sequence[int], sides: Sequence[int]) -> Iterator[tuple[int, tuple[slice, ...]]]:
     for side in sides:
-        for row, col in product(*(range(0, length - side + 1, side) for length in shape)):
-            yield side, (slice(None), slice(None), slice(row, row + side), slice(col, col + side))
+        for row, col in product(*(range(0, length - side + 1, side) for length in chips.u.shape[-2:])):
+            square = np.s_[:, :, row : row + side, col : col + side]
+            # x− in this square alone, x everywhere else
+            mixed = chips.u.clone()
+            mixed[square] = chips.u_minus[square]
+            columns = {"change": chips.logit - chips.attributor.score(mixed).logit}
+            columns |= {name: values[square].sum(dim=(1, 2, 3)) for name, values in maps.items()}
+            columns |= {f"{name}, absolute": values[square].abs().sum(dim=(1, 2, 3)) for name, values in maps.items()}
+            arrays = {name: values.double().cpu().numpy() for name, values in columns.items()}
+            rows.append(pd.DataFrame({"chip": np.arange(len(chips.x)), "side": side, **arrays}))
+    return pd.concat(rows, ignore_index=True)
 
 
 def unit_calibration(
@@ -59,13 +51,10 @@ def unit_calibration(
 ) -> dict[tuple[str, int], tuple[Interval, Interval]]:
     """How well predictions hold, by map and side: correlation, and slope of what happened over what was predicted.
 
-    Args:
-        frames: from `square_sums`, with the column `place`, the unit of the bootstrap.
-        repetitions: of the bootstrap.
-        seed: of the bootstrap.
+    `frames` are those of `square_sums` with the column `place`, the unit of the bootstrap.
     """
     table = pd.concat(frames, ignore_index=True)
-    maps = [name for name in table.columns if name not in ("chip", "side", "change", "place")]
+    maps = table.columns.difference(["chip", "side", "change", "place"], sort=False)
     out = {}
     for side, part in table.groupby("side"):
         draws = draw(part["place"].tolist(), repetitions, seed)

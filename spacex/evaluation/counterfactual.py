@@ -17,10 +17,7 @@ CHANGED = 0.005
 def quality(chips: ChipBatch, other_classifier: nn.Module | None = None) -> dict[str, Tensor]:
     """Every number about the counterfactuals of a batch: name -> ``(n,)`` float32.
 
-    Args:
-        chips: a batch whose checkpoint has generators.
-        other_classifier: another one in the same units, independently trained; then also whether the change
-            means the same to it.
+    With another classifier in the same units, independently trained, also whether the change means the same to it.
     """
     networks = chips.attributor
     out = {"logit": chips.logit, "logit_plus": chips.logit_plus, "logit_minus": chips.logit_minus}
@@ -65,13 +62,9 @@ def checkerboard(change: Tensor) -> Tensor:
     # a period of p pixels is the frequency size / p; on both axes, and beside each line what is normal there
     lines = [size // period for period in (2, 4, 8)]
     beside = [line + step for line in lines for step in (-6, -5, -4, 4, 5, 6)]
-    on = (_lines(power, lines) + _lines(power.mT, lines)) / 2
-    off = (_lines(power, beside) + _lines(power.mT, beside)) / 2
+    both_axes = power + power.mT
+    on, off = (both_axes[:, rows].mean(dim=(1, 2)) for rows in (lines, beside))
     return torch.where(off > 0, on / off.clamp(min=1e-30), torch.ones_like(on))
-
-
-def _lines(power: Tensor, rows: list[int]) -> Tensor:
-    return power[:, [row % power.shape[1] for row in rows]].mean(dim=(1, 2))
 
 
 def border_energy(change: Tensor, frame: int = 16) -> Tensor:

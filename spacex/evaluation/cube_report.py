@@ -9,25 +9,16 @@ from matplotlib.figure import Figure
 
 from spacex.evaluation.figures import png
 from spacex.evaluation.landcover import class_table
-from spacex.evaluation.pages import as_table, write_page
+from spacex.evaluation.pages import write_page
 
 LARGEST = 20
 """Classes in the figure, by area."""
-UNITS = {"attribution": "reflectance", "lift": "logits per pixel", "path_attribution": "logits per pixel",
-         "naturalness": "score, 0 to 1"}  # fmt: skip
+UNITS = {"attribution": "reflectance", "naturalness": "score, 0 to 1"}
+"""Of the maps; those not named here are in logits per pixel."""
 
 
 def compare_cube(cube: str, corine: str, output: Path) -> pd.DataFrame:
-    """Write the report and return its table, a row per class, map and time step.
-
-    Args:
-        cube: URI of a finished cube.
-        corine: CORINE raster in either numbering.
-        output: folder; made if it is not there.
-
-    Raises:
-        RequestError: if the cube or the raster does not fit; nothing was written.
-    """
+    """Write the report into a folder and return its table; arguments and errors as `landcover.class_table`."""
     table, cover = class_table(cube, corine)
     output.mkdir(parents=True, exist_ok=True)
     table.to_csv(output / "classes.csv", index=False, float_format="%.6g")
@@ -42,7 +33,7 @@ def compare_cube(cube: str, corine: str, output: Path) -> pd.DataFrame:
         "has a minimum area of 25 ha: a class is what dominates there, not what every pixel is.",
     )
     parts = table.groupby(["map", "time"], sort=False)
-    tables = [as_table(f"{name}, {when}", part.drop(columns=["time", "map"])) for (name, when), part in parts]
+    tables = [(f"{name}, {when}", part.drop(columns=["time", "map"])) for (name, when), part in parts]
     write_page(output / "index.html", "Attribution per land-cover class", texts, tables, pictures)
     return table
 
@@ -57,7 +48,7 @@ def bars(table: pd.DataFrame, name: str) -> Figure:
     axes.hlines(labels, part["p05"], part["p95"], color="0.75", linewidth=5)
     axes.plot(part["mean"], labels, "o", color="#21677e", label="mean")
     axes.plot(part["p50"], labels, "|", color="black", markersize=9, label="median")
-    axes.set_xlabel(f"{name.replace('_', ' ')} ({UNITS[name]})")
+    axes.set_xlabel(f"{name.replace('_', ' ')} ({UNITS.get(name, 'logits per pixel')})")
     axes.legend(loc="lower right", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

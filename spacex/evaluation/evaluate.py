@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.errors import CheckpointError, RequestError
 from spacex.evaluation.report import write_report
-from spacex.evaluation.run import Comparisons, Evaluation, EvaluationSettings, ProgressCallback
+from spacex.evaluation.run import Evaluation, EvaluationSettings, ProgressCallback
 from spacex.evaluation.samples import ChipSource, LandCoverSource, PictureSource
 from spacex.evaluation.table import Table
 from spacex.settings import Settings
@@ -39,17 +40,12 @@ class EvaluationRequest(Settings):
 def evaluate(request: EvaluationRequest, report: ProgressCallback = lambda *_: None) -> Table:
     """Run every method on every chip and write the report.
 
-    Args:
-        request: what is asked for.
-        report: called with chips done, chips in all, and the method at work.
-
     Raises:
         RequestError: if data and checkpoints do not fit together; nothing was written.
     """
     checkpoint = load_checkpoint(request.checkpoint, trust=request.trust)
-    comparisons = _load_comparisons(request, checkpoint)
-    source = _open_source(request, checkpoint)
-    evaluation = Evaluation(source, checkpoint, request.settings, comparisons)
+    others = _load_others(request, checkpoint)
+    evaluation = Evaluation(_open_source(request, checkpoint), checkpoint, request.settings, **others)
     output = Path(request.output)
     outcome = evaluation.run(output / "chips.parquet", report)
     return write_report(output, request.data, checkpoint, outcome, evaluation.gallery.pictures)
@@ -63,26 +59,20 @@ def _open_source(request: EvaluationRequest, checkpoint: Checkpoint) -> ChipSour
         folder = demo_dataset()
     if not folder.is_dir():
         raise RequestError(f"no folder {request.data}", do="Give the data set's folder, or 'demo'.")
-    settings, card, kind = (
-        request.settings,
-        checkpoint.card,
-        PictureSource if holds_pictures(folder) else LandCoverSource,
-    )
+    settings, card = request.settings, checkpoint.card
+    kind = PictureSource if holds_pictures(folder) else LandCoverSource
     source = kind(folder, card.bands, settings.split, settings.limit, settings.seed, card.target)
-    if source.data.side != card.chip_size:
-        got, expected = f"{source.data.side} pixels", f"{card.chip_size} pixels"
-        raise CheckpointError(f"the checkpoint {checkpoint.uri} is for other chips", got=got, expected=expected)
+    _check_side(f"the checkpoint {checkpoint.uri}", source.data.side, card.chip_size)
     return source
 
 
-def _load_comparisons(request: EvaluationRequest, checkpoint: Checkpoint) -> Comparisons:
+def _load_others(request: EvaluationRequest, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The checkpoints to compare with, as `Evaluation` takes them."""
     card = checkpoint.card
 
     def load(uri: str, role: str, *, generators: bool = False, same_units: bool = False) -> Checkpoint:
         other = load_checkpoint(uri, bands=card.bands, trust=request.trust)
-        if other.card.chip_size != card.chip_size:
-            got, expected = f"{other.card.chip_size} pixels", f"{card.chip_size} pixels"
-            raise CheckpointError(f"the {role} {uri} is for other chips", got=got, expected=expected)
+        _check_side(f"the {role} {uri}", other.card.chip_size, card.chip_size)
         if generators and other.minimiser is None:
             raise CheckpointError(f"the {role} {uri} has no generators", expected="kind 'patterns'")
         if same_units and other.card.scaling != card.scaling:  # the same chip must mean the same number to both
@@ -93,4 +83,9 @@ def _load_comparisons(request: EvaluationRequest, checkpoint: Checkpoint) -> Com
     controls = {name: load(uri, name, generators=True) for name, uri in request.controls.items()}
     second = load(request.second, "second classifier", same_units=True) if request.second else None
     twin = load(request.twin, "twin", generators=True, same_units=True) if request.twin else None
-    return Comparisons(second, twin, controls)
+    return {"other_classifier": second, "other_seed": twin, "controls": controls}
+
+
+def _check_side(what: str, got: int, expected: int) -> None:
+    if got != expected:
+        raise CheckpointError(f"{what} is for other chips", got=f"{got} pixels", expected=f"{expected} pixels")

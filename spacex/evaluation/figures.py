@@ -47,10 +47,7 @@ Array = NDArray[np.float32]
 def rgb(chip: Array, bands: Sequence[str], top: Array) -> Array:
     """Reflectance ``(bands, h, w)`` as a picture ``(h, w, 3)`` in 0..1; grey if a visible band is missing.
 
-    Args:
-        chip: reflectance.
-        bands: their names.
-        top: reflectance shown as full brightness, per channel ``(3,)``.
+    `top (3,)` is the reflectance that is shown as full brightness, per channel.
     """
     shown = np.clip(chip[display_band_indices(bands)] / top[:, None, None], 0, 1) ** 0.8
     return np.asarray(shown.transpose(1, 2, 0), dtype=np.float32)
@@ -74,16 +71,11 @@ def flow(picture: Picture, pictures: Sequence[Picture]) -> Figure:
     top = stretch(pictures)
     names = [name for name in ("attribution", "lift") if name in picture.maps]
     figure, axes = _grid(1, 3 + len(names), 2.35, title_space=0.55)
-    assert picture.x_minus is not None
-    assert picture.x_plus is not None
-    shown = [
-        (picture.x_minus, "x−  (minimised)", picture.score_minus),
-        (picture.x, "x  (as seen)", picture.score),
-        (picture.x_plus, "x+  (maximised)", picture.score_plus),
-    ]
-    for axis, (chip, name, score) in zip(axes[0], shown, strict=False):
-        axis.imshow(rgb(chip, picture.bands, top), interpolation="nearest")
-        axis.set_title(f"{name}\nscore {score:.2f}", fontsize=10)
+    x, plus, minus = _versions(picture)
+    titles = ("x−  (minimised)", "x  (as seen)", "x+  (maximised)")
+    for axis, title, (chip, score) in zip(axes[0], titles, (minus, x, plus), strict=False):
+        _chip(axis, chip, picture, top)
+        axis.set_title(f"{title}\nscore {score:.2f}", fontsize=10)
     for axis, name in zip(axes[0][3:], names, strict=True):
         _map(axis, picture, name, scale(pictures, name))
         axis.set_title(f"{LABELS[name]}\nregion outlined", fontsize=10)
@@ -96,17 +88,10 @@ def triples(pictures: Sequence[Picture]) -> Figure:
     factor = enlargement(pictures, top)
     figure, axes = _grid(len(pictures), 5, 1.9)
     for row, picture in zip(axes, pictures, strict=True):
-        assert picture.x_minus is not None
-        assert picture.x_plus is not None
-        x, plus, minus = (
-            (picture.x, picture.score),
-            (picture.x_plus, picture.score_plus),
-            (picture.x_minus, picture.score_minus),
-        )
-        for axis, (chip, score) in zip(row, (x, plus, minus), strict=False):
-            axis.imshow(rgb(chip, picture.bands, top), interpolation="nearest")
-            _annotate(axis, f"{score:.2f}")
-        for axis, chip in zip(row[3:], (picture.x_plus, picture.x_minus), strict=True):
+        versions = _versions(picture)
+        for axis, (chip, score) in zip(row, versions, strict=False):
+            _chip(axis, chip, picture, top, score)
+        for axis, (chip, _) in zip(row[3:], versions[1:], strict=True):
             # mid-grey is no change; the same stretch as the pictures
             change = (chip - picture.x)[display_band_indices(picture.bands)] / top[:, None, None]
             shown = np.clip(0.5 + factor * change / 2, 0, 1).transpose(1, 2, 0)
@@ -121,7 +106,7 @@ def side_by_side(pictures: Sequence[Picture]) -> Figure:
     top = stretch(pictures)
     figure, axes = _grid(len(pictures), 2 + len(names), 1.35)
     for row, picture in zip(axes, pictures, strict=True):
-        row[0].imshow(rgb(picture.x, picture.bands, top), interpolation="nearest")
+        _chip(row[0], picture.x, picture, top)
         row[1].imshow(picture.inside, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         for axis, name in zip(row[2:], names, strict=True):
             _map(axis, picture, name, scale(pictures, name))
@@ -133,10 +118,9 @@ def inputs_over_maps(pictures: Sequence[Picture], method: str) -> Figure:
     """Figure 5: the chips above, their maps below, with the colour bar all of them share."""
     top, limit = stretch(pictures), scale(pictures, method)
     figure, axes = _grid(2, len(pictures), 1.75, bar=True)
-    for column, picture in enumerate(pictures):
-        axes[0][column].imshow(rgb(picture.x, picture.bands, top), interpolation="nearest")
-        _annotate(axes[0][column], f"{picture.score:.2f}")
-        image = _map(axes[1][column], picture, method, limit)
+    for above, below, picture in zip(*axes, pictures, strict=True):
+        _chip(above, picture.x, picture, top, picture.score)
+        image = _map(below, picture, method, limit)
     bar = figure.colorbar(image, ax=[axis for row in axes for axis in row], shrink=0.8, pad=0.015)
     bar.set_label(f"{LABELS.get(method, method)} ({UNITS.get(method, 'own unit')})", fontsize=9)
     bar.ax.tick_params(labelsize=8)
@@ -152,11 +136,19 @@ def png(figure: Figure, dpi: int = 120) -> bytes:
 
 def enlargement(pictures: Sequence[Picture], top: Array) -> float:
     """One factor for all chips, 1, 2, 5, 10, …, at which 99.5 % of the changes stay within the picture."""
-    pairs = [(p, chip) for p in pictures for chip in (p.x_plus, p.x_minus) if chip is not None]
+    pairs = [(p, chip) for p in pictures for chip, _ in _versions(p)[1:]]
     changes = [abs(chip - p.x)[display_band_indices(p.bands)] for p, chip in pairs]
     size = float(np.percentile(np.stack(changes) / top[:, None, None], 99.5))
     steps = [digit * 10.0**power for power in range(4) for digit in (1, 2, 5)]
     return max((step for step in steps if step * size <= 1), default=1.0)
+
+
+def _versions(picture: Picture) -> list[tuple[Array, float]]:
+    """x, x+ and x− with their scores, for pictures that have all three."""
+    assert picture.x_plus is not None
+    assert picture.x_minus is not None
+    chips = picture.x, picture.x_plus, picture.x_minus
+    return list(zip(chips, (picture.score, picture.score_plus, picture.score_minus), strict=True))
 
 
 def _grid(
@@ -173,17 +165,20 @@ def _grid(
     return figure, axes
 
 
+def _chip(axis: Axes, chip: Array, picture: Picture, top: Array, score: float | None = None) -> None:
+    """Draw a chip of the picture in colour, and its score in the corner."""
+    axis.imshow(rgb(chip, picture.bands, top), interpolation="nearest")
+    if score is not None:
+        box = {"facecolor": "black", "alpha": 0.65, "pad": 1.5, "edgecolor": "none"}
+        axis.text(0.03, 0.96, f"{score:.2f}", transform=axis.transAxes, va="top", color="white", fontsize=8, bbox=box)
+
+
 def _map(axis: Axes, picture: Picture, name: str, limit: float) -> AxesImage:
     image = axis.imshow(picture.maps[name], cmap=COLOURS, vmin=0, vmax=limit, interpolation="nearest")
     if picture.inside.any() and not picture.inside.all():
         for colour, width in (("black", 1.4), ("white", 0.6)):
             axis.contour(picture.inside, levels=[0.5], colors=colour, linewidths=width)
     return image
-
-
-def _annotate(axis: Axes, text: str) -> None:
-    box = {"facecolor": "black", "alpha": 0.65, "pad": 1.5, "edgecolor": "none"}
-    axis.text(0.03, 0.96, text, transform=axis.transAxes, va="top", color="white", fontsize=8, bbox=box)
 
 
 def _label(axes: list[list[Axes]], pictures: Sequence[Picture], titles: Sequence[str], size: int = 9) -> None:

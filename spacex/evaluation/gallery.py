@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from spacex.evaluation.methods.chip_batch import ChipBatch, Method
 from spacex.evaluation.rows import Region
@@ -40,11 +41,7 @@ class Picture:
 
 
 class Gallery:
-    """Collects pictures while batches stream by; never more than 2 x `EACH` chips.
-
-    Args:
-        methods: methods whose maps are kept.
-    """
+    """Collects pictures with the maps of `methods` while batches stream by; never more than 2 x `EACH` chips."""
 
     def __init__(self, methods: Sequence[Method]) -> None:
         self.names = {method.name for method in methods}
@@ -54,14 +51,13 @@ class Gallery:
     def open(self, chips: ChipBatch, samples: Samples, region: Region, hard: Sequence[object]) -> None:
         """Choose among the chips of a new batch; :meth:`show` then adds their maps."""
         self._open = []
-        for index in range(len(samples)):
-            kept = sum(picture.hard == bool(hard[index]) for picture in self.pictures)
-            if kept < EACH and region.usable[index]:
-                picture = self._picture(chips, samples, region, index, bool(hard[index]))
+        for index in np.flatnonzero(region.usable).tolist():
+            if sum(picture.hard == bool(hard[index]) for picture in self.pictures) < EACH:
+                picture = _picture(chips, samples, region, index, bool(hard[index]))
                 self.pictures.append(picture)
                 self._open.append((index, picture))
 
-    def show(self, method: Method, maps: torch.Tensor) -> None:
+    def show(self, method: Method, maps: Tensor) -> None:
         """Keep a method's maps of the chosen chips."""
         for index, picture in self._open:
             picture.maps[method.name] = maps[index].cpu().numpy()
@@ -70,19 +66,15 @@ class Gallery:
         """Forget chips that not every method has drawn, after a run was stopped."""
         self.pictures = [picture for picture in self.pictures if set(picture.maps) == self.names]
 
-    def _picture(self, chips: ChipBatch, samples: Samples, region: Region, index: int, hard: bool) -> Picture:
-        inside = region.inside[index].reshape(samples.seen.shape[1:])
-        picture = Picture(
-            samples.files[index], hard, chips.bands, _array(chips.x, index), inside, float(chips.score[index])
-        )
-        if chips.checkpoint.minimiser is not None:
-            picture.x_plus, picture.x_minus = _array(chips.x_plus, index), _array(chips.x_minus, index)
-            picture.score_plus, picture.score_minus = (
-                float(torch.sigmoid(logit[index])) for logit in (chips.logit_plus, chips.logit_minus)
-            )
-        return picture
 
+def _picture(chips: ChipBatch, samples: Samples, region: Region, index: int, hard: bool) -> Picture:
+    def array(values: Tensor) -> Array:
+        return np.asarray(values[index].detach().cpu().numpy())
 
-def _array(values: torch.Tensor, index: int) -> Array:
-    out: Array = values[index].detach().cpu().numpy()
-    return out
+    inside = region.inside[index].reshape(samples.seen.shape[1:])
+    picture = Picture(samples.files[index], hard, chips.bands, array(chips.x), inside, float(chips.score[index]))
+    if chips.checkpoint.minimiser is not None:
+        picture.x_plus, picture.x_minus = array(chips.x_plus), array(chips.x_minus)
+        picture.score_plus = float(torch.sigmoid(chips.logit_plus[index]))
+        picture.score_minus = float(torch.sigmoid(chips.logit_minus[index]))
+    return picture

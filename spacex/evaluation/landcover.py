@@ -64,10 +64,10 @@ class Cover:
         Where cells are whole blocks of pixels, nearest neighbour repeats them: a pixel's centre is never on an edge.
         """
         box = self.geobox[rows, cols]
-        target = {"crs": str(box.crs), "transform": box.affine, "width": box.shape.x, "height": box.shape.y}
         with open_raster(self.file) as source:
-            nodata = {"src_nodata": 0 if source.nodata is None else source.nodata, "nodata": 0}
-            with WarpedVRT(source, **target, **nodata, resampling=Resampling.nearest, dtype="int32") as warped:
+            target = {"crs": str(box.crs), "transform": box.affine, "width": box.shape.x, "height": box.shape.y}
+            target |= {"src_nodata": 0 if source.nodata is None else source.nodata, "nodata": 0, "dtype": "int32"}
+            with WarpedVRT(source, **target, resampling=Resampling.nearest) as warped:
                 return corine_codes(warped.read(1))
 
 
@@ -98,13 +98,11 @@ def open_cover(file: str, geobox: GeoBox) -> Cover:
 
 
 def _nests(coarse: Affine, fine: Affine) -> bool:
-    """Whether each coarse cell is a whole block of fine pixels: north up, multiple size, edges on edges."""
-    if any((coarse.b, coarse.d, fine.b, fine.d)) or coarse.e >= 0:
-        return False
-    factors = (coarse.a / fine.a, coarse.e / fine.e)
-    shifts = ((coarse.c - fine.c) / fine.a, (coarse.f - fine.f) / fine.e)
-    whole = all(abs(value - round(value)) < 1e-6 for value in (*factors, *shifts))
-    return whole and min(factors) >= 1
+    """Whether each coarse cell is a whole block of fine pixels: not rotated, multiple size, edges on edges."""
+    # from the coarse raster's columns and rows to the fine one's
+    scale_x, shear_x, shift_x, shear_y, scale_y, shift_y, *_ = ~fine * coarse
+    whole = all(abs(value - round(value)) < 1e-6 for value in (scale_x, scale_y, shift_x, shift_y))
+    return whole and max(abs(shear_x), abs(shear_y)) < 1e-6 and min(scale_x, scale_y) >= 1
 
 
 @dataclass(frozen=True)
@@ -119,17 +117,16 @@ class Tally:
     """``(classes,)``."""
 
     def row(self, index: int, pixel_area: float) -> dict[str, float]:
-        """Area in km², mean and quantiles of one class."""
-        pixels = self.counts[index].sum()
-        row = {"area_km2": pixels * pixel_area / 1e6, "mean": self.sums[index] / pixels if pixels else np.nan}
-        return row | {f"p{round(100 * q):02d}": self._quantile(index, q) for q in QUANTILES}
-
-    def _quantile(self, index: int, share: float) -> float:
+        """Area in km², mean and quantiles of a class that has pixels."""
         below = self.counts[index].cumsum()
-        if below[-1] == 0:
-            return float("nan")
-        position = int(np.searchsorted(below, share * below[-1]))
-        return 0.0 if position == 0 else float(_edges(self.top)[position - 1 : position + 1].mean())
+        pixels = below[-1]
+        # a quantile is the middle of the bin in which it lies; the first bin, far below the maximum, counts as 0
+        edges = _edges(self.top)
+        middles = np.append(0.0, (edges[:-1] + edges[1:]) / 2)
+        quantiles = middles[np.searchsorted(below, np.array(QUANTILES) * pixels)]
+        names = [f"p{round(100 * share):02d}" for share in QUANTILES]
+        row = {"area_km2": pixels * pixel_area / 1e6, "mean": self.sums[index] / pixels}
+        return row | dict(zip(names, quantiles.tolist(), strict=True))
 
 
 def _edges(top: float) -> NDArray[np.float64]:
@@ -137,12 +134,7 @@ def _edges(top: float) -> NDArray[np.float64]:
 
 
 def tally(values: da.Array, cover: Cover) -> Tally:
-    """Stream through a map (y, x), block by block, and sum up per class.
-
-    Args:
-        values: float, NaN where there is no data, not negative.
-        cover: the land cover of its pixels.
-    """
+    """Stream through a map (y, x), block by block, and sum up per class; values are NaN or not negative."""
     values = values.rechunk((BLOCK, BLOCK))  # type: ignore[no-untyped-call]
     # a first pass finds the upper end of the histogram, the second fills it
     top = float(da.nanmax(values).compute())
@@ -170,11 +162,9 @@ def _block_stats(values: NDArray[np.floating], cover: Cover, top: float, block_i
 
 
 def class_table(cube: str, corine: str) -> tuple[pd.DataFrame, Cover]:
-    """Area, mean and quantiles of every map per time step and land-cover class.
+    """Area, mean and quantiles of every map of a finished cube per time step and class of a CORINE raster.
 
-    Args:
-        cube: URI of a finished cube.
-        corine: CORINE raster, EEA grid codes or three-digit codes.
+    The raster may hold the EEA's grid codes or three-digit codes.
 
     Raises:
         CubeError: if there is no cube.

@@ -80,18 +80,14 @@ def region(codes: NDArray[np.integer], definition: Definition) -> Flags:
 def counted(codes: NDArray[np.integer], seen: Flags, definition: Definition) -> Flags:
     """Pixels that count: seen, with a land cover, outside the ignore band and outside the frame.
 
-    Args:
-        codes: three-digit CORINE codes (0: none) or truth values, ``(n, h, w)``.
-        seen: pixels with reflectance in every band, ``(n, h, w)`` bool.
-        definition: the definition in force.
+    `codes` are three-digit CORINE codes (0: none) or truth values, and `seen` says which pixels have reflectance in
+    every band; both ``(n, h, w)``.
     """
     known = seen & (codes > 0) if definition.source == "corine" else seen.copy()
     if definition.band:
         known &= ~edge_band(region(codes, definition), definition.band)
-    if definition.frame:
-        inner = np.zeros_like(known)
-        inner[:, definition.frame : -definition.frame, definition.frame : -definition.frame] = True
-        known &= inner
+    if frame := definition.frame:
+        known[:, :frame] = known[:, -frame:] = known[:, :, :frame] = known[:, :, -frame:] = False
     return known
 
 
@@ -108,14 +104,9 @@ def edge_band(inside: Flags, width: int) -> Flags:
 
 
 def blocks(values: NDArray[np.floating], valid: Flags, side: int) -> tuple[NDArray[np.float64], Flags]:
-    """Means over `side` x `side` blocks of the valid pixels, and which blocks are at least half valid.
+    """Means over `side` x `side` blocks of the valid pixels ``(n, h, w)``, and which blocks are at least half valid.
 
     Rows and columns that do not fill a block are left out on the lower and right edges.
-
-    Args:
-        values: ``(n, h, w)``.
-        valid: ``(n, h, w)`` bool.
-        side: side of a block in pixels.
     """
     n, height, width = values.shape
     rows, cols = height // side, width // side

@@ -24,12 +24,9 @@ STEPS = 8
 
 
 def filled(u: Tensor, fill: Fill, other: Tensor | None = None) -> Tensor:
-    """What replaces pixels that are taken away, like `u`.
+    """What replaces pixels that are taken away from chips ``(n, bands, h, w)`` in standardised units; like `u`.
 
-    Args:
-        u: chips in standardised units, ``(n, bands, h, w)``.
-        fill: see `FILLS`.
-        other: for `other`, chips of the other class, like `u`; as in CutMix, place for place.
+    The fill `other` takes them from as many chips of the other class, place for place as in CutMix.
     """
     if fill == "mean":
         return u.mean(dim=(2, 3), keepdim=True).expand_as(u)
@@ -43,13 +40,8 @@ def filled(u: Tensor, fill: Fill, other: Tensor | None = None) -> Tensor:
 
 
 def areas(
-    score: Callable[[Tensor], Tensor],
-    u: Tensor,
-    fill: Tensor,
-    maps: Tensor,
-    steps: int = STEPS,
-    batch: int = 16,
-) -> tuple[Tensor, Tensor]:
+    score: Callable[[Tensor], Tensor], u: Tensor, fill: Tensor, maps: Tensor, steps: int = STEPS, batch: int = 16
+) -> list[Tensor]:
     """Deletion and insertion area of every chip, each ``(n,)`` float32 in 0..1 (trapezoid rule).
 
     Args:
@@ -60,18 +52,14 @@ def areas(
         steps: parts into which the pixels are divided; `steps` + 1 scores per curve.
         batch: perturbed chips in one forward pass.
     """
+    # the order of the order is, at each pixel, its rank: 0 for the highest
     order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
-    # the inverse of the order: at each pixel its rank, 0 for the highest
-    ranks = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1]).expand_as(order).clone())
-    ranks = ranks.reshape(maps.shape)[:, None]
+    ranks = order.argsort(dim=1).reshape(maps.shape)[:, None]
     limits = [round(step * order.shape[1] / steps) for step in range(steps + 1)]
-    deleted = torch.stack([torch.where(ranks < limit, fill, u) for limit in limits], dim=1)
-    inserted = torch.stack([torch.where(ranks < limit, u, fill) for limit in limits], dim=1)
-    return _area(score, deleted, batch), _area(score, inserted, batch)
-
-
-def _area(score: Callable[[Tensor], Tensor], pictures: Tensor, batch: int) -> Tensor:
-    flat = pictures.flatten(0, 1)
-    with torch.no_grad():
-        scores = torch.cat([score(some).float() for some in torch.split(flat, batch)])
-    return torch.trapezoid(scores.reshape(pictures.shape[:2]), dim=1) / (pictures.shape[1] - 1)
+    both = []
+    for first, rest in ((fill, u), (u, fill)):  # deletion puts the fill at the highest pixels, insertion the chip
+        changed = torch.stack([torch.where(ranks < limit, first, rest) for limit in limits], dim=1)
+        with torch.no_grad():
+            scores = torch.cat([score(some).float() for some in torch.split(changed.flatten(0, 1), batch)])
+        both.append(torch.trapezoid(scores.reshape(changed.shape[:2]), dim=1) / steps)
+    return both

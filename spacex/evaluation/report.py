@@ -10,7 +10,7 @@ import pandas as pd
 from spacex.checkpoint import Checkpoint
 from spacex.evaluation import figures, report_tables
 from spacex.evaluation.gallery import Picture
-from spacex.evaluation.pages import embedded, render
+from spacex.evaluation.pages import render
 from spacex.evaluation.rows import HARD_BELOW
 from spacex.evaluation.run import Outcome
 from spacex.evaluation.table import REPETITIONS, Table, make_table
@@ -22,14 +22,9 @@ Drawn = tuple[str, str, bytes]
 def write_report(
     output: Path, data: str, checkpoint: Checkpoint, outcome: Outcome, pictures: Sequence[Picture]
 ) -> Table:
-    """Write `table.csv`, the figures, and `index.html` beside the `chips.parquet` that is already there.
+    """Write `table.csv`, figures of some chips, and `index.html` into the folder that has `chips.parquet` already.
 
-    Args:
-        output: the folder of the report.
-        data: names the data set that was evaluated on.
-        checkpoint: what was evaluated.
-        outcome: of the run.
-        pictures: chips to draw.
+    `data` names the data set on which the checkpoint was evaluated.
     """
     rows = pd.read_parquet(output / "chips.parquet")
     table = make_table(rows, repetitions=REPETITIONS, seed=outcome.settings.seed)
@@ -39,8 +34,20 @@ def write_report(
     drawn = list(draw_figures(pictures)) if pictures else []
     for name, _, png in drawn:
         (output / f"{name.lower().replace(' ', '-')}.png").write_bytes(png)
-    page = _html(data, checkpoint, outcome, table, rows["place"].nunique(), drawn)
-    (output / "index.html").write_text(page, encoding="utf-8")
+    render(
+        output / "index.html",
+        "report.html.j2",
+        data=data,
+        checkpoint=checkpoint,
+        outcome=outcome,
+        table=table,
+        hard_below=HARD_BELOW,
+        repetitions=REPETITIONS,
+        places=rows["place"].nunique(),
+        main=[report_tables.main_table(table, outcome, chips) for chips in ("all", "hard")],
+        tables=dict(report_tables.further_tables(table, outcome)),
+        figures=drawn,
+    )
     return table
 
 
@@ -58,31 +65,3 @@ def draw_figures(pictures: Sequence[Picture]) -> Iterator[Drawn]:
         if method in pictures[0].maps:
             caption = f"Chips over their maps ({figures.LABELS[method]}). {score} {note}"
             yield name, caption, figures.png(figures.inputs_over_maps(pictures, method))
-
-
-def _html(
-    data: str, checkpoint: Checkpoint, outcome: Outcome, table: Table, places: int, drawn: Sequence[Drawn]
-) -> str:
-    card, wall = checkpoint.card, outcome.wall
-    return render(
-        "report.html.j2",
-        data=data,
-        split=outcome.settings.split,
-        checkpoint=checkpoint.uri,
-        bands=", ".join(card.bands),
-        preset=card.preset or "not named",
-        digest=checkpoint.digest,
-        chips=outcome.chips,
-        hard=table.chips["hard"],
-        hard_below=HARD_BELOW,
-        left_out={reason: count for reason, count in outcome.left_out.items() if count},
-        seed=outcome.settings.seed,
-        wall=f"{wall / 60:.1f} minutes" if wall >= 90 else f"{wall:.0f} seconds",
-        primary=outcome.definitions[0],
-        repetitions=REPETITIONS,
-        places=places,
-        reference=table.reference,
-        main=[report_tables.main_table(table, outcome, chips) for chips in ("all", "hard")],
-        sections=list(report_tables.all_sections(table, outcome)),
-        figures=[(name, caption, embedded(png)) for name, caption, png in drawn],
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from spacex.evaluation import masks, metrics
 from spacex.evaluation.masks import Definition
 from spacex.evaluation.samples import Samples
-
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 HARD_BELOW = 0.85
 """A chip is *hard* where brightness alone reaches less than this AUROC: there it says little."""
@@ -43,17 +41,14 @@ def regions(samples: Samples, definitions: Sequence[Definition]) -> list[Region]
 
 
 def _region(samples: Samples, definition: Definition) -> Region:
-    codes = samples.codes[definition.source]
-    inside = masks.region(codes, definition)
-    valid = masks.counted(codes, samples.seen, definition)
-    cells = None
+    codes, cells = samples.codes[definition.source], None
+    inside, valid = masks.region(codes, definition), masks.counted(codes, samples.seen, definition)
     if definition.block > 1:
         cells = valid
         share, valid = masks.blocks(inside.astype(np.float32), cells, definition.block)
         inside = share >= 0.5
     usable = masks.within_limits(inside, valid, definition)
-    valid = np.asarray(valid & usable[:, None, None])
-    return Region(definition, _flat(inside), _flat(valid), cells)
+    return Region(definition, _flat(inside), _flat(np.asarray(valid & usable[:, None, None])), cells)
 
 
 def measure(maps: NDArray[np.float32], regions: Sequence[Region]) -> dict[str, NDArray[np.float64]]:
@@ -62,23 +57,22 @@ def measure(maps: NDArray[np.float32], regions: Sequence[Region]) -> dict[str, N
     The first region gives the plain columns; others carry `@definition`. Variants are compared by IoU and AUROC
     only; CORINE's published definition is always complete.
     """
-    flat = _flat(maps)
-    order = metrics.sort(flat)
-    out = metrics.complete(flat, order, regions[0].inside, regions[0].valid)
-    for region in regions[1:]:
-        out |= {f"{name}@{region.definition.name}": values for name, values in _variant(maps, order, region).items()}
+    pixels = _flat(maps)
+    sorted_pixels = metrics.sort(pixels)
+    out: dict[str, NDArray[np.float64]] = {}
+    for region in regions:
+        flat, groups = pixels, sorted_pixels
+        if region.cells is not None:
+            means, _ = masks.blocks(maps, region.cells, region.definition.block)
+            flat = _flat(means.astype(np.float32))
+            groups = metrics.sort(flat)
+        if region is regions[0] or region.definition == masks.CORINE_WB_V1:
+            numbers = metrics.complete(flat, groups, region.inside, region.valid)
+        else:
+            numbers = metrics.essential(metrics.rank(groups, region.inside, region.valid))
+        suffix = "" if region is regions[0] else f"@{region.definition.name}"
+        out |= {f"{name}{suffix}": values for name, values in numbers.items()}
     return out
-
-
-def _variant(maps: NDArray[np.float32], order: metrics.Order, region: Region) -> dict[str, NDArray[np.float64]]:
-    flat = _flat(maps)
-    if region.cells is not None:
-        means, _ = masks.blocks(maps, region.cells, region.definition.block)
-        flat = _flat(means.astype(np.float32))
-        order = metrics.sort(flat)
-    if region.definition == masks.CORINE_WB_V1:
-        return metrics.complete(flat, order, region.inside, region.valid)
-    return metrics.essential(metrics.rank(order, region.inside, region.valid))
 
 
 def is_hard(brightness: NDArray[np.float32], region: Region) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
@@ -87,5 +81,5 @@ def is_hard(brightness: NDArray[np.float32], region: Region) -> tuple[NDArray[np
     return np.asarray(score < HARD_BELOW), score
 
 
-def _flat(values: NDArray[Scalar]) -> NDArray[Scalar]:
+def _flat(values: NDArray[Any]) -> NDArray[Any]:
     return values.reshape(len(values), -1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -100,30 +100,20 @@ class Outcome:
     """Seconds the whole run took."""
 
 
-@dataclass(frozen=True)
-class Comparisons:
-    """Other checkpoints that the evaluated one is compared with."""
-
-    other_classifier: Checkpoint | None = None
-    """An independently trained classifier in the same bands and units: does the change mean the same to it?"""
-    other_seed: Checkpoint | None = None
-    """Generators for the same classifier from another seed: do the maps agree?"""
-    controls: dict[str, Checkpoint] = field(default_factory=dict)
-    """Generators that should find nothing, by name, e.g. trained with λ_AM = 0."""
-
-
 ProgressCallback = Callable[[int, int, str], None]
 """Called with chips done, chips in all, and the method at work."""
 
 
 class Evaluation:
-    """One checkpoint on one data set.
+    """One checkpoint on the chips of one data set.
 
     Args:
         source: the chips.
         checkpoint: what is evaluated.
-        settings: how.
-        comparisons: other checkpoints.
+        settings: what is evaluated of it.
+        other_classifier: independently trained in the same bands and units: does the change mean the same to it?
+        other_seed: generators for the same classifier from another seed: do the maps agree?
+        controls: generators that should find nothing, by name, e.g. trained with λ_AM = 0.
     """
 
     def __init__(
@@ -131,16 +121,18 @@ class Evaluation:
         source: ChipSource,
         checkpoint: Checkpoint,
         settings: EvaluationSettings,
-        comparisons: Comparisons | None = None,
+        other_classifier: Checkpoint | None = None,
+        other_seed: Checkpoint | None = None,
+        controls: Mapping[str, Checkpoint] | None = None,
     ) -> None:
         self.source, self.checkpoint, self.settings = source, checkpoint, settings
-        self.comparisons, self.definitions = comparisons or Comparisons(), source.definitions
-        listed = all_methods(checkpoint, settings.effort, self._activation_space(), self.comparisons.controls)
+        self.definitions = source.definitions
+        self.other_classifier = None if other_classifier is None else other_classifier.classifier
+        listed = all_methods(checkpoint, settings.effort, self._activation_space(), controls)
         listed += upper_bounds(source, with_lift="lift" in supported_maps(checkpoint))
         self.methods = choose(listed, settings.methods) if settings.methods else listed
         self.attributor = self._attributor(checkpoint)
-        other = self.comparisons.other_seed
-        self.other_seed = None if other is None else self._attributor(other)
+        self.other_seed = None if other_seed is None else self._attributor(other_seed)
         self.outcome = Outcome(settings, about={method.name: method.about for method in self.methods})
         self.outcome.definitions = [definition.name for definition in self.definitions]
         self.gallery = Gallery(self.methods)
@@ -184,8 +176,7 @@ class Evaluation:
             usable = np.logical_or.reduce([region.usable for region in rows.regions(samples, self.definitions)])
             # every chip is classified once: together with its maps, or alone if no map of it will be measured
             if len(unusable := samples.pick(~usable)):
-                answer = self.attributor.score(self.attributor.standardise(unusable.x.numpy()))
-                natural = (torch.sigmoid(answer.logit) >= 0.5).numpy()
+                natural = (self._score(self.attributor.standardise(unusable.x.numpy())) >= 0.5).numpy()
                 self._count(not_natural=~natural, unusable=natural)
             if len(kept := samples.pick(usable)):
                 chips = ChipBatch(self.attributor, kept.x, kept.files)
@@ -228,8 +219,7 @@ class Evaluation:
 
     def _examine_counterfactuals(self, chips: ChipBatch, samples: Samples) -> None:
         """Everything about x+ and x− that is not a map: their quality, calibration, agreement and randomisation."""
-        other = self.comparisons.other_classifier
-        quality = counterfactual.quality(chips, other.classifier if other else None)
+        quality = counterfactual.quality(chips, self.other_classifier)
         table = pd.DataFrame({name: values.cpu().numpy() for name, values in quality.items()})
         self.outcome.counterfactuals.append(table.assign(file=samples.files, place=samples.places))
         if maps := [method.name for method in self.methods if method.name in calibration.MAPS]:
@@ -251,16 +241,14 @@ class Evaluation:
             both = np.full((2, len(maps)), np.nan)
             if take:
                 u, other = chips.u[:take], self._anthropogenic(take) if fill == "other" else None
-                areas = perturbation.areas(
-                    lambda u: torch.sigmoid(self.attributor.score(u).logit),
-                    u,
-                    perturbation.filled(u, fill, other),
-                    maps[:take],
-                    batch=self.settings.effort.batch,
-                )
+                hidden, batch = perturbation.filled(u, fill, other), self.settings.effort.batch
+                areas = perturbation.areas(self._score, u, hidden, maps[:take], batch=batch)
                 both[:, :take] = torch.stack(areas).cpu().numpy()
             out[f"deletion_{fill}"], out[f"insertion_{fill}"] = both
         return out
+
+    def _score(self, u: Tensor) -> Tensor:
+        return torch.sigmoid(self.attributor.score(u).logit)
 
     def _anthropogenic(self, count: int) -> Tensor:
         """Chips of the other class, standardised, to fill with."""
@@ -272,10 +260,8 @@ class Evaluation:
     def _attributor(self, checkpoint: Checkpoint) -> Attributor:
         """The networks for the maps that the chosen methods are made from."""
         wanted = {name for method in self.methods for name in method.maps} & set(supported_maps(checkpoint))
-        settings = self.settings
-        return Attributor(
-            checkpoint, sorted(wanted), settings.path_steps, precision=choose_precision(settings.precision)
-        )
+        precision = choose_precision(self.settings.precision)
+        return Attributor(checkpoint, sorted(wanted), self.settings.path_steps, precision=precision)
 
     def _activation_space(self) -> asos.ActivationSpace | None:
         head = native_head(self.checkpoint.classifier)

@@ -61,8 +61,8 @@ class ChipSource(ABC):
         root: folder of the data set.
         bands: bands of the checkpoint, in order.
         split: "test" unless a selection is being made.
-        limit: use that many of the target class, drawn with `seed`; None for all.
-        seed: of that draw.
+        limit: use that many of the target class; None for all.
+        seed: of the order in which they are used.
         target: the class that is explained; empty for label 1.
 
     Raises:
@@ -127,13 +127,13 @@ class LandCoverSource(ChipSource):
     def _check(self, split: str) -> None:
         super()._check(split)
         files = self.natural["file"]
-        present = (
-            name for name, folder in _FOLDERS.items() if any((self.data.root / folder / f).exists() for f in files)
-        )
-        self.sources = list(present)
+        root = self.data.root
+        self.sources = [
+            name for name, folder in _FOLDERS.items() if any((root / folder / file).exists() for file in files)
+        ]
         if not self.sources:
             raise DataError(
-                f"{self.data.root} has no land cover, so there is nothing to compare maps with",
+                f"{root} has no land cover, so there is nothing to compare maps with",
                 expected="a land-cover tile per chip in tiles/lcs",
                 do="Unpack the lcs archive of AnthroProtect as well.",
             )

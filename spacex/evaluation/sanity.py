@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -43,27 +44,20 @@ def similarity(first: Tensor, second: Tensor) -> NDArray[np.float64]:
 def randomise_layers(classifier: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
     """Copies of the classifier with more and more layers randomised, from the output backwards.
 
-    Args:
-        classifier: a module whose layers are registered in the order data flows through them.
-        seed: of the draw.
-
     Yields:
         The name of the layer that was randomised last, and the classifier with it and all later layers random.
     """
     random = copy.deepcopy(classifier)
-    layers = [(name, layer) for name, layer in random.named_modules() if hasattr(layer, "reset_parameters")]
     # layers are registered in the order data flows through them, so the last ones are the output's
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for name, layer in reversed(layers):
-            if not any(True for _ in layer.parameters(recurse=False)):
-                continue
-            layer.reset_parameters()
-            yield name, copy.deepcopy(random).eval().requires_grad_(False)
+        for name, layer in reversed(list(random.named_modules())):
+            if hasattr(layer, "reset_parameters") and any(True for _ in layer.parameters(recurse=False)):
+                layer.reset_parameters()
+                yield name, copy.deepcopy(random).eval().requires_grad_(False)
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """How similar a method's maps are to the original ones after some layers were randomised."""
 
     method: str
@@ -76,13 +70,9 @@ class Step:
 
 
 def randomise(chips: ChipBatch, methods: Sequence[Method], stages: int = 8, seed: int = 0) -> list[Step]:
-    """Compare the maps of some methods on one batch while the classifier is randomised.
+    """Compare the maps of some methods on one batch while its classifier is randomised.
 
-    Args:
-        chips: a batch under the trained checkpoint.
-        methods: what is compared.
-        stages: how many of the steps to compare, evenly spread, the last always among them.
-        seed: of the draw.
+    `stages` of the steps are compared, evenly spread, the last always among them.
     """
     before = {method.name: method(chips) for method in methods}
     steps = list(randomise_layers(chips.checkpoint.classifier, seed))
@@ -95,7 +85,7 @@ def randomise(chips: ChipBatch, methods: Sequence[Method], stages: int = 8, seed
         for method in methods:
             maps = method(randomised)
             # a map without any variation agrees with nothing: 0
-            order = np.nan_to_num(spearman(before[method.name], maps))
-            ssim = similarity(before[method.name], maps)
-            out.append(Step(method.name, layer, index + 1, float(order.mean()), float(ssim.mean())))
+            order = np.nan_to_num(spearman(before[method.name], maps)).mean()
+            ssim = similarity(before[method.name], maps).mean()
+            out.append(Step(method.name, layer, index + 1, float(order), float(ssim)))
     return out

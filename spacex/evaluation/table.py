@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from spacex.evaluation.bootstrap import Comparison, Interval, compare, draw, interval
 
@@ -44,33 +43,27 @@ class Table:
 
     def frame(self) -> pd.DataFrame:
         """One row per method, its name first; `hard_` columns are the hard chips, `_low`/`_high` 95 %."""
-        return pd.DataFrame([self._row(name, family) for name, family in self.methods])
-
-    def _row(self, name: str, family: str) -> dict[str, object]:
-        row: dict[str, object] = {"method": name, "family": family}
-        for chips in SETS:
-            prefix = "" if chips == "all" else "hard_"
-            row[f"{prefix}chips"] = self.cells[name, "iou", chips].chips
-            for metric in self.metrics:
-                cell, column = self.cells[name, metric, chips], f"{prefix}{metric}"
-                row |= {column: cell.mean, f"{column}_low": cell.low, f"{column}_high": cell.high}
-            for metric in COMPARED:
-                test, column = self.against[name, metric, chips], f"{prefix}{metric}"
-                gap = test.difference
-                row[f"{column}_ours_minus_this"] = gap.mean
-                row |= {f"{column}_ours_minus_this_low": gap.low, f"{column}_ours_minus_this_high": gap.high}
-                row |= {f"{column}_p": test.p_value, f"{column}_ours_wins": test.wins}
-        return row
+        rows = []
+        for name, family in self.methods:
+            row: dict[str, object] = {"method": name, "family": family}
+            for chips, prefix in zip(SETS, ("", "hard_"), strict=True):
+                row[f"{prefix}chips"] = self.cells[name, "iou", chips].chips
+                for metric in self.metrics:
+                    cell, column = self.cells[name, metric, chips], f"{prefix}{metric}"
+                    row |= {column: cell.mean, f"{column}_low": cell.low, f"{column}_high": cell.high}
+                for metric in COMPARED:
+                    test, column = self.against[name, metric, chips], f"{prefix}{metric}"
+                    gap, versus = test.difference, f"{column}_ours_minus_this"
+                    row |= {versus: gap.mean, f"{versus}_low": gap.low, f"{versus}_high": gap.high}
+                    row |= {f"{column}_p": test.p_value, f"{column}_ours_wins": test.wins}
+            rows.append(row)
+        return pd.DataFrame(rows)
 
 
 def make_table(rows: pd.DataFrame, reference: str = "lift", repetitions: int = REPETITIONS, seed: int = 0) -> Table:
-    """Turn the rows of `chips.parquet` into the table.
+    """Turn the rows of `chips.parquet`, one per chip and method, into the table.
 
-    Args:
-        rows: a row per chip and method.
-        reference: the method the others are compared with; the first one if it did not run.
-        repetitions: of the bootstrap.
-        seed: of the bootstrap.
+    The others are compared with the method `reference`, or with the first one if it did not run.
     """
     methods = list(rows[["method", "family"]].drop_duplicates().itertuples(index=False, name=None))
     names = [name for name, _ in methods]
@@ -89,11 +82,10 @@ def make_table(rows: pd.DataFrame, reference: str = "lift", repetitions: int = R
         for name in names:
             part = wide[name].loc[files]
             for metric in metrics:
-                cells[name, metric, chips] = interval(_values(part[metric]), draws)
+                cells[name, metric, chips] = interval(part[metric].to_numpy(np.float64), draws)
             for metric in COMPARED:
-                against[name, metric, chips] = compare(
-                    _values(wide[reference].loc[files, metric]), _values(part[metric]), draws
-                )
+                values = wide[reference].loc[files, metric].to_numpy(np.float64)
+                against[name, metric, chips] = compare(values, part[metric].to_numpy(np.float64), draws)
     return Table(methods, metrics, cells, against, reference, counts)
 
 
@@ -103,14 +95,14 @@ def _files(part: pd.DataFrame, chips: str) -> list[str]:
     return list(part.index[part["hard"]] if chips == "hard" else part.index)
 
 
-def _values(column: pd.Series) -> NDArray[np.float64]:
-    return np.asarray(column.to_numpy(dtype=np.float64))
-
-
 def summarise(frames: Sequence[pd.DataFrame], repetitions: int = REPETITIONS, seed: int = 0) -> dict[str, Interval]:
     """Means with intervals by place of per-chip numbers (column `place`), e.g. the counterfactuals'."""
     if not frames:
         return {}
     table = pd.concat(frames, ignore_index=True)
     draws = draw(table["place"].tolist(), repetitions, seed)
-    return {name: interval(_values(table[name]), draws) for name in table.columns if name not in ("file", "place")}
+    return {
+        name: interval(table[name].to_numpy(np.float64), draws)
+        for name in table.columns
+        if name not in ("file", "place")
+    }

@@ -17,8 +17,16 @@ def upper_bounds(source: ChipSource, with_lift: bool = True) -> list[Method]:
     if not (source.data.root / "truth" / "chips.csv").exists():
         return []
 
+    from spacex.synthetic.chip import counterfactual
+
+    def compute(chips: ChipBatch) -> Tensor:
+        """The chips with mire and fell replaced by what lies beneath, same sky and noise, like `chips.x`."""
+        bands = [SENTINEL2_BANDS.index(band) for band in chips.bands]
+        ground = [counterfactual(source.data.root, name)[bands] for name in chips.names]
+        return torch.from_numpy(np.stack(ground)).to(chips.x)
+
     def exact(chips: ChipBatch) -> Tensor:
-        return chips.memoise("exact", lambda: exact_counterfactuals(source, chips))
+        return chips.memoise("exact", lambda: compute(chips))
 
     def lift(chips: ChipBatch) -> Tensor:
         baseline = chips.attributor.standardise(exact(chips).numpy())
@@ -28,12 +36,3 @@ def upper_bounds(source: ChipSource, with_lift: bool = True) -> list[Method]:
     change = Method("exact change", "upper bound", lambda c: difference(c.x, exact(c)), f"|x − exact|. {about}")
     draw = f"|DeepLIFT| from the exact counterfactual. {about}"
     return [change, Method("exact lift", "upper bound", lift, draw, ("lift",))] if with_lift else [change]
-
-
-def exact_counterfactuals(source: ChipSource, chips: ChipBatch) -> Tensor:
-    """The chips with mire and fell replaced by what lies beneath, same sky and noise, like `chips.x`."""
-    from spacex.synthetic.chip import counterfactual
-
-    wanted = [SENTINEL2_BANDS.index(band) for band in chips.bands]
-    ground = [counterfactual(source.data.root, name)[wanted] for name in chips.names]
-    return torch.from_numpy(np.stack(ground)).to(chips.x)

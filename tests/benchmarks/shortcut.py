@@ -270,12 +270,12 @@ def falls(method: Method, chips: ChipBatch, truth: NDArray[np.integer]) -> dict[
     """
     maps = method(chips).cpu().numpy()
     flat, codes = maps.reshape(len(maps), -1), truth.reshape(len(truth), -1)
-    everywhere, order = np.ones(codes.shape, dtype=bool), metrics.sort(flat)
+    everywhere, groups = np.ones(codes.shape, dtype=bool), metrics.sort(flat)
     background = _mean_where(flat, codes == 0)
     out = {}
     for name, value in (("used", USED), ("ignored", IGNORED)):
         inside = codes == value
-        ranking = metrics.rank(order, inside, everywhere)
+        ranking = metrics.rank(groups, inside, everywhere)
         out[f"share_{name}"] = metrics.energy(flat, inside, everywhere)
         level = _mean_where(flat, inside)
         out[f"density_{name}"] = np.divide(level, background, out=np.full(len(level), np.nan), where=background > 0)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from spacex.evaluation.figures import png
-from spacex.evaluation.pages import as_table, write_page
+from spacex.evaluation.pages import write_page
 
 _SHOWN = ["variant", "method", "share_used", "share_ignored", "density_used", "density_ignored", "iou_used",
           "iou_ignored", "auroc_used", "auroc_ignored"]  # fmt: skip
@@ -44,7 +44,7 @@ def write_shortcut(output: Path, table: pd.DataFrame, use: dict[str, float], chi
         output / "index.html",
         "Planted shortcut: faithful to the classifier, or to the class?",
         texts,
-        [as_table("Where the maps lie", table[_SHOWN])],
+        [("Where the maps lie", table[_SHOWN])],
         [("Density of each map on the pattern the classifier uses and on the one it ignores.", picture)],
     )
 

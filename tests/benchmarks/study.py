@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from shortcut import ShortcutSettings
 
 from spacex.checkpoint import load_checkpoint
-from spacex.evaluation.run import Comparisons, Evaluation, EvaluationSettings
+from spacex.evaluation.run import Evaluation, EvaluationSettings
 from spacex.evaluation.samples import LandCoverSource
 from spacex.evaluation.table import Table, make_table, summarise
 from spacex.synthetic.dataset import SIZES
@@ -82,7 +82,7 @@ def evaluated(root: Path, cell: Cell) -> dict[str, object]:
     settings = EvaluationSettings(methods=METHODS, perturbed=0, sanity_chips=0, asos_chips=0)
     source = LandCoverSource(root / country / "chips", BANDS, "test")
     rows = root / country / name / "chips.parquet"
-    outcome = Evaluation(source, checkpoint, settings, Comparisons(second)).run(rows)
+    outcome = Evaluation(source, checkpoint, settings, second).run(rows)
     table = make_table(pd.read_parquet(rows), OURS)
     moved = summarise(outcome.counterfactuals)
     accuracy = checkpoint.card.metrics["classifier"]["test"]["accuracy"]

@@ -60,16 +60,13 @@ def fit(
         least: cubes with fewer occluded pixels get sensitivity 0 (the authors' limit).
         batch: occluded copies in one forward pass.
     """
-    total_fall: Tensor | None = None
-    pixels = torch.zeros(0)
+    total_fall = pixels = torch.zeros(0)
     with torch.no_grad():
-        for chips in activations:
-            if total_fall is None:
-                shape = (round(2 / edge),) * chips.shape[1]
-                total_fall, pixels = torch.zeros(shape), torch.zeros(shape)
-            for maps in chips:
-                _add_chip(maps, head, edge, reach, batch, total_fall, pixels)
-    if total_fall is None:
+        for maps in (maps for chips in activations for maps in chips):
+            if not len(pixels):
+                total_fall, pixels = torch.zeros(2, *(round(2 / edge),) * len(maps))
+            _add_chip(maps, head, edge, reach, batch, total_fall, pixels)
+    if not len(pixels):
         raise ValueError("ASOS needs at least one chip to measure activation space")
     return ActivationSpace(edge, torch.where(pixels >= least, total_fall / pixels.clamp(min=1), 0.0), pixels)
 

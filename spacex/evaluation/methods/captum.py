@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from captum.attr import DeepLift, IntegratedGradients, LayerGradCam, Occlusion
@@ -101,46 +100,44 @@ def _input(chips: ChipBatch) -> Tensor:
 
 def grad_cam_methods(classifier: nn.Module) -> list[Method]:
     """Grad-CAM at layers of our own network, or at the features of another one, as far as they are known."""
+
+    def method(name: str, where: str, layer: Callable[[ChipBatch], nn.Module]) -> Method:
+        family = "paper's rival" if name == "last" else "activation"
+        return Method(f"gradcam-{name}", family, lambda c: grad_cam(c, layer(c)), f"Grad-CAM on {where}.")
+
+    def feature(chips: ChipBatch, name: str) -> nn.Module:
+        return feature_modules(chips.checkpoint.classifier, [name])[0]
+
     if native_network(classifier) is not None:
-        last, first = "the head's last convolution, as in the paper", "the head's first convolution"
-        maps = "the classifier's own activation maps"
+        last = "the head's last convolution, as in the paper"
         return [
-            _cam("gradcam-last", "paper's rival", last, lambda chips: chips.network.head_convolutions[-1]),
-            _cam("gradcam-first", "activation", first, lambda chips: chips.network.head_convolutions[0]),
-            _cam("gradcam-maps", "activation", maps, lambda chips: chips.network.unet),
+            method("last", last, lambda c: c.network.head_convolutions[-1]),
+            method("first", "the head's first convolution", lambda c: c.network.head_convolutions[0]),
+            method("maps", "the classifier's own activation maps", lambda c: c.network.unet),
         ]
     if not (features := getattr(classifier, "features", ())):
         return []
-    last, first = features[-1], features[0]
     return [
-        _cam("gradcam-last", "paper's rival", f"the network's “{last}”", partial(_feature, last)),
-        _cam("gradcam-first", "activation", f"the network's “{first}”", partial(_feature, first)),
+        method("last", f"the network's “{features[-1]}”", lambda c: feature(c, features[-1])),
+        method("first", f"the network's “{features[0]}”", lambda c: feature(c, features[0])),
     ]
-
-
-def _feature(name: str, chips: ChipBatch) -> nn.Module:
-    return feature_modules(chips.checkpoint.classifier, [name])[0]
-
-
-def _cam(name: str, family: str, where: str, layer: Callable[[ChipBatch], nn.Module]) -> Method:
-    return Method(name, family, lambda chips: grad_cam(chips, layer(chips)), f"Grad-CAM on {where}.")
 
 
 def captum_methods(effort: Effort) -> list[Method]:
     """The methods that need no particular layer; DeepLIFT from x− is not here, but ours: `lift`."""
+
+    def mean(chips: ChipBatch) -> Tensor:
+        return torch.zeros_like(chips.u)
+
     kind = "Integrated Gradients from"
     return [
         *_signed("deeplift", "paper's rival", "DeepLIFT from black", lambda c: deep_lift(c, c.black)),
-        *_signed("deeplift-mean", "gradient", "DeepLIFT from the mean colour", lambda c: deep_lift(c, _mean(c))),
+        *_signed("deeplift-mean", "gradient", "DeepLIFT from the mean colour", lambda c: deep_lift(c, mean(c))),
         *_signed("integrated", "gradient", f"{kind} black", lambda c: integrated(c, c.black, effort)),
-        *_signed("integrated-mean", "gradient", f"{kind} the mean colour", lambda c: integrated(c, _mean(c), effort)),
+        *_signed("integrated-mean", "gradient", f"{kind} the mean colour", lambda c: integrated(c, mean(c), effort)),
         Method("gradient", "gradient", lambda c: magnitude(gradient(c)), "|Gradient| of the logit."),
         *_signed("occlusion", "paper's rival", "Occlusion (OSM)", lambda c: occlusion(c, effort)),
     ]
-
-
-def _mean(chips: ChipBatch) -> Tensor:
-    return torch.zeros_like(chips.u)
 
 
 def _signed(name: str, family: str, about: str, explain: Callable[[ChipBatch], Tensor]) -> list[Method]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,11 +31,10 @@ if TYPE_CHECKING:
 
 def has_lift(checkpoint: Checkpoint) -> bool:
     """Whether DeepLIFT's rescale rule can be applied to every layer of a checkpoint's classifier."""
-    try:
+    with suppress(RequestError):
         check_lift(checkpoint.classifier, len(checkpoint.card.bands), checkpoint.card.chip_size)
-    except RequestError:
-        return False
-    return True
+        return True
+    return False
 
 
 def supported_maps(checkpoint: Checkpoint) -> tuple[MapName, ...]:
@@ -61,14 +61,7 @@ class ChipBatch:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, x: Tensor, names: Sequence[str], **options: Any) -> ChipBatch:
-        """A batch with networks of its own, for every map that the checkpoint supports.
-
-        Args:
-            checkpoint: classifier and, for maps, both generators.
-            x: reflectance, as above.
-            names: as above.
-            options: further arguments of `Attributor`.
-        """
+        """A batch with networks of its own, `Attributor(**options)`, for every map that the checkpoint supports."""
         return cls(Attributor(checkpoint, supported_maps(checkpoint), **options), x, names)
 
     def pick(self, keep: NDArray[np.bool_]) -> ChipBatch:

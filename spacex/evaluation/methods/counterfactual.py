@@ -18,45 +18,35 @@ if TYPE_CHECKING:
 
 def counterfactual_methods(checkpoint: Checkpoint) -> list[Method]:
     """The maps that the checkpoint supports, and variants of them."""
-    positive = "The same, evidence for naturalness only."
-    rows: list[tuple[str, MapName, Callable[[ChipBatch], Tensor], str]] = [
-        ("lift", "lift", lambda c: magnitude(c.lift), "|DeepLIFT| of the logit from x− to x."),
-        ("lift+", "lift", lambda c: supporting(c.lift), positive),
-        ("path", "path_attribution", lambda c: magnitude(c.path), "|Integrated gradients| of the logit from x− to x."),
-        ("path+", "path_attribution", lambda c: supporting(c.path), positive),
-        ("attribution", "attribution", lambda c: c.attribution, "The paper's map |x+ − x−|."),
-        (
-            "attribution+",
-            "attribution",
-            lambda c: supporting(c.x_plus - c.x_minus),
-            "Where x+ is brighter than x−, mean over bands.",
-        ),
-        ("raised", "attribution", lambda c: difference(c.x_plus, c.x), "|x+ − x|: what the maximiser adds."),
-        ("lowered", "attribution", lambda c: difference(c.x, c.x_minus), "|x − x−|: what the minimiser removes."),
-    ]
     supported = supported_maps(checkpoint)
-    return [
-        Method(name, "ours", draw, about, (made_from,))
-        for name, made_from, draw, about in rows
-        if made_from in supported
-    ]
+    listed: list[Method] = []
+
+    def add(name: str, made_from: MapName, about: str, draw: Callable[[ChipBatch], Tensor]) -> None:
+        if made_from in supported:
+            listed.append(Method(name, "ours", draw, about, (made_from,)))
+
+    positive = "The same, evidence for naturalness only."
+    add("lift", "lift", "|DeepLIFT| of the logit from x− to x.", lambda c: magnitude(c.lift))
+    add("lift+", "lift", positive, lambda c: supporting(c.lift))
+    add("path", "path_attribution", "|Integrated gradients| of the logit from x− to x.", lambda c: magnitude(c.path))
+    add("path+", "path_attribution", positive, lambda c: supporting(c.path))
+    add("attribution", "attribution", "The paper's map |x+ − x−|.", lambda c: c.attribution)
+    about = "Where x+ is brighter than x−, mean over bands."
+    add("attribution+", "attribution", about, lambda c: supporting(c.x_plus - c.x_minus))
+    add("raised", "attribution", "|x+ − x|: what the maximiser adds.", lambda c: difference(c.x_plus, c.x))
+    add("lowered", "attribution", "|x − x−|: what the minimiser removes.", lambda c: difference(c.x, c.x_minus))
+    return listed
 
 
 def control_methods(name: str, control: Checkpoint) -> list[Method]:
     """Attribution and lift of a checkpoint that should find nothing, e.g. trained with λ_AM = 0."""
-
-    @cache
-    def attributor() -> Attributor:
-        return Attributor(control, ("attribution", "lift"))
+    attributor = cache(lambda: Attributor(control, ("attribution", "lift")))
 
     def batch(chips: ChipBatch) -> ChipBatch:
         return ChipBatch(attributor(), chips.x, chips.names)
 
-    def lift(chips: ChipBatch) -> Tensor:
-        return magnitude(batch(chips).lift)
-
     what = f"of the control checkpoint “{name}”."
     return [
         Method(f"{name} attribution", "control", lambda c: batch(c).attribution, f"|x+ − x−| {what}"),
-        Method(f"{name} lift", "control", lift, f"DeepLIFT from x− {what}"),
+        Method(f"{name} lift", "control", lambda c: magnitude(batch(c).lift), f"DeepLIFT from x− {what}"),
     ]

@@ -15,15 +15,10 @@ from torch.nn import functional as F
 
 
 def masks(count: int, cells: int, size: int, keep: float = 0.5, shift: bool = True, seed: int = 0) -> Tensor:
-    """Random masks ``(count, 1, size, size)`` float32 in 0..1: coarse coin tosses, enlarged and shifted.
+    """Random masks ``(count, 1, size, size)`` float32 in 0..1; the same ones serve all chips.
 
-    Args:
-        count: number of masks.
-        cells: cells per side of the coarse grid.
-        size: side in pixels.
-        keep: probability p that a cell is kept.
-        shift: enlarge bilinearly and shift by up to one cell, as published; otherwise whole cells.
-        seed: of the draw; the same masks serve all chips.
+    Each of `cells` x `cells` is kept with probability `keep`, p in the formula. With `shift`, as published, they are
+    enlarged bilinearly and shifted by up to one cell; otherwise they stay whole.
     """
     generator = torch.Generator().manual_seed(seed)
     if not shift:
@@ -40,12 +35,8 @@ def masks(count: int, cells: int, size: int, keep: float = 0.5, shift: bool = Tr
 def rise(score: Callable[[Tensor], Tensor], u: Tensor, seen: Tensor, keep: float = 0.5, batch: int = 16) -> Tensor:
     """The map of every chip, ``(n, h, w)`` float32.
 
-    Args:
-        score: chips in standardised units to scores ``(n,)`` in 0..1.
-        u: ``(n, bands, h, w)``.
-        seen: masks ``(count, 1, h, w)``, all used for every chip.
-        keep: their mean, p in the formula.
-        batch: masked chips in one forward pass.
+    `score` takes chips like `u` in standardised units to 0..1, `batch` at a time. All masks, `seen (count, 1, h, w)`
+    with the mean `keep`, are used for every chip.
     """
     total = u.new_zeros(len(u), *u.shape[-2:])
     at_once = max(1, batch // len(u))

@@ -27,13 +27,13 @@ def all_methods(
     space: asos.ActivationSpace | None = None,
     controls: Mapping[str, Checkpoint] | None = None,
 ) -> list[Method]:
-    """Every method this checkpoint and its bands allow, ours first.
+    """Every method this checkpoint and its bands allow, ours first; without generators only the rivals.
 
     Args:
-        checkpoint: what is evaluated; without generators only the rivals are listed.
+        checkpoint: what is evaluated.
         effort: how much the slow methods may do.
-        space: activation space measured by :func:`spacex.evaluation.methods.asos.fit`; without it ASOS is left out.
-        controls: generators that must *not* find anything, by name, e.g. trained with λ_AM = 0.
+        space: measured by :func:`spacex.evaluation.methods.asos.fit`; without it ASOS is left out.
+        controls: generators that should find nothing, by name, e.g. trained with λ_AM = 0.
     """
     effort = effort or Effort()
     listed = counterfactual_methods(checkpoint) + captum_methods(effort) + grad_cam_methods(checkpoint.classifier)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -56,18 +57,13 @@ def trivial_methods(bands: Sequence[str]) -> list[Method]:
         Method("noise", "trivial", smooth_noise, "Smooth random blobs, seeded by the chip's name."),
         Method("chance", "trivial", lambda chips: torch.ones_like(chips.x[:, 0]), "The same value everywhere."),
     ]
-    for name, first, second in (("ndvi", "B08", "B04"), ("ndwi", "B03", "B08")):
-        if first in bands and second in bands:
-            listed += [_index(name, first, second, 1.0), _index(f"minus-{name}", first, second, -1.0)]
+    red, near_infrared, green = "B04", "B08", "B03"
+    for name, first, second in (("ndvi", near_infrared, red), ("ndwi", green, near_infrared)):
+        if {first, second} <= set(bands):
+            for sign, a, b in (("", first, second), ("minus-", second, first)):
+                draw = partial(normalised_difference, first=a, second=b)
+                listed.append(Method(sign + name, "trivial", draw, f"({a} − {b}) / ({a} + {b})."))
     return listed
-
-
-def _index(name: str, first: str, second: str, sign: float) -> Method:
-    def draw(chips: ChipBatch) -> Tensor:
-        index = normalised_difference(chips, first, second)
-        return index if sign > 0 else 1.0 - index
-
-    return Method(name, "trivial", draw, f"({first} − {second}) / ({first} + {second}), sign {sign:+.0f}.")
 
 
 def product_methods(listed: Sequence[Method]) -> list[Method]:
@@ -77,8 +73,8 @@ def product_methods(listed: Sequence[Method]) -> list[Method]:
     """
     by_name = {method.name: method for method in listed}
     partner = by_name.get("gradcam-first")
-    sharp = ("lift", "path", "attribution", "brightness", "sobel") if partner else ()
-    return [_product(by_name[name], partner) for name in sharp if name in by_name and partner]
+    sharp = ("lift", "path", "attribution", "brightness", "sobel")
+    return [_product(by_name[name], partner) for name in sharp if partner and name in by_name]
 
 
 def _product(first: Method, second: Method) -> Method:
@@ -88,6 +84,8 @@ def _product(first: Method, second: Method) -> Method:
         maps = chips.memoise(f"map {method.name}", lambda: method(chips))
         return maps / maps.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
 
+    def draw(chips: ChipBatch) -> Tensor:
+        return scaled(chips, first) * scaled(chips, second)
+
     about = f"{first.name} times {second.name}, pixel by pixel."
-    name, maps = f"{first.name} x {second.name}", (*first.maps, *second.maps)
-    return Method(name, "product", lambda c: scaled(c, first) * scaled(c, second), about, maps)
+    return Method(f"{first.name} x {second.name}", "product", draw, about, (*first.maps, *second.maps))
