@@ -50,6 +50,7 @@ def draw(places: list[str], repetitions: int = 2000, seed: int = 0) -> ClusterBo
     names, index = np.unique(np.asarray(places, dtype=object).astype(str), return_inverse=True)
     count = len(names)
     rng = np.random.default_rng(seed)
+    # drawing with replacement: how often each place comes is multinomial, with equal chances
     weights = rng.multinomial(count, np.full(count, 1.0 / max(count, 1)), size=repetitions)
     return ClusterBootstrap(index.astype(np.int64), weights.astype(np.float64))
 
@@ -121,5 +122,6 @@ def compare(method: Values, rival: Values, draws: ClusterBootstrap) -> Compariso
     by_place = sums[numbers > 0] / numbers[numbers > 0]
     testable = len(by_place) > 1 and bool(np.any(by_place != 0))
     p_value = float(wilcoxon(by_place).pvalue) if testable else np.nan
+    # a tie is half a win, so that equal methods win half of the chips
     wins = float(((gap[known] > 0) + 0.5 * (gap[known] == 0)).mean())
     return Comparison(interval(gap, draws), p_value, wins)

@@ -140,6 +140,7 @@ def tally(values: da.Array, cover: Cover) -> Tally:
     top = float(da.nanmax(values).compute())
     top = top if np.isfinite(top) and top > 0 else 1.0
     rows, cols = values.numblocks
+    # every block becomes an array (1, 1, classes, bins and a sum), and these are added up
     parts = da.map_blocks(  # type: ignore[no-untyped-call]
         _block_stats, values, cover, top, dtype=np.float64, meta=np.empty((0,) * 4), new_axis=[2, 3],
         chunks=((1,) * rows, (1,) * cols, (len(_CODES),), (BINS + 2,)),
@@ -149,9 +150,11 @@ def tally(values: da.Array, cover: Cover) -> Tally:
 
 
 def _block_stats(values: NDArray[np.floating], cover: Cover, top: float, block_info: Any = None) -> NDArray[np.float64]:
+    # dask says where in the whole map this block lies
     rows, cols = (slice(*edge) for edge in block_info[0]["array-location"])
     known = np.isfinite(values)
     index = np.searchsorted(_CODES, cover.read(rows, cols)[known])
+    # the first bin takes all that is too small for the histogram, 0 among it
     kept = values[known].astype(np.float64)
     bins = np.clip(np.searchsorted(_edges(top), kept), 0, BINS)
     # one histogram per class from one call: a pixel's bin is moved by its class times the number of bins

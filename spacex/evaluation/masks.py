@@ -113,6 +113,7 @@ def blocks(values: NDArray[np.floating], valid: Flags, side: int) -> tuple[NDArr
     cut = (slice(None), slice(0, rows * side), slice(0, cols * side))
     # axes 2 and 4 run within a block
     shape = (n, rows, side, cols, side)
+    # sums and counts rather than means: pixels that are not valid weigh nothing
     weight = valid[cut].reshape(shape).sum(axis=(2, 4)).astype(np.float64)
     total = np.where(valid, values, 0.0)[cut].reshape(shape).sum(axis=(2, 4), dtype=np.float64)
     return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0), weight >= side * side / 2

@@ -85,6 +85,7 @@ def area_matched_iou(ranking: Ranking) -> Values:
 
     With |H| = |M| = k and P the share of H inside M, IoU = P / (2 - P).
     """
+    # as many pixels as the region has: a pixel missed inside is one too many outside, so precision equals recall
     share = _ratio(ranking, hits_at(ranking, ranking.positives), ranking.positives)
     return share / (2.0 - share)
 
@@ -105,6 +106,7 @@ def auroc(ranking: Ranking) -> Values:
 
 def auprc(ranking: Ranking) -> Values:
     """Average precision (the step-wise area under precision over recall, as scikit-learn defines it)."""
+    # every group counts by the hits that it adds, with the precision at its end; that at 0 pixels weighs nothing
     precision = ranking.hits / np.maximum(ranking.pixels, 1.0)
     area = (np.diff(ranking.hits, axis=1) * precision[:, 1:]).sum(axis=1)
     return _ratio(ranking, area, ranking.positives)
@@ -148,6 +150,7 @@ def otsu(maps: Maps, valid: Flags, bins: int = 256) -> Flags:
 
 def min_max_half(maps: Maps, valid: Flags) -> Flags:
     """Pixels at or above half the range of each chip, after clipping to its 1st and 99th percentile."""
+    # percentiles only of chips with valid pixels; the others keep limits of 0, and nothing is above those
     scores = np.where(valid, maps, np.nan)
     some = valid.any(axis=1)
     limits = np.zeros((2, len(maps), 1))

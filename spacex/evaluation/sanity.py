@@ -29,6 +29,7 @@ EVERY = 7
 def spearman(first: Tensor, second: Tensor) -> NDArray[np.float64]:
     """Rank correlation of two maps per chip, ``(n, h, w)`` each to ``(n,)``; NaN where a map is constant."""
     a, b = (rankdata(maps.flatten(1)[:, ::EVERY].cpu().numpy(), axis=1) for maps in (first, second))
+    # Spearman's is Pearson's correlation of the ranks; scipy's own takes one pair of maps at a time
     a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (a, b))
     spread = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
     return np.asarray(np.divide((a * b).sum(axis=1), spread, out=np.full(len(a), np.nan), where=spread > 0))

@@ -160,6 +160,7 @@ class ChipBatch:
     @property
     def logit_minus(self) -> Tensor:
         """The classifier's logits of the minimised chips, ``(n,)``."""
+        # lift passes x− through the classifier anyway
         if "logit-" not in self._memo and "lift" in self.attributor.maps:
             _ = self.lift
         return self.memoise("logit-", lambda: self.attributor.score(self.u_minus).logit)
@@ -188,7 +189,7 @@ class ChipBatch:
 
     def _classified(self, key: str) -> Tensor:
         if key not in self._memo:
-            if "lift" in self.attributor.maps:
+            if "lift" in self.attributor.maps:  # its second forward pass is the classification
                 _ = self.lift
             else:
                 self._remember(self.attributor.score(self.u))
