@@ -93,6 +93,7 @@ def calibrate(plan: Plan, tiles: int, threads: int | None = None) -> Pace:
     Raises:
         RequestError: if none of the tiles could be mapped.
     """
+    # every n-th tile rather than the first ones: those may lie at the edge of the area and hold few pixels
     chosen = plan.todo[:: max(1, len(plan.todo) // tiles)][:tiles]
     with tempfile.TemporaryDirectory() as folder:
         output, scenes = f"{folder}/cube.zarr", f"{folder}/scenes.gz"
@@ -112,6 +113,7 @@ def calibrate(plan: Plan, tiles: int, threads: int | None = None) -> Pace:
     if not mapped:
         reason = reports[0].reason if reports else "no tile to do"
         raise RequestError("no tile could be mapped for the calibration", got=reason)
+    # totals over all tiles, not means of each tile's ratio: a tile with few chips must not count as much as a full one
     total = {name: sum(r.seconds.get(name, 0.0) for r in mapped) for name in ("reading", "computing", "writing")}
     chips, reads, count = sum(r.chips for r in mapped), sum(r.scenes for r in mapped), len(mapped)
     return Pace(total["computing"] / max(1, chips), total["reading"] / max(1, reads), total["writing"] / count, count)

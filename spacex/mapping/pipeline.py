@@ -48,6 +48,7 @@ class Pipeline(TilePipeline[TileInput, Tile]):
 
     def _submit(self, task: TileTask, read: TileInput, seconds: float) -> None:
         """Put a tile that has been read into the batcher, with the chips that touch pixels asked for."""
+        # at the area's edge a chip may touch the window only where no pixel is asked for: it is not computed
         wanted = [
             chip
             for chip in chip_windows(read.window, self._settings.stride)

@@ -44,6 +44,7 @@ def seam(cube: Cube, variable: str | None = None, borders: int = BORDERS) -> Sea
     Returns:
         The score, or None if no two finished neighbours have values that vary at their border.
     """
+    # every n-th border rather than the first ones, so that the sample covers the whole area and all time steps
     pairs = _finished_pairs(cube.statuses() == Status.DONE)
     chosen = pairs[:: max(1, len(pairs) // borders)][:borders]
     array = cube.array(f"0/{variable or next(iter(cube.spec.maps))}")

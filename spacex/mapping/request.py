@@ -144,6 +144,7 @@ def display_bands(bands: tuple[str, ...]) -> tuple[str, ...]:
 def area_window(region: Region, window: Window) -> Window:
     """The bounding window of the pixels of a tile that lie inside the area; empty if none does."""
     inside = region.inside(window)
+    # rows and columns with a pixel inside; only the window from the first to the last is read and computed
     rows, cols = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     if len(rows) == 0:
         return Window(window.row, window.col, 0, 0)

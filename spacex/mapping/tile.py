@@ -168,6 +168,7 @@ def blend_tile(
 
 def _pad(window: Window, part: Window, values: NDArray[Any], fill: float) -> NDArray[Any]:
     """Pad the values of `part` with `fill` to the larger `window`."""
+    # a tile is written as whole chunks, also where the area covers only a part of it
     whole = np.full((*values.shape[:-2], *window.shape), fill, values.dtype)
     if not part.empty:
         whole[(..., *part.slices(window))] = values
