@@ -5,8 +5,9 @@
 '1 x 1900 x 1900 pixels of 10 m in EPSG:3035'
 
 `plan` and `map_region` make a cube, `open_cube` reads it, `export` and `describe_cube` share it; `make_dataset` makes
-labelled chips, `attribute` looks at chips; `train_classifier`, `train_gan`, `load_checkpoint` and `evaluate` are about
-the networks. Importing this package is cheap: whatever a function needs is loaded when it is first asked for.
+labelled chips, `attribute` and `score` look at chips; `train_classifier`, `train_gan`, `load_checkpoint` and
+`evaluate` are about the networks. Importing this package is cheap: whatever a function needs is loaded when it is first
+asked for.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spacex.api.attribution import attribute as attribute
+    from spacex.api.attribution import score as score
     from spacex.api.dataset import make_dataset as make_dataset
     from spacex.api.evaluation import evaluate as evaluate
     from spacex.api.mapping import map_region as map_region
@@ -38,6 +40,7 @@ _MODULES = {
     "map_region": "spacex.api.mapping",
     "open_cube": "spacex.cube.reader",
     "plan": "spacex.api.mapping",
+    "score": "spacex.api.attribution",
     "train_classifier": "spacex.api.training",
     "train_gan": "spacex.api.training",
 }

@@ -1,8 +1,9 @@
-"""Attribution of chips from Python: `attribute`."""
+"""Chips looked at from Python: `attribute` explains their scores, `score` only scores them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,20 @@ BATCH = 4
 """Chips in the networks at once, always as many: some kernels round by the size of their batch."""
 
 
+@dataclass(frozen=True)
+class Attribution(ChipMaps):
+    """Maps and score of chips, and the generated chips they come from."""
+
+    x_plus: NDArray[np.float32] | None = None
+    """(n, bands, side, side) what the maximiser makes of the chips, reflectance; None without maps."""
+    x_minus: NDArray[np.float32] | None = None
+    """The same of the minimiser."""
+    score_plus: NDArray[np.float32] | None = None
+    """(n,) the classifier's score of `x_plus`."""
+    score_minus: NDArray[np.float32] | None = None
+    """(n,) the classifier's score of `x_minus`."""
+
+
 def attribute(
     chips: NDArray[np.floating[Any]] | str | Path | Sequence[str | Path],
     checkpoint: Checkpoint | str | None = None,
@@ -28,7 +43,7 @@ def attribute(
     maps: Sequence[MapName] = DEFAULT_MAPS,
     device: str | torch.device = "cpu",
     trust: Sequence[str] = (),
-) -> ChipMaps:
+) -> Attribution:
     """Attribution maps and score of chips, or of pictures.
 
     Args:
@@ -41,8 +56,9 @@ def attribute(
         trust: modules whose networks the checkpoint may build.
 
     Returns:
-        The maps by name, (n, side, side) float32 each, reflectance or logits per pixel; the score (n,) in [0, 1]; and
-        the dissimilarity (n,), above 1 for chips unlike those the classifier was trained on, if the checkpoint knows.
+        The maps by name, (n, side, side) float32 each, reflectance or logits per pixel; the score (n,) in [0, 1]; the
+        dissimilarity (n,), above 1 for chips unlike those the classifier was trained on, if the checkpoint knows; and
+        the paper's x+ and x-, the chips with a raised and a lowered score, with their scores.
 
     Raises:
         RequestError: if chips and checkpoint do not fit.
@@ -51,6 +67,8 @@ def attribute(
     >>> result = spacex.attribute(np.full((3, 256, 256), 0.05, "float32"))
     >>> {name: values.shape for name, values in result.maps.items()}, result.score.shape
     ({'attribution': (1, 256, 256), 'lift': (1, 256, 256)}, (1,))
+    >>> result.x_minus.shape, bool(result.score_minus[0] <= result.score[0])
+    ((1, 3, 256, 256), True)
     """
     networks = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint, trust=trust)
     x = _checked(_pixels(chips, networks), networks)
@@ -61,7 +79,49 @@ def attribute(
     values = {name: np.concatenate([batch.maps[name] for batch in batches])[: len(x)] for name in attributor.maps}
     dissimilarity = [batch.dissimilarity for batch in batches if batch.dissimilarity is not None]
     score = np.concatenate([batch.score for batch in batches])[: len(x)]
-    return ChipMaps(values, score, np.concatenate(dissimilarity)[: len(x)] if dissimilarity else None)
+    generated = {}
+    if attributor.maps:
+        parts = [_generate(attributor, filled[start : start + BATCH]) for start in range(0, len(x), BATCH)]
+        generated = {name: np.concatenate([part[name] for part in parts])[: len(x)] for name in parts[0]}
+    return Attribution(values, score, np.concatenate(dissimilarity)[: len(x)] if dissimilarity else None, **generated)
+
+
+def score(
+    chips: NDArray[np.floating[Any]] | str | Path | Sequence[str | Path],
+    checkpoint: Checkpoint | str | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    trust: Sequence[str] = (),
+) -> NDArray[np.float32]:
+    """Scores of chips, or of pictures, by the classifier of a checkpoint, whether it has generators or not.
+
+    Args:
+        chips: as of `attribute`: reflectance, which is scaled as the checkpoint's card says, or files of pictures.
+        checkpoint: trained networks, or their URI; None for the weights that ship.
+        device: where the classifier runs.
+        trust: modules whose networks the checkpoint may build.
+
+    Returns:
+        (n,) float32 in [0, 1]: naturalness, or the probability of the card's target class.
+
+    Raises:
+        RequestError: if chips and checkpoint do not fit.
+
+    >>> import numpy as np, spacex
+    >>> spacex.score(np.full((2, 3, 256, 256), 0.05, "float32")).shape
+    (2,)
+    """
+    return attribute(chips, checkpoint, maps=(), device=device, trust=trust).score
+
+
+def _generate(attributor: Attributor, x: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """x+ and x- of whole chips as reflectance, and their scores."""
+    chips = torch.from_numpy(x).to(attributor.device)
+    u, made = attributor.scaling.standardise(chips), {}
+    for name, change in (("plus", attributor.delta_plus(u)), ("minus", attributor.delta_minus(u))):
+        made[f"x_{name}"] = (chips + attributor.scaling.restore_change(change)).cpu().numpy()
+        made[f"score_{name}"] = attributor.score(u + change).logit.sigmoid().cpu().numpy()
+    return made
 
 
 def _pixels(chips: Any, networks: Checkpoint) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 import spacex
 from spacex.api.declaration import declared
@@ -95,6 +96,30 @@ def test_a_wrong_request_is_one_clear_line(wrong, message):
     assert "\n" not in str(caught.value)
     with pytest.raises(RequestError, match="which days"):
         spacex.plan(bbox=(24.0, 67.9, 24.4, 68.0))
+
+
+def test_generated_chips_and_their_scores_come_out():
+    import numpy as np
+
+    x = np.random.default_rng(0).uniform(0.02, 0.2, (3, 3, 256, 256)).astype("float32")
+    result = spacex.attribute(x, maps=("attribution",))
+    difference = np.abs(result.x_plus - result.x_minus).mean(axis=1)
+    assert np.allclose(result.maps["attribution"], difference, atol=1e-6)
+    assert np.allclose(spacex.score(result.x_minus), result.score_minus, atol=1e-4)
+    assert result.score_plus.shape == (3,)
+
+
+def test_a_classifier_alone_scores_in_the_units_of_its_card(tmp_path):
+    import numpy as np
+
+    from spacex.checkpoint import save_checkpoint
+
+    x, shipped = np.full((2, 3, 256, 256), 0.05, "float32"), spacex.load_checkpoint()
+    fields = {"kind": "classifier", "generator": None, "preset": "", "applicability": None}
+    for card in (shipped.card, shipped.card.model_copy(update={"scaling": shipped.card.scaling.identity(3)})):
+        alone = save_checkpoint(tmp_path, card.model_copy(update=fields), {"classifier": shipped.classifier})
+        given = x if card is shipped.card else shipped.card.scaling.standardise(torch.from_numpy(x)).numpy()
+        assert np.allclose(spacex.score(given, alone), spacex.score(x), atol=1e-5)
 
 
 def test_chips_that_do_not_fit_are_refused():
