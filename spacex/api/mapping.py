@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 from shapely.geometry import mapping
@@ -67,9 +67,13 @@ class PlannedMap:
         if quicklook is not None:
             from spacex.cube.quicklook import draw
             from spacex.cube.stac import describe_cube
+            from spacex.execution.report import write_outputs
 
-            draw(outcome.cube, quicklook)
-            describe_cube(outcome.cube, quicklook)
+            cube, picture = outcome.cube, quicklook
+            unwritten = write_outputs({"picture": lambda: draw(cube, picture)})
+            if not unwritten:
+                unwritten = write_outputs({"STAC description": lambda: describe_cube(cube, picture)})
+            outcome = replace(outcome, unwritten=outcome.unwritten | unwritten)
         return outcome
 
     def _repr_html_(self) -> str:

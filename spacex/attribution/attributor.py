@@ -117,7 +117,7 @@ class Attributor:
         if unknown := sorted(set(maps) - set(MAP_NAMES)):
             raise RequestError("unknown map", got=unknown, expected=f"some of {', '.join(MAP_NAMES)}")
         if maps:
-            _check_generators(checkpoint)
+            check_generators(checkpoint)
         self.checkpoint, self.maps, self.steps, self.device = checkpoint, tuple(maps), steps, torch.device(device)
         self.scaling = checkpoint.card.scaling
         self.precision, self._transfer = precision, DeviceTransfer(self.device)
@@ -251,17 +251,21 @@ class Attributor:
         return self._generators(edges_matter=True)
 
     def _generators(self, *, edges_matter: bool) -> list[nn.Module]:
-        networks = _check_generators(self.checkpoint)
+        networks = check_generators(self.checkpoint)
         return [prepare_generator(one, self.precision, self.device, edges_matter=edges_matter) for one in networks]
 
     def _to_device(self, values: Array) -> Tensor:
         return self._transfer.to_device(values).contiguous(memory_format=torch.channels_last)
 
 
-def _check_generators(checkpoint: Checkpoint) -> tuple[nn.Module, nn.Module]:
-    """Maximiser and minimiser of a checkpoint; refuses one that lacks them."""
+def check_generators(checkpoint: Checkpoint) -> tuple[nn.Module, nn.Module]:
+    """Maximiser and minimiser of a checkpoint.
+
+    Raises:
+        CheckpointError: if it lacks one of them.
+    """
     if checkpoint.minimiser is None or checkpoint.maximiser is None:
         what = f"checkpoint {checkpoint.uri} has no {'minimiser' if checkpoint.minimiser is None else 'maximiser'}"
-        do = "Train the generators with jobs/train_gan.py, or ask for nothing that needs them."
+        do = "Train the generators with jobs/train_gan.py, or ask for what needs none (--maps naturalness)."
         raise CheckpointError(what, got=f"kind {checkpoint.card.kind!r}", expected="kind 'patterns'", do=do)
     return checkpoint.maximiser, checkpoint.minimiser

@@ -81,8 +81,13 @@ def show_dataset(dataset: BuiltDataset, folder: DatasetFolder) -> None:
     if dataset.chips and (short := [part for part, chips in dataset.counts.items() if not all(chips.values())]):
         echo(f"{' and '.join(short)} lack a class: training needs both; widen the area or draw more")
     echo(f"{len(dataset.chips):,} chips in {dataset.seconds:.1f} s")
-    echo(f"contact sheets: {folder.run / 'natural.png'}, {folder.run / 'anthropogenic.png'}")
-    echo(f"report: {folder.run / 'report.html'}")
+    if sheets := [
+        str(file) for label in ("natural", "anthropogenic") if (file := folder.run / f"{label}.png").exists()
+    ]:
+        echo(f"contact sheets: {', '.join(sheets)}")
+    if "report" not in dataset.unwritten:
+        echo(f"report: {folder.run / 'report.html'}")
+    _show_unwritten(dataset.unwritten)
     root = str(folder.root)
     _show_end(dataset.quarantined, f"train-classifier --data {shlex.quote(root)}", f"data: {root}")
 
@@ -96,11 +101,13 @@ def show_map(outcome: Outcome, output: str, quicklook: str | None) -> None:
     _show_scenes(outcome.items_left_out, outcome.doubtful_scenes)
     rate = outcome.chips / outcome.seconds if outcome.seconds else 0.0
     echo(f"{outcome.chips} chips in {outcome.seconds:.1f} s ({rate:.2f} chips/s)")
-    if quicklook:
+    if quicklook and "picture" not in outcome.unwritten:
         echo(f"picture: {absolute_uri(quicklook)}")
-    echo(f"report: {absolute_uri(f'{run_folder(output)}/report.html')}")
+    if "report" not in outcome.unwritten:
+        echo(f"report: {absolute_uri(f'{run_folder(output)}/report.html')}")
     if line := trust_line(outcome.cube):
         echo(line)
+    _show_unwritten(outcome.unwritten)
     _show_end(outcome.quarantined, f"view {shlex.quote(output)}", f"cube: {absolute_uri(output)}")
 
 
@@ -137,6 +144,13 @@ def _examples(reasons: Mapping[str, str], most: int = 3) -> str:
     """The first few names with their reasons; all are in the report."""
     shown = ", ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:most])
     return shown + (f" and {len(reasons) - most:,} more, see the report" if len(reasons) > most else "")
+
+
+def _show_unwritten(unwritten: Mapping[str, str]) -> None:
+    for name, reason in unwritten.items():
+        echo(f"not written: {name}: {reason}")
+    if unwritten:
+        echo(f"The same command writes what is missing:\n  {rerun_command()}")
 
 
 def _show_end(quarantined: Mapping[Any, str], next_command: str, result: str) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spacex.execution.jobs import Runner
 
 INCOMPLETE = 3
-"""Exit code when tiles were given up."""
+"""Exit code when tiles were given up, or an output besides the result could not be written."""
 INTERRUPTED, TERMINATED = 130, 143
 """Exit codes after Ctrl-C and after SIGTERM."""
 

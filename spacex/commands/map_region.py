@@ -12,7 +12,7 @@ Repeating a command resumes it: finished tiles are never computed again. With --
 --area adds to the cube that is there.
 
 Exit codes: 0 every tile is done or has no data; 1 something unexpected, a log holds the traceback; 2 the request is
-wrong, nothing was written; 3 some tiles were given up (listed, with reasons); 130 stopped by Ctrl-C, 143 by SIGTERM.
+wrong, nothing was written; 3 some tiles were given up, or report or picture could not be written (listed, with reasons); 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations

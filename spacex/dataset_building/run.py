@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,12 +19,17 @@ from spacex.execution.driver import run_tiles
 from spacex.execution.jobs import Runner
 from spacex.execution.lock import OutputLock
 from spacex.execution.progress import ProgressLog
-from spacex.execution.report import compare_with_plan, render_template, status_image, status_legend, summarise_run
+from spacex.execution.report import (
+    compare_with_plan,
+    render_template,
+    status_image,
+    status_legend,
+    summarise_run,
+    write_outputs,
+)
 from spacex.execution.run_stats import RunStats
 from spacex.execution.tasks import Status, TileTask
 from spacex.storage import write_text
-
-log = logging.getLogger(__name__)
 
 CLASSES = {NATURAL: "natural", ANTHROPOGENIC: "anthropogenic"}
 
@@ -48,11 +52,13 @@ class BuiltDataset:
     """Ids of the catalogue's items that were not used, with reasons."""
     doubtful_scenes: dict[str, str] = field(default_factory=dict)
     """Ids of scenes whose pixels contradict their offset, and how."""
+    unwritten: dict[str, str] = field(default_factory=dict)
+    """Outputs besides the chips that could not be written, with reasons."""
 
     @property
     def complete(self) -> bool:
-        """True if no tile was quarantined."""
-        return not self.quarantined
+        """True if no tile was quarantined and every output was written."""
+        return not self.quarantined and not self.unwritten
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -77,7 +83,7 @@ def execute(
         CubeError: if the output cannot be written, or another run holds it.
         SpacexError: if the work itself cannot go on; the finished tiles are safe.
     """
-    begun = time.monotonic()
+    begun, unwritten = time.monotonic(), dict[str, str]()
     with OutputLock(str(folder.run)) as lock:
         plan = refresh(plan, folder)
         if not plan.exists:
@@ -98,11 +104,15 @@ def execute(
             on_start=on_start,
             on_quarantine=on_quarantine,
             on_end=lambda _: _write_index(folder, plan),
-            write_reports=lambda stats, state: _write_report(folder, plan, stats, state),
+            write_reports=lambda stats, state: unwritten.update(
+                write_outputs(
+                    {"report": lambda: write_text(folder.run / "report.html", render(folder, plan, stats, state))}
+                )
+            ),
         )
     chips, left_out = folder.outcome(plan.locations)
     told = stats.quarantined, time.monotonic() - begun, plan.left_out, stats.doubtful_scenes
-    return BuiltDataset(folder.root, chips, left_out, *told)
+    return BuiltDataset(folder.root, chips, left_out, *told, unwritten)
 
 
 def _write_index(folder: DatasetFolder, plan: DatasetPlan) -> None:
@@ -116,14 +126,6 @@ def _write_index(folder: DatasetFolder, plan: DatasetPlan) -> None:
         if chips:
             sheet = contact_sheet(folder.root, chips, plan.request.bands, top)
             (folder.run / f"{CLASSES[label]}.png").write_bytes(sheet)
-
-
-def _write_report(folder: DatasetFolder, plan: DatasetPlan, stats: RunStats, state: str) -> None:
-    """Write `report.html`, also on interruption; a failure is logged and must not hide how the run ended."""
-    try:
-        write_text(folder.run / "report.html", render(folder, plan, stats, state))
-    except Exception:
-        log.exception("the run's report could not be written to %s", folder.run)
 
 
 def render(folder: DatasetFolder, plan: DatasetPlan, stats: RunStats, state: str) -> str:

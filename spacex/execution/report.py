@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import time
-from collections.abc import Sized
+from collections.abc import Callable, Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from spacex.execution.run_stats import SLOWEST, RunStats
 from spacex.execution.tasks import Status
 from spacex.sentinel2.read_estimate import Work
 
+logger = logging.getLogger(__name__)
+
 TILE_PIXELS = 8
 """Pixels a side of a tile in the image."""
 
@@ -28,6 +31,25 @@ COLOURS = {
     Status.OUTSIDE: "#e8e8e8",
     Status.FAILED: "#d62728",
 }
+
+
+def write_outputs(outputs: Mapping[str, Callable[[], object]]) -> dict[str, str]:
+    """Write the outputs of a run one by one; one that fails is logged, and the others are written all the same.
+
+    Args:
+        outputs: for each output, what people call it and the function that writes it.
+
+    Returns:
+        The outputs that could not be written, with reasons.
+    """
+    unwritten = {}
+    for name, write in outputs.items():
+        try:
+            write()
+        except Exception as error:
+            logger.exception("%s could not be written", name)
+            unwritten[name] = f"{type(error).__name__}: {error}"
+    return unwritten
 
 
 def render_template(template: str, package: str, **values: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spacex.attribution.attributor import check_generators
 from spacex.attribution.lift import check_lift
 from spacex.checkpoint import Checkpoint
 from spacex.cube.extend import carried_statuses, check_not_replaced
@@ -139,6 +140,8 @@ def make_plan(
     """
     if not output.rstrip("/").endswith(".zarr"):
         raise RequestError("the output's name", got=output, expected="a path or URI ending in .zarr")
+    if request.chips.maps:
+        check_generators(checkpoint)
     if "lift" in request.chips.maps:
         check_lift(checkpoint.classifier, len(checkpoint.card.bands), checkpoint.card.chip_size)
     cube = find_cube(output)

@@ -6,6 +6,7 @@ run and on interruption, and needs memory for a few numbers per tile only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spacex.cube.applicability import tiles_outside, trust_line
+from spacex.cube.layout import variables
 from spacex.cube.store import Cube
 from spacex.execution.report import compare_with_plan, render_template, status_image, status_legend, summarise_run
 from spacex.execution.run_stats import RunStats
@@ -21,6 +23,8 @@ from spacex.mapping.plan import Plan
 
 BORDERS = 64
 """Number of tile borders that the seam score samples."""
+
+Decode = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ def seam(cube: Cube, variable: str | None = None, borders: int = BORDERS) -> Sea
 
     Args:
         cube: at least partly finished.
-        variable: a float map of the cube; the first if None.
+        variable: a map of the cube; None for the first attribution map, or for the score where there is none.
         borders: how many borders to sample, evenly from those between finished tiles.
 
     Returns:
@@ -47,8 +51,10 @@ def seam(cube: Cube, variable: str | None = None, borders: int = BORDERS) -> Sea
     # every n-th border rather than the first ones, so that the sample covers the whole area and all time steps
     pairs = _finished_pairs(cube.statuses() == Status.DONE)
     chosen = pairs[:: max(1, len(pairs) // borders)][:borders]
-    array = cube.array(f"0/{variable or next(iter(cube.spec.maps))}")
-    ratios = [ratio for pair in chosen if (ratio := _ratio(array, cube.spec.tile_size, *pair)) is not None]
+    name = variable or next(iter((*cube.spec.maps, *cube.spec.scores)))
+    decode = next(stored.decode for stored in variables(cube.spec) if stored.name == name)
+    array, size = cube.array(f"0/{name}"), cube.spec.tile_size
+    ratios = [ratio for pair in chosen if (ratio := _ratio(array, decode, size, *pair)) is not None]
     return Seam(float(np.median(ratios)), len(ratios)) if ratios else None
 
 
@@ -59,12 +65,13 @@ def _finished_pairs(done: NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
     return sorted(above + left)
 
 
-def _ratio(array: Any, size: int, step: int, row: int, col: int, axis: int) -> float | None:
+def _ratio(array: Any, decode: Decode, size: int, step: int, row: int, col: int, axis: int) -> float | None:
     """Mean step across one border over the mean step beside it; None if the values beside it are constant."""
     border, start = (row * size, col * size) if axis == 0 else (col * size, row * size)
     # two pixels on either side of the border give three differences, the middle one across it
     across, along = slice(border - 2, border + 2), slice(start, start + size)
-    values = np.asarray(array[(step, across, along) if axis == 0 else (step, along, across)], dtype=np.float64)
+    stored = np.asarray(array[(step, across, along) if axis == 0 else (step, along, across)])
+    values = decode(stored).astype(np.float64)
     steps = np.abs(np.diff(values if axis == 0 else values.T, axis=0))
     valid = np.isfinite(steps).all(axis=0)
     beside = (steps[0, valid] + steps[2, valid]).mean() / 2 if valid.any() else 0.0

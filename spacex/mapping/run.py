@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from spacex.execution.driver import run_tiles
 from spacex.execution.jobs import Runner
 from spacex.execution.lock import OutputLock
 from spacex.execution.progress import ProgressLog
+from spacex.execution.report import write_outputs
 from spacex.execution.run_stats import RunStats
 from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.estimate import tiles_geojson
@@ -32,8 +32,6 @@ from spacex.sentinel2.scene_list import save_scenes
 from spacex.storage import run_folder, write_text
 
 __all__ = ["LICENSE", "Outcome", "Runner", "describe", "execute", "run_folder"]
-
-logger = logging.getLogger(__name__)
 
 LICENSE = "CC-BY-4.0"
 """Of the maps, unless told otherwise."""
@@ -54,11 +52,13 @@ class Outcome:
     """Ids of the catalogue's items that were not used, with reasons."""
     doubtful_scenes: dict[str, str] = field(default_factory=dict)
     """Ids of scenes whose pixels contradict their offset, and how."""
+    unwritten: dict[str, str] = field(default_factory=dict)
+    """Outputs besides the cube that could not be written, with reasons."""
 
     @property
     def complete(self) -> bool:
-        """True if every tile is done or has no data."""
-        return not self.quarantined
+        """True if every tile is done or has no data, and every output was written."""
+        return not self.quarantined and not self.unwritten
 
 
 def execute(
@@ -88,7 +88,7 @@ def execute(
         CubeError: if the output cannot be written, or another run holds it.
         SpacexError: if the work itself cannot go on; the finished tiles are safe.
     """
-    begun, folder = time.monotonic(), run_folder(plan.output)
+    begun, folder, unwritten = time.monotonic(), run_folder(plan.output), dict[str, str]()
     with OutputLock(folder) as lock:
         plan = refresh(plan)
         if verify and plan.cube is not None and mark_damaged(plan.cube):
@@ -111,10 +111,10 @@ def execute(
             on_start=on_start,
             on_quarantine=on_quarantine,
             on_end=lambda log: make_overviews(cube, log.set_stage),
-            write_reports=lambda stats, state: _write_reports(plan, cube, stats, state, estimate),
+            write_reports=lambda stats, state: unwritten.update(_write_reports(plan, cube, stats, state, estimate)),
         )
     seconds = time.monotonic() - begun
-    return Outcome(cube, stats.quarantined, seconds, stats.chips, plan.left_out, stats.doubtful_scenes)
+    return Outcome(cube, stats.quarantined, seconds, stats.chips, plan.left_out, stats.doubtful_scenes, unwritten)
 
 
 def _open_cube(plan: Plan, license: str) -> Cube:
@@ -153,17 +153,20 @@ def _job(plan: Plan, worker: dict[str, Any]) -> Job:
     )
 
 
-def _write_reports(plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[str, Any] | None) -> None:
-    """`report.html`, `tiles.geojson` and the STAC item, also on interruption; they must not hide how the run ended."""
+def _write_reports(
+    plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[str, Any] | None
+) -> dict[str, str]:
+    """Write report, tiles and STAC description, also on interruption; gives those that failed, with reasons."""
     from spacex.cube.stac import describe_cube  # pystac takes a moment to import
 
-    folder = run_folder(plan.output)
-    try:
-        write_text(f"{folder}/report.html", render(plan, cube, stats, state, estimate))
-        write_text(f"{folder}/tiles.geojson", json.dumps(tiles_geojson(plan.request, cube.statuses())))
-        describe_cube(cube)
-    except Exception:
-        logger.exception("the run's report could not be written to %s", folder)
+    report, tiles = (f"{run_folder(plan.output)}/{name}" for name in ("report.html", "tiles.geojson"))
+    return write_outputs(
+        {
+            "report": lambda: write_text(report, render(plan, cube, stats, state, estimate)),
+            "tiles": lambda: write_text(tiles, json.dumps(tiles_geojson(plan.request, cube.statuses()))),
+            "STAC description": lambda: describe_cube(cube),
+        }
+    )
 
 
 def describe(request: MapRequest, card: Card, license: str = LICENSE) -> dict[str, Any]:

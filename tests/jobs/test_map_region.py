@@ -17,6 +17,7 @@ import rioxarray  # noqa: F401 - registers .rio
 import xarray as xr
 from small_archive import archive_folder
 
+from spacex.checkpoint import save_checkpoint
 from spacex.commands.app import invoke
 from spacex.cube.reader import open_cube
 from spacex.cube.statuses import tasks_where
@@ -153,6 +154,45 @@ def test_the_score_alone_can_be_mapped_and_the_end_names_what_is_there(job, argu
     assert data.naturalness.notnull().any()
     assert not {"attribution", "lift", "path_attribution"} & set(data)
     assert picture.exists()
+    assert "complete" in (tmp_path / "score.run" / "report.html").read_text()
+    assert (tmp_path / "score.run" / "tiles.geojson").exists()
+    assert json.loads((tmp_path / "score.stac.json").read_text())["assets"]["thumbnail"]
+    assert "not written" not in told.err
+
+
+def test_outputs_that_cannot_be_written_are_named_and_change_the_exit_code(
+    job, arguments, tmp_path, monkeypatch, capsys
+):
+    def fail(*_):
+        raise OSError("no room")
+
+    monkeypatch.setattr("spacex.mapping.run.render", fail)
+    output, picture = tmp_path / "score.zarr", tmp_path / "score.png"
+    monkeypatch.setattr("spacex.cube.quicklook.draw", fail)
+    words = arguments(output, bbox=("23.98", "67.97", "24.0", "67.98"), maps="naturalness", quicklook=picture)
+    assert call(job, words) == 3
+    told = capsys.readouterr()
+    assert told.out == f"cube: {output}\n"
+    assert "not written: report: OSError: no room\n" in told.err
+    assert "not written: picture: OSError: no room\n" in told.err
+    assert "report: /" not in told.err
+    assert f"picture: {picture}" not in told.err
+    assert (tmp_path / "score.run" / "tiles.geojson").exists()
+    assert (tmp_path / "score.stac.json").exists()
+
+
+def test_a_classifier_alone_maps_the_score_and_nothing_else(job, arguments, tmp_path, tiny_checkpoint, capsys):
+    alone = str(tmp_path / "classifier")
+    card = tiny_checkpoint.card.model_copy(update={"kind": "classifier", "generator": None})
+    modules = {"classifier": tiny_checkpoint.classifier}
+    save_checkpoint(alone, card, modules, tiny_checkpoint.applicability)
+    box, output = ("23.98", "67.97", "24.0", "67.98"), tmp_path / "m.zarr"
+    assert call(job, arguments(output, bbox=box, checkpoint=alone)) == 2
+    assert "has no minimiser" in (told := capsys.readouterr().err)
+    assert "--maps naturalness" in told
+    assert [file.name for file in tmp_path.iterdir()] == ["classifier"]
+    assert call(job, arguments(output, bbox=box, checkpoint=alone, maps="naturalness")) == 0
+    assert open_cube(str(output)).naturalness.notnull().any()
 
 
 def test_several_intervals_become_the_time_axis(job, arguments, tmp_path):
