@@ -6,6 +6,7 @@ import calendar
 import re
 from collections.abc import Iterable
 from datetime import date
+from itertools import pairwise
 
 from spacex.errors import RequestError
 
@@ -13,17 +14,35 @@ EXAMPLES = "FIRST/LAST, e.g. 2020-07-01/2020-08-30, or a day, a month (2020-07) 
 
 
 def parse_intervals(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """The steps of a cube's time axis, each as `parse_interval` reads it, in the order given.
+    """The steps of a cube's time axis, each as `parse_interval` reads it, in the order of their first days.
 
     Raises:
-        RequestError: if there is none, one is not an interval, or two are the same.
+        RequestError: if there is none, one is not an interval, or two begin on the same day.
     """
     steps = tuple(parse_interval(text) for text in texts)
     if not steps:
         raise RequestError("which days", got="no --datetime", expected="e.g. --datetime 2020-07-01/2020-08-30")
     if twice := [step for step in steps if steps.count(step) > 1]:
         raise RequestError("--datetime names the same days twice", got="/".join(twice[0]))
-    return steps
+    return order_steps(steps)
+
+
+def order_steps(steps: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Time steps in the order of their first days, by which the time axis names them.
+
+    Raises:
+        RequestError: if two begin on the same day.
+    """
+    ordered = tuple(sorted(steps))
+    for one, other in pairwise(ordered):
+        if one[0] == other[0]:
+            raise RequestError(
+                "two time steps begin on the same day",
+                got=f"{'/'.join(one)} and {'/'.join(other)}",
+                expected="a first day of its own for each step, which is its name on the time axis",
+                do="Begin one of them a day earlier or later, or map it into another --output.",
+            )
+    return ordered
 
 
 def parse_interval(text: str) -> tuple[str, str]:

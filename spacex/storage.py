@@ -38,6 +38,12 @@ def absolute_uri(uri: str | Path) -> str:
     return str(uri) if path is None else str(path)
 
 
+def resolve_link(uri: str) -> str:
+    """What a symbolic link on a local disk points to; other URIs as they are."""
+    path = local_path(uri)
+    return str(path.resolve()) if path is not None and path.is_symlink() else uri
+
+
 def check_visible(uris: Iterable[str]) -> None:
     """Refuse local files and folders that this machine does not see, as a worker on another node may not.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any, Unpack
 
 from shapely.geometry import mapping
@@ -21,7 +22,7 @@ from spacex.settings import checked
 from spacex.synthetic.archive import demo_archive
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PlannedMap:
     """A map that could be made: what it takes, and `run` to make it. Nothing is written before that."""
 
@@ -76,10 +77,27 @@ class PlannedMap:
             outcome = replace(outcome, unwritten=outcome.unwritten | unwritten)
         return outcome
 
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:<10} {value}" for name, value in self._rows())
+
     def _repr_html_(self) -> str:
-        cells = self.describe().items()
-        rows = "".join(f"<tr><th align=left>{name}</th><td>{value}</td></tr>" for name, value in cells)
-        return f"<table><caption>{self.output}</caption>{rows}</table>"
+        rows = "".join(f"<tr><th align=left>{name}</th><td>{escape(text)}</td></tr>" for name, text in self._rows())
+        return f"<table>{rows}</table>"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """The plan for people: what it is about, and how much of it."""
+        amounts, request = self.describe(), self.plan.request
+        return [
+            ("output", self.output),
+            ("cube", amounts["cube"]),
+            ("days", ", ".join("/".join(days) for days in request.intervals)),
+            ("maps", ", ".join((*request.chips.maps, SCORE))),
+            ("tiles", ", ".join(f"{number:,} {state}" for state, number in amounts["tiles"].items())),
+            ("scenes", f"{sum(amounts['scenes']):,}"),
+            ("chips", f"{amounts['chips']:,}"),
+            ("to read", f"{amounts['bytes_to_read'] / 1e6:,.1f} MB"),
+            ("to store", f"{amounts['bytes_to_store'] / 1e6:,.1f} MB"),
+        ]
 
 
 @documented(PlanSettings)

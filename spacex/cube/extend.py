@@ -1,8 +1,8 @@
 """Extend a cube in time or area without computing finished tiles again.
 
-A tile has the same name, pixels and chunks in every cube that has it. So more time only lengthens the arrays, and more
-land moves whole chunk files to other places of larger arrays. The larger cube is made beside the old one and takes its
-place when it is complete: a killed run leaves the old cube or the new one.
+A tile has the same name, pixels and chunks in every cube that has it. So later time steps only lengthen the arrays, and
+an earlier step or more land moves whole chunk files to other places of larger arrays. The larger cube is made beside
+the old one and takes its place when it is complete: a killed run leaves the old cube or the new one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,21 +48,24 @@ def check_not_replaced(uri: str) -> None:
         raise CubeError(what, got=f"only {path}{REPLACED}", do="Move that back, and repeat the command.")
 
 
-def carried_statuses(cube: Cube, region: Region, fresh: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def carried_statuses(
+    cube: Cube, region: Region, intervals: Sequence[tuple[str, str]], fresh: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
     """States of the extended cube's tiles: finished where the cube holds all pixels of a tile, else as in a new cube.
 
     Args:
         cube: before it is extended.
         region: what it will be extended to.
+        intervals: the time steps it will have.
         fresh: (time, tile rows, tile columns) states of a new cube of that region.
     """
     statuses, old, before = fresh.copy(), cube.statuses(), cube.region
-    same_area = region.area.equals(before.area)
+    steps, same_area = _steps(cube, intervals), region.area.equals(before.area)
     for row, col in cube.spec.tiling:
         window = region.tiling.window(row, col)
         # a tile that the new area gives further pixels is computed again as a whole
         if same_area or (region.inside(window) == before.inside(window)).all():
-            here = (slice(len(old)), *region.tiling.position(row, col))
+            here = (steps, *region.tiling.position(row, col))
             tile = old[(slice(None), *cube.spec.tiling.position(row, col))]
             statuses[here] = np.where(np.isin(tile, FINISHED), tile, statuses[here])
     return statuses
@@ -73,18 +76,24 @@ def extend_cube(cube: Cube, spec: CubeSpec, request: Mapping[str, Any], statuses
 
     Args:
         cube: before it is extended.
-        spec: of the extended cube; it has the cube's time steps first, and all its tiles.
+        spec: of the extended cube; it has all time steps and all tiles of the cube.
         request: of the extended cube, as JSON.
         statuses: from `carried_statuses`.
 
     Returns:
         The extended cube, at the same URI.
     """
-    if spec.stored == cube.spec.stored:
+    # with a step before others, as with land in the north or west, chunks get other names
+    if spec.stored == cube.spec.stored and spec.intervals[: len(cube.spec.intervals)] == cube.spec.intervals:
         _lengthen(cube, spec, request, statuses)
     else:
         _enlarge(cube, spec, request, statuses)
     return Cube(cube.uri)
+
+
+def _steps(cube: Cube, intervals: Sequence[tuple[str, str]]) -> list[int]:
+    """The place that each time step of a cube has among those of the extended one."""
+    return [list(intervals).index(days) for days in cube.spec.intervals]
 
 
 def _lengthen(cube: Cube, spec: CubeSpec, request: Mapping[str, Any], statuses: NDArray[np.uint8]) -> None:
@@ -141,15 +150,16 @@ def _moved_chunks(cube: Cube, spec: CubeSpec, kept: NDArray[np.bool_], files: It
                 per_tile[f"{level}/{variable.name}"] = (spec.tile_size >> level) // side
     before, after = cube.spec.tiling.tiles, spec.tiling.tiles
     down, right = before.row - after.row, before.col - after.col
-    moved = {}
+    steps, moved = _steps(cube, spec.intervals), {}
     for file in files:
         array, _, key = file.partition("/c/")
         if array not in per_tile or not re.fullmatch(r"\d+(/\d+)+", key):
             continue  # metadata, or what a killed writer left behind
         count = per_tile[array]
         time, *band, row, col = map(int, key.split("/"))
-        if kept[time, row // count + down, col // count + right]:
-            place = time, *band, row + down * count, col + right * count
+        step = steps[time]
+        if kept[step, row // count + down, col // count + right]:
+            place = step, *band, row + down * count, col + right * count
             moved[file] = f"{array}/c/{'/'.join(map(str, place))}"
     return moved
 

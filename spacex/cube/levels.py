@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from spacex.cube import geo_metadata
@@ -12,6 +13,7 @@ from spacex.cube.attributes import OBJECTS, read_attributes
 from spacex.cube.layout import CubeSpec
 from spacex.errors import CubeError
 
+_FACTORS = ("scale_factor", "add_offset")
 LINK = "cube"
 """Attribute of an opened dataset: the cube's URI."""
 _ONLY_IN_ZARR = ("_CRS", "zarr_conventions", "proj:", "spatial:", "multiscales")
@@ -41,7 +43,7 @@ def open_level(uri: str, level: int, chunks: Any = None) -> xr.Dataset:
     if not 0 <= level < len(groups):
         advice = "Coarser ones are made when a run ends: repeat the command that maps." if level > 0 else None
         raise CubeError(f"no such level in {uri}", got=level, expected=f"0 to {len(groups) - 1}", do=advice)
-    data: xr.Dataset = xr.open_zarr(uri, group=groups[level], chunks=chunks)
+    data = _decode(xr.open_zarr(uri, group=groups[level], chunks=chunks, decode_cf=False))
     # in format 1 the tiles' arrays were in the same group as the maps
     data = data.drop_vars(["status", "provenance"], errors="ignore").set_coords(["time_bounds"])
     if attributes["spacex_format"] >= 3:
@@ -49,6 +51,18 @@ def open_level(uri: str, level: int, chunks: Any = None) -> xr.Dataset:
     for variable in data.variables.values():
         variable.attrs = _portable(variable.attrs)
     data.attrs = {**_portable(attributes), LINK: str(uri)}
+    return data
+
+
+def _decode(stored: xr.Dataset) -> xr.Dataset:
+    """Stored values as float32; by factors of Python's own type xarray would decode them to float64."""
+    for variable in stored.variables.values():
+        factors = {name: np.float32(variable.attrs[name]) for name in _FACTORS if name in variable.attrs}
+        variable.attrs.update(factors)
+    data: xr.Dataset = xr.decode_cf(stored)
+    if "observations" in data:
+        # 0 is a count, so it is not masked; but it is what rioxarray puts where it clips
+        data["observations"].attrs["nodata"] = 0
     return data
 
 

@@ -25,7 +25,7 @@ from shapely.geometry import mapping, shape
 from spacex.cube import layout
 from spacex.cube.store import Cube
 from spacex.sentinel2.catalogue_profiles import get_catalogue
-from spacex.sentinel2.scene_list import load_scenes
+from spacex.sentinel2.scene_list import scenes_by_interval
 from spacex.sentinel2.scenes import Scene
 from spacex.settings import fingerprint
 from spacex.storage import run_folder, write_text
@@ -121,7 +121,7 @@ def _item(cube: Cube, step: int, suffix: str) -> pystac.Item:
 
 def _collection(cube: Cube) -> pystac.Collection:
     area = shape(cube.attributes["request"]["area"])
-    period = [pystac.utils.str_to_datetime(_period(cube, 0)[0]), pystac.utils.str_to_datetime(_period(cube, -1)[1])]
+    period = [pystac.utils.str_to_datetime(moment) for moment in _union(cube, range(len(cube.spec.intervals)))]
     return pystac.Collection(
         id=_identifier(cube),
         title=cube.attributes["title"],
@@ -154,10 +154,7 @@ def _write(owner: pystac.Item | pystac.Collection, cube: Cube, file: str, pictur
 def _sources(cube: Cube, step: int) -> Iterator[pystac.Link]:
     """A `derived_from` link per scene of a time step; none if the run's scene list was deleted."""
     uri = f"{run_folder(cube.uri)}/scenes.gz"
-    fs, path = fsspec.core.url_to_fs(uri)
-    if not fs.exists(path):
-        return
-    for scene in load_scenes(uri)[step]:
+    for scene in scenes_by_interval(uri, cube.spec.intervals)[step] or ():
         yield pystac.Link("derived_from", _scene_url(cube, scene), pystac.MediaType.GEOJSON, scene.id)
 
 
@@ -194,10 +191,9 @@ def _dimensions(cube: Cube, steps: Sequence[int]) -> dict[str, Any]:
     epsg = CRS(cube.spec.crs).to_epsg()
     reference = epsg if epsg is not None else CRS(cube.spec.crs).to_json_dict()
     space = {"type": "spatial", "step": resolution, "unit": "m", "reference_system": reference}
-    periods = [_period(cube, step) for step in steps]
-    extent = [periods[0][0], periods[-1][1]]
+    values = [_period(cube, step)[0] for step in steps]
     return {
-        "time": {"type": "temporal", "extent": extent, "values": [first for first, _ in periods]},
+        "time": {"type": "temporal", "extent": _union(cube, steps), "values": values},
         "y": {**space, "axis": "y", "extent": [box.bottom, box.top]},
         "x": {**space, "axis": "x", "extent": [box.left, box.right]},
     }
@@ -217,6 +213,12 @@ def _period(cube: Cube, step: int) -> tuple[str, str]:
     """First and last second of a time step."""
     first, last = cube.spec.intervals[step]
     return f"{np.datetime64(first)}T00:00:00Z", f"{np.datetime64(last)}T23:59:59Z"
+
+
+def _union(cube: Cube, steps: Sequence[int]) -> list[str]:
+    """First second of the earliest and last second of the latest of these time steps, in whatever order they are."""
+    firsts, lasts = zip(*(_period(cube, step) for step in steps), strict=True)
+    return [min(firsts), max(lasts)]
 
 
 def _relative(target: str, file: str) -> str:

@@ -73,7 +73,7 @@ class DatasetFolder:
         self._states.mkdir(parents=True, exist_ok=True)
         for old in self._states.glob("*.json"):
             old.unlink()
-        save_scenes(str(self._scenes_file), scenes, left_out)
+        save_scenes(str(self._scenes_file), scenes, left_out=left_out)
         save_locations(self._locations_file, locations)
         card = {
             "fingerprint": request.fingerprint(),

@@ -97,7 +97,7 @@ def calibrate(plan: Plan, tiles: int, threads: int | None = None) -> Pace:
     chosen = plan.todo[:: max(1, len(plan.todo) // tiles)][:tiles]
     with tempfile.TemporaryDirectory() as folder:
         output, scenes = f"{folder}/cube.zarr", f"{folder}/scenes.gz"
-        save_scenes(scenes, plan.scenes)
+        save_scenes(scenes, plan.scenes, plan.request.intervals)
         checkpoint = plan.checkpoint
         request = plan.request.model_dump(mode="json")
         create_cube(output, plan.request.spec(checkpoint.card), "calibration", {"request": request})

@@ -19,6 +19,7 @@ from spacex.cube.statuses import FINISHED, tasks_where
 from spacex.cube.store import Cube
 from spacex.errors import CubeError
 from spacex.execution.tasks import Status
+from spacex.intervals import order_steps
 from spacex.mapping.request import MapRequest
 from spacex.model_card import Card
 from spacex.pixel_code import code_digest
@@ -39,6 +40,7 @@ def merge_requests(cube: Cube, asked: MapRequest, checkpoint: Checkpoint, grow: 
     Raises:
         CubeError: if other settings, networks or code made it, naming every difference; or if it lacks something and
             may not be extended.
+        RequestError: if a further time step begins on the same day as another.
     """
     check_same_making(cube, asked, checkpoint)
     stored = MapRequest.model_validate(cube.attributes["request"])
@@ -57,8 +59,8 @@ def merge_requests(cube: Cube, asked: MapRequest, checkpoint: Checkpoint, grow: 
     before, added = shape(stored.area), shape(asked.area)
     # a union may move vertices by rounding, so an area that is not extended stays as it is
     area = stored.area if before.covers(added) else mapping(shapely.union(before, added))
-    later = tuple(interval for interval in asked.intervals if interval not in stored.intervals)
-    return asked.model_copy(update={"area": area, "intervals": (*stored.intervals, *later)})
+    steps = order_steps({*stored.intervals, *asked.intervals})
+    return asked.model_copy(update={"area": area, "intervals": steps})
 
 
 def covers(cube: Cube, request: MapRequest) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -30,9 +31,10 @@ from spacex.mapping.extend_request import (
 from spacex.mapping.request import MapRequest, area_window
 from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch, read_window
-from spacex.sentinel2.scene_list import Scenes, known_scenes, load_left_out
+from spacex.sentinel2.scene_list import Scenes, load_left_out, scenes_by_interval
 from spacex.sentinel2.scene_search import search, warn_of_unknown
-from spacex.storage import run_folder
+from spacex.sentinel2.scenes import Scene
+from spacex.storage import resolve_link, run_folder
 
 STORED_BYTES = 6.0
 """Bytes a finished pixel takes in the cube with both maps and overviews (measured on the embedded region)."""
@@ -144,6 +146,8 @@ def make_plan(
         check_generators(checkpoint)
     if "lift" in request.chips.maps:
         check_lift(checkpoint.classifier, len(checkpoint.card.bands), checkpoint.card.chip_size)
+    # all names of a cube have the same lock and run folder
+    output = resolve_link(output)
     cube = find_cube(output)
     if cube is None:
         check_not_replaced(output)
@@ -152,18 +156,18 @@ def make_plan(
     statuses = _statuses(request, cube)
     left_out: dict[str, str] = {}
     if scenes is None:
-        scene_list = f"{run_folder(output)}/scenes.gz"
-        known = None if cube is None else known_scenes(scene_list)
+        scene_list, intervals = f"{run_folder(output)}/scenes.gz", request.intervals
+        before = () if cube is None else cube.spec.intervals
+        known = scenes_by_interval(scene_list, intervals) if before else [None] * len(intervals)
         left_out = {} if cube is None else load_left_out(scene_list)
-        extended = cube is not None and (not covers(cube, request) or bool(newly_left_out(cube, request)))
-        if not known or extended:
-            searched = _search(request, checkpoint.card.bands, left_out)
+        extended = cube is None or not covers(cube, request) or bool(newly_left_out(cube, request))
+        if extended or None in known:
+            searched = _search(request, checkpoint.card.bands, left_out, before)
             scenes = [
-                [scene for scene in step if scene.id not in request.leave_out]
-                for step in _joined(known or [], searched)
+                [scene for scene in step if scene.id not in request.leave_out] for step in _joined(known, searched)
             ]
         else:
-            scenes = known
+            scenes = [step or [] for step in known]
     return Plan(request, checkpoint, output, scenes, statuses, cube, left_out)
 
 
@@ -189,29 +193,38 @@ def _statuses(request: MapRequest, cube: Cube | None) -> NDArray[np.uint8]:
         omitted = newly_left_out(cube, request)
         return tiles_without(cube, omitted) if omitted else cube.statuses()
     fresh = new_statuses(request.region, len(request.intervals))
-    return fresh if cube is None else carried_statuses(cube, request.region, fresh)
+    return fresh if cube is None else carried_statuses(cube, request.region, request.intervals, fresh)
 
 
-def _joined(known: Scenes, searched: Scenes) -> list[list[Any]]:
+def _joined(known: Sequence[Sequence[Scene] | None], searched: Scenes) -> list[list[Scene]]:
     """Per time step the scenes known before, as they were, and new ones: what is mapped already does not change."""
     steps = []
-    for step, scenes in enumerate(searched):
-        before = list(known[step]) if step < len(known) else []
-        names = {scene.id for scene in before}
-        steps.append([*before, *(scene for scene in scenes if scene.id not in names)])
+    for before, scenes in zip(known, searched, strict=True):
+        names = {scene.id for scene in before or ()}
+        steps.append([*(before or ()), *(scene for scene in scenes if scene.id not in names)])
     return steps
 
 
-def _search(request: MapRequest, bands: tuple[str, ...], left_out: dict[str, str]) -> list[list[Any]]:
-    """Scenes per time step; a step may have none, but not all of them."""
+def _search(
+    request: MapRequest, bands: tuple[str, ...], left_out: dict[str, str], before: Sequence[tuple[str, str]] = ()
+) -> list[list[Scene]]:
+    """Scenes per time step; a step may have none, but not all of them, nor all that are new.
+
+    Args:
+        request: what to search for.
+        bands: to be read.
+        left_out: gets the ids of items that are not used, with reasons.
+        before: time steps that the cube has already.
+    """
     catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
     catalogue.keys(bands)
     catalogue.check_credentials()
-    cover, refusals = request.max_cloud_cover, list[CatalogueError]()
+    cover, refusals = request.max_cloud_cover, {days: list[CatalogueError]() for days in request.intervals}
     omit, area = request.leave_out, request.region.area
-    look = partial(search, catalogue, area, bands=bands, leave_out=omit, left_out=left_out, refusals=refusals)
-    steps = [look("/".join(days), cover) for days in request.intervals]
+    look = partial(search, catalogue, area, bands=bands, leave_out=omit, left_out=left_out)
+    steps = [look("/".join(days), cover, refusals=refusals[days]) for days in request.intervals]
     warn_of_unknown(omit, left_out)
-    if not any(steps):
-        raise refusals[-1]
+    new = [step for step, days in enumerate(request.intervals) if days not in before] or range(len(steps))
+    if not any(steps[step] for step in new):
+        raise refusals[request.intervals[new[-1]]][0]
     return steps

@@ -28,7 +28,7 @@ from spacex.mapping.request import MapRequest
 from spacex.mapping.worker import Job
 from spacex.model_card import Card
 from spacex.pixel_code import code_digest
-from spacex.sentinel2.scene_list import save_scenes
+from spacex.sentinel2.scene_list import save_scenes, scenes_by_interval
 from spacex.storage import run_folder, write_text
 
 __all__ = ["LICENSE", "Outcome", "Runner", "describe", "execute", "run_folder"]
@@ -119,24 +119,26 @@ def execute(
 
 def _open_cube(plan: Plan, license: str) -> Cube:
     """The cube with room for the whole request: created, extended, or as it is; and its scene list beside it."""
-    scenes = f"{run_folder(plan.output)}/scenes.gz"
     card, request = plan.checkpoint.card, plan.request
+    extended = plan.cube is None or not covers(plan.cube, request)
+    list_of_scenes = f"{run_folder(plan.output)}/scenes.gz"
+    # a cube may have been copied without its run folder
+    if extended or None in scenes_by_interval(list_of_scenes, request.intervals):
+        save_scenes(list_of_scenes, plan.scenes, request.intervals, plan.left_out)
     if plan.cube is None:
-        save_scenes(scenes, plan.scenes, plan.left_out)
         cube = create_cube(plan.output, request.spec(card), plan.fingerprint, describe(request, card, license))
         if (plan.statuses == Status.OUTSIDE).any():
             cube.mark(plan.statuses)
         return cube
-    if covers(plan.cube, request) and not request.leave_out:
-        return plan.cube
-    if covers(plan.cube, request):
+    if not extended:
         if newly_left_out(plan.cube, request):
             # tiles are pending before the cube says that it has none of the items; their scenes are known last
             plan.cube.mark(plan.statuses)
             plan.cube.remake(request.model_dump(mode="json"), plan.fingerprint)
-        save_scenes(scenes, plan.scenes, plan.left_out)
-        return Cube(plan.output)
-    save_scenes(scenes, plan.scenes, plan.left_out)
+        if request.leave_out:
+            save_scenes(list_of_scenes, plan.scenes, request.intervals, plan.left_out)
+            return Cube(plan.output)
+        return plan.cube
     return extend_cube(plan.cube, request.spec(card), request.model_dump(mode="json"), plan.statuses)
 
 

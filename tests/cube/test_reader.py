@@ -1,6 +1,7 @@
 """A cube opens in every tool that people use, clips, and saves; cubes of the first format open too."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,24 @@ def uri(tmp_path_factory):
         cube.finish(TileTask(0, row, col), Status.DONE, {"scenes": ["a"]})
     make_overviews(cube)
     return cube.uri
+
+
+@pytest.mark.parametrize("chunks", [None, {}])
+def test_maps_are_float32(uri, chunks):
+    data = open_cube(uri, 1, chunks)
+    assert {str(data[name].dtype) for name in ("attribution", "naturalness", "composite")} == {"float32"}
+    assert float(data.naturalness[0, 5, 5]) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_the_whole_dataset_clips_without_a_warning(uri):
+    data = open_cube(uri)
+    left, top = float(data.x[0]), float(data.y[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        cut = data.rio.clip([box(left, top - 300, left + 300, top).buffer(-20)], drop=False)
+    assert cut.observations.dtype == np.uint16
+    assert int(cut.observations[0, 10, 10]) == 1
+    assert int(cut.observations[0, -1, -1]) == 0
 
 
 def test_crs_and_coordinates_are_just_there(uri):

@@ -17,7 +17,7 @@ from spacex.cube.stac import MEDIA_TYPE, describe_cube
 from spacex.cube.store import Cube, create_cube
 from spacex.execution.tasks import TileTask
 from spacex.sentinel2 import Offset, Scene
-from spacex.sentinel2.scene_list import save_scenes
+from spacex.sentinel2.scene_list import Intervals, save_scenes
 from spacex.storage import run_folder
 
 from .conftest import SPEC, fill
@@ -38,8 +38,8 @@ def scene(name: str) -> Scene:
                  {"id": name, "geometry": mapping(AREA), "assets": {}})  # fmt: skip
 
 
-def make(folder: Path, steps: int, **request: object) -> Cube:
-    spec = SPEC.model_copy(update={"intervals": SPEC.intervals[:steps]})
+def make(folder: Path, steps: int, intervals: Intervals = SPEC.intervals, **request: object) -> Cube:
+    spec = SPEC.model_copy(update={"intervals": intervals[:steps]})
     attributes = {**ATTRIBUTES, "request": {**ATTRIBUTES["request"], **request}}
     cube = create_cube(str(folder / "map.zarr"), spec, "0123456789abcdef", attributes)
     fill(cube, TileTask(0, -860, 898))
@@ -91,6 +91,15 @@ def test_the_asset_opens_the_cube_wherever_both_were_moved(tmp_path):
     declared = item.properties["cube:dimensions"]
     assert float(data.x[0]) - declared["x"]["step"] / 2 == declared["x"]["extent"][0]
     assert set(item.properties["cube:variables"]) <= set(data)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_period_holds_all_steps_in_whatever_order(tmp_path, order):
+    cube = make(tmp_path, 2, (("2020-05-01", "2020-12-31"), ("2020-07-01", "2020-07-31"))[::order])
+    collection = pystac.Collection.from_file(describe_cube(cube.uri))
+    period = ["2020-05-01T00:00:00Z", "2020-12-31T23:59:59Z"]
+    assert collection.extent.temporal.to_dict() == {"interval": [period]}
+    assert collection.extra_fields["cube:dimensions"]["time"]["extent"] == period
 
 
 def test_a_collection_and_its_items_for_a_time_series(tmp_path):

@@ -1,6 +1,8 @@
 """A cube takes more time and more land without computing what it has, and ends as if all had been asked at once."""
 
+import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import fsspec
 import numpy as np
@@ -12,12 +14,15 @@ from shapely.geometry import box, mapping
 from small_archive import EAST, NORTH, SOUTH, WEST
 
 from spacex.cube.extend import carried_statuses
+from spacex.cube.reader import open_cube
 from spacex.cube.statuses import new_statuses
-from spacex.errors import CubeError
+from spacex.errors import CubeError, RequestError
 from spacex.execution.local import run_local
 from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.plan import make_plan
 from spacex.mapping.run import execute
+from spacex.sentinel2.scene_list import load_scenes
+from spacex.storage import run_folder
 
 JULY, LATE = ("2020-07-01", "2020-08-30"), ("2020-07-08", "2020-08-30")
 
@@ -26,7 +31,7 @@ JULY, LATE = ("2020-07-01", "2020-08-30"), ("2020-07-08", "2020-08-30")
 def map_into(archive_scenes, tiny_checkpoint, monkeypatch):
     """Plans and runs a request as the command does, but for the STAC server; gives outcome and tiles computed."""
 
-    def search(request, bands, left_out):
+    def search(request, bands, left_out, before=()):
         return [[scene for scene in archive_scenes if first <= scene.datetime[:10] <= last]
                 for first, last in request.intervals]  # fmt: skip
 
@@ -118,6 +123,71 @@ def test_tiles_inside_the_old_area_keep_their_chunk_files(make_request, tiny_che
     assert_equal(tmp_path / "steps.zarr", tmp_path / "once.zarr")
 
 
+def test_an_earlier_step_goes_before_the_others(make_request, map_into, steps, tmp_path):
+    area = (WEST, SOUTH, WEST + 0.06, SOUTH + 0.02)
+    map_into(make_request(box=area, intervals=(LATE,)), steps)
+    outcome, todo = map_into(make_request(box=area, intervals=(JULY,)), steps, grow=True)
+    assert outcome.complete
+    assert {task.time for task in todo} == {0}
+    assert outcome.cube.spec.intervals == (JULY, LATE)
+    assert open_cube(steps).naturalness.sel(time=slice("2020-07-01", "2020-07-05")).sizes["time"] == 1
+    once, _ = map_into(make_request(box=area, intervals=(JULY, LATE)), tmp_path / "once.zarr")
+    assert_equal(steps, tmp_path / "once.zarr")
+    places = [TileTask(time, row, col) for time in (0, 1) for row, col in once.cube.spec.tiling]
+    scenes = [[[s["id"] for s in cube.provenance(t)["scenes"]] for t in places] for cube in (outcome.cube, once.cube)]
+    assert scenes[0] == scenes[1]
+    assert [len(step) for step in load_scenes(f"{run_folder(steps)}/scenes.gz")] == [4, 2]
+
+
+def test_a_step_that_begins_on_the_day_of_another_is_refused(make_request, map_into, tmp_path):
+    area = (WEST, SOUTH, WEST + 0.03, SOUTH + 0.015)
+    map_into(make_request(box=area), tmp_path / "c.zarr")
+    same_day = make_request(box=area, intervals=(("2020-07-01", "2020-07-31"),))
+    with pytest.raises(RequestError, match=r"same day: got 2020-07-01/2020-07-31 and 2020-07-01/2020-08-30"):
+        map_into(same_day, tmp_path / "c.zarr", grow=True)
+
+
+def test_a_killed_extension_does_not_mix_the_scenes_of_steps(
+    make_request, map_into, tiny_checkpoint, tmp_path, monkeypatch
+):
+    """The scene list is written before the cube is extended."""
+    area = (WEST, SOUTH, WEST + 0.03, SOUTH + 0.015)
+    map_into(make_request(box=area, intervals=(LATE,)), tmp_path / "c.zarr")
+    monkeypatch.setattr("spacex.mapping.run.extend_cube", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        map_into(make_request(box=area, intervals=(JULY,)), tmp_path / "c.zarr", grow=True)
+    assert [len(step) for step in load_scenes(tmp_path / "c.run/scenes.gz")] == [4, 2]
+    request = make_request(box=area, intervals=(LATE,))
+    plan = make_plan(request, str(tmp_path / "c.zarr"), tiny_checkpoint)
+    assert [len(step) for step in plan.scenes] == [2]
+
+
+def test_a_cube_without_its_run_folder_goes_on(make_request, map_into, tmp_path):
+    request = make_request(box=(WEST, SOUTH, WEST + 0.06, SOUTH + 0.02))
+    cube = map_into(request, tmp_path / "c.zarr")[0].cube
+    cube.finish(task := TileTask(0, *next(iter(cube.spec.tiling))), Status.FAILED, {})
+    shutil.rmtree(tmp_path / "c.run")
+    outcome, todo = map_into(request, tmp_path / "c.zarr")
+    assert outcome.complete
+    assert todo == (task,)
+    assert load_scenes(tmp_path / "c.run/scenes.gz")
+    assert (tmp_path / "c.run/report.html").exists()
+
+
+def test_a_link_is_another_name_of_the_cube(make_request, map_into, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link.zarr").symlink_to(tmp_path / "disk/c.zarr")
+    area = (WEST, SOUTH, WEST + 0.03, SOUTH + 0.015)
+    map_into(make_request(box=area), tmp_path / "disk/c.zarr")
+    outcome, todo = map_into(make_request(box=area), tmp_path / "link.zarr")
+    assert outcome.complete
+    assert todo == ()
+    map_into(make_request(box=(WEST, SOUTH, EAST, SOUTH + 0.015)), tmp_path / "link.zarr", grow=True)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["disk", "link.zarr"]
+    assert (tmp_path / "link.zarr").is_symlink()
+    assert open_cube(str(tmp_path / "link.zarr")).naturalness.notnull().any()
+
+
 def chunk_of(cube, task):
     return Path(cube.uri, "0/attribution/c").joinpath(*map(str, cube.position(task)))
 
@@ -128,12 +198,12 @@ def test_only_whole_tiles_are_carried_over(make_request, map_into, tmp_path):
     cube = map_into(request, tmp_path / "c.zarr")[0].cube
     assert (cube.statuses() == Status.DONE).all()
     np.testing.assert_array_equal(
-        carried_statuses(cube, request.region, new_statuses(request.region, 1)), cube.statuses()
+        carried_statuses(cube, request.region, (JULY,), new_statuses(request.region, 1)), cube.statuses()
     )
     larger = make_request(box=(WEST, SOUTH, WEST + 0.0602, SOUTH + 0.02))
-    assert (carried_statuses(cube, larger.region, new_statuses(larger.region, 1)) == Status.PENDING).any()
+    assert (carried_statuses(cube, larger.region, (JULY,), new_statuses(larger.region, 1)) == Status.PENDING).any()
     cube.mark(np.full_like(cube.statuses(), Status.FAILED))
-    assert (carried_statuses(cube, request.region, new_statuses(request.region, 1)) == Status.PENDING).all()
+    assert (carried_statuses(cube, request.region, (JULY,), new_statuses(request.region, 1)) == Status.PENDING).all()
 
 
 def test_what_differs_is_named_and_growing_is_asked_for(make_request, map_into, tmp_path):

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import zarr
 
+from spacex.api.mapping import PlannedMap
 from spacex.cube.store import Cube
 from spacex.execution.run_stats import SLOWEST, RunStats
 from spacex.execution.tasks import Status, TileReport, TileTask
+from spacex.mapping.plan import make_plan
 from spacex.mapping.report import seam
 from spacex.storage import run_folder
 
@@ -90,3 +92,12 @@ def test_an_interrupted_run_reports_what_there_is(make_request, map_offline, tmp
     html = (Path(run_folder(str(output))) / "report.html").read_text()
     assert "interrupted" in html
     assert (Cube(str(output)).statuses() == Status.DONE).sum() >= 1
+
+
+def test_a_plan_is_ten_readable_lines(make_request, tiny_checkpoint, tmp_path):
+    planned = PlannedMap(make_plan(make_request(), str(tmp_path / "c.zarr"), tiny_checkpoint, scenes=[[]]))
+    lines = repr(planned).splitlines()
+    assert len(lines) <= 10
+    assert max(map(len, lines)) < 120
+    assert "2020-07-01/2020-08-30" in repr(planned)
+    assert "{" not in planned._repr_html_()

@@ -209,7 +209,7 @@ function tell(cube) {
   const {attributes, spec, card} = cube;
   document.title = attributes.title ?? 'SpacEX map';
   $('title').textContent = attributes.title ?? cube.url.split('/').at(-1);
-  $('subtitle').textContent = [`${spec.intervals[0][0]} to ${spec.intervals.at(-1)[1]}`, attributes['proj:code'], `${spec.resolution} m`,
+  $('subtitle').textContent = [`${spec.intervals.flat().sort()[0]} to ${spec.intervals.flat().sort().at(-1)}`, attributes['proj:code'], `${spec.resolution} m`,
     `fingerprint ${attributes.fingerprint}`].filter(Boolean).join(' · ');
   $('timebox').hidden = spec.intervals.length < 2;
   $('time').replaceChildren(...spec.intervals.map(([first, last], i) => new Option(`${first} to ${last}`, i)));
