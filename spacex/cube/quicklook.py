@@ -54,6 +54,8 @@ COLOURS = {"naturalness": "cividis", "dissimilarity": "viridis"}
 """Colour scales other than inferno."""
 TOPS = {"naturalness": 1.0, "dissimilarity": 2.0}
 """Upper ends of the colour scales of maps whose range is fixed."""
+FLOORS = {"attribution": 0.005, "lift": 3e-5, "path_attribution": 3e-5}
+"""The least top of a colour scale: maps of generators that change next to nothing are not stretched to full colour."""
 HATCH = "////"
 """Pattern over pixels outside the classifier's area of applicability."""
 
@@ -114,7 +116,7 @@ def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str]
     _north(row[0], cube)
     for axis, bar, name in zip(row[1:], bars[1:], names, strict=True):
         values = data[name].values
-        top = TOPS.get(name) or _round_up(_percentile(values, 99))
+        top, faint = _top(name, values)
         image = _panel(axis, values, gaps, extent, cmap=COLOURS.get(name, "inferno"), vmin=0, vmax=top)
         if "dissimilarity" in data:
             _hatch(axis, data["dissimilarity"].values, extent)
@@ -122,7 +124,16 @@ def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str]
         axis.set_title(title, fontsize=10)
         extend = "neither" if name == "naturalness" else "max"
         figure.colorbar(image, cax=bar, extend=extend, orientation="horizontal", ticks=MaxNLocator(5))
-        bar.set_xlabel(f"{unit}\n{MEANINGS[name]}", fontsize=9)
+        meaning = "doubtful: the generators change next to nothing" if faint else MEANINGS[name]
+        bar.set_xlabel(f"{unit}\n{meaning}", fontsize=9)
+
+
+def _top(name: str, values: Image) -> tuple[float, bool]:
+    """Where a map's colour scale ends, and whether the map is so faint that its floor decides."""
+    if name in TOPS:
+        return TOPS[name], False
+    top, floor = _percentile(values, 99), FLOORS.get(name, 0.0)
+    return _round_up(max(top, floor)), top < floor
 
 
 def _panel(axis: Axes, values: Image, gaps: NDArray[np.uint8], extent: Extent, **colours: Any) -> Any:
