@@ -133,7 +133,7 @@ def _top(name: str, values: Image) -> tuple[float, bool]:
     if name in TOPS:
         return TOPS[name], False
     top, floor = _percentile(values, 99), FLOORS.get(name, 0.0)
-    return _round_up(max(top, floor)), top < floor
+    return (floor, True) if top < floor else (_round_up(top), False)
 
 
 def _panel(axis: Axes, values: Image, gaps: NDArray[np.uint8], extent: Extent, **colours: Any) -> Any:
