@@ -111,8 +111,10 @@ def execute(
             ),
         )
     chips, left_out = folder.outcome(plan.locations)
-    told = stats.quarantined, time.monotonic() - begun, plan.left_out, stats.doubtful_scenes
-    return BuiltDataset(folder.root, chips, left_out, *told, unwritten)
+    seconds = time.monotonic() - begun
+    return BuiltDataset(
+        folder.root, chips, left_out, stats.quarantined, seconds, plan.left_out, stats.doubtful_scenes, unwritten
+    )
 
 
 def _write_index(folder: DatasetFolder, plan: DatasetPlan) -> None:

@@ -108,8 +108,8 @@ class ProgressLog:
         if self._stage:
             return self._stage
         if finished:
-            notes = [self._estimate(finished), f"{quarantined} quarantined" if quarantined else ""]
-            return ", ".join(filter(None, notes)) or f"{len(self.queue.in_progress)} tiles in hand"
+            parts = [self._estimate(finished), f"{quarantined} quarantined" if quarantined else ""]
+            return ", ".join(filter(None, parts)) or f"{len(self.queue.in_progress)} tiles in hand"
         # the first tile takes minutes, since a tile is read and computed as a whole
         if not self._total:
             return "nothing to do"

@@ -60,7 +60,7 @@ def test_shares_are_counted(tmp_path):
 
 def test_a_large_cube_is_looked_at_in_its_overviews(tmp_path, monkeypatch):
     cube = make(tmp_path / "a.zarr")
-    monkeypatch.setattr("spacex.cube.applicability.SIDE", 512)
+    monkeypatch.setattr("spacex.cube.applicability.MAX_SIDE", 512)
     assert share_outside(cube) == pytest.approx(2 / 3)
     assert tiles_outside(cube, 0).tolist() == [[True, False], [True, False]]
 
@@ -106,7 +106,7 @@ def test_of_a_large_cube_without_overviews_nothing_is_claimed(tmp_path, monkeypa
     """Interrupted, a country has its two finest levels only: they are not read whole for a line of text."""
     cube = make(tmp_path / "a.zarr")
     cube.publish_levels(1, {})
-    monkeypatch.setattr("spacex.cube.applicability.SIDE", 512)
+    monkeypatch.setattr("spacex.cube.applicability.MAX_SIDE", 512)
     assert share_outside(cube) is None
     assert trust_line(cube) == ""
     assert not tiles_outside(cube, 0).any()
