@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -54,7 +55,7 @@ def load_area(text: str) -> BaseGeometry:
     from spacex.vectors import FORMATS, read_polygons  # geopandas takes half a second
 
     with _local(text) as path:
-        if not path.exists():
+        if not os.path.exists(path):  # unlike Path.exists, it also answers for names that no disk takes
             raise RequestError("no such area", got=text, expected=f"{', '.join(AREAS)}, or the path of {FORMATS}")
         shapes = read_polygons(str(path), what="the area").projected("EPSG:4326")
     return _joined([shapely.force_2d(one) for one in shapes], text)

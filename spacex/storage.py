@@ -51,7 +51,7 @@ def check_visible(uris: Iterable[str]) -> None:
         RequestError: naming the first, and this machine.
     """
     for path in filter(None, map(local_path, uris)):
-        if not path.exists():
+        if not os.path.exists(path):  # unlike Path.exists, it also answers for names that no disk takes
             raise RequestError(
                 f"{socket.gethostname()}, a node of the cluster, does not see {path}",
                 do="Give a path on a disk that all nodes share, or an object store, e.g. s3://bucket/name.",

@@ -97,7 +97,7 @@ def test_chips_are_the_pixels_a_map_is_made_from(made, archive_scenes, make_requ
         with rasterio.open(made / "tiles" / "s2" / file) as tile:
             stored, corner = tile.read(), tile.transform
         window = Window(-round(corner.f / 10), round(corner.c / 10), 256, 256)
-        seen = source._pieces.read(window).reflectance
+        seen = source._composites.read(window).reflectance
         expected = np.where(np.isfinite(seen), np.maximum(np.rint(seen * np.float32(10_000)), 1), 0)
         np.testing.assert_array_equal(stored[:3], expected)
         assert not stored[3:].any()
