@@ -38,6 +38,7 @@ from rasterio.windows import Window
 from shapely.geometry import box, mapping, shape
 
 from spacex import load_checkpoint
+from spacex.cube.statuses import tasks_where
 from spacex.cube.store import Cube
 from spacex.execution.local import run_local
 from spacex.execution.tasks import Status, TileTask
@@ -176,15 +177,15 @@ def hostile_soak(tiles: int, every: float, trouble: float, workers: int, checkpo
         served = dict(archive.served)
     peaceful = with_pipeline(run_local, OverHttp(signed=False))
     run(request, scenes_of(items, str(files)), f"{folder}/peace.zarr", checkpoint, peaceful)
-    states = Cube(f"{folder}/soak.zarr").statuses()
-    failed = {TileTask(*map(int, index)) for index in np.argwhere(states == Status.FAILED)}
+    cube = Cube(f"{folder}/soak.zarr")
+    failed = set(tasks_where(cube.statuses() == Status.FAILED, cube.spec.tiling))
     eldest = max(killer.workers.values(), key=len, default=[1.0])
     return {
         "tiles": count,
         "seconds": round(seconds, 1),
         "killed": killer.killed,
         "answers": {str(name): served[name] for name in sorted(served, key=str)},
-        "not_yet": int((states == Status.PENDING).sum()),
+        "not_yet": int((cube.statuses() == Status.PENDING).sum()),
         "given_up": sorted(map(str, failed)),
         "given_up_is_listed": failed == set(outcome.quarantined),
         "differ": differences(f"{folder}/soak.zarr", f"{folder}/peace.zarr", failed),

@@ -5,8 +5,9 @@ import pytest
 from matplotlib.image import imread
 
 from spacex.cube.reader import open_cube
+from spacex.cube.statuses import tasks_where
 from spacex.cube.store import Cube
-from spacex.execution.tasks import Status, TileTask
+from spacex.execution.tasks import Status
 
 pytestmark = [pytest.mark.services, pytest.mark.real]
 
@@ -45,7 +46,7 @@ def test_provenance_names_scenes_and_decisions_but_no_signature(run_job, stac_se
     output = tmp_path / "pc.zarr"
     assert run(run_job, stac_services, "planetary-computer", output, tiny_checkpoint) == 0
     cube = Cube(str(output))
-    task = TileTask(*map(int, np.argwhere(cube.statuses() == Status.DONE)[0]))
+    task = tasks_where(cube.statuses() == Status.DONE, cube.spec.tiling)[0]
     scenes = cube.provenance(task)["scenes"]
     assert len(scenes) == 3
     assert all(scene["offset_reason"] for scene in scenes)
