@@ -29,7 +29,7 @@ LEVELS = [
 ]
 """From the bottom up: a module may import its own level and those before it; the longest matching name decides."""
 
-RAY_FILES = {"execution/ray_actors.py", "execution/ray_metrics.py", "training/ray_train.py"}
+RAY_FILES = {"execution/ray_actors.py", "execution/ray_cluster.py", "execution/ray_metrics.py", "training/ray_train.py"}
 
 
 def module_name(file: Path) -> str:

@@ -179,7 +179,7 @@ def _train(
 ) -> Checkpoint:
     """Train in this process, or with Ray's workers."""
     if asked["workers"]:
-        from spacex.execution.ray_actors import connect
+        from spacex.execution.ray_cluster import connect
         from spacex.training.ray_train import train
 
         run = share_batch(run, asked["workers"], progress)

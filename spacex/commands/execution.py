@@ -77,7 +77,8 @@ def make_runner(asked: ExecutionOptions, gpu: bool = False, threads: int | None 
         from spacex.execution.local import run_local
 
         return run_local
-    from spacex.execution.ray_actors import check_resources, connect, run_ray
+    from spacex.execution.ray_actors import check_resources, run_ray
+    from spacex.execution.ray_cluster import connect
 
     # Ray's own lines on stderr would break the progress bar; what fails comes back as a tile's report.
     logging.getLogger("ray").setLevel(logging.ERROR)

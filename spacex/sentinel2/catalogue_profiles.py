@@ -23,7 +23,7 @@ from spacex.sentinel2.links import is_local
 from spacex.sentinel2.reflectance import OffsetRule
 from spacex.settings import SENTINEL2_BANDS, Settings
 
-S3_KEYS = {"AWS_ACCESS_KEY_ID": "CDSE_S3_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY": "CDSE_S3_SECRET_KEY"}
+S3_KEYS = {"AWS_ACCESS_KEY_ID": "CDSE_S3_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY": "CDSE_S3_SECRET_KEY"}  # nosec B105
 """GDAL's names of the keys of an S3 store that is not AWS, and the variables that hold them."""
 
 

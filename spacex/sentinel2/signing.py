@@ -17,7 +17,7 @@ from requests.adapters import HTTPAdapter
 
 from spacex.sentinel2.retries import BUSY, BoundedRetry
 
-TOKEN_SERVICE = "https://planetarycomputer.microsoft.com/api/sas/v1/token"
+SAS_SERVICE = "https://planetarycomputer.microsoft.com/api/sas/v1/token"
 RENEW_BEFORE_S = 60.0
 RETRIES = BoundedRetry(total=6, read=2, backoff_factor=0.8, status_forcelist=BUSY)
 BLOB = re.compile(r"https://([a-z0-9]+)\.blob\.core\.windows\.net/([^/?]+)/")
@@ -34,7 +34,7 @@ def sign(href: str) -> str:
     """
     if (blob := BLOB.match(href)) is None or "sig=" in href:
         return href
-    url = f"{os.environ.get('PC_SDK_SAS_URL') or TOKEN_SERVICE}/{blob[1]}/{blob[2]}"
+    url = f"{os.environ.get('PC_SDK_SAS_URL') or SAS_SERVICE}/{blob[1]}/{blob[2]}"
     with _lock:  # one request, however many threads open a file when the token has expired
         if url not in _tokens or _tokens[url][1] - time.time() < RENEW_BEFORE_S:
             _tokens[url] = _request_token(url)

@@ -10,7 +10,7 @@ from spacex.api.evaluation_settings import EvaluateSettings
 from spacex.api.map_settings import MapSettings
 from spacex.api.training_settings import ClassifierSettings, GanSettings
 from spacex.errors import RequestError
-from spacex.execution import ray_actors
+from spacex.execution import ray_cluster
 from spacex.storage import check_visible
 
 
@@ -76,7 +76,7 @@ def test_a_worker_that_does_not_see_the_output_says_what_to_do(tmp_path):
 def test_the_address_of_the_job_api_is_no_cluster_to_join(address, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(RequestError, match=r"RAY_ADDRESS.*ray job submit.*unset"):
-        ray_actors.connect()
+        ray_cluster.connect()
 
 
 @pytest.mark.parametrize("error", [ValueError("Invalid Ray address"), ConnectionError("Failed to connect")])
@@ -84,8 +84,8 @@ def test_a_cluster_that_does_not_answer_is_a_wrong_request(error, monkeypatch):
     def fail(**_):
         raise error
 
-    monkeypatch.setattr(ray_actors.ray, "init", fail)
-    monkeypatch.setattr(ray_actors.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray_cluster.ray, "init", fail)
+    monkeypatch.setattr(ray_cluster.ray, "is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with pytest.raises(RequestError, match=r"10\.0\.0\.1:6379.*unset RAY_ADDRESS"):
-        ray_actors.connect()
+        ray_cluster.connect()

@@ -88,7 +88,7 @@ def main() -> None:
     asked = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="drive", dir="/tmp")
     os.environ["RAY_TMPDIR"] = folder
-    from spacex.execution.ray_actors import connect
+    from spacex.execution.ray_cluster import connect
 
     connect(2)
     card = load_checkpoint().card

@@ -211,7 +211,7 @@ def main() -> int:
     os.environ["RAY_TMPDIR"] = folder
     import ray
 
-    from spacex.execution.ray_actors import connect
+    from spacex.execution.ray_cluster import connect
 
     connect(asked.workers)
     for module in (soak, archive_server):

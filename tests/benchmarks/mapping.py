@@ -49,7 +49,8 @@ def request_on(url: str, card, *, steps=1, tile_size=1024, **more) -> MapRequest
 
 
 def _on_ray(threads: int):
-    from spacex.execution.ray_actors import connect, run_ray
+    from spacex.execution.ray_actors import run_ray
+    from spacex.execution.ray_cluster import connect
 
     connect(threads)
     return run_ray

@@ -191,7 +191,7 @@ def main() -> int:
     asked = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="soak", dir="/tmp")
     os.environ["RAY_TMPDIR"] = folder
-    from spacex.execution.ray_actors import connect
+    from spacex.execution.ray_cluster import connect
 
     connect(asked.workers)
     try:

@@ -176,7 +176,7 @@ def stopped():
         table = SimpleNamespace(chips={"all": 0}, methods=())
         patch.setattr("spacex.evaluation.evaluate.write_report", lambda *_: table)
         patch.setattr("spacex.training.ray_train.train", nothing)
-        patch.setattr("spacex.execution.ray_actors.connect", nothing)
+        patch.setattr("spacex.execution.ray_cluster.connect", nothing)
         patch.setattr("spacex.api.training.load_checkpoint", lambda uri, **_: SimpleNamespace(uri=uri))
         patch.setattr("socketserver.BaseServer.serve_forever", nothing)
         patch.setattr("webbrowser.open", nothing)

@@ -21,7 +21,8 @@ def main(request_json: str, output: str, checkpoint: str, runner: str, seconds: 
     request, networks = MapRequest.model_validate_json(request_json), load_checkpoint(checkpoint)
     plan = make_plan(request, output, networks, scenes=[[]])
     if runner == "ray":
-        from spacex.execution.ray_actors import connect, run_ray
+        from spacex.execution.ray_actors import run_ray
+        from spacex.execution.ray_cluster import connect
 
         connect()
         run = partial(run_ray, workers=2)

@@ -128,7 +128,7 @@ def test_a_cluster_started_by_the_job_itself_has_a_token_that_others_cannot_read
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     plain = {n: v for n, v in environment(folder, None).items() if n != "RAY_AUTH_MODE"}
     script = (
-        "from spacex.execution.ray_actors import connect; connect(1); import os, ray;"
+        "from spacex.execution.ray_cluster import connect; connect(1); import os, ray;"
         "assert ray.get(ray.remote(lambda: 7).remote()) == 7; print(os.environ['RAY_AUTH_MODE'])"
     )
     try:
