@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from spacex.api.declaration import complete, documented, pick
@@ -132,8 +131,7 @@ def train_gan(
 
 def _bands(asked: ClassifierSettings) -> tuple[str, ...]:
     """The bands asked for, or the first three that the data set has."""
-    pictures = asked["data"] != "demo" and holds_pictures(Path(asked["data"]))
-    known = PICTURE_BANDS if pictures else SENTINEL2_BANDS
+    known = PICTURE_BANDS if asked["data"] != "demo" and holds_pictures(asked["data"]) else SENTINEL2_BANDS
     bands = tuple(asked["bands"] or known[:3])
     if unknown := [name for name in bands if name not in known]:
         raise RequestError("unknown bands", got=",".join(unknown), expected=f"some of {','.join(known)}")

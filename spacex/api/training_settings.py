@@ -27,7 +27,8 @@ class TrainingSettings(TypedDict, total=False):
     """What both trainings have in common."""
 
     data: Annotated[str, Setting(FIRST, REQUIRED, check=check_data)]
-    """AnthroProtect or MapInWild folder as published, a folder of pictures by class (train/CLASS/*.png), or 'demo'."""
+    """AnthroProtect or MapInWild folder as published, eurosat:FOLDER, a folder of pictures by class
+    (train/CLASS/*.png), or 'demo'."""
     epochs: Annotated[int | None, Setting(FIRST, unset="the recipe's or preset's", least=1, most=MANY)]
     """Passes over the chips."""
     limit: Annotated[int | None, Setting(HOW, unset="all", least=2, most=MANY)]

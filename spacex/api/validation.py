@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from spacex.datasets.kinds import split_kind
 from spacex.errors import RequestError
 from spacex.storage import local_path, split_protocol
 
@@ -162,9 +163,10 @@ def check_data(name: str, root: str) -> None:
     """Refuse a data set that is neither a folder nor ``demo``."""
     if root == "demo":
         return
-    check_shared(name, root)
-    if not os.path.isdir(root):
-        raise RequestError(f"{name}: no folder {root}", do="Give the data set's folder, or 'demo'.")
+    folder = split_kind(root)[1]
+    check_shared(name, folder)
+    if not os.path.isdir(folder):
+        raise RequestError(f"{name}: no folder {folder}", do="Give the data set's folder, or 'demo'.")
 
 
 def check_checkpoints(name: str, uris: object) -> None:

@@ -152,6 +152,9 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
     """Column that stands for a file in `split_hash`."""
     advice: str | None = None
     """What to do about an empty split."""
+    meaning = ""
+    """What the labels mean, for the card's limits, where it is not what AnthroProtect's do."""
+    _preloaded: Tensor | None = None
 
     def __init__(
         self,
@@ -177,7 +180,6 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
         if "row" in rows:
             self._windows = [PixelWindow(c, r, CHIP, CHIP) for r, c in zip(rows["row"], rows["col"], strict=True)]
         self._labels = torch.tensor(self.infos["label"].to_numpy(dtype=np.float32))
-        self._preloaded: Tensor | None = None
 
     def _list(self, grouped: bool, target: str) -> pd.DataFrame:
         """The chips or files of all splits."""
@@ -207,6 +209,14 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
                 self._leave_out(number, error)
         raise DataError(f"no chip of {self.root} can be read any more", do="Check the disk.")
 
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """A batch, as `torch.utils.data` asks for it: chips (n, bands, side, side) float32 and labels (n,)."""
+        if self._preloaded is None:
+            chips, labels = zip(*(self[index] for index in indices), strict=True)
+            return torch.stack(chips), torch.stack(labels)
+        chosen = torch.as_tensor(indices)
+        return self._preloaded[chosen].float() / self.steps, self._labels[chosen]
+
     @property
     def natural(self) -> list[int]:
         """Indices of the natural chips, or of those of the target class."""
@@ -234,6 +244,8 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
 
         For devices faster than the disk and its decompression. Items stay the same, bit for bit.
         """
+        if self._preloaded is not None:
+            return self
         chips = torch.empty((len(self), len(self.bands), self.side, self.side), dtype=torch.int16)
         chips.share_memory_()  # type: ignore[no-untyped-call]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from spacex.errors import RequestError
 from spacex.training.distributed import SINGLE, Distributed
@@ -90,6 +90,7 @@ class BatchLoader:
             num_workers=readers,
             persistent_workers=readers > 0,
             pin_memory=device.type == "cuda",
+            collate_fn=collate,
             generator=torch.Generator(),  # or its base seed would be drawn from the global stream
         )
 
@@ -104,10 +105,15 @@ class BatchLoader:
             yield x.to(self.device, non_blocking=True), label.to(self.device, non_blocking=True)
 
 
+def collate(batch: Any) -> Any:
+    """A batch that the data set made whole, by `__getitems__`, as it is; else one made of its items."""
+    return batch if isinstance(batch, tuple) else default_collate(batch)
+
+
 def shard(
     dataset: Dataset[Any], indices: Sequence[int], batch: int, distributed: Distributed = SINGLE
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of this process's part of the chips, in order, for measuring; the last batch may be smaller."""
     own = list(indices)[distributed.rank :: distributed.size]
-    for x, label in DataLoader(Subset(dataset, own), batch_size=batch):
+    for x, label in DataLoader(Subset(dataset, own), batch_size=batch, collate_fn=collate):
         yield x.to(distributed.device), label.to(distributed.device)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from spacex.checkpoint import Checkpoint, save_checkpoint
+from spacex.datasets.kinds import split_kind
 from spacex.datasets.tiles import Chips
 from spacex.errors import DataError, RequestError
 from spacex.model_card import Card, ClassifierShape, Scaling
@@ -110,7 +111,7 @@ def learn_classifier(
             metrics=metrics,
             training=training_record(run, seconds),
             intended_use=INTENDED,
-            limits=LIMITS + (SYNTHETIC if run.source.root == "demo" else ""),
+            limits=" ".join(filter(None, (LIMITS, train.meaning))) + (SYNTHETIC if run.source.root == "demo" else ""),
         )
         save_checkpoint(run.output, card, {"classifier": learner.result()}, known)
 
@@ -173,12 +174,13 @@ def digests_of(splits: dict[Any, Chips], classifiers: Sequence[Checkpoint] = ())
 
 def data_record(run: Run, splits: dict[Any, Chips]) -> dict[str, Any]:
     """The card's entry on the data: name, split, counts, files left out."""
+    kind, folder = split_kind(run.source.root)
     return {
-        "name": run.source.root.rstrip("/").rsplit("/", 1)[-1],
+        "name": ":".join(filter(None, (kind, folder.rstrip("/").rsplit("/", 1)[-1]))),
         "split": splits["train"].split_origin,
         "split_hash": splits["train"].split_hash,
         "chips": {name: {"natural": len(s.natural), "unnatural": len(s.unnatural)} for name, s in splits.items()},
-        "left_out": [str(problem) for split in splits.values() for problem in split.problems],
+        "left_out": list(dict.fromkeys(str(problem) for split in splits.values() for problem in split.problems)),
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
+from spacex.datasets.kinds import split_kind
 from spacex.errors import DataError
 from spacex.model_card import Scaling
 from spacex.settings import Settings
@@ -27,8 +28,8 @@ class DatasetSettings(Settings):
     """Which chips to learn from."""
 
     root: str
-    """Folder of an AnthroProtect or MapInWild data set as published, or of pictures by class, or ``demo`` for that of
-    the embedded synthetic country."""
+    """Folder of an AnthroProtect or MapInWild data set as published, or of pictures by class, or ``eurosat:FOLDER``, or
+    ``demo`` for that of the embedded synthetic country."""
     bands: tuple[str, ...]
     """Sentinel-2 bands in the order the networks see them; red, green, blue of pictures."""
     target: str = Field("", exclude_if=lambda name: not name)
@@ -49,30 +50,35 @@ def open_split(source: DatasetSettings, split: SplitName) -> Chips:
     Raises:
         DataError: if the folder holds no known data set, or, with ``strict``, a bad file.
     """
-    root = Path(source.root)
+    name, folder = split_kind(source.root)
+    root = Path(folder)
     if source.root == "demo":
         from spacex.synthetic.dataset import demo_dataset
 
         root = Path(demo_dataset())
-    if (kind := _dataset_class(root)) is None:
+    if (kind := _dataset_class(root, name)) is None:
         raise DataError(
             f"no data set in {root}",
             expected="infos.csv (AnthroProtect), split_IDs.csv or tile_infos/ (MapInWild), or pictures in train/CLASS/",
-            do="Give the folder that holds it, or 'demo'.",
+            do="Give the folder that holds it, or eurosat:FOLDER, or 'demo'.",
         )
     settings = source.model_dump(include={"grouped", "strict", "limit", "target"})
     chips = kind(root, source.bands, split, **settings)
     return chips.preload() if source.preload else chips
 
 
-def holds_pictures(root: Path) -> bool:
+def holds_pictures(root: str | Path) -> bool:
     """Whether a data set is a folder of ordinary pictures, whose bands are `PICTURE_BANDS`."""
     from spacex.datasets.pictures import Pictures
 
-    return root.is_dir() and _dataset_class(root) is Pictures
+    return Path(root).is_dir() and _dataset_class(Path(root)) is Pictures
 
 
-def _dataset_class(root: Path) -> type[Chips] | None:
+def _dataset_class(root: Path, kind: str = "") -> type[Chips] | None:
+    if kind == "eurosat":
+        from spacex.datasets.eurosat import EuroSAT
+
+        return EuroSAT
     if any((folder / "infos.csv").exists() for folder in (root, root / "anthroprotect")):
         from spacex.datasets.anthroprotect import AnthroProtect
 

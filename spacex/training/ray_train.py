@@ -15,6 +15,7 @@ from typing import Any
 
 import fsspec
 
+from spacex.datasets.kinds import split_kind
 from spacex.errors import SpacexError
 from spacex.storage import check_visible, local_path
 from spacex.training.distributed import Distributed, Precision
@@ -97,7 +98,7 @@ def _work(config: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     root = config["run"].source.root
-    check_visible([] if root == "demo" else [root])
+    check_visible([] if root == "demo" else [split_kind(root)[1]])
     distributed = Distributed.from_process_group(get_device(), precision=config["precision"])
     # like the epochs' lines, what the first worker prints reaches the driver
     progress = partial(print, flush=True)
