@@ -32,7 +32,7 @@ def with_overrides(settings: S, changes: Iterable[str]) -> S:
     Raises:
         RequestError: if a name is unknown or a value does not fit.
     """
-    plain = settings.model_dump()
+    plain = _plain(settings)
     for change in changes:
         name, _, text = change.partition("=")
         *path, last = name.strip().split(".")
@@ -50,6 +50,12 @@ def with_overrides(settings: S, changes: Iterable[str]) -> S:
         except json.JSONDecodeError:
             inner[last] = text
     return checked(lambda: type(settings).model_validate(plain))
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """All settings by name, those too that are omitted from the JSON while they are 0."""
+    values = {name: getattr(settings, name) for name in type(settings).model_fields}
+    return {name: _plain(value) if isinstance(value, Settings) else value for name, value in values.items()}
 
 
 class Weights(Settings):

@@ -121,3 +121,8 @@ def test_settings_are_read_by_the_names_of_earlier_versions(tmp_path):
     store.check_settings(run)
     with pytest.raises(RequestError, match="seed=1"):
         store.check_settings(run.model_copy(update={"seed": 1}))
+
+
+def test_settings_that_are_left_out_of_the_json_while_they_are_0_can_be_set():
+    changed = with_overrides(PAPER, ["blotches=0.2", "weights.edges=0.5"])
+    assert (changed.blotches, changed.weights.edges) == (0.2, 0.5)
