@@ -19,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from spacex.errors import RequestError
 
 CHIP = 256
-"""Side of a chip in pixels: what the classifier was built for."""
+"""Side of a chip in pixels, unless a checkpoint's card says otherwise."""
 
 RESOLUTIONS = (1.0, 1000.0)
 """The smallest and the largest pixel in metres."""
@@ -126,7 +126,7 @@ class Grid:
         return Window(first_row * step, first_col * step, (last_row - first_row) * step, (last_col - first_col) * step)
 
 
-def chip_windows(area: Window, stride: int, size: int = CHIP) -> list[Window]:
+def chip_windows(area: Window, stride: int, size: int) -> list[Window]:
     """All chips of the global chip lattice that touch `area`, in row-major order.
 
     Chips start at whole multiples of `stride` of the global grid, never of the area, so that every request

@@ -85,6 +85,16 @@ def _hardware() -> str:
     return f"{os.cpu_count()} CPU cores ({platform.machine()})"
 
 
+def default_frame(chip_size: int) -> int:
+    """An eighth of a chip, as whole multiples of 4 pixels, which the generators' pooling needs: 32 of 256."""
+    return chip_size // 32 * 4
+
+
+def default_stride(chip_size: int, frame: int) -> int:
+    """What two frames leave of a chip, as whole multiples of 4 pixels: 192 of 256 with a frame of 32."""
+    return (chip_size - 2 * frame) // 4 * 4
+
+
 class Card(Settings):
     """What a checkpoint says about itself; `card.json` is this model as JSON."""
 
@@ -94,7 +104,7 @@ class Card(Settings):
     """Only a classifier, or a classifier with its maximiser and minimiser."""
     bands: tuple[str, ...]
     """Sentinel-2 band names in the order of the networks' channels."""
-    chip_size: int = CHIP
+    chip_size: int = Field(CHIP, ge=8, le=4096)
     """Side of a chip in pixels (10 m each)."""
     scaling: Scaling
     """Reflectance to the networks' units."""
@@ -110,9 +120,9 @@ class Card(Settings):
     """Shape of maximiser and minimiser."""
     preset: str = ""
     """The training preset's name."""
-    frame: int = Field(32, ge=0)
+    frame: int = Field(default_factory=lambda card: default_frame(card["chip_size"]), ge=0)
     """Pixels at a chip's edge that weigh nothing when chips are blended."""
-    stride: int = Field(192, ge=1)
+    stride: int = Field(default_factory=lambda card: default_stride(card["chip_size"], card["frame"]), ge=1)
     """Pixels between neighbouring chips' corners when mapping."""
     applicability: ApplicabilitySummary | None = None
     """Where the classifier applies; None if that was not fitted."""

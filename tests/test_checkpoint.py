@@ -171,6 +171,14 @@ def test_frame_and_stride_must_cover_the_ground() -> None:
         make_card(frame=40, stride=192)
 
 
+@pytest.mark.parametrize(("side", "frame", "stride"), [(64, 8, 48), (120, 12, 96), (256, 32, 192), (512, 64, 384)])
+def test_frame_and_stride_follow_the_chip_size(side: int, frame: int, stride: int) -> None:
+    shape = ClassifierSettings(chip_size=side)
+    card = make_card(chip_size=side, classifier=shape)
+    assert (card.frame, card.stride) == (frame, stride)
+    assert Card.model_validate_json(card.model_dump_json()) == card
+
+
 def test_scaling_and_back() -> None:
     scaling = Scaling(mean=(0.1, 0.2), std=(0.05, 0.5))
     x = torch.tensor([0.2, 0.7]).view(1, 2, 1, 1)

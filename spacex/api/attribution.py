@@ -48,7 +48,7 @@ def attribute(
 
     Args:
         chips: (n, bands, side, side) or one chip (bands, side, side), surface reflectance 0..1 without NaN, bands in
-            the order of the checkpoint's card, side its chip size (256). Or files of pictures, PNG, JPEG or GeoTIFF,
+            the order of the checkpoint's card, side its chip size. Or files of pictures, PNG, JPEG or GeoTIFF,
             for a checkpoint that was trained on pictures.
         checkpoint: trained networks with generators, or their URI; None for the weights that ship.
         maps: which maps to compute.

@@ -41,7 +41,7 @@ class PlanSettings(SceneSettings, total=False):
     naturalness alone maps nothing else."""
     stride: Annotated[
         int | None,
-        Setting(HOW, unset="the checkpoint's: 192 without, 128 with instance norm", least=4, most=256, metavar="N"),
+        Setting(HOW, unset="the checkpoint's: 3/4 of a chip, 1/2 with instance norm", least=4, most=512, metavar="N"),
     ]
     """Pixels between chips, a multiple of 4. Smaller is smoother and slower."""
     tile_size: Annotated[int, Setting(HOW, 1024, least=512, most=8192, metavar="N")]

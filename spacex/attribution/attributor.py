@@ -135,7 +135,7 @@ class Attributor:
     def __call__(self, x: Array) -> ChipMaps:
         """Attribute a batch of chips by themselves, edges as the generators were trained to draw them.
 
-        The chips are (n, bands, 256, 256) float32 reflectance in the card's band order, without NaN.
+        The chips are (n, bands, side, side) float32 reflectance in the card's band order, without NaN.
         """
         return self.attribute(x)()
 
@@ -163,7 +163,7 @@ class Attributor:
         """Run the classifier on chips, and return what waits for its maps and scores, without the plain attribution.
 
         Args:
-            x: (n, bands, 256, 256) float32 reflectance without NaN.
+            x: (n, bands, side, side) float32 reflectance without NaN.
             delta_minus: x− − x in standardised units, same shape, cut from what `generate` returned; None if no map
                 needs it.
         """

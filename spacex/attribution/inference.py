@@ -25,9 +25,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from spacex.attribution.lift import replace_bilinear_upsampling
 from spacex.attribution.names import PRECISIONS, Precision
 from spacex.errors import RequestError
-from spacex.models.classes import native_network
+from spacex.models.classes import native_network, unwrap
 from spacex.models.classifier import Up
 from spacex.models.generator import Generator
+from spacex.models.residual import ResidualNetwork
 
 
 def choose_precision(wanted: str, device: str | torch.device = "cpu") -> Precision:
@@ -54,10 +55,15 @@ def native_bfloat16(device: torch.device) -> bool:
 def prepare_classifier(classifier: nn.Module, precision: Precision, device: torch.device) -> nn.Module:
     """A copy of a classifier in eval mode whose weights have no gradients, for inference and to train against.
 
-    Only our own classifier is folded and partly converted to bfloat16. Others stay as they are: in which order their
+    Only our own classifiers are folded and partly converted to bfloat16. Others stay as they are: in which order their
     layers run, and which of them must stay float32, is unknown.
     """
     network = copy.deepcopy(classifier).eval()
+    if isinstance(residual := unwrap(network), ResidualNetwork):
+        _fold_batch_norm(residual)
+        if precision == "bfloat16":
+            residual.stem.to(torch.bfloat16)
+            residual.blocks.to(torch.bfloat16)
     if (own := native_network(network)) is not None:
         _fold_batch_norm(own)
         if precision == "bfloat16":

@@ -74,7 +74,7 @@ def naturalness() -> Variable:
         _unpack_score,
         {
             "long_name": "naturalness",
-            "comment": "the classifier's score of the 256 × 256 chips around a pixel, blended; 1 = natural",
+            "comment": "the classifier's score of the chips around a pixel, blended; 1 = natural",
             "units": "1",
             "quantity": "classifier's score",
             "scale_factor": 0.004,

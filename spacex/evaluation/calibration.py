@@ -16,13 +16,13 @@ import pandas as pd
 from spacex.evaluation.bootstrap import Interval, association, draw
 from spacex.evaluation.methods.chip_batch import ChipBatch
 
-SIDES = (64, 128)
-"""Pixels a side of the squares."""
+PARTS = (4, 2)
+"""Squares per side of a chip."""
 MAPS = ("lift", "path")
 """Maps in logits per pixel."""
 
 
-def square_sums(chips: ChipBatch, names: Sequence[str], sides: Sequence[int] = SIDES) -> pd.DataFrame:
+def square_sums(chips: ChipBatch, names: Sequence[str], parts: Sequence[int] = PARTS) -> pd.DataFrame:
     """For every square of every chip, what some of `MAPS` predict and what happens; squares start at the upper left.
 
     Returns:
@@ -32,7 +32,7 @@ def square_sums(chips: ChipBatch, names: Sequence[str], sides: Sequence[int] = S
     """
     rows = []
     maps = {name: getattr(chips, name) for name in names}
-    for side in sides:
+    for side in (chips.u.shape[-1] // part for part in parts):
         for row, col in product(*(range(0, length - side + 1, side) for length in chips.u.shape[-2:])):
             square = np.s_[:, :, row : row + side, col : col + side]
             # x− in this square alone, x everywhere else

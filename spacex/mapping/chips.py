@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spacex.errors import RequestError
-from spacex.grid import CHIP, Window
+from spacex.grid import Window
 
 Array = NDArray[np.float32]
 
@@ -53,7 +53,7 @@ def taper(size: int, frame: int) -> NDArray[np.float64]:
     return weights
 
 
-def check_stride(stride: int, frame: int, size: int = CHIP) -> None:
+def check_stride(stride: int, frame: int, size: int) -> None:
     """Refuse strides that leave pixels without weight, or that are not divisible by the generators' pooling.
 
     Raises:
@@ -127,7 +127,7 @@ class Blend:
         size: side of a chip.
     """
 
-    def __init__(self, window: Window, frame: int, size: int = CHIP) -> None:
+    def __init__(self, window: Window, frame: int, size: int) -> None:
         side = taper(size, frame)
         self.window, self._weights = window, side[:, None] * side[None, :]
         self._sum = np.zeros(window.shape)

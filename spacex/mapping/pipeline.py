@@ -10,7 +10,6 @@ import numpy as np
 from spacex.cube.store import Cube
 from spacex.execution.pipeline import TilePipeline
 from spacex.execution.tasks import Status, TileReport, TileTask
-from spacex.grid import chip_windows
 from spacex.mapping.chip_batcher import ChipBatcher, Tile
 from spacex.mapping.tile import ChipSettings, Networks, TileInput, blend_tile
 from spacex.sentinel2.contribution import doubtful_scenes
@@ -51,7 +50,7 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         # at the area's edge a chip may touch the window only where no pixel is asked for: it is not computed
         wanted = [
             chip
-            for chip in chip_windows(read.window, self._settings.stride)
+            for chip in self._settings.chips(read.window)
             if self._cube.region.inside(chip.intersect(read.window)).any()
         ]
         self._tiles.submit(task, read, wanted, seconds)

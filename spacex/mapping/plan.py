@@ -20,7 +20,6 @@ from spacex.cube.store import Cube, find_cube
 from spacex.errors import CatalogueError, CubeError, RequestError
 from spacex.execution.tasks import Status, TileTask
 from spacex.execution.tile_order import tile_order
-from spacex.grid import chip_windows
 from spacex.mapping.extend_request import (
     check_same_making,
     covers,
@@ -91,7 +90,7 @@ class Plan:
             # a chip that reaches into the tile above or to the left is that tile's
             total.chips += sum(
                 (chip.row >= window.row or alone[0]) and (chip.col >= window.col or alone[2])
-                for chip in chip_windows(window, request.chips.stride)
+                for chip in request.chips.chips(window)
             )
             total.scene_reads += expected.scenes
             total.pixels_read += expected.pixels

@@ -13,8 +13,8 @@ from shapely.geometry import shape
 from spacex.attribution.names import PATH_STEPS, Precision
 from spacex.checkpoint import Checkpoint
 from spacex.cube.layout import CHUNK, CubeSpec
-from spacex.errors import CheckpointError, RequestError
-from spacex.grid import CHIP, Grid, Window
+from spacex.errors import RequestError
+from spacex.grid import Grid, Window
 from spacex.mapping.chips import check_stride
 from spacex.mapping.tile import ChipSettings
 from spacex.model_card import Card
@@ -108,14 +108,13 @@ def parse_request(*, composite: Callable[[], CompositeSettings], **values: Any) 
 
 
 def chip_settings(card: Card, maps: tuple[str, ...], stride: int | None = None, **others: Any) -> ChipSettings:
-    """The chip settings of a checkpoint; the stride is the card's unless given.
+    """The chip settings of a checkpoint; chip size and, unless given, stride are the card's.
 
     Raises:
         RequestError: if a map is unknown or the stride leaves gaps.
     """
     if unknown := [name for name in maps if name not in HOW_MADE]:
         raise RequestError("unknown map", got=", ".join(unknown), expected=", ".join(HOW_MADE))
-    check_chips(card)
     generator = card.generator
     # without normalisation the receptive field is limited: the generator can run on windows with a margin of that size
     if generator is not None and generator.norm == "none":
@@ -123,17 +122,10 @@ def chip_settings(card: Card, maps: tuple[str, ...], stride: int | None = None, 
     else:
         window = {"frame": card.frame}
     dissimilar = card.applicability is not None
-    settings = ChipSettings(maps=maps, dissimilar=dissimilar, stride=stride or card.stride, **window, **others)
+    lattice = {"chip_size": card.chip_size, "stride": stride or card.stride}
+    settings = ChipSettings(maps=maps, dissimilar=dissimilar, **lattice, **window, **others)
     check_stride(settings.stride, settings.frame, card.chip_size)
     return settings
-
-
-def check_chips(card: Card) -> None:
-    """Refuse a checkpoint for chips of another size than `CHIP` with a `CheckpointError`."""
-    if card.chip_size != CHIP:
-        what, got = "the checkpoint was made for another chip size", f"{card.chip_size} pixels"
-        do = "Map with a checkpoint trained on Sentinel-2 chips."
-        raise CheckpointError(what, got=got, expected=f"{CHIP} pixels", do=do)
 
 
 def display_bands(bands: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spacex.attribution.attributor import ChipMaps, GeneratorOutput
 from spacex.cube.store import TileMaps
-from spacex.grid import Window, bounds, chip_windows
+from spacex.grid import CHIP, Window, bounds, chip_windows
 from spacex.mapping.chips import Blend, mosaic
 from spacex.region import Region
 from spacex.settings import Settings
@@ -34,6 +34,8 @@ class ChipSettings(Settings):
     """Names of the attribution maps to compute; the score is always computed."""
     dissimilar: bool = False
     """Whether to compute the dissimilarity between a chip and the training chips too."""
+    chip_size: int = CHIP
+    """Side of a chip in pixels, the checkpoint's."""
     stride: int
     """Pixels between chips on the global lattice."""
     frame: int = 0
@@ -55,13 +57,17 @@ class ChipSettings(Settings):
         """Whether a map needs the change from x to x−, which the classifier's attribution follows."""
         return any(name != LOCAL for name in self.maps)
 
+    def chips(self, pixels: Window) -> list[Window]:
+        """The chips of the global lattice that touch `pixels`."""
+        return chip_windows(pixels, self.stride, self.chip_size)
+
     def windows(self, pixels: Window) -> list[Window]:
         """The generators' windows that cover `pixels`, on the global lattice, without their margins."""
         return chip_windows(pixels, self.window, self.window) if self.window and self.maps else []
 
     def padded(self, window: Window) -> Window:
         """The pixels to read for a tile: every chip that touches it, and the generators' windows under these chips."""
-        chips = bounds(chip_windows(window, self.stride))
+        chips = bounds(self.chips(window))
         if chips is None:
             return window
         windows = bounds(self.windows(chips))
@@ -99,10 +105,10 @@ class Networks(Protocol):
         """Run the generators on windows: (n, bands, height, width) float32 reflectance."""
 
     def classify(self, x: Array, delta_minus: Array | None) -> Callable[[], ChipMaps]:
-        """Compute the classifier's maps and scores of chips, from x and x− − x: (n, bands, 256, 256) float32."""
+        """Compute the classifier's maps and scores of chips, from x and x− − x: (n, bands, side, side) float32."""
 
     def attribute(self, x: Array) -> Callable[[], ChipMaps]:
-        """Compute all maps and scores of chips: (n, bands, 256, 256) float32 reflectance."""
+        """Compute all maps and scores of chips: (n, bands, side, side) float32 reflectance."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class ChipResult:
     """The maps and scores of one chip."""
 
     maps: dict[str, Array]
-    """(256, 256) float32 by name."""
+    """(chip size, chip size) float32 by name."""
     scores: dict[str, float]
     """`naturalness` and, if the checkpoint has an area of applicability, `dissimilarity`."""
 
@@ -145,8 +151,8 @@ def blend_tile(
     # The plain attribution depends on a pixel's surroundings only: it is taken from windows side by side, or blended
     # from chips without their frame. All other values depend on the whole chip and are blended over the full overlap.
     blended = [name for name in settings.maps if name != LOCAL or not settings.window]
-    blends = {name: Blend(read.window, settings.frame if name == LOCAL else 0) for name in blended}
-    blends |= {name: Blend(read.window, 0) for name in settings.scores}
+    frames = {name: settings.frame if name == LOCAL else 0 for name in (*blended, *settings.scores)}
+    blends = {name: Blend(read.window, frame, settings.chip_size) for name, frame in frames.items()}
     # in lattice order: sums in another order may differ in their last bits
     for chip in sorted(results):
         for name, values in results[chip].maps.items():

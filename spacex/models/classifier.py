@@ -3,7 +3,7 @@
 This is the network of AnthroProtect's authors (ASOS: Stomberg et al., "Recognizing protected and anthropogenic patterns
 in landscapes using interpretable machine learning and satellite imagery", Frontiers in Artificial Intelligence 6,
 2023). The head only sees the maps, so what the maps do not show cannot matter. Any `torch.nn.Module` that turns
-(n, bands, 256, 256) into n logits may take its place.
+(n, bands, side, side) into n logits may take its place.
 
 Every non-linearity is a module of its own and not in place: DeepLIFT and Grad-CAM hook modules, and a module used
 twice would mix up two layers.

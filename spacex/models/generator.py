@@ -197,7 +197,8 @@ def window_halo(settings: GeneratorSettings, frame: int) -> int:
     """Pixels around a window that are generated and thrown away, so that neighbouring windows agree.
 
     Up to `MAX_HALO` that is the whole context, and they agree exactly; wider contexts are mostly empty, and the frame
-    measured on the trained networks (the card's `frame`) has to do. For generators without normalisation.
+    measured on the trained networks (the card's `frame`) has to do, but no less than that of chips of 256 pixels. For
+    generators without normalisation.
     """
     step, reach = alignment(settings), context(settings)
-    return -(-(reach if reach <= MAX_HALO else frame) // step) * step
+    return -(-(reach if reach <= MAX_HALO else max(frame, MAX_HALO // 2)) // step) * step

@@ -21,7 +21,12 @@ from spacex.errors import CheckpointError
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.settings import Settings
 
-BUILDERS = ("timm:create_model", "torchvision.models:get_model", "torchgeo.models:get_model")
+BUILDERS = (
+    "spacex.models.residual:ResidualNetwork",
+    "timm:create_model",
+    "torchvision.models:get_model",
+    "torchgeo.models:get_model",
+)
 """Functions that need no trust. Not whole packages: they also hold functions that download, write or unpickle."""
 
 WEIGHT_ARGUMENTS = ("pretrained", "checkpoint_path", "weights", "cache_dir")

@@ -95,7 +95,6 @@ def learn_classifier(
         known = fit_applicability(learner.result(), scaling, train, run.recipe.batch, distributed, features)
         if not distributed.is_main:
             return
-        frame = train.side // 8  # a default: a classifier alone has no generators to measure it on
         card = Card(
             kind="classifier",
             bands=run.source.bands,
@@ -105,8 +104,6 @@ def learn_classifier(
             target=train.classes[-1] if train.classes else "",
             features=features,
             chip_size=train.side,
-            frame=frame,
-            stride=train.side - 2 * frame,
             data=data_record(run, splits),
             metrics=metrics,
             training=training_record(run, seconds),

@@ -98,7 +98,7 @@ class PatternLearner:
         """Learn from one batch.
 
         Args:
-            x: chips to change, (n, bands, 256, 256) float32 reflectance.
+            x: chips to change, (n, bands, side, side) float32 reflectance.
             partners: as many chips of the other class, for a class-conditional adversary.
             activate: False while pre-training, without L_AM.
 

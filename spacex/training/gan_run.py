@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.datasets.tiles import Chips
 from spacex.errors import RequestError
-from spacex.model_card import Card
+from spacex.model_card import Card, default_frame, default_stride
 from spacex.models.generator import Generator, alignment
 from spacex.training.batches import BatchLoader, EpochOrder, shard
 from spacex.training.classifier_run import SYNTHETIC, check_side, data_record, digests_of, training_record
@@ -133,7 +133,7 @@ class _Evaluation:
     def frame(self) -> int:
         u = self.learner.explained.scaling.standardise(self.shown)
         generators = [cast(Generator, self.learner.result(role)) for role, _ in ROLES]
-        return measure_frame(generators, u, least=u.shape[-1] // 8)
+        return measure_frame(generators, u, least=default_frame(u.shape[-1]))
 
     @torch.no_grad()
     def log_images(self, logger: RunLogger, step: int) -> None:
@@ -203,7 +203,7 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> 
         preset=run.preset.name,
         frame=frame,
         # with instance norm chips never agree, so twice as many are blended
-        stride=side // 2 if shape.norm == "instance" else side - 2 * frame,
+        stride=side // 8 * 4 if shape.norm == "instance" else default_stride(side, frame),
         data=data_record(run, evaluation.splits),
         metrics={
             "classifier": source.metrics.get("classifier", {}) if nested else source.metrics,

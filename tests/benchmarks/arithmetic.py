@@ -45,7 +45,7 @@ def networks_once(threads: int, stride: int, device: str = "cpu") -> dict[str, f
 
     torch.set_num_threads(threads)
     checkpoint, core = load_checkpoint(), Window(0, 0, SIDE, SIDE)
-    chips, bands = chip_windows(core, stride), len(checkpoint.card.bands)
+    chips, bands = chip_windows(core, stride, checkpoint.card.chip_size), len(checkpoint.card.bands)
     try:
         from spacex.mapping.chip_batcher import ChipBatcher
     except ImportError:

@@ -51,7 +51,7 @@ def test_a_linear_classifier_keeps_every_promise(tiny_checkpoint, x):
 def test_a_classifier_that_saturates_breaks_them(tiny_checkpoint, x):
     """Half as much twice is not what it does at once: then the sums over the parts are not their effects."""
     chips = ChipBatch.of(tiny_checkpoint, x, list("abc"))
-    found = square_sums(chips, ("lift",), (64,))
+    found = square_sums(chips, ("lift",), (4,))
     assert not np.allclose(found["lift"], found["change"], rtol=1e-3, atol=1e-9)
 
 

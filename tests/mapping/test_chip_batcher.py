@@ -50,7 +50,7 @@ def work_off(batcher):
 def test_what_is_read_holds_what_is_needed(settings):
     core = Window(-1000, 317, 512, 300)
     around = settings.padded(core)
-    for chip in chip_windows(core, settings.stride):
+    for chip in settings.chips(core):
         assert chip.intersect(around) == chip
         for window in settings.windows(chip):
             assert window.pad(settings.margin).intersect(around) == window.pad(settings.margin)
@@ -61,7 +61,7 @@ def test_neighbours_share_windows_and_chips(batch):
     networks = Counting()
     batcher = ChipBatcher(networks, WINDOWS, batch)
     cores = [Window(0, 0, 512, 512), Window(0, 512, 512, 512)]
-    chips = [chip_windows(core, 128) for core in cores]
+    chips = [chip_windows(core, 128, 256) for core in cores]
     for index, core in enumerate(cores):
         batcher.submit(TileTask(0, 0, index), tile(core, WINDOWS), chips[index], 1.0)
     done = work_off(batcher)
@@ -81,12 +81,14 @@ def test_what_is_remembered_is_not_computed_again():
     batcher = ChipBatcher(networks, WINDOWS)
     core = Window(0, 0, 512, 512)
     first, again = (
-        (batcher.submit(TileTask(0, 0, 0), tile(core, WINDOWS), chip_windows(core, 128), 1.0), work_off(batcher))[1]
+        (batcher.submit(TileTask(0, 0, 0), tile(core, WINDOWS), chip_windows(core, 128, 256), 1.0), work_off(batcher))[
+            1
+        ]
         for _ in range(2)
     )
     assert again[0].computed == 0
     assert set(again[0].results) == set(first[0].results)
-    batcher.submit(TileTask(1, 0, 0), tile(core, WINDOWS, step=1), chip_windows(core, 128), 1.0)
+    batcher.submit(TileTask(1, 0, 0), tile(core, WINDOWS, step=1), chip_windows(core, 128, 256), 1.0)
     assert work_off(batcher)[0].computed == len(first[0].results)  # another day is another picture
 
 
@@ -95,7 +97,7 @@ def test_memory_of_results_is_bounded(monkeypatch):
     batcher = ChipBatcher(FakeNetworks(), WINDOWS)
     for col in range(6):
         core = Window(0, 512 * col, 512, 512)
-        batcher.submit(TileTask(0, 0, col), tile(core, WINDOWS), chip_windows(core, 128), 1.0)
+        batcher.submit(TileTask(0, 0, col), tile(core, WINDOWS), chip_windows(core, 128, 256), 1.0)
         work_off(batcher)
         for shelf, share in ((batcher._windows, 3), (batcher._chips, 1)):
             assert sum(size for _, size in shelf._recent.values()) <= share * 2**20
@@ -107,7 +109,7 @@ def test_where_nothing_was_seen_nothing_was_lowered():
     hole = Window(100, 100, 50, 60)
     read.reflectance[(slice(None), *hole.slices(read.padded_window))] = np.nan
     batcher = ChipBatcher(FakeNetworks(), WINDOWS)
-    batcher.submit(TileTask(0, 0, 0), read, chip_windows(core, 128), 1.0)
+    batcher.submit(TileTask(0, 0, 0), read, chip_windows(core, 128, 256), 1.0)
     (made,) = work_off(batcher)
     delta_minus = made.generated[Window(0, 0, 384, 384)].delta_minus
     assert (delta_minus[:, 100:150, 100:160] == 0).all()
@@ -119,7 +121,7 @@ def test_a_tile_without_data_is_complete_at_once():
     read = tile(core, WINDOWS)
     read.reflectance[...] = np.nan
     batcher = ChipBatcher(FakeNetworks(), WINDOWS, batch=4)
-    batcher.submit(TileTask(0, 0, 0), read, chip_windows(core, 128), 1.0)
+    batcher.submit(TileTask(0, 0, 0), read, chip_windows(core, 128, 256), 1.0)
     assert len(batcher.pop_completed()) == 1
     assert not batcher.compute(flush=True)
 
@@ -128,7 +130,7 @@ def test_a_short_batch_costs_no_more_than_it_holds():
     networks = Counting()
     batcher = ChipBatcher(networks, CHIPS, batch=8)
     core = Window(0, 0, 256, 256)
-    chips = chip_windows(core, 128)[:3]
+    chips = chip_windows(core, 128, 256)[:3]
     batcher.submit(TileTask(0, 0, 0), tile(core, CHIPS), chips, 1.0)
     work_off(batcher)
     assert sum(networks.seen.values()) == len(set(networks.seen))

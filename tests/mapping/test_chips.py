@@ -93,4 +93,4 @@ def test_chips_with_too_little_data_are_left_out_and_gaps_are_filled_with_the_ba
 @pytest.mark.parametrize(("stride", "frame"), [(0, 0), (130, 0), (196, 32), (260, 0)])
 def test_strides_that_leave_gaps_are_refused(stride, frame):
     with pytest.raises(RequestError, match="multiple of 4"):
-        check_stride(stride, frame)
+        check_stride(stride, frame, 256)

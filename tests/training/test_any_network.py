@@ -55,6 +55,15 @@ def test_a_stranger_is_trained_saved_explained_and_asked(tiny_data, tmp_path):
     assert np.allclose(found.score, expected, atol=1e-6)
 
 
+def test_our_residual_network_is_trained_by_its_name_without_trust(pictures, tmp_path):
+    how = {"network": "spacex.models.residual:ResidualNetwork", "arguments": {"widths": [4, 6, 8], "outputs": 3}}
+    made = train(pictures, tmp_path / "classifier", target="striped", **how)
+    assert made.card.features == ("stem", "blocks.0", "blocks.1")
+    asked = {"epochs": 1, "changes": SMALL} | QUIET
+    patterns = spacex.train_gan(str(pictures), made.uri, str(tmp_path / "gan"), **asked)
+    assert spacex.attribute(np.full((1, 3, 64, 64), 0.3, "float32"), patterns).maps["lift"].shape == (1, 64, 64)
+
+
 def test_a_stranger_resumes_with_the_state_it_had(tiny_data, tmp_path):
     from spacex.models.third_party import ThirdPartySettings
     from spacex.training.classifier_run import ClassifierRun, learn_classifier
@@ -183,8 +192,8 @@ def test_classes_beside_anthroprotects_table(tiny_data, tmp_path):
         train(root, tmp_path / "other", target="forest")
 
 
-def test_mapping_keeps_its_chips(three, tmp_path):
-    with pytest.raises(RequestError, match="another chip size: got 64 pixels; expected 256"):
+def test_bands_of_pictures_are_not_mapped(three, tmp_path):
+    with pytest.raises(RequestError, match="red"):
         spacex.plan(catalogue="demo", checkpoint=three[1], output=str(tmp_path / "x.zarr"))
 
 
