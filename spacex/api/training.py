@@ -144,7 +144,7 @@ def _source(asked: TrainingSettings, bands: tuple[str, ...], target: str) -> Dat
         from spacex.synthetic.dataset import demo_dataset
 
         demo_dataset()
-    which = pick(asked, ("limit", "grouped", "strict"))
+    which = pick(asked, ("limit", "grouped", "strict", "mosaic"))
     return DatasetSettings(root=asked["data"], bands=bands, target=target, **which)
 
 

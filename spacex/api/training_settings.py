@@ -29,6 +29,8 @@ class TrainingSettings(TypedDict, total=False):
     data: Annotated[str, Setting(FIRST, REQUIRED, check=check_data)]
     """AnthroProtect or MapInWild folder as published, eurosat:FOLDER, a folder of pictures by class
     (train/CLASS/*.png), or 'demo'."""
+    mosaic: Annotated[int, Setting(WHAT, 1, least=1, most=16)]
+    """Chips are mosaics of N x N smaller ones of a neighbourhood, their label the natural share."""
     epochs: Annotated[int | None, Setting(FIRST, unset="the recipe's or preset's", least=1, most=MANY)]
     """Passes over the chips."""
     limit: Annotated[int | None, Setting(HOW, unset="all", least=2, most=MANY)]

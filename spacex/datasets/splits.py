@@ -40,7 +40,7 @@ def blocks(
     """
     # a graph of sites, with an edge where two of their tiles are neighbours; blocks are its connected components
     _, code = np.unique(np.asarray(site), return_inverse=True)
-    pairs = cKDTree(_on_sphere(lon, lat)).query_pairs(near_km, output_type="ndarray")
+    pairs = cKDTree(on_sphere(lon, lat)).query_pairs(near_km, output_type="ndarray")
     size = int(code.max()) + 1
     links = coo_array((np.ones(len(pairs)), (code[pairs[:, 0]], code[pairs[:, 1]])), shape=(size, size))
     component = connected_components(links, directed=False)[1][code]
@@ -152,7 +152,8 @@ def _deviation(counts: NDArray[np.int64], goal: NDArray[np.int64]) -> NDArray[np
     return np.asarray(((counts - goal) ** 2 / np.maximum(goal, 1)).sum(axis=-1))
 
 
-def _on_sphere(lon: NDArray[np.floating], lat: NDArray[np.floating]) -> NDArray[np.float64]:
+def on_sphere(lon: NDArray[np.floating], lat: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Positions in km from the Earth's centre, (n, 3), of degrees: distances between them are chords."""
     # a chord is shorter than its arc by less than a metre at these distances
     east, north = np.radians(lon), np.radians(lat)
     return EARTH_KM * np.stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=1)

@@ -219,14 +219,14 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def natural(self) -> list[int]:
-        """Indices of the natural chips, or of those of the target class."""
+        """Indices of the natural chips, of mosaics more than half natural, or of the chips of the target class."""
         # of several classes the target has the last number; without names natural is 1
-        return np.flatnonzero(self._labels == max(len(self.classes) - 1, 1)).tolist()
+        return np.flatnonzero(self._labels > max(len(self.classes) - 1, 1) - 0.5).tolist()
 
     @property
     def unnatural(self) -> list[int]:
         """Indices of the others."""
-        return np.flatnonzero(self._labels != max(len(self.classes) - 1, 1)).tolist()
+        return np.flatnonzero(self._labels <= max(len(self.classes) - 1, 1) - 0.5).tolist()
 
     @property
     def all(self) -> list[int]:

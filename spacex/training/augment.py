@@ -21,8 +21,22 @@ def draw_turns(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 def quarter_turns(x: Tensor, turns: Tensor, flips: Tensor) -> Tensor:
     """Chips (n, bands, size, size) rotated by 0..3 quarter turns (n,) each, then mirrored left-right where `flips`."""
-    turned = [torch.rot90(chip, int(turn), (-2, -1)) for chip, turn in zip(x, turns.tolist(), strict=True)]
-    return torch.stack([chip.flip(-1) if flip else chip for chip, flip in zip(turned, flips.tolist(), strict=True)])
+    out = torch.empty_like(x)
+    # all chips of one turn and flip at a time
+    for turn in range(4):
+        for flip in (False, True):
+            chosen = ((turns == turn) & (flips == flip)).nonzero()[:, 0].to(x.device)
+            turned = torch.rot90(x[chosen], turn, (-2, -1))
+            out[chosen] = turned.flip(-1) if flip else turned
+    return out
+
+
+def draw_per_band(n: int, bands: int, spreads: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """Normal numbers (n, bands, 1, 1): one for all bands of a chip plus one for each band, of these deviations."""
+    common, own = spreads
+    return common * torch.randn(n, 1, 1, 1, generator=generator) + own * torch.randn(
+        n, bands, 1, 1, generator=generator
+    )
 
 
 def random_jitter(x: Tensor, reach: int, generator: torch.Generator) -> Tensor:

@@ -8,9 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from spacex.model_card import Scaling
-from spacex.training.augment import EDGES, draw_partners, draw_strips, draw_turns, mix_strip, quarter_turns
+from spacex.training.augment import (
+    EDGES,
+    draw_partners,
+    draw_per_band,
+    draw_strips,
+    draw_turns,
+    mix_strip,
+    quarter_turns,
+)
 from spacex.training.batches import seeded
 from spacex.training.distributed import SINGLE, Distributed, unwrap_ddp
 from spacex.training.gradient_probe import clip_gradients
@@ -40,6 +49,12 @@ class ClassifierLearner:
     ) -> None:
         self.recipe, self.scaling, self.distributed = recipe, scaling, distributed
         self.seed, self.classes, self.step_number = seed, classes, 0
+        self.average: AveragedModel | None = None
+        if recipe.average:
+            ema = get_ema_multi_avg_fn(recipe.average)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(network, distributed.device, multi_avg_fn=ema, use_buffers=True)
+            # read at every update: on a GPU the CPU would wait for it
+            self.average.n_averaged = self.average.n_averaged.cpu()
         self.network = distributed.wrap(network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
         self.schedule = OneCycleLR(self.optimiser, recipe.rate, total_steps=max(steps, 2))
@@ -49,7 +64,7 @@ class ClassifierLearner:
 
         Args:
             x: this process's shard, (n, bands, side, side) float32 reflectance.
-            label: (n,) float32, 1 natural; of several classes the class's number.
+            label: (n,) float32, 1 natural, the natural share of a mosaic; of several classes the class's number.
 
         Returns:
             Scalars on the device: ``loss``, ``grad``, ``score/natural``, ``score/unnatural``, ``rate``.
@@ -57,6 +72,7 @@ class ClassifierLearner:
         self.network.train()
         # soft targets, since CutMix blends them: (n,) share of natural, or (n, classes) share of each
         target = F.one_hot(label.long(), self.classes).float() if self.classes > 1 else label
+        target = torch.lerp(target, torch.full_like(target, 1 / max(self.classes, 2)), self.recipe.smoothing)
         x, target = self._augment(x, target)
         u = self.scaling.standardise(x).contiguous(memory_format=torch.channels_last)
         with self.distributed.autocast():
@@ -69,12 +85,14 @@ class ClassifierLearner:
         rate = torch.tensor(self.schedule.get_last_lr()[0])
         self.optimiser.step()
         self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(unwrap_ddp(self.network))
         self.step_number += 1
         return {"loss": loss.detach(), "grad": norm, "rate": rate, **_mean_scores(logit.detach(), target)}
 
     def result(self) -> nn.Module:
-        """The network in eval mode."""
-        return unwrap_ddp(self.network).eval()
+        """The network in eval mode, with the running mean of its weights where one is kept."""
+        return (unwrap_ddp(self.network) if self.average is None else self.average.module).eval()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes while learning."""
@@ -83,6 +101,7 @@ class ClassifierLearner:
             "network": unwrap_ddp(self.network).state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
+            **({} if self.average is None else {"average": self.average.state_dict()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -91,6 +110,8 @@ class ClassifierLearner:
         unwrap_ddp(self.network).load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
     def _loss(self, logit: Tensor, target: Tensor) -> Tensor:
         if self.classes > 1:
@@ -100,13 +121,17 @@ class ClassifierLearner:
         return F.mse_loss(logit.sigmoid(), target)
 
     def _augment(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Random quarter turns and flips, then CutMix with chips of another label from the global batch."""
+        """Random turns, flips, gains and offsets, then CutMix with chips of another label from the global batch."""
         generator = seeded("augment", self.seed, self.step_number)
         n, first = len(x) * self.distributed.size, len(x) * self.distributed.rank
         own = slice(first, first + len(x))
         if self.recipe.rotate:
             turns, flips = draw_turns(n, generator)
             x = quarter_turns(x, turns[own], flips[own])
+        if any(self.recipe.gains + self.recipe.offsets):
+            # in reflectance, before standardisation
+            gains = draw_per_band(n, x.shape[1], self.recipe.gains, generator).exp()[own].to(x.device)
+            x = x * gains + draw_per_band(n, x.shape[1], self.recipe.offsets, generator)[own].to(x.device)
         if not self.recipe.cutmix:
             return x, target
         edges, shares = draw_strips(n, self.recipe.cutmix, self.recipe.strip, generator)

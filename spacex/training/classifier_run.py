@@ -88,7 +88,8 @@ def learn_classifier(
 
     def validate() -> dict[str, float]:
         measured = measure(splits["val"])
-        return {f"val/{name}": float(measured[name]) for name in ("accuracy", "auroc", "ece")}
+        names = ("accuracy", "auroc", "ece", "correlation")
+        return {f"val/{name}": float(measured[name]) for name in names if name in measured}
 
     def finish(seconds: float) -> None:
         metrics = {name: measure(split) for name, split in splits.items()}

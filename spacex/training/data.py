@@ -40,6 +40,8 @@ class DatasetSettings(Settings):
     """Split by place instead of the official split, which puts neighbours into different splits."""
     strict: bool = False
     """Refuse a data set with a bad file instead of leaving the file out."""
+    mosaic: int = Field(1, ge=1, exclude_if=lambda n: n == 1)
+    """Chips are mosaics of so many smaller ones along a side (`spacex.datasets.mosaics`); 1: the chips themselves."""
     preload: bool = False
     """Keep all chips in memory (128 KiB per chip and band), for devices faster than the disk."""
 
@@ -62,9 +64,14 @@ def open_split(source: DatasetSettings, split: SplitName) -> Chips:
             expected="infos.csv (AnthroProtect), split_IDs.csv or tile_infos/ (MapInWild), or pictures in train/CLASS/",
             do="Give the folder that holds it, or eurosat:FOLDER, or 'demo'.",
         )
-    settings = source.model_dump(include={"grouped", "strict", "limit", "target"})
-    chips = kind(root, source.bands, split, **settings)
-    return chips.preload() if source.preload else chips
+    settings = source.model_dump(include={"grouped", "strict", "target"})
+    chips = kind(root, source.bands, split, **settings, limit=source.limit if source.mosaic == 1 else None)
+    chips = chips.preload() if source.preload else chips
+    if source.mosaic == 1:
+        return chips
+    from spacex.datasets.mosaics import Mosaics
+
+    return Mosaics(chips, source.mosaic, source.limit)
 
 
 def holds_pictures(root: str | Path) -> bool:

@@ -29,13 +29,20 @@ MIN_EFFECT = 0.05
 
 
 def binary_metrics(score: Tensor, label: Tensor) -> dict[str, Any]:
-    """Metrics of scores (n,) in [0, 1] against labels (n,) 0 or 1.
+    """Metrics of scores (n,) in [0, 1] against labels (n,) 0 or 1, or natural shares in between.
 
     Returns:
         ``chips``; ``accuracy`` at 0.5; ``auroc``; ``ece``, the expected calibration error (L1, `BINS` equal bins);
-        ``confusion``: counts by true (unnatural, natural) and predicted class.
+        ``confusion``: counts by true (unnatural, natural) and predicted class. Where there are shares, these are of the
+        chips that are natural or not as a whole, and there are ``mixed``, the number of the others, and
+        ``correlation``, Pearson's, of score and share over all.
     """
-    truth, names = label.round().long(), ("unnatural", "natural")
+    pure = (label == 0) | (label == 1)
+    if not pure.all():
+        together = torch.corrcoef(torch.stack([score.double(), label.double()]))[0, 1]
+        mixed = {"mixed": int((~pure).sum()), "correlation": float(together)}
+        return {**binary_metrics(score[pure], label[pure]), **mixed}
+    truth, names = label.long(), ("unnatural", "natural")
     return {
         "chips": len(score),
         "accuracy": float(tm.binary_accuracy(score, truth)),

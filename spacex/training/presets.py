@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,7 @@ from spacex.settings import Settings, checked
 from spacex.training.losses import Adversary, ChangeNorm
 
 S = TypeVar("S", bound=Settings)
+NonNegative = Annotated[float, Field(ge=0)]
 
 FORMER_NAMES = {"raised": "margin_plus", "lowered": "margin_minus", "size": "change_norm"}
 """Names of a preset's settings in earlier versions; still read from runs and still accepted when typed."""
@@ -278,3 +279,13 @@ class ClassifierRecipe(Settings):
     loss: Literal["mse", "bce"] = "mse"
     clip: float | None = Field(default=1.0, gt=0)
     """Largest norm of the gradient of all weights; None does not clip."""
+    gains: tuple[NonNegative, NonNegative] = Field(default=(0.0, 0.0), exclude_if=lambda spreads: not any(spreads))
+    """Standard deviations of the logarithm of a random factor of a chip's reflectance: of all bands, of each band. For
+    other scenes, seasons and corrections than those trained on. This and what follows is omitted from the JSON when 0,
+    so that older cards and runs stay equal."""
+    offsets: tuple[NonNegative, NonNegative] = Field(default=(0.0, 0.0), exclude_if=lambda spreads: not any(spreads))
+    """Standard deviations of a random reflectance added to a chip: to all bands, to each band. It stands for haze."""
+    average: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda decay: decay == 0)
+    """Decay per step of the running mean of the weights that is kept; 0 keeps the last weights."""
+    smoothing: float = Field(default=0.0, ge=0, lt=0.5, exclude_if=lambda share: share == 0)
+    """Labels are drawn to the mean of all classes by this share of the way."""

@@ -11,7 +11,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from spacex.datasets.anthroprotect import AnthroProtect, read_infos, read_land_cover
-from spacex.datasets.splits import NEIGHBOURS_KM, _on_sphere
+from spacex.datasets.splits import NEIGHBOURS_KM, on_sphere
 from spacex.errors import DataError
 
 Writer = Callable[..., Path]
@@ -168,7 +168,7 @@ class TestRealIndex:
     @staticmethod
     def nearest(infos) -> float:
         """Least distance in km between tiles of different splits."""
-        points = _on_sphere(infos["lon"].to_numpy(), infos["lat"].to_numpy())
+        points = on_sphere(infos["lon"].to_numpy(), infos["lat"].to_numpy())
         held = infos["split"].to_numpy()
         return min(
             cKDTree(points[held != split]).query(points[held == split])[0].min() for split in ("train", "val", "test")

@@ -8,6 +8,7 @@ from spacex.training.augment import (
     add_blotches,
     draw_blotches,
     draw_partners,
+    draw_per_band,
     draw_strips,
     mix_strip,
     quarter_turns,
@@ -114,3 +115,13 @@ def test_as_many_chips_get_blotches_as_asked():
     assert float(drawn.colour.any(dim=1).float().mean()) == pytest.approx(0.3, abs=0.04)
     assert float(drawn.share.min()) >= 0.02
     assert float(drawn.share.max()) <= 0.15
+
+
+def test_gains_and_offsets_have_the_spread_they_are_asked_for():
+    drawn = draw_per_band(4000, 3, (0.15, 0.08), seeded("gains"))
+    assert drawn.shape == (4000, 3, 1, 1)
+    common = drawn.mean(dim=1)
+    # of a mean of three bands the common part has .15, and each band's own .08 / sqrt(3)
+    assert common.std().item() == pytest.approx((0.15**2 + 0.08**2 / 3) ** 0.5, rel=0.05)
+    assert (drawn[:, 0] - drawn[:, 1]).std().item() == pytest.approx(0.08 * 2**0.5, rel=0.05)
+    assert not draw_per_band(4, 3, (0.0, 0.0), seeded("gains")).any()

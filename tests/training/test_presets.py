@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from spacex.errors import RequestError
+from spacex.training.classifier_run import ClassifierRun
 from spacex.training.data import DatasetSettings
 from spacex.training.gan_run import PatternRun
 from spacex.training.presets import CLASS_DIFFERENCE, DELTA, PAPER, PRESETS, REPOSITORY, with_overrides
@@ -75,6 +76,12 @@ def test_changed_replaces_inner_values_and_leaves_the_preset_alone():
     other = with_overrides(DELTA, ["generator.base=16", "epochs=3", "activation=bce"])
     assert (other.generator.base, other.epochs, other.activation) == (16, 3, "bce")
     assert DELTA.generator.base == 32
+
+
+def test_settings_within_a_run_that_cards_omit_can_be_changed():
+    run = ClassifierRun(source=DatasetSettings(root="demo", bands=("B02",)), output="runs/none")
+    changed = with_overrides(run, ["recipe.gains=[0.15,0.08]", "source.mosaic=2", "network.outputs=3"])
+    assert (changed.recipe.gains, changed.source.mosaic, changed.network.outputs) == ((0.15, 0.08), 2, 3)
 
 
 @pytest.mark.parametrize("wrong", ["bogus=1", "generator.bogus=1", "epochs=0", "batch=many", "discriminator.base=4"])
