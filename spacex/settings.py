@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,12 +21,6 @@ RGB = ("B04", "B03", "B02")
 
 PICTURE_BANDS = ("red", "green", "blue")
 """Bands of ordinary pictures: brightness as shown, 0..1, which is no reflectance."""
-
-
-def display_band_indices(bands: Sequence[str]) -> list[int]:
-    """Positions of red, green and blue; the first band thrice if one is missing."""
-    sets = [names for names in (RGB, PICTURE_BANDS) if set(names) <= set(bands)]
-    return [list(bands).index(name) for name in sets[0]] if sets else [0, 0, 0]
 
 
 class Settings(BaseModel):

@@ -22,6 +22,7 @@ from shapely.geometry import shape
 
 from spacex.cube.levels import open_level
 from spacex.cube.store import Cube
+from spacex.display import FLOORS, to_rgb, white_and_gamma
 from spacex.errors import RequestError
 from spacex.execution.tasks import Status
 
@@ -54,10 +55,6 @@ COLOURS = {"naturalness": "cividis", "dissimilarity": "viridis"}
 """Colour scales other than inferno."""
 TOPS = {"naturalness": 1.0, "dissimilarity": 2.0}
 """Upper ends of the colour scales of maps whose range is fixed."""
-FLOORS = {"attribution": 0.003, "lift": 5e-5, "path_attribution": 5e-5}
-"""Least upper ends of the other colour scales, so that generators that change next to nothing are not shown in full
-colour: midway (as a ratio) between the 99th percentile of the embedded region, .0069 and 3.3e-4, and that of generators
-that collapsed, .0012 and 7e-6."""
 HATCH = "////"
 """Pattern over pixels outside the classifier's area of applicability."""
 
@@ -109,11 +106,13 @@ def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str]
     kilometres = cube.spec.resolution * 2**level * factor / 1000
     extent = (0.0, data.sizes["x"] * kilometres, data.sizes["y"] * kilometres, 0.0)
     first, last = cube.spec.intervals[step]
-    _panel(row[0], _stretch(data["composite"].values), gaps, extent)
+    _panel(row[0], to_rgb(data["composite"].values, cube.spec.display), gaps, extent)
     row[0].set_title(f"composite, {first} to {last}", fontsize=10)
     bars[0].set_axis_off()
     colours = " as red, green, blue" if len(cube.spec.display) == 3 else " in grey"
-    bars[0].text(0.5, 0.0, ", ".join(cube.spec.display) + colours, ha="center", fontsize=9)
+    white, gamma = white_and_gamma(cube.spec.display)
+    about = f"{', '.join(cube.spec.display)}{colours}\nwhite: reflectance {white:g}; gamma {gamma:g}"
+    bars[0].text(0.5, 0.0, about, ha="center", va="center", fontsize=9)
     _scale_bar(row[0], extent[1])
     _north(row[0], cube)
     for axis, bar, name in zip(row[1:], bars[1:], names, strict=True):
@@ -186,15 +185,6 @@ def _gaps(cube: Cube, step: int, y: NDArray[np.float64], x: NDArray[np.float64],
     transform = Affine(side, 0.0, x[0] - side / 2, 0.0, -side, y[0] + side / 2)
     reasons[geometry_mask([cube.region.outline], reasons.shape, transform)] = 1
     return reasons
-
-
-def _stretch(composite: Image) -> Image:
-    """Stretch reflectance (bands, y, x) to (y, x, 3) in 0..1: 1st to 99th percentile of each band; NaN stays NaN."""
-    if composite.shape[0] != 3:
-        composite = np.repeat(composite[:1], 3, axis=0)
-    low, high = (np.array([[[_percentile(band, q)]] for band in composite]) for q in (1, 99))
-    stretched: Image = np.clip((composite - low) / np.maximum(high - low, 1e-6), 0, 1) ** 0.8
-    return np.moveaxis(stretched, 0, -1)
 
 
 def _percentile(values: Image, q: float) -> float:

@@ -56,18 +56,20 @@ class Candidates:
     """`NATURAL` or `ANTHROPOGENIC`."""
     polygon_id: NDArray[np.int64]
     """Index of the polygon most of the chip lies in; below 0: none, but the block of `cover_block_id`."""
+    share: NDArray[np.float32]
+    """Of the chip in its class."""
 
     def __len__(self) -> int:
         return len(self.row)
 
     def take(self, which: NDArray[Any]) -> Candidates:
         """Some of them, by mask or index."""
-        return Candidates(self.row[which], self.col[which], self.label[which], self.polygon_id[which])
+        return Candidates(*(column[which] for column in vars(self).values()))
 
     @classmethod
     def concatenate(cls, parts: list[Candidates]) -> Candidates:
         """All of several, in their order."""
-        empty = cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.int64))
+        empty = cls(*(np.empty(0, np.int64),) * 2, np.empty(0, np.int8), np.empty(0, np.int64), np.empty(0, np.float32))
         columns = zip(*(vars(part).values() for part in (empty, *parts)), strict=True)
         return cls(*(np.concatenate(column) for column in columns))
 
@@ -143,7 +145,9 @@ class LabelGrid:
         is_natural = shares[NATURAL] >= share
         is_anthropogenic = (shares[ANTHROPOGENIC] >= share) & ~is_natural
         parts = (NATURAL, natural, is_natural), (ANTHROPOGENIC, anthropogenic, is_anthropogenic)
-        return Candidates.concatenate([_candidates(square, label, codes, where) for label, codes, where in parts])
+        return Candidates.concatenate(
+            [_candidates(square, label, codes, where, shares[label]) for label, codes, where in parts]
+        )
 
     def _rasterize(self, label: int, window: Window, all_touched: bool = False) -> Codes:
         """(height, width) index of the polygon each cell lies in, from 1; 0 where it lies in none."""
@@ -167,7 +171,7 @@ def _with_chips(square: Window) -> Window:
     return Window(square.row, square.col, square.height + _SIDE - _STEP, square.width + _SIDE - _STEP)
 
 
-def _candidates(square: Window, label: int, codes: Codes, where: Bools) -> Candidates:
+def _candidates(square: Window, label: int, codes: Codes, where: Bools, shares: NDArray[np.float64]) -> Candidates:
     """Candidates of one class at the True positions of a square's lattice."""
     positions = np.argwhere(where)
     row = (square.row + positions[:, 0] * _STEP) * CELL
@@ -175,7 +179,7 @@ def _candidates(square: Window, label: int, codes: Codes, where: Bools) -> Candi
     ids = [_most_frequent(codes[r * _STEP :, c * _STEP :][:_SIDE, :_SIDE]) for r, c in positions]
     polygon_id = np.array(ids, np.int64).reshape(-1)
     polygon_id = np.where(polygon_id < 0, cover_block_id(row, col), polygon_id)
-    return Candidates(row, col, np.full(len(row), label, np.int8), polygon_id)
+    return Candidates(row, col, np.full(len(row), label, np.int8), polygon_id, shares[where].astype(np.float32))
 
 
 def cover_block_id(row: NDArray[np.int64], col: NDArray[np.int64]) -> NDArray[np.int64]:

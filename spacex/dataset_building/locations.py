@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -47,6 +48,8 @@ class ChipLocation:
     category: str
     label: int
     split: str
+    share: float = math.nan
+    """Of the chip in its class; NaN in sets made before it was kept."""
 
     @property
     def window(self) -> Window:
@@ -83,10 +86,21 @@ def name_locations(
         files.append(f"{group}_{numbers[group]}.tif")
         numbers[group] += 1
     splits = split(np.asarray(lon), np.asarray(lat), groups, drawn.label)
-    columns = files, drawn.row.tolist(), drawn.col.tolist(), lon, lat, groups, drawn.label.tolist(), splits
+    rows, cols, labels, shares = (part.tolist() for part in (drawn.row, drawn.col, drawn.label, drawn.share))
+    columns = files, rows, cols, lon, lat, groups, labels, splits, shares
     return tuple(
-        ChipLocation(file, row, col, round(float(x), 6), round(float(y), 6), group.split("_")[0], label, str(part))
-        for file, row, col, x, y, group, label, part in zip(*columns, strict=True)
+        ChipLocation(
+            file,
+            row,
+            col,
+            round(float(x), 6),
+            round(float(y), 6),
+            group.split("_")[0],
+            label,
+            str(part),
+            round(share, 3),
+        )
+        for file, row, col, x, y, group, label, part, share in zip(*columns, strict=True)
     )
 
 

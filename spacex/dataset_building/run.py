@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spacex.dataset_building.contact_sheet import choose_chips, contact_sheet, stretch
+from spacex.dataset_building.contact_sheet import choose_chips, contact_sheet
 from spacex.dataset_building.folder import DatasetFolder, counts, status_map
 from spacex.dataset_building.labels import ANTHROPOGENIC, NATURAL
 from spacex.dataset_building.locations import ChipLocation
@@ -120,14 +120,9 @@ def execute(
 def _write_index(folder: DatasetFolder, plan: DatasetPlan) -> None:
     """Write the index, which makes the folder a data set, and the contact sheets."""
     made = folder.write_index(plan.locations)
-    if not made:
-        return
-    shown = {label: choose_chips([chip for chip in made if chip.label == label]) for label in CLASSES}
-    top = stretch(folder.root, [chip for chips in shown.values() for chip in chips], plan.request.bands)
-    for label, chips in shown.items():
-        if chips:
-            sheet = contact_sheet(folder.root, chips, plan.request.bands, top)
-            (folder.run / f"{CLASSES[label]}.png").write_bytes(sheet)
+    for label, name in CLASSES.items():
+        if chips := choose_chips([chip for chip in made if chip.label == label]):
+            (folder.run / f"{name}.png").write_bytes(contact_sheet(folder.root, chips, plan.request.bands))
 
 
 def render(folder: DatasetFolder, plan: DatasetPlan, stats: RunStats, state: str) -> str:

@@ -6,26 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spacex.settings import display_band_indices
+from spacex.display import to_rgb
 
 GAP = 4
 """White pixels between images."""
 
 
 def contact_sheet(x: Tensor, plus: Tensor, minus: Tensor, bands: tuple[str, ...]) -> NDArray[np.uint8]:
-    """One row per chip: x, x₊, x₋ and |x₊ − x₋|, all chips and columns with one stretch; (rows, columns, 3) uint8.
+    """One row per chip: x, x₊, x₋ and |x₊ − x₋|, chips by `spacex.display`; (rows, columns, 3) uint8.
 
-    Chips are (n, bands, height, width) float32 reflectance. Shown are red, green and blue if `bands` has them, else the
-    first band in grey.
+    Chips are (n, bands, height, width) float32 reflectance.
     """
     from matplotlib import colormaps
 
-    rgb = display_band_indices(bands)
-    images = [t.detach().float().cpu().numpy()[:, rgb].transpose(0, 2, 3, 1) for t in (x, plus, minus)]
-    low, high = np.percentile(images[0], (2, 98))
+    columns = [to_rgb(t.detach().float().cpu().numpy(), bands) for t in (x, plus, minus)]
     change = (plus - minus).detach().float().abs().mean(1).cpu().numpy()
     top = max(float(np.percentile(change, 99)), 1e-6)
-    columns = [np.clip((image - low) / max(high - low, 1e-6), 0, 1) for image in images]
     columns.append(colormaps["cividis"](np.clip(change / top, 0, 1))[..., :3].astype(np.float32))
     rows = [_join([column[chip] for column in columns], axis=1) for chip in range(len(x))]
     return (_join(rows, axis=0) * 255).astype(np.uint8)

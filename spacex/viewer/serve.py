@@ -6,10 +6,12 @@ store. The page itself is built from ``web/`` (``npm ci && npm run build`` there
 
 from __future__ import annotations
 
+import json
 import re
 import webbrowser
 from collections.abc import Callable
 from functools import partial
+from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +21,7 @@ from urllib.parse import quote, unquote
 import fsspec
 
 from spacex.cube.store import Cube
+from spacex.display import FLOORS, white_and_gamma
 from spacex.errors import RequestError
 
 PAGE = Path(__file__).with_name("page")
@@ -79,7 +82,10 @@ def write_page(uri: str) -> str:
         CubeError: if there is no cube of this version's format.
         RequestError: if it cannot be written there.
     """
-    name = Cube(uri).uri.rstrip("/").rsplit("/", 1)[-1]
+    cube = Cube(uri)
+    name = cube.uri.rstrip("/").rsplit("/", 1)[-1]
+    white, gamma = white_and_gamma(cube.spec.display)
+    display = escape(json.dumps({"white": white, "gamma": gamma, "floors": FLOORS}))
     folder = view_folder(uri)
     try:
         fs, path = fsspec.core.url_to_fs(folder)
@@ -88,6 +94,7 @@ def write_page(uri: str) -> str:
             content = file.read_bytes()
             if file.name == "index.html":
                 content = content.replace(b'content="CUBE"', f'content="../{quote(name)}"'.encode())
+                content = content.replace(b'content="DISPLAY"', f'content="{display}"'.encode())
             fs.pipe_file(f"{path}/{file.name}", content)
     except OSError as error:
         raise RequestError(f"the page cannot be written to {folder}", got=f"{type(error).__name__}: {error}") from error

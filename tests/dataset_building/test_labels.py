@@ -66,6 +66,7 @@ def test_shares_are_those_of_exact_areas(rectangles, share):
     exact = shapely.area(shapely.intersection(found.boxes(GRID), union)) / (CHIP * 10.0) ** 2
     slack = 4 * len(rectangles) * 40 / 2560
     assert (exact >= share - slack).all()
+    np.testing.assert_allclose(found.share, exact, atol=slack)
     starts = {(int(row), int(col)) for row, col in zip(found.row, found.col, strict=True)}
     rows = range(SQUARE_OF_CELLS.row * CELL, SQUARE_OF_CELLS.row * CELL + 1536, LATTICE)
     cols = range(SQUARE_OF_CELLS.col * CELL, SQUARE_OF_CELLS.col * CELL + 1536, LATTICE)

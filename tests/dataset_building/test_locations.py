@@ -18,10 +18,8 @@ ROW, COL = -504_000, 492_000
 
 def candidates(*found):
     rows, cols, labels, polygon_ids = zip(*found, strict=True)
-    kinds = (np.int64, np.int64, np.int8, np.int64)
-    return Candidates(
-        *(np.array(part, kind) for part, kind in zip((rows, cols, labels, polygon_ids), kinds, strict=True))
-    )
+    columns = zip((rows, cols, labels, polygon_ids), (np.int64, np.int64, np.int8, np.int64), strict=True)
+    return Candidates(*(np.array(part, kind) for part, kind in columns), np.full(len(rows), 0.9, "f4"))
 
 
 def polygons(table, count=2):
@@ -45,6 +43,7 @@ def test_names_follow_the_published_ones():
     x, y = Transformer.from_crs(4326, 3035, always_xy=True).transform(lon, lat)
     assert field[0].contains(shapely.Point(x, y))
     assert locations[0].window == Window(ROW, COL, 256, 256)
+    assert locations[0].share == 0.9
     assert locations[0].task == TileTask(0, ROW // 1024, COL // 1024)
     x, y = Transformer.from_crs(4326, 3035, always_xy=True).transform(locations[0].lon, locations[0].lat)
     assert (x, y) == pytest.approx(((COL + 128) * 10, -(ROW + 128) * 10), abs=0.2)

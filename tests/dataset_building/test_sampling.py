@@ -20,9 +20,8 @@ def block(label, polygon_id, row, col, rows, cols, step=128):
     r, c = (
         axis.ravel() for axis in np.meshgrid(np.arange(rows) * step + row, np.arange(cols) * step + col, indexing="ij")
     )
-    return Candidates(
-        r.astype(np.int64), c.astype(np.int64), np.full(r.size, label, np.int8), np.full(r.size, polygon_id, np.int64)
-    )
+    labels, polygon_ids = np.full(r.size, label, np.int8), np.full(r.size, polygon_id, np.int64)
+    return Candidates(r.astype(np.int64), c.astype(np.int64), labels, polygon_ids, np.ones(r.size, "f4"))
 
 
 def drawn(found, **values):

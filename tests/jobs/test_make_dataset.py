@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from small_archive import archive_folder
 from small_labels import frame, words
 
 from spacex.commands.app import invoke
+from spacex.dataset_building.contact_sheet import caption
+from spacex.dataset_building.folder import DatasetFolder
 from spacex.datasets.anthroprotect import AnthroProtect, read_land_cover
 from spacex.grid import Window
 from spacex.mapping.worker import SceneSource
@@ -138,6 +141,11 @@ def test_papers_tell_what_was_made(made):
         with Image.open(run / f"{name}.png") as sheet:
             assert sheet.width > 150
             assert np.asarray(sheet)[10:140, 10:140].std() > 5
+    # a line of a sheet says what a chip holds, so that woods among the anthropogenic chips are explained
+    natural, fields = (next(c for c in DatasetFolder(str(made)).locations() if c.label == label) for label in (1, 0))
+    assert re.fullmatch(r"(8\d|9\d|100) % in natural", caption(made, natural)[1])
+    assert re.fullmatch(r"(8\d|9\d|100) % in anthropogenic", caption(made, fields)[1])
+    assert re.fullmatch(r"(Non-irrigated arable|Coniferous forest) \d\d %", caption(made, fields)[2])
     report = (run / "report.html").read_text()
     assert report.count("data:image/png;base64") == 3
     assert "wdpa" not in report  # names stand in the pictures

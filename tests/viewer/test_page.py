@@ -9,8 +9,10 @@ from matplotlib import colormaps
 
 from spacex.areas import box_area, load_area
 from spacex.cube.encoding import downsample_2x
+from spacex.cube.layout import variables
 from spacex.cube.overviews import make_overviews
 from spacex.cube.store import create_cube
+from spacex.display import to_rgb
 from spacex.execution.tasks import Status, TileTask
 from spacex.region import Region
 from spacex.synthetic.region import DEMO_BBOX
@@ -81,17 +83,46 @@ def test_a_map_is_drawn_through_its_colours(opened, cube, layer, colours, low, h
     assert (shown[missing] == BACKGROUND).all()
 
 
-def test_the_composite_is_drawn_stretched(opened, cube):
+def test_the_composite_is_drawn_as_everywhere(opened, cube):
     shown, part = look_at(opened, "composite", 1, row=700, col=800)
-    codes = cube.array("1/composite")[0][(slice(None), *cube.spec.crop(1))].astype("f8")
-    coarsest = cube.array(f"{cube.spec.levels - 1}/composite")[0]
-    seen = np.sort(coarsest[coarsest != 0])
-    low, high = (seen[int((len(seen) - 1) * share)] for share in (0.02, 0.98))
-    picked = codes[(slice(None), *part)]
-    expected = np.clip((picked - low) / (high - low), 0, 1) ** (1 / 1.1) * 255
-    there = (picked != 0).any(axis=0)
+    composite = next(variable for variable in variables(cube.spec) if variable.name == "composite")
+    codes = cube.array("1/composite")[0][(slice(None), *cube.spec.crop(1))][(slice(None), *part)]
+    expected = to_rgb(composite.decode(codes), cube.spec.display) * 255
+    there = np.isfinite(expected).all(axis=-1) & (shown != BACKGROUND).any(axis=-1)
     assert there.mean() > 0.5
-    assert np.abs(shown - np.moveaxis(expected, 0, -1))[there].max() <= 3
+    assert np.abs(shown - expected)[there].max() <= 3
+
+
+def test_the_composite_does_not_reach_beyond_the_maps(opened, cube):
+    """Dashes along a slanted border: composite pixels of 20 m of which the maps have a part only."""
+    shown, (rows, cols) = look_at(opened, "composite", 0, row=450, col=600)
+    array = values(0)[0]["naturalness"]
+    array[156:, 484:] = np.nan  # tiles that were not done
+    missing = np.isnan(array[rows, cols])
+    assert (shown[missing] == BACKGROUND).all()
+    assert (shown[~missing] != BACKGROUND).any(axis=-1).mean() > 0.99
+
+
+def test_land_unlike_the_training_chips_is_hatched(page, tmp_path):
+    spec = SPEC.model_copy(update={"dissimilarity": "made by hand", "intervals": SPEC.intervals[:1]})
+    made = create_cube(str(tmp_path / "hatched.zarr"), spec, "0123", {"title": "hatched"})
+    maps, composite = values(0)
+    maps["dissimilarity"] = np.where(np.arange(1500) < 150, 0.5, 1.5) * np.ones((1100, 1), "f4")
+    for row, col in spec.tiling:
+        task = TileTask(0, row, col)
+        made.write(task, tile_of(made, task, maps, composite))
+        made.finish(task, Status.DONE, {})
+    make_overviews(made)
+    with served(made.uri) as url:
+        page.open(url)
+        plain = look_at(page, "naturalness", 0)[0]
+        page.run("document.getElementById('hatch').click()")
+        page.settle()
+        without = page.picture()[PATCH].astype(int)
+    changed = (plain != without).any(axis=-1)
+    middle = 150 - 400 + CENTRE[0] - PATCH[1].start  # where the dissimilarity passes 1; column 400 is in the middle
+    assert not changed[:, : middle - 1].any()
+    assert 0.1 < changed[:, middle + 1 :].mean() < 0.5
 
 
 def test_zoomed_to_full_resolution_the_pixels_are_those_of_full_resolution(opened):

@@ -7,7 +7,7 @@ import {defaults} from 'ol/control/defaults.js';
 import {get as getProjection, transform} from 'ol/proj.js';
 import {register} from 'ol/proj/proj4.js';
 import {Cube, STATES} from './cube.js';
-import {STATE_COLOURS, mapLayer, pictureLayer, scaleOf, tilesLayer} from './layers.js';
+import {STATE_COLOURS, hatchLayer, mapLayer, pictureLayer, scaleOf, tilesLayer} from './layers.js';
 
 const $ = (id) => document.getElementById(id);
 
@@ -52,20 +52,27 @@ async function start() {
   } else view.fit(box, {padding: room});
 
   const shown = {time: Number(asked.get('time') ?? 0), layer: null, picture: null};
+  // what quicklook and reports use as well: the composite's stretch, and the least ends of the maps' colour scales
+  const {white, gamma, floors} = JSON.parse(document.querySelector('meta[name=display]').content);
   const tiles = tilesLayer(cube);
-  tiles.setZIndex(3);
+  tiles.setZIndex(4);
   map.addLayer(tiles);
   tell(cube);
 
-  async function picture() {
+  function picture() {
     if (shown.picture || !$('picture').checked) return shown.picture?.setVisible($('picture').checked);
-    const {scale, offset} = cube.packing('composite');
-    const ends = await cube.percentiles('composite', shown.time, [0.02, 0.98]);
-    const [low, high] = ends.map((value, i) => ((Number.isFinite(value) ? value : i * 0.3) - offset) / scale);
-    shown.picture = pictureLayer(cube, shown.time, low, Math.max(high, low + 1));
+    shown.picture = pictureLayer(cube, shown.time, white, gamma);
     shown.picture.setZIndex(1);
-    map.addLayer(shown.picture);
-    return undefined;
+    return map.addLayer(shown.picture);
+  }
+
+  function hatch() {
+    if (!shown.hatch && cube.spec.dissimilarity) {
+      shown.hatch = hatchLayer(cube, shown.time);
+      shown.hatch.setZIndex(3);
+      map.addLayer(shown.hatch);
+    }
+    shown.hatch?.setVisible(Boolean(shown.layer) && $('hatch').checked);
   }
 
   function range(low, high) {
@@ -79,7 +86,8 @@ async function start() {
     if (name === 'naturalness') return range(0, 1);
     if (name === 'dissimilarity') return range(0, 2); // 1 is the threshold
     const [high] = await cube.percentiles(name, shown.time, [0.99]);
-    return range(0, high > 0 ? Number(high.toPrecision(2)) : 1);
+    const top = Math.max(Number.isFinite(high) ? high : 0, floors[name] ?? 0);
+    return range(0, top > 0 ? Number(top.toPrecision(2)) : 1);
   }
 
   async function show(name) {
@@ -87,6 +95,7 @@ async function start() {
     shown.layer = null;
     $('scale').hidden = name === 'composite';
     if (name === 'composite') {
+      hatch();
       $('picture').checked = true;
       return picture();
     }
@@ -99,7 +108,8 @@ async function start() {
     $('clear').checked = asked.get('clear') ? asked.get('clear') === '1' : !['naturalness', 'dissimilarity'].includes(name);
     legend(scaleOf(name));
     await (asked.has('high') ? range(Number(asked.get('low')), Number(asked.get('high'))) : reset());
-    return map.addLayer(shown.layer);
+    map.addLayer(shown.layer);
+    return hatch();
   }
 
   async function states() {
@@ -184,11 +194,13 @@ async function start() {
     });
   }
   $('reset').addEventListener('click', () => reset().then(remember));
-  $('picture').addEventListener('change', () => picture().then(remember));
+  $('picture').addEventListener('change', () => { picture(); remember(); });
+  $('hatchbox').hidden = !cube.spec.dissimilarity;
+  $('hatch').addEventListener('change', hatch);
   $('tiles').addEventListener('change', states);
   $('time').addEventListener('change', () => {
     shown.time = Number($('time').value);
-    for (const layer of [shown.layer, shown.picture]) layer?.getSource().updateDimensions({time: shown.time});
+    for (const layer of [shown.layer, shown.picture, shown.hatch]) layer?.getSource().updateDimensions({time: shown.time});
     remember();
     return states();
   });

@@ -71,6 +71,14 @@ export class Cube {
     return shares.map((share) => seen.length ? seen[Math.floor((seen.length - 1) * share)] * scale + offset : NaN);
   }
 
+  /** Whether each pixel of a window of full resolution has a score, as a function of its row and column in it. */
+  async coverage(time, row, col, height, width) {
+    const {shape: [, rows, cols], fill_value: fill} = this.arrays['0/naturalness'];
+    const {data, shape: [, across]} = await this.read('0/naturalness', [time, ...[[row, height, rows], [col, width, cols]].map(
+      ([start, length, end]) => ({start, stop: Math.min(start + length, end), step: null}))]);
+    return (down, right) => (right < across ? data[down * across + right] ?? fill : fill) !== fill;
+  }
+
   /** States of all tiles at a time step, row by row; null where only the end of the run will tell. */
   async states(time) {
     const finished = Boolean(this.attributes.overviews_of);

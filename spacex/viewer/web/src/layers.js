@@ -8,6 +8,7 @@ import TileLayer from 'ol/layer/WebGLTile.js';
 import VectorLayer from 'ol/layer/Vector.js';
 import VectorSource from 'ol/source/Vector.js';
 import {fromExtent} from 'ol/geom/Polygon.js';
+import {toSize} from 'ol/size.js';
 
 /** matplotlib's inferno, cividis and viridis at 0, 0.2, … 1. */
 const HEAT = ['#000004', '#420a68', '#932667', '#dd513a', '#fca50a', '#fcffa4'];
@@ -35,6 +36,30 @@ class CubeSource extends GeoZarr {
   }
 }
 
+/**
+ * The composite begins at half the maps' resolution, and its pixels at a border reach beyond those of the maps. At its
+ * finest level it therefore leaves out pixels of which the maps lack a part.
+ */
+class PictureSource extends CubeSource {
+  async loadTile_(z, x, y, options) {
+    const values = await super.loadTile_(z, x, y, options);
+    const grid = this.tileGrid;
+    if (z < grid.getMaxZoom() || this.cube.levels(this.variable_)[0].asset !== '1') return values;
+    const [left, , , top] = grid.getTileCoordExtent([z, x, y]);
+    const [origin, size, [width, height]] = [grid.getOrigin(z), grid.getResolution(z), toSize(grid.getTileSize(z))];
+    const [row, col] = [Math.round((origin[1] - top) / size), Math.round((left - origin[0]) / size)];
+    const has = await this.cube.coverage(this.dimensions_.time, 2 * row, 2 * col, 2 * height, 2 * width);
+    const bands = values.length / (width * height);
+    for (let pixel = 0; pixel < width * height; pixel += 1) {
+      const [down, right] = [2 * Math.floor(pixel / width), 2 * (pixel % width)];
+      if (!(has(down, right) && has(down, right + 1) && has(down + 1, right) && has(down + 1, right + 1))) {
+        values[(pixel + 1) * bands - 1] = 0;
+      }
+    }
+    return values;
+  }
+}
+
 /** A map's colours between two raw values, `low` and `high`; with `clear` 1 its low values are see-through. */
 export function mapLayer(cube, name, time) {
   const [first, ...others] = scaleOf(name).map(channels);
@@ -52,14 +77,26 @@ export function mapLayer(cube, name, time) {
   return layer;
 }
 
-/** The picture itself, stretched between two raw values. */
-export function pictureLayer(cube, time, low, high) {
+/** White where the land is unlike the training chips; the page's style cuts it into stripes. */
+export function hatchLayer(cube, time) {
+  const {scale, offset} = cube.packing('dissimilarity');
+  const outside = ['all', ['!=', ['band', 2], 0], ['>', ['band', 1], (1 - offset) / scale]];
+  return new TileLayer({
+    className: 'hatch', source: new CubeSource(cube, 'dissimilarity', {time}),
+    style: {color: ['case', outside, ['color', 255, 255, 255, 1], ['color', 0, 0, 0, 0]]},
+  });
+}
+
+/** The picture itself, from 0 to the raw value shown as white. */
+export function pictureLayer(cube, time, white, gamma) {
+  const {scale, offset} = cube.packing('composite');
+  const [low, high] = [-offset / scale, (white - offset) / scale];
   const bands = cube.about('composite').shape[1];
   const shown = bands >= 3 ? [0, 1, 2] : [0];
   const at = (band) => ['clamp', ['/', ['-', ['band', Math.min(band, shown.length)], low], high - low], 0, 1];
   const layer = new TileLayer({
-    source: new CubeSource(cube, 'composite', {time, band: shown}),
-    style: {color: ['array', at(1), at(2), at(3), ['case', ['==', ['band', shown.length + 1], 0], 0, 1]], gamma: 1.1},
+    source: new PictureSource(cube, 'composite', {time, band: shown}),
+    style: {color: ['array', at(1), at(2), at(3), ['case', ['==', ['band', shown.length + 1], 0], 0, 1]], gamma},
   });
   layer.set('name', 'composite');
   return layer;
