@@ -29,7 +29,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Ray runs its workers at niceness 15: beside other tests on two cores they would hardly ever start
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-pytest_plugins = ["small_archive", "small_dataset", "small_labels", "object_store"]
+pytest_plugins = ["scene_archives", "small_archive", "small_dataset", "small_labels", "stand_in_cover", "object_store"]
 
 # wall-clock deadlines fail on a busy machine, not on a wrong program
 hypothesis_settings.register_profile("spacex", deadline=None, max_examples=40)
@@ -95,12 +95,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 @pytest.fixture(scope="session")
 def real_data() -> Callable[[str], Path]:
-    """Finds a real file or folder by its path, in `tests/data` or the larger set; skips where it is in neither."""
+    """Finds a file or folder that others made, by its path beside the checkout; skips where it is not there."""
 
     def find(path: str) -> Path:
         found = real_files.find(path)
         if found is None:
-            pytest.skip(f"no {path} in tests/data, nor in {real_files.LARGE} (SPACEX_TEST_DATA)")
+            pytest.skip(f"no {path} in {real_files.FOLDER} (SPACEX_TEST_DATA)")
         return found
 
     return find
@@ -155,9 +155,9 @@ def real_chips(real_data: Callable[[str], Path]) -> tuple[torch.Tensor, torch.Te
 
 @pytest.fixture(scope="session")
 def stac_services() -> Iterator[Any]:
-    """A real STAC API (pgstac) and file server (nginx) over the real archive; see tests/services_stack.py.
+    """A real STAC API (pgstac) and file server (nginx) over any archive; see tests/services_stack.py.
 
-    ``stac_services.url("earth-search")`` is the address of that catalogue's API, for any of the four styles.
+    ``stac_services.url(scene_archive, "earth-search")`` is the address of that catalogue's API, for any of the four.
     """
     path = Path(__file__).with_name("services_stack.py")
     spec = importlib.util.spec_from_file_location("services_stack", path)
@@ -167,7 +167,7 @@ def stac_services() -> Iterator[Any]:
     spec.loader.exec_module(stack)
     if reason := stack.missing():
         pytest.skip(reason)
-    with stack.Stack(real_files.find("archive")) as services:
+    with stack.Stack() as services:
         yield services
 
 

@@ -1,16 +1,13 @@
-"""Real files that nobody on this project made: a few in `tests/data`, more beside the checkout where they are."""
+"""Where files lie that nobody on this project made: beside the checkout, never in it. Elsewhere their tests skip."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-SMALL = Path(__file__).parent / "data"
-"""What every clone has; NOTICE says what it is."""
-LARGE = Path(os.environ.get("SPACEX_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
-"""What some machines have besides."""
+FOLDER = Path(os.environ.get("SPACEX_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 
 
 def find(path: str) -> Path | None:
-    """A file or folder of the larger set, else of the small one; None where it is in neither."""
-    return next((folder / path for folder in (LARGE, SMALL) if (folder / path).exists()), None)
+    """A file or folder of `FOLDER`, None where there is none."""
+    return FOLDER / path if (FOLDER / path).exists() else None

@@ -7,7 +7,6 @@ three of them call different items by the same collection id. Measured: 5 s to s
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import shutil
@@ -28,6 +27,7 @@ from typing import Any
 from pypgstac.db import PgstacDB
 from pypgstac.load import Loader, Methods
 from pypgstac.migrate import Migrate
+from scene_archives import SceneArchive
 
 POSTGRES = Path("/usr/lib/postgresql/15/bin")
 POSTGIS = Path("/usr/share/postgresql/15/extension/postgis.control")
@@ -60,20 +60,19 @@ def free_port() -> int:
 
 
 class Stack:
-    """One PostgreSQL server, one nginx, and one STAC API per catalogue that is asked for.
+    """One PostgreSQL server, one nginx, and one STAC API per archive and catalogue that is asked for.
 
-    Args:
-        archive: folder with `catalogues/<name>/{collection,items}.json` and the files their links name;
-            nginx serves it at :attr:`files_url`.
+    nginx serves what is linked to in :attr:`files`, at :attr:`files_url`.
     """
 
-    def __init__(self, archive: Path) -> None:
-        self.archive, self._down, self._urls = archive, ExitStack(), dict[str, str]()
+    def __init__(self) -> None:
+        self._down, self._urls = ExitStack(), dict[str, str]()
         # under /tmp and short: a socket's path may have 107 characters, and postgres must reach it
         self.folder = Path(tempfile.mkdtemp(prefix="sx"))
         self.folder.chmod(0o755)
         self._down.callback(shutil.rmtree, self.folder, ignore_errors=True)
-        self.log = self.folder / "log"
+        self.log, self.files = self.folder / "log", self.folder / "files"
+        self.files.mkdir()
         self.files_url, self._database_port = f"http://127.0.0.1:{free_port()}", free_port()
 
     def __enter__(self) -> Stack:
@@ -90,19 +89,22 @@ class Stack:
     ) -> None:
         self._down.close()
 
-    def url(self, name: str) -> str:
-        """Address of the STAC API of one of the archive's catalogues, started when first asked for."""
-        if name not in self._urls:
-            self.load(name, *catalogue_json(self.archive, name, self.files_url))
-        return self._urls[name]
+    def url(self, archive: SceneArchive, name: str) -> str:
+        """Address of the STAC API of one of an archive's catalogues, started when first asked for."""
+        database = f"{archive.name}_{name}".replace("-", "_")
+        if database not in self._urls:
+            if not (link := self.files / archive.name).exists():
+                link.symlink_to(archive.folder)
+            items = archive.items(name, f"{self.files_url}/{archive.name}")
+            self.load(database, archive.collection(name), items)
+        return self._urls[database]
 
-    def load(self, name: str, collection: dict[str, Any], items: list[dict[str, Any]]) -> str:
+    def load(self, database: str, collection: dict[str, Any], items: list[dict[str, Any]]) -> str:
         """Loads a collection and its items into a database of their own and serves it.
 
         Returns:
             The address of its STAC API.
         """
-        database = name.replace("-", "_")
         environment = self._environment(database)
         self._as_postgres(
             "createdb", "-h", "127.0.0.1", "-p", str(self._database_port), "-U", "postgres", "-T", "pgstac_template",
@@ -112,8 +114,8 @@ class Stack:
             loader = Loader(connection)
             loader.load_collections(iter([collection]), Methods.insert_ignore)
             loader.load_items(iter(items), Methods.insert_ignore)
-        self._urls[name] = self._serve(environment)
-        return self._urls[name]
+        self._urls[database] = self._serve(environment)
+        return self._urls[database]
 
     def _start_nginx(self) -> None:
         port = self.files_url.rsplit(":", 1)[1]
@@ -123,7 +125,7 @@ class Stack:
             f"{user} daemon off; pid {folder}/pid; error_log {folder}/error; events {{}}\n"
             f"http {{ access_log {folder}/access; client_body_temp_path {folder}; proxy_temp_path {folder};"
             f" fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};\n"
-            f" server {{ listen 127.0.0.1:{port}; root {self.archive}; }} }}\n"
+            f" server {{ listen 127.0.0.1:{port}; root {self.files}; }} }}\n"
         )
         nginx = shutil.which("nginx") or "/usr/sbin/nginx"
         self._spawn([nginx, "-c", str(folder / "conf"), "-e", str(folder / "error")], signal.SIGTERM)
@@ -216,11 +218,3 @@ def _await_http(url: str, log: Path, seconds: float = 30.0) -> None:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{url} did not come up:\n{log.read_text()[-2000:]}") from None
             time.sleep(0.05)
-
-
-def catalogue_json(archive: Path, name: str, base: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Collection and items of one style, with `{base}` in links replaced."""
-    folder = archive / "catalogues" / name
-    collection = json.loads((folder / "collection.json").read_text())
-    items = json.loads((folder / "items.json").read_text().replace("{base}", base))["features"]
-    return collection, items

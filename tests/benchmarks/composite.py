@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -22,6 +22,11 @@ import odc.stac
 import pystac
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import real_files
+from scene_archives import SceneArchive
 
 from spacex.grid import Grid, Window
 from spacex.sentinel2 import (
@@ -53,10 +58,8 @@ def embedded() -> tuple[CatalogueProfile, list[dict[str, Any]], tuple[float, flo
 
 def real() -> tuple[CatalogueProfile, list[dict[str, Any]], tuple[float, float]]:
     """The same for the real archive beside the checkout, in Earth Search's style."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
-    folder = Path(os.environ.get("SPACEX_TEST_DATA") or beside) / "archive"
-    text = (folder / "catalogues" / "earth-search" / "items.json").read_text()
-    items = json.loads(text.replace("{base}", str(folder)))["features"]
+    archive = SceneArchive(real_files.FOLDER / "archive", "real")
+    items = archive.items("earth-search", str(archive.folder))
     return get_catalogue("earth-search", url="http://127.0.0.1:9"), items, (5.263, 51.26)
 
 

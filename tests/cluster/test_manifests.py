@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import copy
-import gzip
 import importlib.util
 import json
 import re
 import shutil
 import subprocess
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
-import real_files
 import yaml
 
 _spec = importlib.util.spec_from_file_location("kuberay", Path(__file__).with_name("kuberay.py"))
@@ -28,17 +26,13 @@ RAY = [(path, doc) for path in MANIFESTS for doc in kuberay.documents(path) if d
 IDS = [f"{doc['kind']}/{doc['metadata']['name']}" for _, doc in RAY]
 
 
-@pytest.fixture(scope="module")
-def definitions(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("kuberay-crds")
-    for packed in (real_files.SMALL / "kuberay-crds").glob("*.gz"):
-        (folder / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
-    return folder
-
-
-@cache
-def validator(folder, kind):
-    return jsonschema.Draft7Validator(kuberay.schema_of(folder, kind))
+@pytest.fixture(scope="module", params=["ours", pytest.param("kuberay", marks=pytest.mark.real)])
+def validator(request, real_data):
+    """Checks documents by our schema, and by KubeRay's own where it is at hand."""
+    read = kuberay.own_schema
+    if request.param == "kuberay":
+        read = partial(kuberay.schema_of, real_data("kuberay-crds"))
+    return cache(lambda name: jsonschema.Draft7Validator(read(name)))
 
 
 def cluster_spec(document):
@@ -55,11 +49,8 @@ def test_there_is_a_job_to_map_one_for_chips_one_to_train_and_a_cluster():
 
 
 @pytest.mark.parametrize(("path", "document"), RAY, ids=IDS)
-def test_manifest_fits_kuberays_definition(path, document, definitions):
-    errors = [
-        f"{'/'.join(map(str, e.path))}: {e.message}"
-        for e in validator(definitions, document["kind"]).iter_errors(document)
-    ]
+def test_manifest_fits_the_schema(path, document, validator):
+    errors = [f"{'/'.join(map(str, e.path))}: {e.message}" for e in validator(document["kind"]).iter_errors(document)]
     assert errors == []
 
 
@@ -71,26 +62,49 @@ def test_manifest_fits_kuberays_definition(path, document, definitions):
         (("spec", "rayClusterSpec", "authOptions", "mode"), "open"),
         (("spec", "rayClusterSpec", "headGroupSpec", "template", "spec", "containers", 0, "imagee"), "x"),
         (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "template", "spec", "volumes", 0, "emptyDir", "medum"), "x"),
+        (("spec", "rayClusterSpec", "autoscalerOptions", "resources", "limits", "memory"), "1 Gi"),
+        (("spec", "rayClusterSpec", "headGroupSpec", "template", "spec", "containers"), None),
+        (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "maxReplicas"), None),
     ],
 )
-def test_the_definitions_catch_mistakes(place, value, definitions):
+def test_the_schema_catches_mistakes(place, value, validator):
     [(_, document)] = [(path, doc) for path, doc in RAY if doc["metadata"]["name"] == "map-region"]
     broken = json.loads(json.dumps(document))  # undoes the sharing of YAML anchors
     *parents, last = place
     node = broken
     for step in parents:
         node = node[step]
-    node[last] = value
-    assert len(list(validator(definitions, "RayJob").iter_errors(broken))) == 1
+    if value is None:
+        del node[last]
+    else:
+        node[last] = value
+    assert len(list(validator("RayJob").iter_errors(broken))) == 1
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", kuberay.SCHEMAS)
+def test_our_schema_says_nothing_that_kuberays_does_not(name, real_data):
+    assert kuberay.differences(kuberay.own_schema(name), kuberay.schema_of(real_data("kuberay-crds"), name)) == []
+
+
+def test_differences_between_schemas_are_named():
+    ours, theirs = (kuberay.own_schema("RayJob") for _ in range(2))
+    fields = theirs["properties"]["spec"]["properties"]
+    del fields["entrypoint"]
+    fields["backoffLimit"] = {"type": "string"}
+    fields["rayClusterSpec"]["required"] = ["rayVersion"]
+    assert [difference.partition(":")[0] for difference in kuberay.differences(ours, theirs)] == [
+        "/spec/entrypoint", "/spec/backoffLimit", "/spec/rayClusterSpec",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("direction", ["ingress", "egress"])
-def test_network_policies_fit_kubernetes(direction, definitions):
-    checker = jsonschema.Draft7Validator(kuberay.rules_of(definitions, direction))
+def test_network_policies_fit_kubernetes(direction, validator):
     for policy in kuberay.documents(kuberay.CLUSTER / "kuberay" / "network-policy.yaml"):
         assert set(policy["spec"]) <= {"podSelector", "policyTypes", "ingress", "egress"}
         assert (direction in policy["spec"]) == (direction.capitalize() in policy["spec"]["policyTypes"])
-        assert list(checker.iter_errors(policy["spec"].get(direction, []))) == []
+        assert list(validator(direction).iter_errors(policy["spec"].get(direction, []))) == []
+    assert len(list(validator(direction).iter_errors([{"form": [], "ports": [{"port": 443}]}]))) == 1
 
 
 def test_the_network_policy_covers_every_pod_and_no_rule_admits_the_world():

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
-import real_files
 from pyproj import Transformer
+from scene_archives import BANDS, DAYS, SceneArchive
 
 from spacex.commands.app import invoke
 from spacex.commands.make_dataset import app
@@ -20,9 +20,6 @@ from spacex.datasets.anthroprotect import read_infos
 
 pytestmark = pytest.mark.real
 
-ARCHIVE = real_files.LARGE / "archive"
-BANDS = ("B02", "B03", "B04", "B08")
-DAYS = ("2020-07-03", "2020-07-13", "2020-07-23")
 LEFT, TOP = 655_360.0, 5_686_280.0
 WOODS = [(250, 60), (520, 60), (520, 450), (330, 450), (250, 300)]
 FIELDS = [(-10, 430), (262, 430), (262, 960), (-10, 960)]
@@ -37,10 +34,13 @@ def polygon(corners: list[tuple[int, int]]) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def archive(real_data):
+    return SceneArchive(real_data("archive"), "real")
+
+
+@pytest.fixture(scope="module")
+def made(archive, tmp_path_factory):
     """A set made from the archive, described in Earth Search's style and served over HTTP."""
-    if not ARCHIVE.exists():
-        pytest.skip(f"no {ARCHIVE} (SPACEX_TEST_DATA)")
     path = Path(__file__).parents[1] / "ray" / "archive_server.py"
     spec = importlib.util.spec_from_file_location("archive_server", path)
     server = sys.modules.setdefault("archive_server", importlib.util.module_from_spec(spec))
@@ -50,11 +50,10 @@ def made(tmp_path_factory):
         (folder / f"{name}.geojson").write_text(
             json.dumps({"type": "FeatureCollection", "features": [polygon(corners)]})
         )
-    with server.serve(server.Archive(ARCHIVE)) as archive:
-        text = (ARCHIVE / "catalogues" / "earth-search-c1" / "items.json").read_text()
-        archive.items[:] = json.loads(text.replace("{base}", f"{archive.url}/files"))["features"]
+    with server.serve(server.Archive(archive.folder)) as served:
+        served.items[:] = archive.items("earth-search-c1", f"{served.url}/files")
         options = {"natural": folder / "woods.geojson", "anthropogenic": folder / "fields.geojson",
-                   "datetime": "2020-07", "catalogue": "earth-search-c1", "stac-url": archive.url,
+                   "datetime": "2020-07", "catalogue": "earth-search-c1", "stac-url": served.url,
                    "bands": ",".join(BANDS), "crs": "EPSG:32631", "output": folder / "set"}  # fmt: skip
         words = ["--local", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
         assert invoke(app, words) == 0
@@ -68,7 +67,7 @@ def test_there_are_chips_of_both_classes(made):
     assert "Copernicus" in (made / "dataset.json").read_text()
 
 
-def test_pixels_are_those_of_the_scenes(made):
+def test_pixels_are_those_of_the_scenes(archive, made):
     """Every clear pixel of a place has the same value on all dates: read one that is, with plain rasterio."""
     for file in pd.read_csv(made / "infos.csv")["file"]:
         with rasterio.open(made / "tiles" / "s2" / file) as tile:
@@ -77,12 +76,9 @@ def test_pixels_are_those_of_the_scenes(made):
         part = slice(row, row + 256), slice(col, col + 256)
         seen = np.zeros((4, 256, 256), np.uint16)
         for day in DAYS:
-            folder = ARCHIVE / "pixels" / "boa" / day
-            with rasterio.open(folder / "SCL.tif") as source:
-                clear = np.isin(source.read(1), (2, 4, 5, 6, 7)).repeat(2, 0).repeat(2, 1)[part]
+            clear = archive.clear(day)[part]
             for index, band in enumerate(BANDS):
-                with rasterio.open(folder / f"{band}.tif") as source:
-                    seen[index][clear] = source.read(1)[part][clear]
+                seen[index][clear] = archive.dn(day, band)[part][clear]
         np.testing.assert_array_equal(stored[[0, 1, 2, 6]], seen)
         assert (stored[0] > 0).mean() >= 0.9
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
+from stand_in_cover import write_land_cover
 
 from spacex.datasets.corine import CLASSES, CODES, GRID_CODES, corine_codes
 from spacex.errors import DataError
@@ -63,11 +63,20 @@ def test_doubt_is_an_error(values: list[float], message: str) -> None:
         corine_codes(np.array(values))
 
 
-@pytest.mark.real
-def test_a_real_raster_in_grid_codes(real_data: Callable[[str], Path]) -> None:
-    with rasterio.open(real_data("corine/ls100_12.tif")) as source:
-        values = source.read(1)
+def test_a_raster_of_land(land_cover: Path) -> None:
+    with rasterio.open(land_cover) as source:
+        values, unknown = source.read(1), source.nodata
     codes = corine_codes(values)
     assert set(np.unique(codes).tolist()) <= {0, *CODES}
-    assert ((codes == 0) == (values == 255)).all()
-    assert (codes == 512).sum() == (values == 41).sum() > 0  # Lake Geneva
+    assert ((codes == 0) == (values == unknown)).all()
+    lake = 41 if values.dtype == np.uint8 else 512
+    assert (codes == 512).sum() == (values == lake).sum() > 0
+
+
+@pytest.mark.parametrize("grid_codes", [True, False])
+def test_either_raster_of_a_country_gives_its_classes(tmp_path: Path, grid_codes: bool) -> None:
+    truth = write_land_cover(tmp_path / "cover.tif", grid_codes)
+    with rasterio.open(tmp_path / "cover.tif") as source:
+        codes = corine_codes(source.read(1))
+    np.testing.assert_array_equal(codes, truth)
+    assert len(np.unique(truth)) > 8

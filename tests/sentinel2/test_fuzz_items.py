@@ -1,4 +1,4 @@
-"""Real items with one field at a time removed, nulled, retyped or made huge: read, refused or left out by name."""
+"""Items of four services, one field at a time removed, nulled, retyped or made huge: read, refused or left out."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ import json
 import logging
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
-import real_files
 from odc.geo.geobox import GeoBox
+from scene_archives import SceneArchive
 from shapely.geometry import box, shape
+from stand_in_items import SERVICES, Product, item_of
 
 from spacex.errors import CatalogueError, TileError
 from spacex.sentinel2 import CATALOGUES, Scene, SceneIndex, get_catalogue, links, read_composite, scene_search, search
 from spacex.sentinel2.items import item_name
 from spacex.sentinel2.scenes import _ASSET_FIELDS, _PROPERTIES
 
-MUTATIONS = 500
-STYLES = {
+MUTATIONS = 125
+"""Of each item."""
+RECORDED = {
     "cdse_v1_sentinel-2-l2a_S2C_MSIL2A_20260527T014651_N0512_R017_T55WFR_20260527T042005": "cdse",
     "e84_v1_sentinel-2-c1-l2a_S2B_T20EPT_20250731T131905_L2A": "earth-search-c1",
     "e84_v1_sentinel-2-l2a_S2B_20EPT_20250731_0_L2A": "earth-search",
@@ -32,11 +35,6 @@ HUGE: tuple[Any, ...] = ("x" * 100_000, 10**400, -1e308, [0] * 100_000, {"a": {"
 WRONG: tuple[Any, ...] = (None, True, -1, 0, 7, 3.5, float("nan"), float("inf"), "", "text", "\n\x1b[2J", [], [None],
                           {}, {"a": 1}, "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z")  # fmt: skip
 GONE = object()
-
-
-def recorded(name: str) -> dict[str, Any]:
-    document = json.loads(real_files.find(f"stac_items/{name}.json").read_text())
-    return document.get("features", [document])[0]
 
 
 def places(item: dict[str, Any], keys: set[str]) -> Iterator[tuple[Any, ...]]:
@@ -113,18 +111,36 @@ def use(scene: Scene) -> None:
     assert scene.overpass
 
 
-@pytest.mark.parametrize("name", STYLES)
-def test_whatever_an_item_says_it_is_read_or_named(
-    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("service", SERVICES)
+def test_whatever_an_item_says_it_is_read_or_named(service: str, monkeypatch: Any, caplog: Any) -> None:
+    check_mutations(service, item_of(service, Product()), MUTATIONS, monkeypatch, caplog)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", RECORDED)
+def test_whatever_a_recorded_item_says_it_is_read_or_named(
+    name: str, real_data: Callable[[str], Path], monkeypatch: Any, caplog: Any
 ) -> None:
+    document = json.loads(real_data(f"stac_items/{name}.json").read_text())
+    item = document.get("features", [document])[0]
+    check_mutations(RECORDED[name], item, MUTATIONS // 2, monkeypatch, caplog)
+
+
+def check_mutations(
+    service: str,
+    item: dict[str, Any],
+    count: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each change of the item ends in a scene, in a line that names the item, or in a refusal that does."""
     caplog.set_level(logging.WARNING)
-    style = CATALOGUES[STYLES[name]]
-    item = recorded(name)
+    style = CATALOGUES[service]
     keys = {*style.assets.values(), style.scl}
     sound = {**item, "id": "S2A_SOUND"}
     area = box(*shape(item["geometry"]).bounds)
     fates: Counter[str] = Counter()
-    for what, changed in mutations(item, keys, MUTATIONS // len(STYLES), seed=len(name)):
+    for what, changed in mutations(item, keys, count, seed=len(service)):
         caplog.clear()
         page = Page([changed, sound])
         monkeypatch.setattr(scene_search.Client, "open", lambda *_, page=page, **__: page)
@@ -149,19 +165,19 @@ def test_whatever_an_item_says_it_is_read_or_named(
         else:
             assert found, what
             fates["read"] += 1
-    assert sum(fates.values()) == MUTATIONS // len(STYLES)
+    assert sum(fates.values()) == count
     assert min(fates["left out"], fates["read"]) > 10, fates
 
 
 @pytest.mark.parametrize("style", ["earth-search", "cdse"])
-def test_an_item_that_passes_is_mapped_or_its_tile_says_why(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On real pixels: what the door lets through ends in a composite or in one line that names scene and asset."""
-    archive = real_files.SMALL / "archive"
-    text = (archive / "catalogues" / style / "items.json").read_text().replace("{base}", str(archive))
-    item = json.loads(text)["features"][0]
+def test_an_item_that_passes_is_mapped_or_its_tile_says_why(
+    style: str, scene_archive: SceneArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the door lets through ends in a composite or in one line that names scene and asset."""
+    item = scene_archive.items(style, str(scene_archive.folder))[0]
     catalogue = get_catalogue(style, url="http://127.0.0.1:9")
     keys = {catalogue.assets["B02"], catalogue.scl}
-    grid = GeoBox.from_bbox((657_400, 5_682_000, 657_800, 5_682_400), "EPSG:32631", resolution=10)
+    grid = scene_archive.grid[100:140, 100:140]
     area, fates = shape(item["geometry"]), Counter[str]()
     for what, changed in mutations(item, keys, 60, seed=1):
         page = Page([changed])

@@ -13,6 +13,7 @@ import rasterio
 from pystac_client import Client
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
+from stand_in_items import Product, item_of
 
 from spacex.errors import DataError
 from spacex.settings import SENTINEL2_BANDS
@@ -78,16 +79,21 @@ def test_items_say_what_the_files_are(built):
                 assert source.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
 
 
-@pytest.mark.real
-def test_items_look_like_recorded_ones_of_earth_search(built, real_data):
-    name = "e84_v1_sentinel-2-l2a_S2B_20EPT_20250731_0_L2A.json"
-    recorded = json.loads(real_data(f"stac_items/{name}").read_text())
+@pytest.fixture(params=["stand-in", pytest.param("recorded", marks=pytest.mark.real)])
+def model(request, real_data):
+    """An item as Earth Search sends it."""
+    if request.param == "recorded":
+        return json.loads(real_data("stac_items/e84_v1_sentinel-2-l2a_S2B_20EPT_20250731_0_L2A.json").read_text())
+    return item_of("earth-search", Product())
+
+
+def test_items_look_like_those_of_earth_search(built, model):
     for item in built[1]:
-        assert set(item) <= set(recorded)
-        assert set(item["properties"]) <= set(recorded["properties"])
+        assert set(item) <= set(model)
+        assert set(item["properties"]) <= set(model["properties"])
         for key, asset in item["assets"].items():
-            assert set(asset) <= set(recorded["assets"][key])
-            theirs = recorded["assets"][key]
+            assert set(asset) <= set(model["assets"][key])
+            theirs = model["assets"][key]
             assert (asset["gsd"], asset["roles"], asset["type"]) == (theirs["gsd"], theirs["roles"], theirs["type"])
             assert set(asset["raster:bands"][0]) <= set(theirs["raster:bands"][0])
             if key != "scl":

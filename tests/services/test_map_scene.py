@@ -1,40 +1,38 @@
-"""The main job on a real Sentinel-2 scene, through a real STAC API and a real file server."""
+"""The main job on a Sentinel-2 scene, through a real STAC API and a real file server."""
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from scene_archives import JULY
 
 from spacex.cube.reader import open_cube
 from spacex.cube.statuses import tasks_where
 from spacex.cube.store import Cube
 from spacex.execution.tasks import Status
 
-pytestmark = [pytest.mark.services, pytest.mark.real]
-
-BOX = ("5.24", "51.23", "5.29", "51.29")
+pytestmark = pytest.mark.services
 
 
 @pytest.fixture(scope="module")
-def run_job(load_job):
+def run_job(load_job, stac_services, scene_archive, tiny_checkpoint):
     module = load_job("map_region")
-    return lambda words: module.app(words, standalone_mode=False) or 0
+
+    def run(catalogue, output, *more):
+        where = ["--catalogue", catalogue, "--stac-url", stac_services.url(scene_archive, catalogue)]
+        what = ["--bbox", *scene_archive.middle, "--datetime", JULY, "--checkpoint", tiny_checkpoint.uri]
+        how = ["--local", "--threads", "1", "--tile-size", "512", "--maps", "attribution", "--output", str(output)]
+        return module.app([*where, *what, *how, *more], standalone_mode=False) or 0
+
+    return run
 
 
-def run(run_job, services, name, output, checkpoint, *more):
-    words = ["--local", "--threads", "1", "--bbox", *BOX, "--datetime", "2020-07-01/2020-07-31", "--tile-size", "512"]
-    where = ["--catalogue", name, "--stac-url", services.url(name), "--output", str(output)]
-    return run_job([*words, *where, "--checkpoint", checkpoint.uri, "--maps", "attribution", *more])
-
-
-def test_the_job_maps_a_real_scene_from_every_catalogue(run_job, stac_services, tiny_checkpoint, tmp_path):
+def test_the_job_maps_a_scene_from_every_catalogue(run_job, tmp_path):
     cubes = {}
     for name in ("earth-search-c1", "planetary-computer", "cdse"):
         output = tmp_path / f"{name}.zarr"
-        picture = ("--quicklook", str(tmp_path / f"{name}.png"))
-        assert run(run_job, stac_services, name, output, tiny_checkpoint, *picture) == 0
+        assert run_job(name, output, "--quicklook", str(tmp_path / f"{name}.png")) == 0
         cubes[name] = open_cube(str(output)).load()
     first = cubes["earth-search-c1"]
-    # the scene in tests/data is 2.5 km wide, the larger one 5 by 10 km
     assert int(np.isfinite(first.attribution).sum()) > 40_000
     for name, cube in cubes.items():
         np.testing.assert_array_equal(cube.attribution, first.attribution, err_msg=name)
@@ -42,9 +40,9 @@ def test_the_job_maps_a_real_scene_from_every_catalogue(run_job, stac_services, 
     assert imread(tmp_path / "cdse.png")[..., :3].std() > 0.1
 
 
-def test_provenance_names_scenes_and_decisions_but_no_signature(run_job, stac_services, tiny_checkpoint, tmp_path):
+def test_provenance_names_scenes_and_decisions_but_no_signature(run_job, tmp_path):
     output = tmp_path / "pc.zarr"
-    assert run(run_job, stac_services, "planetary-computer", output, tiny_checkpoint) == 0
+    assert run_job("planetary-computer", output) == 0
     cube = Cube(str(output))
     task = tasks_where(cube.statuses() == Status.DONE, cube.spec.tiling)[0]
     scenes = cube.provenance(task)["scenes"]
