@@ -145,23 +145,19 @@ def _earth_search(product: Product, collection_1: bool = False) -> dict[str, Any
 
 
 def _earth_search_assets(product: Product, collection_1: bool, path: str) -> dict[str, Any]:
-    def raster(gsd: int, dtype: str, **scale: float) -> dict[str, Any]:
+    def raster(file: str, gsd: int, dtype: str, **scale: float) -> dict[str, Any]:
         band = {"nodata": 0, "data_type": dtype, "spatial_resolution": gsd, **scale}
-        place = {"proj:shape": product.shape(gsd), "proj:transform": product.transform(gsd)}
+        place = {"proj:shape": product.shape(gsd), "proj:transform": product.transform(gsd), "raster:bands": [band]}
         sizes = {"file:size": 4_702_862, "file:checksum": "1220" + 64 * "0"} if collection_1 else {}
-        return {"type": COG, "gsd": gsd, **place, "raster:bands": [band], "roles": ["data"], **sizes}
+        named = {"href": f"https://cogs.example.org/{path}/{file}.tif", "title": f"{file} - {gsd}m", "roles": ["data"]}
+        return {"type": COG, "gsd": gsd, **named, **place, **sizes}
 
-    assets: dict[str, Any] = {"visual": {**raster(10, "uint8"), "href": f"https://cogs.example.org/{path}/TCI.tif"}}
+    assets = {"visual": raster("TCI", 10, "uint8"), "scl": raster("SCL", 20, "uint8")}
+    assets["aot"] = raster("AOT", 20, "uint16", scale=0.001, offset=0)
     for band, (gsd, centre, key, common, _, _) in _BANDS.items():
-        assets[key] = {
-            **raster(gsd, "uint16", scale=0.0001, offset=product.advertised),
-            "href": f"https://cogs.example.org/{path}/{band}.tif",
-            "title": f"{key} - {gsd}m",
-            "eo:bands": [{"name": band, "common_name": common, "center_wavelength": centre}],
-            "roles": ["data", "reflectance"],
-        }
-    for name, dtype, scale in (("scl", "uint8", {}), ("aot", "uint16", {"scale": 0.001, "offset": 0})):
-        assets[name] = {**raster(20, dtype, **scale), "href": f"https://cogs.example.org/{path}/{name.upper()}.tif"}
+        names = {"name": band, "common_name": common, "center_wavelength": centre}
+        assets[key] = raster(band, gsd, "uint16", scale=0.0001, offset=product.advertised)
+        assets[key] |= {"eo:bands": [names], "roles": ["data", "reflectance"]}
     if not collection_1:  # the files as ESA delivers them, beside those made of them
         copies = {f"{key}-jp2": {**asset, "type": JP2} for key, asset in assets.items()}
         assets |= {key: {**asset, "href": asset["href"].replace(".tif", ".jp2")} for key, asset in copies.items()}
