@@ -13,7 +13,9 @@ from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.datasets.tiles import Chips
 from spacex.errors import RequestError
 from spacex.model_card import Card, default_frame, default_stride
+from spacex.models.classifier import ClassifierSettings
 from spacex.models.generator import Generator, alignment
+from spacex.training.applicability import fit_applicability
 from spacex.training.batches import BatchLoader, EpochOrder, shard
 from spacex.training.classifier_run import SYNTHETIC, check_side, data_record, digests_of, training_record
 from spacex.training.data import SPLITS, SplitName, band_statistics, evenly_spaced, open_split
@@ -55,7 +57,9 @@ def prepare_patterns(
     """
     classifiers, preset = _load_classifiers(run), run.preset
     splits = {name: open_split(run.source, name) for name in SPLITS}
-    side = classifiers[0].card.chip_size
+    # our own network's head is built for one size; others average over the chip, and may map with larger chips
+    fixed = any(isinstance(one.card.classifier, ClassifierSettings) for one in classifiers)
+    side = classifiers[0].card.chip_size if fixed else splits["train"].side
     check_side(splits, side)
     step = 2 * alignment(preset.generator)  # the frame is measured on chips of half the size
     if side % step:
@@ -183,10 +187,15 @@ def _class_conditional(preset: Preset) -> bool:
 def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> None:
     """Measure all splits and write the checkpoint."""
     run, learner, source = evaluation.run, evaluation.learner, classifier.card
-    metrics = evaluation.all()
+    metrics, train = evaluation.all(), evaluation.splits["train"]
+    known = classifier.applicability
+    if train.side != source.chip_size:  # chips of another size have other statistics
+        network, batch = classifier.classifier, run.preset.batch
+        known = fit_applicability(network, source.scaling, train, batch, learner.distributed, source.features)
     if not learner.distributed.is_main:
         return
-    frame, side = evaluation.frame(), source.chip_size
+    frame, side = evaluation.frame(), train.side
+    synthetic = SYNTHETIC.strip() if run.source.root == "demo" else ""
     shape = run.preset.generator.model_copy(update={"bands": len(run.source.bands)})
     # a checkpoint that already has generators keeps its classifier's entries under "classifier"
     nested = source.kind == "patterns"
@@ -214,9 +223,7 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> 
             "classifier": source.training.get("classifier", {}) if nested else source.training,
         },
         intended_use=INTENDED,
-        limits=" ".join(filter(None, (run.preset.note, LIMITS))) + (SYNTHETIC if run.source.root == "demo" else ""),
+        limits=" ".join(filter(None, (run.preset.note, LIMITS, train.meaning, synthetic))),
     )
     modules: dict[str, nn.Module] = {"classifier": classifier.classifier}
-    save_checkpoint(
-        run.output, card, modules | {role: learner.result(role) for role, _ in ROLES}, classifier.applicability
-    )
+    save_checkpoint(run.output, card, modules | {role: learner.result(role) for role, _ in ROLES}, known)
