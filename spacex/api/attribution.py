@@ -38,7 +38,7 @@ class Attribution(ChipMaps):
 
 def attribute(
     chips: NDArray[np.floating[Any]] | str | Path | Sequence[str | Path],
-    checkpoint: Checkpoint | str | None = None,
+    checkpoint: Checkpoint | str = "europe",
     *,
     maps: Sequence[MapName] = DEFAULT_MAPS,
     device: str | torch.device = "cpu",
@@ -50,7 +50,7 @@ def attribute(
         chips: (n, bands, side, side) or one chip (bands, side, side), surface reflectance 0..1 without NaN, bands in
             the order of the checkpoint's card, side its chip size. Or files of pictures, PNG, JPEG or GeoTIFF,
             for a checkpoint that was trained on pictures.
-        checkpoint: trained networks with generators, or their URI; None for the weights that ship.
+        checkpoint: trained networks with generators, or their URI; or the name of one that ships.
         maps: which maps to compute.
         device: where the networks run.
         trust: modules whose networks the checkpoint may build.
@@ -88,7 +88,7 @@ def attribute(
 
 def score(
     chips: NDArray[np.floating[Any]] | str | Path | Sequence[str | Path],
-    checkpoint: Checkpoint | str | None = None,
+    checkpoint: Checkpoint | str = "europe",
     *,
     device: str | torch.device = "cpu",
     trust: Sequence[str] = (),
@@ -97,7 +97,7 @@ def score(
 
     Args:
         chips: as of `attribute`: reflectance, which is scaled as the checkpoint's card says, or files of pictures.
-        checkpoint: trained networks, or their URI; None for the weights that ship.
+        checkpoint: trained networks, or their URI; or the name of one that ships.
         device: where the classifier runs.
         trust: modules whose networks the checkpoint may build.
 

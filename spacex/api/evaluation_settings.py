@@ -43,9 +43,9 @@ class EvaluateSettings(TypedDict, total=False):
     data: Annotated[str | None, Setting(FIRST, check=check_data)]
     """AnthroProtect folder as published, a folder of pictures by class (where nothing says where maps should point), or
     'demo'."""
-    checkpoint: Annotated[str | None, Setting(WHAT, unset="the weights that ship", check=check_checkpoints)]
-    """Folder or URI of a trained checkpoint. The weights that ship were trained on the synthetic landscape and say
-    nothing reliable about real land."""
+    checkpoint: Annotated[str | None, Setting(WHAT, unset="europe, or demo", check=check_checkpoints)]
+    """Folder or URI of a trained checkpoint, or one that ships: europe (land cover of 34 countries), or demo for the
+    data set demo."""
     output: Annotated[str, Setting(FIRST, "report", check=check_folder)]
     """Folder of the report."""
     split: Annotated[Literal["train", "val", "test"], Setting(WHAT, "test")]

@@ -32,10 +32,10 @@ class PlanSettings(SceneSettings, total=False):
     grow: Annotated[bool, Setting(FIRST, False)]
     """Let the cube that is there take the further days and land that are asked for; what it holds is kept."""
     checkpoint: Annotated[
-        Checkpoint | str | None, Setting(WHAT, unset="the weights that ship", check=check_checkpoints)
+        Checkpoint | str | None, Setting(WHAT, unset="europe, or demo", check=check_checkpoints)
     ]
-    """Folder or URI of a trained checkpoint. The weights that ship were trained on the synthetic landscape and say
-    nothing reliable about real land."""
+    """Folder or URI of a trained checkpoint, or one that ships: europe (land cover of 34 countries) or, for the demo
+    catalogue, demo (the synthetic landscape: it says nothing about real land)."""
     maps: Annotated[Sequence[str], Setting(WHAT, DEFAULT_MAPS, typed=str, parse=names_of(*MAP_NAMES, SCORE))]
     """Attribution maps, comma separated: attribution, lift, path_attribution. The score, naturalness, is in every cube;
     naturalness alone maps nothing else."""

@@ -20,6 +20,7 @@ from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.run import Outcome, Runner, execute
 from spacex.settings import checked
 from spacex.synthetic.archive import demo_archive
+from spacex.weights import default_checkpoint
 
 
 @dataclass(frozen=True, repr=False)
@@ -149,7 +150,7 @@ def map_region(
 
 def plan_map(asked: PlanSettings, area: BaseGeometry, intervals: Intervals) -> PlannedMap:
     """Plan a map of an area, in EPSG:4326, from settings that are complete."""
-    checkpoint = asked["checkpoint"]
+    checkpoint = asked["checkpoint"] or default_checkpoint(asked["catalogue"])
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = load_checkpoint(checkpoint, trust=asked["trust"])
     device = "cuda" if asked["gpu"] else "cpu"

@@ -17,6 +17,7 @@ from typing import Any
 from spacex.datasets.kinds import split_kind
 from spacex.errors import RequestError
 from spacex.storage import local_path, split_protocol
+from spacex.weights import SHIPPED
 
 WRITABLE = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "sftp", "smb")
 """Stores a cube, a run or a file may be written to, by fsspec's names."""
@@ -172,7 +173,7 @@ def check_data(name: str, root: str) -> None:
 def check_checkpoints(name: str, uris: object) -> None:
     """Refuse local folders that hold no checkpoint; those of remote stores are looked for when opened."""
     for uri in uris if isinstance(uris, list | tuple) else [uris]:
-        if not isinstance(uri, str):  # loaded already
+        if not isinstance(uri, str) or uri in SHIPPED:  # loaded already, or part of this package
             continue
         check_shared(name, uri)
         path = local_path(uri)

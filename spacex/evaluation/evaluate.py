@@ -15,6 +15,7 @@ from spacex.evaluation.samples import ChipSource, LandCoverSource, PictureSource
 from spacex.evaluation.table import Table
 from spacex.settings import Settings
 from spacex.training.data import holds_pictures
+from spacex.weights import default_checkpoint
 
 
 class EvaluationRequest(Settings):
@@ -25,7 +26,7 @@ class EvaluationRequest(Settings):
     output: str
     """Folder of the report; made if it is not there."""
     checkpoint: str | None = None
-    """URI of the checkpoint; None for the weights that ship."""
+    """URI or name of the checkpoint; None for the one that ships for this kind of data."""
     second: str | None = None
     """Checkpoint of an independently trained classifier in the same bands and units."""
     twin: str | None = None
@@ -43,7 +44,7 @@ def evaluate(request: EvaluationRequest, report: ProgressCallback = lambda *_: N
     Raises:
         RequestError: if data and checkpoints do not fit together; nothing was written.
     """
-    checkpoint = load_checkpoint(request.checkpoint, trust=request.trust)
+    checkpoint = load_checkpoint(request.checkpoint or default_checkpoint(request.data), trust=request.trust)
     others = _load_others(request, checkpoint)
     evaluation = Evaluation(_open_source(request, checkpoint), checkpoint, request.settings, **others)
     output = Path(request.output)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from spacex.checkpoint import SHIPPED
 from spacex.cube.extend import extend_cube
 from spacex.cube.overviews import hide_levels, make_overviews
 from spacex.cube.store import Cube, create_cube
@@ -143,13 +142,11 @@ def _open_cube(plan: Plan, license: str) -> Cube:
 
 
 def _job(plan: Plan, worker: dict[str, Any]) -> Job:
-    # the shipped weights lie elsewhere on every node; each finds its own
-    checkpoint = None if plan.checkpoint.uri == str(SHIPPED) else plan.checkpoint.uri
     return Job(
         request=plan.request,
         output=plan.output,
         scenes=f"{run_folder(plan.output)}/scenes.gz",
-        checkpoint=checkpoint,
+        checkpoint=plan.checkpoint.uri,
         trust=plan.checkpoint.trust,
         **worker,
     )

@@ -21,6 +21,7 @@ from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.composite import Composer
 from spacex.sentinel2.composite_cache import CompositeCache
 from spacex.sentinel2.scene_list import Scenes, load_scenes
+from spacex.weights import SHIPPED
 
 GPU_BATCH = 16
 """Windows or chips per call of the networks on a GPU."""
@@ -32,8 +33,8 @@ class Job(TileJob):
     request: MapRequest
     scenes: str
     """URI of the scene list (`save_scenes`)."""
-    checkpoint: str | None = None
-    """Folder or URI; None for the shipped weights."""
+    checkpoint: str
+    """Folder, URI or name of one that ships; that lies elsewhere on every node, and each finds its own."""
     trust: tuple[str, ...] = ()
     """Modules whose networks a worker may import and build."""
     batch: int | None = Field(None, ge=1)
@@ -42,7 +43,7 @@ class Job(TileJob):
     @property
     def paths(self) -> list[str]:
         """Cube, scene list and checkpoint."""
-        return [self.output, self.scenes, *([self.checkpoint] if self.checkpoint else [])]
+        return [self.output, self.scenes, *([] if self.checkpoint in SHIPPED else [self.checkpoint])]
 
     def open(self) -> Pipeline:
         """Load networks, scene list and cube: all that is slow and happens once per worker."""

@@ -53,7 +53,7 @@ def job_of(card) -> Job:
         catalogue="demo",
         chips=chip_settings(card, ("attribution",)),
     )
-    return Job(request=request, output="memory://nowhere.zarr", scenes="memory://nowhere.gz")
+    return Job(checkpoint="demo", request=request, output="memory://nowhere.zarr", scenes="memory://nowhere.gz")
 
 
 def drive(tiles: int, card, folder: str, workers: int = 2) -> dict:

@@ -1,0 +1,300 @@
+"""Classifiers and maps on real pixels: EuroSAT chips of places that no training has seen.
+
+    python tests/benchmarks/real_land.py scores --data eurosat:FOLDER
+    python tests/benchmarks/real_land.py pointing --data eurosat:FOLDER --checkpoints europe,runs/second,runs/wide
+    python tests/benchmarks/real_land.py changes --data eurosat:FOLDER --second runs/second
+
+`scores`: AUROC, accuracy and calibration of single chips and of mosaics of 256 pixels, beside boosted trees on six
+colour numbers (mean and deviation of each band), with paired intervals by place; by class and by country; the score of
+mosaics against their natural share. `pointing`: the grid pointing game (Boehle, Fritz & Schiele, CVPR 2021) on mosaics
+half of whose cells are of natural land: the share of a map's positive values that lies on natural cells, chance .5.
+Cells are whole chips of 64 pixels, or squares of 16 cut from two mosaics. `changes`: what the generators do to scores.
+
+Mosaics are made of neighbours of the test split; a place is a cell of 1 x 1.5 degrees. Tables are printed, and written
+as CSV with `--output`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics.functional.classification import binary_calibration_error
+
+from spacex.attribution.attributor import Attributor
+from spacex.checkpoint import Checkpoint, load_checkpoint
+from spacex.evaluation.bootstrap import ClusterBootstrap, compare, draw, interval
+from spacex.evaluation.methods.captum import Effort, deep_lift
+from spacex.evaluation.methods.chip_batch import ChipBatch, Method, supporting
+from spacex.evaluation.methods.selection import all_methods, choose
+from spacex.training.data import DatasetSettings, open_split
+
+RGB = ("B02", "B03", "B04")
+SIDE = 64
+"""Pixels of a chip."""
+METHODS = (
+    "lift+", "path+", "attribution", "lowered", "deeplift+", "deeplift-blur+", "integrated+", "gradcam-first",
+    "gradcam-last", "occlusion+", "brightness", "excess-green", "chance",
+)  # fmt: skip
+MOSAICS = 400
+"""Of each kind, in the comparison with the colour control."""
+APART = ("Finland", "Denmark", "Estonia")
+
+
+@dataclass(frozen=True)
+class Land:
+    """The chips of one split, in memory, with their places."""
+
+    x: Tensor
+    """Surface reflectance (n, bands, 64, 64)."""
+    natural: NDArray[np.bool_]
+    """(n,)."""
+    infos: pd.DataFrame
+    """`class`, `lat`, `lon`, `group`."""
+
+    @classmethod
+    def open(cls, data: str, split: str) -> Land:
+        """A split of a data set of single chips."""
+        chips = open_split(DatasetSettings(root=data, bands=RGB), split)  # type: ignore[arg-type]
+        x = torch.stack([torch.from_numpy(chips.reflectance(index)) for index in range(len(chips))])
+        return cls(x, chips.infos["label"].to_numpy() == 1, chips.infos)
+
+    @property
+    def places(self) -> list[str]:
+        """The cell of each chip."""
+        return [str(group) for group in self.infos["group"]]
+
+    def mosaics(self, count: int, n: int, seed: int) -> Iterator[tuple[Tensor, Tensor, str]]:
+        """Mosaics of n x n natural chips and of n x n others around the same chips, and the place."""
+        rng = np.random.default_rng(seed)
+        lat, lon = (np.radians(self.infos[name].to_numpy()) for name in ("lat", "lon"))
+        points = np.stack([lat, lon * np.cos(lat)], axis=1)
+        members = {kind: np.flatnonzero(self.natural == kind) for kind in (True, False)}
+        trees = {kind: cKDTree(points[index]) for kind, index in members.items()}
+        for centre in rng.choice(len(points), count, replace=False):
+            sides = []
+            for kind in (True, False):
+                near = members[kind][np.atleast_1d(trees[kind].query(points[centre], k=n * n)[1])]
+                grid = self.x[rng.permutation(near)].reshape(n, n, -1, SIDE, SIDE)
+                sides.append(grid.permute(2, 0, 3, 1, 4).reshape(-1, n * SIDE, n * SIDE))
+            yield sides[0], sides[1], self.places[centre]
+
+
+def checkerboard(n: int, share: float, rng: np.random.Generator) -> Tensor:
+    """(n, n) bool: which cells are natural, as many as the share says, at random."""
+    cells = np.arange(n * n) < round(share * n * n)
+    return torch.from_numpy(rng.permutation(cells).reshape(n, n))
+
+
+def mixed(land: Land, count: int, n: int, cell: int, share: float, seed: int) -> tuple[Tensor, Tensor, list[str]]:
+    """Mosaics (count, bands, h, w) of natural cells and others, where they are natural (count, h, w), and places."""
+    rng, pictures, masks, places = np.random.default_rng(seed), [], [], []
+    for natural, other, place in land.mosaics(count, n, seed):
+        mask = checkerboard(n * SIDE // cell, share, rng).repeat_interleave(cell, 0).repeat_interleave(cell, 1)
+        pictures.append(torch.where(mask, natural, other))
+        masks.append(mask)
+        places.append(place)
+    return torch.stack(pictures), torch.stack(masks), places
+
+
+@torch.no_grad()
+def scores(checkpoint: Checkpoint, x: Tensor, batch: int = 32) -> NDArray[np.float64]:
+    """The classifier's scores of chips of any size, (n,)."""
+    parts = [checkpoint.classifier(checkpoint.card.scaling.standardise(part)) for part in x.split(batch)]
+    return torch.sigmoid(torch.cat(parts)).double().numpy()
+
+
+def colours(x: Tensor) -> NDArray[np.float32]:
+    """Mean and deviation of each band: all that the control sees."""
+    return torch.cat([x.mean((2, 3)), x.std((2, 3))], dim=1).numpy()
+
+
+def auroc_interval(
+    truth: NDArray[np.bool_], ours: NDArray[np.float64], rival: NDArray[np.float64], draws: ClusterBootstrap
+) -> str:
+    """The difference of two AUROCs with its 95 % interval by place."""
+    gaps = []
+    for weights in draws.weights[:500, draws.places]:
+        used = weights > 0
+        ends = [roc_auc_score(truth[used], values[used], sample_weight=weights[used]) for values in (ours, rival)]
+        gaps.append(ends[0] - ends[1])
+    low, high = np.percentile(gaps, [2.5, 97.5])
+    return f"{roc_auc_score(truth, ours) - roc_auc_score(truth, rival):+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def compared(name: str, truth: NDArray[np.bool_], ours: NDArray[np.float64], rival: NDArray[np.float64],
+             places: list[str]) -> dict[str, object]:  # fmt: skip
+    """A row: a classifier beside the colour control on the same chips."""
+    draws = draw(places)
+    right = [((values > 0.5) == truth).astype(float) for values in (ours, rival)]
+    ece = binary_calibration_error(torch.from_numpy(ours), torch.from_numpy(truth).long(), n_bins=15)
+    return {
+        "chips": name, "n": len(truth), "places": len(set(places)),
+        "AUROC": f"{roc_auc_score(truth, ours):.4f}", "colour": f"{roc_auc_score(truth, rival):.4f}",
+        "AUROC - colour": auroc_interval(truth, ours, rival, draws),
+        "accuracy": str(interval(right[0], draws)), "colour's": str(interval(right[1], draws)),
+        "accuracy - colour's": str(compare(right[0], right[1], draws).difference), "ECE": f"{float(ece):.3f}",
+    }  # fmt: skip
+
+
+def countries(infos: pd.DataFrame) -> pd.Series:
+    """Country of each chip by a coarse outline (1 : 110 million), the nearest where it lies in none."""
+    outlines = Path(pyogrio.__file__).parent / "tests/fixtures/naturalearth_lowres/naturalearth_lowres.shp"
+    points = gpd.GeoDataFrame(geometry=gpd.points_from_xy(infos["lon"], infos["lat"]), crs=4326).to_crs(3035)
+    world = gpd.read_file(outlines, bbox=(-25, 33, 45, 72)).to_crs(3035)[["name", "geometry"]]
+    joined = gpd.sjoin_nearest(points, world)
+    return joined[~joined.index.duplicated()]["name"].set_axis(infos.index)
+
+
+def report_scores(asked: argparse.Namespace) -> list[pd.DataFrame]:
+    """Single chips, mosaics, classes and countries."""
+    checkpoint = load_checkpoint(asked.checkpoints[0])
+    train, test = Land.open(asked.data, "train"), Land.open(asked.data, "test")
+    control = HistGradientBoostingClassifier(random_state=0).fit(colours(train.x), train.natural)
+
+    def rival(x: Tensor) -> NDArray[np.float64]:
+        return np.asarray(control.predict_proba(colours(x))[:, 1])
+
+    ours = scores(checkpoint, test.x, 256)
+    rows = [compared("single, 64 pixels", test.natural, ours, rival(test.x), test.places)]
+    # mosaics have a control of their own size
+    truth = np.repeat([True, False], MOSAICS)
+    learnt, seen = ([mixed(land, MOSAICS, 4, SIDE, share, 1) for share in (1.0, 0.0)] for land in (train, test))
+    control = HistGradientBoostingClassifier(random_state=0).fit(colours(torch.cat([x for x, *_ in learnt])), truth)
+    x, places = torch.cat([x for x, *_ in seen]), [place for part in seen for place in part[2]]
+    rows.append(compared("mosaics, 256 pixels", truth, scores(checkpoint, x, 8), rival(x), places))
+    shares, values = np.repeat([0.0, 0.25, 0.5, 0.75, 1.0], 200), []
+    for number, share in enumerate(np.unique(shares)):
+        values.append(scores(checkpoint, mixed(test, 200, 4, SIDE, share, 2 + number)[0], 8))
+    mixtures = pd.DataFrame({"natural share": shares, "score": np.concatenate(values)})
+    print(f"score against natural share: correlation {mixtures.corr().iloc[0, 1]:.3f}")
+    table = test.infos.assign(score=ours, right=(ours > 0.5) == test.natural, country=countries(test.infos))
+    table["natural"] = test.natural
+    by_class = table.groupby("class").agg(chips=("score", "size"), natural=("score", lambda s: (s > 0.5).mean()))
+    by_country = [
+        {"country": name, "chips": len(part), "accuracy": part["right"].mean(),
+         "AUROC": roc_auc_score(part["natural"], part["score"]) if part["natural"].nunique() == 2 else np.nan}
+        for name, part in table.groupby("country") if len(part) >= 30 or name in APART
+    ]  # fmt: skip
+    worst_first = pd.DataFrame(by_country).sort_values("AUROC")
+    return [pd.DataFrame(rows), mixtures.groupby("natural share").agg(["mean", "std"]), by_class, worst_first]
+
+
+def blurred(chips: ChipBatch) -> Tensor:
+    """The chips after a box of 33 pixels, twice: a common baseline without their patterns."""
+    u = chips.u
+    for _ in range(2):
+        u = F.avg_pool2d(F.pad(u, (16,) * 4, mode="reflect"), 33, stride=1)
+    return u
+
+
+def methods_of(checkpoint: Checkpoint) -> list[Method]:
+    """The compared methods, as far as this checkpoint allows them."""
+    red, green, blue = (checkpoint.card.bands.index(band) for band in ("B04", "B03", "B02"))
+
+    def excess_green(chips: ChipBatch) -> Tensor:
+        return (2 * chips.x[:, green] - chips.x[:, red] - chips.x[:, blue]).clamp(min=0)
+
+    listed = all_methods(checkpoint, Effort(gradient_steps=32))
+    listed += [
+        Method("deeplift-blur+", "gradient", lambda c: supporting(deep_lift(c, blurred(c))), "DeepLIFT from a blur."),
+        Method("excess-green", "trivial", excess_green, "2 B03 - B04 - B02, positive part."),
+    ]
+    return choose(listed, [method.name for method in listed if method.name in METHODS])
+
+
+def pointing(checkpoint: Checkpoint, land: Land, cell: int, count: int, n: int) -> pd.DataFrame:
+    """Share of each method's positive values on natural cells: a row per mosaic, a column per method, and `place`."""
+    x, mask, places = mixed(land, count, n, cell, 0.5, 7)
+    attributor = Attributor(checkpoint, ("attribution", "lift", "path_attribution"))
+    listed, rows = methods_of(checkpoint), []
+    for start in range(0, count, 4):
+        batch = ChipBatch(attributor, x[start : start + 4], [f"mosaic {start + i}" for i in range(4)])
+        inside = mask[start : start + 4]
+        shares = {}
+        for method in listed:
+            values = method(batch).clamp(min=0).double()
+            shares[method.name] = ((values * inside).sum((1, 2)) / values.sum((1, 2)).clamp(min=1e-12)).numpy()
+        rows.append(pd.DataFrame(shares))
+    return pd.concat(rows, ignore_index=True).assign(place=places)
+
+
+def report_pointing(asked: argparse.Namespace) -> list[pd.DataFrame]:
+    """A table per size of cell: methods by classifiers, and by how much lift is above each."""
+    land, tables = Land.open(asked.data, "test"), []
+    for cell in (64, 16):
+        columns = {}
+        for uri in asked.checkpoints:
+            checkpoint = load_checkpoint(uri)
+            n = max(checkpoint.card.chip_size // SIDE, 2)
+            shares = pointing(checkpoint, land, cell, asked.count, n)
+            draws = draw(shares.pop("place").tolist())
+            lift = shares["lift+"].to_numpy()
+            columns[f"{uri}, {cell}"] = {name: str(interval(shares[name].to_numpy(), draws)) for name in shares}
+            columns[f"lift - it, {uri}"] = {
+                name: str(compare(lift, shares[name].to_numpy(), draws).difference) for name in shares
+            }
+        tables.append(pd.DataFrame(columns))
+    return tables
+
+
+def report_changes(asked: argparse.Namespace) -> list[pd.DataFrame]:
+    """What x- and x+ do to the scores of natural and of other mosaics of the checkpoint's chip size."""
+    checkpoint, land = load_checkpoint(asked.checkpoints[0]), Land.open(asked.data, "test")
+    judges = {"its own": checkpoint} | ({"a second": load_checkpoint(asked.second)} if asked.second else {})
+    attributor, n, rows = Attributor(checkpoint, ("attribution",)), checkpoint.card.chip_size // SIDE, []
+    for kind, share in (("natural", 1.0), ("other", 0.0)):
+        x, _, places = mixed(land, asked.count, n, SIDE, share, 11)
+        parts = [ChipBatch(attributor, part, [str(i) for i in range(len(part))]) for part in x.split(8)]
+        minus, plus = (torch.cat([getattr(part, name) for part in parts]) for name in ("x_minus", "x_plus"))
+        draws = draw(places)
+        for judge, network in judges.items():
+            before, low, high = (scores(network, values, 16) for values in (x, minus, plus))
+            natural = np.where(before > 0.5, 1.0, np.nan)
+            rows.append({
+                "chips": kind, "judge": judge, "score": f"{before.mean():.3f}", "of x-": f"{low.mean():.3f}",
+                "of x+": f"{high.mean():.3f}", "x- lowers": str(interval((low < before).astype(float), draws)),
+                "x- turns": str(interval(natural * (low < 0.5), draws)),
+                "x+ raises": str(interval((high > before).astype(float), draws)),
+                "x+ turns": str(interval(np.where(before < 0.5, 1.0, np.nan) * (high > 0.5), draws)),
+                "change x-": f"{(minus - x).abs().mean():.4f}", "change x+": f"{(plus - x).abs().mean():.4f}",
+            })  # fmt: skip
+    return [pd.DataFrame(rows)]
+
+
+REPORTS = {"scores": report_scores, "pointing": report_pointing, "changes": report_changes}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("report", choices=REPORTS)
+    parser.add_argument("--data", required=True, help="eurosat:FOLDER")
+    parser.add_argument("--checkpoints", default=["europe"], type=lambda text: text.split(","), metavar="A,B,C")
+    parser.add_argument("--second", help="another classifier that judges x- and x+")
+    parser.add_argument("--count", type=int, default=200, help="mosaics")
+    parser.add_argument("--output", type=Path, help="folder of the tables as CSV")
+    asked = parser.parse_args()
+    pd.set_option("display.width", 250, "display.max_columns", 40, "display.precision", 3)
+    for number, table in enumerate(REPORTS[asked.report](asked)):
+        print(table.to_string(), end="\n\n")
+        if asked.output:
+            asked.output.mkdir(parents=True, exist_ok=True)
+            table.to_csv(asked.output / f"{asked.report}-{number}.csv")
+
+
+if __name__ == "__main__":
+    main()
