@@ -47,7 +47,7 @@ NATURAL = ("Forest", "HerbaceousVegetation", "SeaLake")
 ANTHROPOGENIC = ("AnnualCrop", "PermanentCrop", "Pasture", "Highway", "Industrial", "Residential")
 """The others, label 0."""
 APART = "River"
-"""Its chips show banks with fields and towns, so they have no label; they are in no split."""
+"""Its chips show banks with fields and towns, so they have no label."""
 CLASSES = (*NATURAL, *ANTHROPOGENIC, APART)
 TIFF_BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A")
 """Of the GeoTIFFs, in their order."""
@@ -69,7 +69,8 @@ class EuroSAT(Chips):
 
     Splits keep cells of 1 x 1.5 degrees together (`spacex.datasets.places`) where places are known, else a file's name
     decides. Chips without a place among others with one are left out, and counted in `problems`. `infos` also has
-    `file`, `class`, and `lat` and `lon` where known. With a `target` all ten classes are told apart.
+    `file`, `class`, and `lat` and `lon` where known. Rivers have no label (NaN): they are among a split's chips, but
+    not in `all`. With a `target` all ten classes are told apart.
 
     Bands other than B02, B03 and B04 need the GeoTIFFs. Where there are both, JPEGs are read if there are more.
     """
@@ -88,8 +89,7 @@ class EuroSAT(Chips):
             self.classes = class_order(table["class"], target, self.root)
             table["label"] = table["class"].map({name: number for number, name in enumerate(self.classes)})
         else:
-            table = table[table["class"] != APART].reset_index(drop=True)
-            table["label"] = table["class"].isin(NATURAL).astype(int)
+            table["label"] = table["class"].isin(NATURAL).astype(float).where(table["class"] != APART)
         return self._split(table, grouped)
 
     def _split(self, table: pd.DataFrame, grouped: bool) -> pd.DataFrame:

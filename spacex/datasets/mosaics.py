@@ -51,8 +51,8 @@ class Mosaics(Chips):
         self.known_bands, self.meaning, self.problems = chips.known_bands, chips.meaning, chips.problems
         self.side, self.split_hash, self.split_origin = n * chips.side, chips.split_hash, chips.split_origin
         rng = np.random.default_rng(seed)
-        count = limit or max(1, len(chips) // n)
-        anchors = rng.integers(len(chips), size=count)
+        count = limit or max(1, len(chips.all) // n)
+        anchors = rng.choice(chips.all, size=count)
         kind = rng.integers(3, size=count)
         naturals = np.choose(kind, [0, n * n, rng.integers(1, max(n * n, 2), size=count)])
         self._natural = _rank(_heights(n, count, rng)) < naturals[:, None]
@@ -72,11 +72,8 @@ class Mosaics(Chips):
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Mosaics (m, bands, side, side) float32 and their natural shares (m,)."""
-        x, _ = self.chips.__getitems__(self._cells[list(indices)].ravel().tolist())
-        bands, small = x.shape[1:3]
-        # (m, row of cells, column of cells, bands, row, column) to (m, bands, rows, columns)
-        x = x.view(len(indices), self.n, self.n, bands, small, small).permute(0, 3, 1, 4, 2, 5)
-        return x.reshape(len(indices), bands, self.side, self.side), self._labels[torch.as_tensor(indices)]
+        cells, _ = self.chips.__getitems__(self._cells[list(indices)].ravel().tolist())
+        return assemble(cells, self.n), self._labels[torch.as_tensor(indices)]
 
     def truth(self, index: int) -> NDArray[np.bool_]:
         """(side, side), True on natural cells."""
@@ -86,6 +83,13 @@ class Mosaics(Chips):
     def valid(self, index: int) -> NDArray[np.bool_]:
         """(side, side), True where all of the data set's bands have data."""
         return np.asarray((self[index][0] > 0).all(dim=0))
+
+
+def assemble(cells: Tensor, n: int) -> Tensor:
+    """Cells (m * n * n, bands, side, side), row by row of each mosaic, to mosaics (m, bands, n * side, n * side)."""
+    bands, side = cells.shape[1:3]
+    apart = cells.view(-1, n, n, bands, side, side)
+    return apart.permute(0, 3, 1, 4, 2, 5).reshape(-1, bands, n * side, n * side)
 
 
 def _heights(n: int, count: int, rng: np.random.Generator) -> NDArray[np.float64]:

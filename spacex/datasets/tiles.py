@@ -119,9 +119,9 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
     An item is the chip's reflectance (bands, 256, 256) float32 in 0..1 and its label, a float32 scalar, 1 for
     protected land; where `classes` are named, its class's number. Pixels without data are 0, as the authors feed them.
 
-    `infos` has a row per chip: `path`, `label`, `split`, `group`, the number or name of the unit by which to bootstrap,
-    and, for chips cut from a larger scene, `row` and `col`. `problems` lists the files left out, `split_hash` names the
-    whole split.
+    `infos` has a row per chip: `path`, `label` (NaN: it has none), `split`, `group`, the number or name of the unit by
+    which to bootstrap, and, for chips cut from a larger scene, `row` and `col`. `problems` lists the files left out,
+    `split_hash` names the whole split.
 
     Args:
         root: folder of the set.
@@ -230,8 +230,8 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def all(self) -> list[int]:
-        """Indices of all chips."""
-        return list(range(len(self)))
+        """Indices of all chips that have a label."""
+        return np.flatnonzero(~self._labels.isnan()).tolist()
 
     def _with_substitutes(self, index: int) -> Iterator[int]:
         """The chip itself, then those of the same label after it and from the start again."""

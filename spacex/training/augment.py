@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spacex.datasets.mosaics import assemble
+
 EDGES = ("top", "bottom", "left", "right")
 
 
@@ -145,3 +147,15 @@ def mix_strip(chip: Tensor, other: Tensor, edge: str, share: float) -> tuple[Ten
     else:
         parts = [chip.narrow(dim, 0, side - width), other.narrow(dim, side - width, width)]
     return torch.cat(parts, dim), width / side
+
+
+def quarter_mosaics(x: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mosaics of 2 x 2 of a batch's chips (n, bands, size, size), n a multiple of 4, and the means of their targets.
+
+    Every second batch on average is sorted by its targets first: most mosaics are then of one kind, others mixed.
+    """
+    if torch.rand(1, generator=generator) < 0.5:
+        last = target if target.ndim == 1 else target[:, -1]
+        order = (last + 0.01 * torch.rand(len(x), generator=generator).to(x.device)).argsort()
+        x, target = x[order], target[order]
+    return assemble(x, 2), target.reshape(-1, 4, *target.shape[1:]).mean(dim=1)

@@ -18,6 +18,7 @@ from spacex.training.augment import (
     draw_strips,
     draw_turns,
     mix_strip,
+    quarter_mosaics,
     quarter_turns,
 )
 from spacex.training.batches import seeded
@@ -121,7 +122,7 @@ class ClassifierLearner:
         return F.mse_loss(logit.sigmoid(), target)
 
     def _augment(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Random turns, flips, gains and offsets, then CutMix with chips of another label from the global batch."""
+        """Random turns, flips, gains, offsets, CutMix with chips of another label of the global batch, mosaics."""
         generator = seeded("augment", self.seed, self.step_number)
         n, first = len(x) * self.distributed.size, len(x) * self.distributed.rank
         own = slice(first, first + len(x))
@@ -132,8 +133,14 @@ class ClassifierLearner:
             # in reflectance, before standardisation
             gains = draw_per_band(n, x.shape[1], self.recipe.gains, generator).exp()[own].to(x.device)
             x = x * gains + draw_per_band(n, x.shape[1], self.recipe.offsets, generator)[own].to(x.device)
-        if not self.recipe.cutmix:
-            return x, target
+        if self.recipe.cutmix:
+            x, target = self._mix(x, target, n, own, generator)
+        if self.recipe.mosaics and torch.rand(1, generator=generator) < self.recipe.mosaics:
+            x, target = quarter_mosaics(x, target, generator)
+        return x, target
+
+    def _mix(self, x: Tensor, target: Tensor, n: int, own: slice, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """CutMix of this process's chips, those of `own` in the global batch of `n`."""
         edges, shares = draw_strips(n, self.recipe.cutmix, self.recipe.strip, generator)
         # partners may lie in another process's shard
         all_chips, all_targets = self.distributed.all_gather(x), self.distributed.all_gather(target)

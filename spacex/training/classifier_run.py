@@ -22,7 +22,7 @@ from spacex.training.classifier import ClassifierLearner
 from spacex.training.data import SPLITS, SplitName, band_statistics, open_split
 from spacex.training.distributed import SINGLE, Distributed
 from spacex.training.loop import Epoch, Progress, Run, TrainingLoop
-from spacex.training.metrics import measure_classifier
+from spacex.training.metrics import measure_classifier, share_taken
 from spacex.training.presets import ClassifierRecipe
 from spacex.training.state import RunStore
 
@@ -56,8 +56,13 @@ def prepare_classifier(
     """
     splits = {name: open_split(run.source, name) for name in SPLITS}
     check_side(splits)
-    network_for(run, splits["train"])
+    shape, *_ = network_for(run, splits["train"])
     order = EpochOrder(splits["train"].all, run.recipe.batch, run.seed, distributed)
+    if run.recipe.mosaics:
+        output_columns(network_builder(shape, run.trust)(), len(run.source.bands), 2 * splits["train"].side)
+        if order.batch % (4 * distributed.size):
+            got, expected = f"batch {order.batch}", f"a multiple of {4 * distributed.size}"
+            raise RequestError("a batch cannot be made into mosaics of 2 x 2", got=got, expected=expected)
     RunStore(run.output, digests=digests_of(splits)).check_settings(run)
     return splits, order
 
@@ -86,6 +91,11 @@ def learn_classifier(
         chips = shard(split, split.all, run.recipe.batch, distributed)
         return measure_classifier(learner.result(), scaling, chips, distributed, split.classes)
 
+    def by_class(split: Chips) -> dict[str, float]:
+        rows = split.infos.groupby("class").indices
+        chips = {name: shard(split, own.tolist(), run.recipe.batch, distributed) for name, own in rows.items()}
+        return {str(name): share_taken(learner.result(), scaling, own, distributed) for name, own in chips.items()}
+
     def validate() -> dict[str, float]:
         measured = measure(splits["val"])
         names = ("accuracy", "auroc", "ece", "correlation")
@@ -93,6 +103,8 @@ def learn_classifier(
 
     def finish(seconds: float) -> None:
         metrics = {name: measure(split) for name, split in splits.items()}
+        if not train.classes and "class" in train.infos:
+            metrics["test"]["taken_for_natural"] = by_class(splits["test"])
         known = fit_applicability(learner.result(), scaling, train, run.recipe.batch, distributed, features)
         if not distributed.is_main:
             return

@@ -105,6 +105,19 @@ def measure_classifier(
 
 
 @torch.no_grad()
+def share_taken(
+    classifier: nn.Module, scaling: Scaling, chips: Iterable[tuple[Tensor, Tensor]], distributed: Distributed = SINGLE
+) -> float:
+    """Share of the chips of all processes that a classifier of one logit, in eval mode, takes for natural."""
+    taken = torch.zeros(1, 2)
+    for x, _ in chips:
+        with distributed.autocast():
+            taken += torch.tensor([[int((classifier(scaling.standardise(x)) >= 0).sum()), len(x)]])
+    natural, count = distributed.gather_rows(taken).sum(dim=0).tolist()
+    return float(natural / count)
+
+
+@torch.no_grad()
 def measure_generators(
     classifier: nn.Module,
     maximiser: nn.Module,

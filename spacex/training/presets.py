@@ -287,5 +287,7 @@ class ClassifierRecipe(Settings):
     """Standard deviations of a random reflectance added to a chip: to all bands, to each band. It stands for haze."""
     average: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda decay: decay == 0)
     """Decay per step of the running mean of the weights that is kept; 0 keeps the last weights."""
+    mosaics: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda share: share == 0)
+    """Share of the batches that are made into mosaics of 2 x 2 of their own chips, for networks of any chip size."""
     smoothing: float = Field(default=0.0, ge=0, lt=0.5, exclude_if=lambda share: share == 0)
     """Labels are drawn to the mean of all classes by this share of the way."""

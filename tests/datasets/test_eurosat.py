@@ -43,7 +43,8 @@ def test_grey_values_are_reflectance_as_seen_from_the_ground(made):
 def test_labels_are_natural_land_cover_and_rivers_have_none(made):
     for data in all_splits(made).values():
         kinds = set(data.infos["class"])
-        assert kinds == set(COLOURS) - {"River"}
+        assert kinds == set(COLOURS)
+        assert {data.infos["class"][i] for i in data.all} == kinds - {"River"}
         assert {data.infos["class"][i] for i in data.natural} == {"Forest", "SeaLake"}
         assert {data.infos["class"][i] for i in data.unnatural} == {"AnnualCrop", "Industrial"}
 
@@ -63,7 +64,7 @@ def test_a_cell_of_land_is_in_one_split_and_its_name_decides_which(made):
             share = int.from_bytes(hashlib.sha256(cell.encode()).digest()[:8], "big") / 2**64
             assert split == ("test" if share < 0.15 else "val" if share < 0.3 else "train")
             assert row.group == cell
-    assert sum(map(len, splits.values())) == 48
+    assert sum(map(len, splits.values())) == 60
 
 
 def test_neighbours_on_both_sides_of_greenwich_and_of_a_cell():
@@ -100,9 +101,9 @@ def test_chips_without_a_place_are_left_out_and_counted(made, tmp_path):
     (tmp_path / "places.csv").write_text("\n".join(line for line in lines if "Forest_1" not in line) + "\n")
     data = EuroSAT(tmp_path, RGB)
     assert [str(problem) for problem in data.problems] == [
-        "places.csv: 4 of 48 chips have no place and are left out"
+        "places.csv: 4 of 60 chips have no place and are left out"
     ]  # Forest_1, Forest_10, Forest_11, Forest_12
-    with pytest.raises(DataError, match="4 of 48 chips have no place"):
+    with pytest.raises(DataError, match="4 of 60 chips have no place"):
         EuroSAT(tmp_path, RGB, strict=True)
 
 
@@ -111,7 +112,7 @@ def test_without_places_names_decide_and_the_card_says_so(made, tmp_path):
         shutil.copy(made / f"{kind}.zip", tmp_path)
     splits = all_splits(tmp_path)
     assert {data.split_origin for data in splits.values()} == {"by file name"}
-    assert sum(map(len, splits.values())) == 48
+    assert sum(map(len, splits.values())) == 60
     with pytest.raises(DataError, match=r"where the chips of .* lie.*places.csv"):
         EuroSAT(tmp_path, RGB, grouped=True)
 

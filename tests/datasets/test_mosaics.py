@@ -88,7 +88,7 @@ def test_it_is_opened_by_a_setting_and_no_split_lends_another_its_chips(chips):
         for name in ("train", "val", "test")
     }
     assert {split.side for split in splits.values()} == {128}
-    assert len(splits["train"]) == len(chips) // 2
+    assert len(splits["train"]) == len(chips.all) // 2
     for name, split in splits.items():
         assert set(split.chips.infos["split"]) == {name}
 

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from spacex.model_card import Scaling
+from spacex.training.augment import quarter_mosaics
+from spacex.training.batches import seeded
 from spacex.training.classifier import ClassifierLearner
 from spacex.training.metrics import binary_metrics
 from spacex.training.presets import ClassifierRecipe
@@ -89,6 +91,21 @@ def test_the_running_mean_of_the_weights_is_kept_measured_and_resumed():
     again.step(x, label)
     mean.step(x, label)
     assert torch.equal(again.result().weight, mean.result().weight)
+
+
+def test_mosaics_of_a_batch_keep_every_chip_and_the_mean_of_its_labels():
+    x, label = batch()
+    mixed = learner(mosaics=1.0)
+    for _ in range(4):
+        mixed.step(x, label)
+    standardised = mixed.scaling.standardise(x)
+    for seen in mixed.network.seen:
+        assert seen.shape == (2, 2, 32, 32)
+        cells = seen.view(2, 2, 2, 16, 2, 16).permute(0, 2, 4, 1, 3, 5).reshape(8, 2, 16, 16)
+        assert sorted(cells.mean((1, 2, 3)).tolist()) == sorted(standardised.mean((1, 2, 3)).tolist())
+    shares = quarter_mosaics(x, label, seeded("mosaics"))[1]
+    assert shares.mean() == label.mean()
+    assert shares.shape == (2,)
 
 
 def test_metrics_of_shares_are_of_whole_chips_and_of_all_together():
