@@ -14,7 +14,19 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LEVELS = [
     {"errors"},
-    {"grid", "rasters", "settings", "storage", "vectors", "areas", "intervals", "region", "pixel_code", "display", "weights"},
+    {
+        "grid",
+        "rasters",
+        "settings",
+        "storage",
+        "vectors",
+        "areas",
+        "intervals",
+        "region",
+        "pixel_code",
+        "display",
+        "weights",
+    },
     {"datasets", "sentinel2", "models", "model_card"},
     {"synthetic", "checkpoint", "checkpoint_networks"},
     {"attribution"},

@@ -31,9 +31,7 @@ class PlanSettings(SceneSettings, total=False):
     list) for further steps of the cube's time axis. The demo catalogue has a default."""
     grow: Annotated[bool, Setting(FIRST, False)]
     """Let the cube that is there take the further days and land that are asked for; what it holds is kept."""
-    checkpoint: Annotated[
-        Checkpoint | str | None, Setting(WHAT, unset="europe, or demo", check=check_checkpoints)
-    ]
+    checkpoint: Annotated[Checkpoint | str | None, Setting(WHAT, unset="europe, or demo", check=check_checkpoints)]
     """Folder or URI of a trained checkpoint, or one that ships: europe (land cover of 34 countries) or, for the demo
     catalogue, demo (the synthetic landscape: it says nothing about real land)."""
     maps: Annotated[Sequence[str], Setting(WHAT, DEFAULT_MAPS, typed=str, parse=names_of(*MAP_NAMES, SCORE))]

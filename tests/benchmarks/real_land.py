@@ -69,7 +69,7 @@ class Land:
     def open(cls, data: str, split: str) -> Land:
         """A split of a data set of single chips."""
         chips = open_split(DatasetSettings(root=data, bands=RGB), split)  # type: ignore[arg-type]
-        x = torch.stack([torch.from_numpy(chips.reflectance(index)) for index in range(len(chips))])
+        x, _ = chips.__getitems__(list(range(len(chips))))
         return cls(x, chips.infos["label"].to_numpy() == 1, chips.infos)
 
     @property
