@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from spacex.errors import RequestError
-from spacex.storage import local_path
+from spacex.storage import exists, local_path
 
 COUNTRIES = ("finland", "norway", "sweden")
 """Countries whose outlines ship with SpacEX."""
@@ -55,7 +54,7 @@ def load_area(text: str) -> BaseGeometry:
     from spacex.vectors import FORMATS, read_polygons  # geopandas takes half a second
 
     with _local(text) as path:
-        if not os.path.exists(path):  # unlike Path.exists, it also answers for names that no disk takes
+        if not exists(path):
             raise RequestError("no such area", got=text, expected=f"{', '.join(AREAS)}, or the path of {FORMATS}")
         shapes = read_polygons(str(path), what="the area").projected("EPSG:4326")
     return _joined([shapely.force_2d(one) for one in shapes], text)

@@ -32,6 +32,11 @@ def local_path(uri: str | Path) -> Path | None:
     return Path(os.path.abspath(os.path.expanduser(path))) if protocol in LOCAL_PROTOCOLS else None
 
 
+def exists(path: Path) -> bool:
+    """Whether a file or folder is there; unlike `Path.exists` it also answers for names that no disk takes."""
+    return os.path.exists(path)
+
+
 def absolute_uri(uri: str | Path) -> str:
     """A local path in full, so that every process means the same one; other URIs as they are."""
     path = local_path(uri)
@@ -51,7 +56,7 @@ def check_visible(uris: Iterable[str]) -> None:
         RequestError: naming the first, and this machine.
     """
     for path in filter(None, map(local_path, uris)):
-        if not os.path.exists(path):  # unlike Path.exists, it also answers for names that no disk takes
+        if not exists(path):
             raise RequestError(
                 f"{socket.gethostname()}, a node of the cluster, does not see {path}",
                 do="Give a path on a disk that all nodes share, or an object store, e.g. s3://bucket/name.",

@@ -16,7 +16,7 @@ from typing import Any
 
 from spacex.datasets.kinds import split_kind
 from spacex.errors import RequestError
-from spacex.storage import local_path, split_protocol
+from spacex.storage import exists, local_path, split_protocol
 from spacex.weights import SHIPPED
 
 WRITABLE = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "sftp", "smb")
@@ -36,16 +36,11 @@ def check_folder(name: str, uri: str) -> None:
         RequestError: if the store is unknown, out of reach or closed to us, the path leads through a file, or names
             another folder on each node of a cluster.
     """
-    check_shared(name, uri)
-    folder = local_path(uri)
-    if folder is None:
-        _check_store(name, uri)
-        return
-    _check_length(name, folder)
-    ancestor = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
-    if not ancestor.is_dir():
-        raise RequestError(f"{name} leads through a file", got=uri, expected=f"{ancestor} to be a folder")
-    _check_writable(name, uri, ancestor)
+    if (folder := _local_place(name, uri)) is not None:
+        ancestor = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+        if not ancestor.is_dir():
+            raise RequestError(f"{name} leads through a file", got=uri, expected=f"{ancestor} to be a folder")
+        _check_writable(name, uri, ancestor)
 
 
 def check_file(name: str, uri: str) -> None:
@@ -54,22 +49,23 @@ def check_file(name: str, uri: str) -> None:
     Raises:
         RequestError: as `check_folder`.
     """
+    if (file := _local_place(name, uri)) is not None:
+        if not file.parent.is_dir():
+            raise RequestError(f"{name}: no folder {file.parent}", got=uri, do="Make it first.")
+        if file.is_dir() or uri.endswith("/"):
+            raise RequestError(f"{name} is a folder", got=uri, expected="the name of a file")
+        _check_writable(name, uri, file.parent)
+
+
+def _local_place(name: str, uri: str) -> Path | None:
+    """The path to be written; None for that of a store, which has been asked for it then."""
     check_shared(name, uri)
-    file = local_path(uri)
-    if file is None:
+    path = local_path(uri)
+    if path is None:
         _check_store(name, uri)
-        return
-    _check_length(name, file)
-    if not file.parent.is_dir():
-        raise RequestError(f"{name}: no folder {file.parent}", got=uri, do="Make it first.")
-    if file.is_dir() or uri.endswith("/"):
-        raise RequestError(f"{name} is a folder", got=uri, expected="the name of a file")
-    _check_writable(name, uri, file.parent)
-
-
-def _check_length(name: str, path: Path) -> None:
-    if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+    elif any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
         raise RequestError(f"{name} has a name no disk takes", expected=f"at most {LONGEST_NAME} bytes each")
+    return path
 
 
 def _check_writable(name: str, uri: str, folder: Path) -> None:
@@ -143,7 +139,7 @@ def check_shared(name: str, uri: str) -> None:
 def check_exists(name: str, uri: str) -> None:
     """Refuse a local file or folder that is not there; those of remote stores are looked for when opened."""
     path = local_path(uri)
-    if path is not None and not os.path.exists(path):
+    if path is not None and not exists(path):
         raise RequestError(f"{name}: there is no {uri}")
 
 

@@ -181,6 +181,8 @@ class Cube:
         with zarr.config.set({"json_indent": None}):
             root = zarr.open_group(self.uri, mode="r+")
             root.update_attributes({"request": json.dumps(request), "fingerprint": fingerprint})
+        self.attributes |= {"request": request, "fingerprint": fingerprint}
+        self.fingerprint = fingerprint
 
     def publish_levels(self, levels: int, attributes: Mapping[str, str]) -> None:
         """Name the levels that are up to date in the root's attributes, in one write.

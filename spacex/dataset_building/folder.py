@@ -80,7 +80,7 @@ class DatasetFolder:
             "made_with": code_digest(),
             "layout": "AnthroProtect",
             "request": request.model_dump(mode="json"),
-            "source": describe_source(request),
+            "source": request.source,
         }
         write_text(self.root / "dataset.json", json.dumps(card, indent=1))
 
@@ -131,13 +131,6 @@ class DatasetFolder:
         rows = [(chip.file, chip.lon, chip.lat, chip.category, chip.label, chip.split) for chip in made]
         write_text(self.root / "infos.csv", pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False))
         return made
-
-
-def describe_source(request: DatasetRequest) -> str:
-    """What the pixels are, and under which terms."""
-    if request.catalogue == "demo":
-        return "synthetic scenes of the landscape that ships with SpacEX; no observation of the Earth"
-    return f"Sentinel-2 Level-2A through STAC ({request.catalogue}); contains modified Copernicus Sentinel data"
 
 
 def counts(locations: Iterable[ChipLocation]) -> dict[str, dict[str, int]]:

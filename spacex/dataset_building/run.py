@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from spacex.dataset_building.labels import ANTHROPOGENIC, NATURAL
 from spacex.dataset_building.locations import ChipLocation
 from spacex.dataset_building.plan import DatasetPlan, refresh
 from spacex.dataset_building.worker import ChipJob
-from spacex.execution.driver import run_tiles
+from spacex.execution.driver import RunOutcome, run_tiles
 from spacex.execution.jobs import Runner
 from spacex.execution.lock import OutputLock
 from spacex.execution.progress import ProgressLog
@@ -35,8 +34,8 @@ CLASSES = {NATURAL: "natural", ANTHROPOGENIC: "anthropogenic"}
 
 
 @dataclass(frozen=True)
-class BuiltDataset:
-    """The result of a run."""
+class BuiltDataset(RunOutcome):
+    """What a run of a data set came to."""
 
     folder: Path
     """The set."""
@@ -44,21 +43,6 @@ class BuiltDataset:
     """Those that exist."""
     left_out: dict[str, str]
     """Chips that were sampled and do not exist, with reasons."""
-    quarantined: dict[TileTask, str]
-    """Quarantined tiles, with reasons; the same command tries them again."""
-    seconds: float
-    """Wall-clock seconds of the run."""
-    items_left_out: dict[str, str] = field(default_factory=dict)
-    """Ids of the catalogue's items that were not used, with reasons."""
-    doubtful_scenes: dict[str, str] = field(default_factory=dict)
-    """Ids of scenes whose pixels contradict their offset, and how."""
-    unwritten: dict[str, str] = field(default_factory=dict)
-    """Outputs besides the chips that could not be written, with reasons."""
-
-    @property
-    def complete(self) -> bool:
-        """True if no tile was quarantined and every output was written."""
-        return not self.quarantined and not self.unwritten
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -83,7 +67,6 @@ def execute(
         CubeError: if the output cannot be written, or another run holds it.
         SpacexError: if the work itself cannot go on; the finished tiles are safe.
     """
-    begun, unwritten = time.monotonic(), dict[str, str]()
     with OutputLock(str(folder.run)) as lock:
         plan = refresh(plan, folder)
         if not plan.exists:
@@ -93,28 +76,24 @@ def execute(
         def on_quarantine(task: TileTask, reason: str, tries: int) -> None:
             folder.finish(task, Status.FAILED, {"reason": reason, "tries": tries})
 
-        stats = run_tiles(
+        outcome = run_tiles(
             ChipJob(request=plan.request, output=str(folder.root), **worker),
             plan.todo,
             runner,
             folder=str(folder.run),
             lock=lock,
             earlier=plan.counts,
+            items_left_out=plan.left_out,
             activity="making chips",
             on_start=on_start,
             on_quarantine=on_quarantine,
             on_end=lambda _: _write_index(folder, plan),
-            write_reports=lambda stats, state: unwritten.update(
-                write_outputs(
-                    {"report": lambda: write_text(folder.run / "report.html", render(folder, plan, stats, state))}
-                )
+            write_reports=lambda stats, state: write_outputs(
+                {"report": lambda: write_text(folder.run / "report.html", render(folder, plan, stats, state))}
             ),
         )
     chips, left_out = folder.outcome(plan.locations)
-    seconds = time.monotonic() - begun
-    return BuiltDataset(
-        folder.root, chips, left_out, stats.quarantined, seconds, plan.left_out, stats.doubtful_scenes, unwritten
-    )
+    return BuiltDataset(**vars(outcome), folder=folder.root, chips=chips, left_out=left_out)
 
 
 def _write_index(folder: DatasetFolder, plan: DatasetPlan) -> None:

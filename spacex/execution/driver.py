@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import fsspec
 
@@ -22,6 +24,34 @@ from spacex.storage import write_text
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run came to; base of the outcomes of maps and of data sets."""
+
+    stats: RunStats
+    seconds: float
+    """Wall-clock seconds of the run."""
+    items_left_out: dict[str, str]
+    """Ids of the catalogue's items that were not used, with reasons."""
+    unwritten: dict[str, str]
+    """Outputs besides the tiles that could not be written, with reasons."""
+
+    @property
+    def quarantined(self) -> dict[TileTask, str]:
+        """Tiles given up, with reasons; the same command tries them again."""
+        return self.stats.quarantined
+
+    @property
+    def doubtful_scenes(self) -> dict[str, str]:
+        """Ids of scenes whose pixels contradict their offset, and how."""
+        return self.stats.doubtful_scenes
+
+    @property
+    def complete(self) -> bool:
+        """True if every tile is done or has no data, and every output was written."""
+        return not self.quarantined and not self.unwritten
+
+
 def run_tiles(
     job: TileJob,
     todo: Iterable[TileTask],
@@ -30,12 +60,13 @@ def run_tiles(
     folder: str,
     lock: OutputLock,
     earlier: Counter[Status],
+    items_left_out: dict[str, str],
     activity: str,
     on_start: Callable[[ProgressLog], None],
     on_quarantine: Callable[[TileTask, str, int], None],
     on_end: Callable[[ProgressLog], None],
-    write_reports: Callable[[RunStats, str], None],
-) -> RunStats:
+    write_reports: Callable[[RunStats, str], dict[str, str]],
+) -> RunOutcome:
     """Work through the tiles of a job.
 
     Args:
@@ -45,11 +76,13 @@ def run_tiles(
         folder: the run's folder (`spacex.storage.run_folder`).
         lock: on the output, held.
         earlier: tiles that earlier runs finished, by status.
+        items_left_out: ids of the catalogue's items that are not used, with reasons.
         activity: what the progress bar says is being done.
         on_start: called with the progress log before the first tile.
         on_quarantine: called when a tile is quarantined, with the reason and the number of failed tries.
         on_end: called with the progress log when no tile is left, before the run counts as ended.
-        write_reports: called at the end, also on interruption, with the run's state; must not raise.
+        write_reports: called at the end, also on interruption, with the run's state; gives the outputs that it could
+            not write, with reasons, and must not raise.
 
     Raises:
         SpacexError: if the work itself cannot go on; the finished tiles are safe.
@@ -63,6 +96,7 @@ def run_tiles(
         lock.check()
         progress.tick(workers)
 
+    begun = time.monotonic()
     queue = TaskQueue(todo, on_report, on_quarantine)
     progress = ProgressLog(f"{folder}/progress.json", queue, earlier, activity=activity)
     on_start(progress)
@@ -80,8 +114,8 @@ def run_tiles(
     finally:
         progress.close(state)
         queue.stats.doubtful_scenes = _with_earlier(f"{folder}/doubtful-scenes.json", queue.stats.doubtful_scenes)
-        write_reports(queue.stats, state)
-    return queue.stats
+        unwritten = write_reports(queue.stats, state)
+    return RunOutcome(queue.stats, time.monotonic() - begun, items_left_out, unwritten)
 
 
 def _with_earlier(file: str, doubtful: dict[str, str]) -> dict[str, str]:

@@ -160,13 +160,9 @@ def make_plan(
         known = scenes_by_interval(scene_list, intervals) if before else [None] * len(intervals)
         left_out = {} if cube is None else load_left_out(scene_list)
         extended = cube is None or not covers(cube, request) or bool(newly_left_out(cube, request))
-        if extended or None in known:
-            searched = _search(request, checkpoint.card.bands, left_out, before)
-            scenes = [
-                [scene for scene in step if scene.id not in request.leave_out] for step in _joined(known, searched)
-            ]
-        else:
-            scenes = [step or [] for step in known]
+        searching = extended or None in known
+        steps = _joined(known, _search(request, checkpoint.card.bands, left_out, before)) if searching else known
+        scenes = [[scene for scene in step or () if scene.id not in request.leave_out] for step in steps]
     return Plan(request, checkpoint, output, scenes, statuses, cube, left_out)
 
 

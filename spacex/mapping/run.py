@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from spacex.cube.extend import extend_cube
 from spacex.cube.overviews import hide_levels, make_overviews
 from spacex.cube.store import Cube, create_cube
 from spacex.cube.verify import mark_damaged
-from spacex.execution.driver import run_tiles
+from spacex.execution.driver import RunOutcome, run_tiles
 from spacex.execution.jobs import Runner
 from spacex.execution.lock import OutputLock
 from spacex.execution.progress import ProgressLog
@@ -37,27 +36,15 @@ LICENSE = "CC-BY-4.0"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run came to."""
+class Outcome(RunOutcome):
+    """What a run of a map came to."""
 
     cube: Cube
-    quarantined: dict[TileTask, str]
-    """Tiles given up, with reasons; the same command tries them again."""
-    seconds: float
-    """Wall-clock seconds of the run."""
-    chips: int
-    """Chips the networks ran."""
-    items_left_out: dict[str, str] = field(default_factory=dict)
-    """Ids of the catalogue's items that were not used, with reasons."""
-    doubtful_scenes: dict[str, str] = field(default_factory=dict)
-    """Ids of scenes whose pixels contradict their offset, and how."""
-    unwritten: dict[str, str] = field(default_factory=dict)
-    """Outputs besides the cube that could not be written, with reasons."""
 
     @property
-    def complete(self) -> bool:
-        """True if every tile is done or has no data, and every output was written."""
-        return not self.quarantined and not self.unwritten
+    def chips(self) -> int:
+        """Chips the networks ran."""
+        return self.stats.chips
 
 
 def execute(
@@ -87,7 +74,7 @@ def execute(
         CubeError: if the output cannot be written, or another run holds it.
         SpacexError: if the work itself cannot go on; the finished tiles are safe.
     """
-    begun, folder, unwritten = time.monotonic(), run_folder(plan.output), dict[str, str]()
+    folder = run_folder(plan.output)
     with OutputLock(folder) as lock:
         plan = refresh(plan)
         if verify and plan.cube is not None and mark_damaged(plan.cube):
@@ -99,46 +86,43 @@ def execute(
 
         if plan.todo:
             hide_levels(cube)
-        stats = run_tiles(
+        outcome = run_tiles(
             _job(plan, worker),
             plan.todo,
             runner,
             folder=folder,
             lock=lock,
             earlier=plan.counts,
+            items_left_out=plan.left_out,
             activity="mapping",
             on_start=on_start,
             on_quarantine=on_quarantine,
             on_end=lambda log: make_overviews(cube, log.set_stage),
-            write_reports=lambda stats, state: unwritten.update(_write_reports(plan, cube, stats, state, estimate)),
+            write_reports=lambda stats, state: _write_reports(plan, cube, stats, state, estimate),
         )
-    seconds = time.monotonic() - begun
-    return Outcome(cube, stats.quarantined, seconds, stats.chips, plan.left_out, stats.doubtful_scenes, unwritten)
+    return Outcome(**vars(outcome), cube=cube)
 
 
 def _open_cube(plan: Plan, license: str) -> Cube:
     """The cube with room for the whole request: created, extended, or as it is; and its scene list beside it."""
-    card, request = plan.checkpoint.card, plan.request
-    extended = plan.cube is None or not covers(plan.cube, request)
+    card, request, cube = plan.checkpoint.card, plan.request, plan.cube
+    if cube is not None and newly_left_out(cube, request):
+        # tiles are pending before the cube says that it has none of the items; their scenes are known last
+        cube.mark(plan.statuses)
+        cube.remake(request.model_dump(mode="json"), plan.fingerprint)
+    extended = cube is None or not covers(cube, request)
     list_of_scenes = f"{run_folder(plan.output)}/scenes.gz"
-    # a cube may have been copied without its run folder
-    if extended or None in scenes_by_interval(list_of_scenes, request.intervals):
+    # a cube may have been copied without its run folder, and a run killed before it took an item off the list
+    if extended or request.leave_out or None in scenes_by_interval(list_of_scenes, request.intervals):
         save_scenes(list_of_scenes, plan.scenes, request.intervals, plan.left_out)
-    if plan.cube is None:
+    if cube is None:
         cube = create_cube(plan.output, request.spec(card), plan.fingerprint, describe(request, card, license))
         if (plan.statuses == Status.OUTSIDE).any():
             cube.mark(plan.statuses)
         return cube
-    if not extended:
-        if newly_left_out(plan.cube, request):
-            # tiles are pending before the cube says that it has none of the items; their scenes are known last
-            plan.cube.mark(plan.statuses)
-            plan.cube.remake(request.model_dump(mode="json"), plan.fingerprint)
-        if request.leave_out:
-            save_scenes(list_of_scenes, plan.scenes, request.intervals, plan.left_out)
-            return Cube(plan.output)
-        return plan.cube
-    return extend_cube(plan.cube, request.spec(card), request.model_dump(mode="json"), plan.statuses)
+    if extended:
+        return extend_cube(cube, request.spec(card), request.model_dump(mode="json"), plan.statuses)
+    return cube
 
 
 def _job(plan: Plan, worker: dict[str, Any]) -> Job:
@@ -170,15 +154,12 @@ def _write_reports(
 
 def describe(request: MapRequest, card: Card, license: str = LICENSE) -> dict[str, Any]:
     """The cube's own account of how it was made: root attributes besides the geographic ones."""
-    source = f"Sentinel-2 Level-2A through STAC ({request.catalogue}); contains modified Copernicus Sentinel data"
-    if request.catalogue == "demo":
-        source = "synthetic scenes of the landscape that ships with SpacEX, through STAC; no observation of the Earth"
     about = {"target": f"{card.target}: the class that naturalness scores and the maps explain"} if card.target else {}
     return {
         **about,
         "title": "What makes land look natural: attribution from maximised and minimised Sentinel-2 chips",
         "institution": "made with SpacEX",
-        "source": source,
+        "source": request.source,
         "license": license,
         "references": "Emam, Stomberg & Roscher 2024, IEEE GRSL; Shrikumar et al. 2017, ICML (lift); "
         "Sundararajan et al. 2017, ICML (path attribution)",

@@ -112,6 +112,13 @@ class SceneRequest(Settings):
         """Fields that differ between runs and change no result: the embedded catalogue's port."""
         return {"stac_url"} if self.catalogue == "demo" else set()
 
+    @property
+    def source(self) -> str:
+        """What the pixels are, and under which terms."""
+        if self.catalogue == "demo":
+            return "synthetic scenes of the landscape that ships with SpacEX, through STAC; no observation of the Earth"
+        return f"Sentinel-2 Level-2A through STAC ({self.catalogue}); contains modified Copernicus Sentinel data"
+
 
 def isin(scl: NDArray[np.uint8], classes: Iterable[int]) -> NDArray[np.bool_]:
     """Where an SCL window has one of a few classes, in a quarter of the time of `numpy.isin`."""

@@ -11,22 +11,20 @@ from matplotlib import colormaps
 from matplotlib.image import imread
 
 from spacex.cube.applicability import UNKNOWN, share_outside, tiles_outside, trust_line
-from spacex.cube.layout import CubeSpec
 from spacex.cube.overviews import make_overviews
 from spacex.cube.quicklook import draw
 from spacex.cube.store import Cube, TileMaps, create_cube
 from spacex.execution.tasks import Status, TileTask
 from spacex.storage import run_folder
 
-SPEC = CubeSpec(
-    crs="EPSG:3035",
-    resolution=10,
-    extent=(-988 * 512, 956 * 512, 1024, 1024),
-    tile_size=512,
-    intervals=(("2020-07-01", "2020-08-30"),),
-    maps={"attribution": "made"},
-    dissimilarity="how unlike",
-    display=("B04", "B03", "B02"),
+from .conftest import SPEC as TWO_STEPS
+
+SPEC = TWO_STEPS.model_copy(
+    update={
+        "extent": (-988 * 512, 956 * 512, 1024, 1024),
+        "intervals": TWO_STEPS.intervals[:1],
+        "dissimilarity": "how unlike",
+    }
 )
 ABOUT = {
     "request": {"area": {"type": "Polygon", "coordinates": [[[0, 40], [40, 40], [40, 80], [0, 80], [0, 40]]]}},

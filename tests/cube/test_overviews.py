@@ -6,25 +6,26 @@ import xarray as xr
 import zarr
 from known_cube import tile_of
 
-from spacex.cube.layout import CubeSpec, written_by_tiles
+from spacex.cube.layout import written_by_tiles
 from spacex.cube.levels import crop
 from spacex.cube.overviews import hide_levels, make_overviews
 from spacex.cube.store import Cube, create_cube
 from spacex.execution.tasks import Status, TileTask
+
+from .conftest import SPEC
 
 SHAPE = (1300, 2100)
 """Four by five tiles of 512, whose corner lies 320 rows above and 224 columns left of the extent's."""
 
 
 def spec_of(tile_size):
-    return CubeSpec(
-        crs="EPSG:3035",
-        resolution=10,
-        extent=(-440_000, 460_000, *SHAPE),
-        tile_size=tile_size,
-        intervals=(("2020-07-01", "2020-08-30"),),
-        maps={"attribution": "how it was made", "lift": "how it was made"},
-        display=("B04", "B03", "B02"),
+    return SPEC.model_copy(
+        update={
+            "extent": (-440_000, 460_000, *SHAPE),
+            "tile_size": tile_size,
+            "intervals": SPEC.intervals[:1],
+            "maps": dict.fromkeys(("attribution", "lift"), "how it was made"),
+        }
     )
 
 

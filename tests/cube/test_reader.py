@@ -14,7 +14,6 @@ import zarr
 from shapely.geometry import box
 
 from spacex.cube.attributes import consolidate
-from spacex.cube.layout import CubeSpec
 from spacex.cube.overviews import make_overviews
 from spacex.cube.reader import open_cube, open_tiles
 from spacex.cube.store import Cube, TileMaps, create_cube, find_cube
@@ -22,15 +21,9 @@ from spacex.errors import CubeError, RequestError
 from spacex.execution.tasks import Status, TileTask
 from spacex.grid import Grid, Window
 
-SPEC = CubeSpec(
-    crs="EPSG:3035",
-    resolution=10,
-    extent=(-440_000, 460_000, 700, 1100),
-    tile_size=512,
-    intervals=(("2020-07-01", "2020-08-30"), ("2021-07-01", "2021-08-30")),
-    maps={"attribution": "how it was made", "lift": "how it was made"},
-    display=("B04", "B03", "B02"),
-)
+from .conftest import SPEC as ONE_MAP
+
+SPEC = ONE_MAP.model_copy(update={"maps": dict.fromkeys(("attribution", "lift"), "how it was made")})
 ABOUT = {"title": "a test", "license": "CC-BY-4.0", "request": {"crs": "EPSG:3035", "intervals": [["a", "b"]]}}
 
 

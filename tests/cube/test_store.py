@@ -10,20 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from spacex.cube.encoding import KEEP_BITS, bitround, downsample_2x
-from spacex.cube.layout import CubeSpec
 from spacex.cube.store import Cube, TileMaps, create_cube
 from spacex.errors import CubeError, RequestError
 from spacex.execution.tasks import Status, TileTask
 
-SPEC = CubeSpec(
-    crs="EPSG:3035",
-    resolution=10,
-    extent=(-440_000, 460_000, 700, 1100),
-    tile_size=512,
-    intervals=(("2020-07-01", "2020-08-30"), ("2021-07-01", "2021-08-30")),
-    maps={"attribution": "how it was made"},
-    display=("B04", "B03", "B02"),
-)
+from .conftest import SPEC
+
 TASK = TileTask(1, -859, 899)
 """Its upper-left pixel is row 192, column 288 of the extent; 508 of its rows are in the extent."""
 
