@@ -2,7 +2,7 @@
 
 >>> import spacex
 >>> spacex.plan(catalogue="demo").describe()["cube"]
-'1 x 1900 x 1900 pixels of 10 m in EPSG:3035'
+'1 x 2100 x 2100 pixels of 10 m in EPSG:3035'
 
 `plan` and `map_region` make a cube, `open_cube` reads it, `export` and `describe_cube` share it; `make_dataset` makes
 labelled chips, `attribute` and `score` look at chips; `train_classifier`, `train_gan`, `load_checkpoint` and

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import count
 
+import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from spacex.errors import RequestError
@@ -145,6 +147,14 @@ def bounds(windows: Sequence[Window]) -> Window | None:
         return None
     row, col = min(w.row for w in windows), min(w.col for w in windows)
     return Window(row, col, max(w.stop_row for w in windows) - row, max(w.stop_col for w in windows) - col)
+
+
+def window_where(mask: NDArray[np.bool_]) -> Window:
+    """The smallest window that holds every True pixel of an array (height, width); empty if there is none."""
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return Window(0, 0, 0, 0)
+    return Window(int(rows[0]), int(cols[0]), int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
 
 
 def _starts(first: int, stop: int, stride: int, size: int) -> range:

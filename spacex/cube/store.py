@@ -33,11 +33,21 @@ from shapely.geometry import shape
 
 from spacex.cube.attributes import check_format, consolidate, not_a_cube, read_attributes
 from spacex.cube.encoding import Variable, downsample_2x
-from spacex.cube.layout import FORMAT, TILES, CubeSpec, create, holds, levels_attributes, variables, written_by_tiles
+from spacex.cube.layout import (
+    FORMAT,
+    TILES,
+    CubeSpec,
+    create,
+    holds,
+    levels_attributes,
+    levels_of_tiles,
+    variables,
+    written_by_tiles,
+)
 from spacex.cube.statuses import read_statuses
 from spacex.errors import CubeError
 from spacex.execution.tasks import Status, TileTask
-from spacex.grid import Grid, Window
+from spacex.grid import Grid, Window, window_where
 from spacex.region import Region
 from spacex.storage import local_path
 
@@ -51,7 +61,7 @@ class TileMaps:
     maps: Mapping[str, Array]
     """Attribution, path attribution and naturalness by name, (height, width) float32, NaN = no data."""
     observations: NDArray[np.uint16]
-    """(height, width) uint16."""
+    """(height, width) uint16; where it is 0, nothing else has data."""
     composite: Array
     """(display bands, height, width) float32 reflectance, NaN = no data; kept in the overviews only."""
 
@@ -104,19 +114,25 @@ class Cube:
             "observations": tile.observations,
             "composite": tile.composite,
         }
+        # of a tile at the area's edge only the part with data is encoded; its sides are whole pixels at every level
+        step = 1 << levels_of_tiles(self.spec)
+        cells = window_where(tile.observations > 0).coarsen(step)
+        part = Window(*(step * number for number in (cells.row, cells.col, *cells.shape)))
         time, row, col = self.position(task)
         for variable in variables(self.spec):
-            values = values_of[variable.name]
+            values = values_of[variable.name][(..., *part.slices(Window(0, 0, *tile.observations.shape)))]
             for _ in range(variable.first):
                 values = downsample_2x(values)
             for level in range(variable.first, self.spec.levels):
                 if not holds(variable, level) or not written_by_tiles(self.spec, variable, level):
                     break
-                block = variable.encode(values)
-                size = self.spec.tile_size >> level
+                size, here = self.spec.tile_size >> level, part.coarsen(1 << level)
+                block = np.full((*values.shape[:-2], size, size), variable.fill, variable.dtype)
+                encoded = block[(..., *here.slices(Window(0, 0, size, size)))]
+                encoded[...] = variable.encode(values)
                 self.put(variable, level, time, row * size, col * size, block)
                 # from the stored (rounded) values, so that `make_overviews` would make the same bits
-                values = downsample_2x(variable.decode(block))
+                values = downsample_2x(variable.decode(encoded))
 
     def put(self, variable: Variable, level: int, time: int, row: int, col: int, block: NDArray[Any]) -> None:
         """Write whole chunks of one variable at one level, and sync them to the disk.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 from pydantic import Field, field_validator
 from shapely.geometry import shape
 
@@ -14,15 +12,15 @@ from spacex.attribution.names import PATH_STEPS, Precision
 from spacex.checkpoint import Checkpoint
 from spacex.cube.layout import CHUNK, CubeSpec
 from spacex.errors import RequestError
-from spacex.grid import Grid, Window
+from spacex.grid import Grid, Window, window_where
 from spacex.mapping.chips import check_stride
 from spacex.mapping.tile import ChipSettings
 from spacex.model_card import Card
 from spacex.models.generator import window_halo
 from spacex.pixel_code import code_digest
 from spacex.region import Region
-from spacex.sentinel2.scene_request import CompositeSettings, SceneRequest
-from spacex.settings import RGB, checked, fingerprint
+from spacex.sentinel2.scene_request import SceneRequest
+from spacex.settings import RGB, fingerprint
 
 WINDOW = 384
 """Side of the generators' windows, a multiple of the default strides (128 and 192). With a margin of 40 the generators
@@ -94,19 +92,6 @@ class MapRequest(SceneRequest):
         )
 
 
-def parse_request(*, composite: Callable[[], CompositeSettings], **values: Any) -> MapRequest:
-    """Build a request, with one clear line for invalid values.
-
-    Args:
-        composite: makes the composite's settings; called here, so that its errors are reported in the same way.
-        values: fields of `MapRequest`.
-
-    Raises:
-        RequestError: naming the first invalid value.
-    """
-    return checked(lambda: MapRequest(composite=composite(), **values))
-
-
 def chip_settings(card: Card, maps: tuple[str, ...], stride: int | None = None, **others: Any) -> ChipSettings:
     """The chip settings of a checkpoint; chip size and, unless given, stride are the card's.
 
@@ -135,10 +120,5 @@ def display_bands(bands: tuple[str, ...]) -> tuple[str, ...]:
 
 def area_window(region: Region, window: Window) -> Window:
     """The bounding window of the pixels of a tile that lie inside the area; empty if none does."""
-    inside = region.inside(window)
-    # rows and columns with a pixel inside; only the window from the first to the last is read and computed
-    rows, cols = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    if len(rows) == 0:
-        return Window(window.row, window.col, 0, 0)
-    height, width = int(rows[-1] - rows[0] + 1), int(cols[-1] - cols[0] + 1)
-    return Window(window.row + int(rows[0]), window.col + int(cols[0]), height, width)
+    part = window_where(region.inside(window))
+    return Window(window.row + part.row, window.col + part.col, *part.shape)
