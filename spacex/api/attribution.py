@@ -118,6 +118,7 @@ def _generate(attributor: Attributor, x: NDArray[np.float32]) -> dict[str, NDArr
     """x+ and x- of whole chips as reflectance, and their scores."""
     chips = torch.from_numpy(x).to(attributor.device)
     u, made = attributor.scaling.standardise(chips), {}
+    # the change is brought back to reflectance and added to the chip: what is not changed stays as it was, to the bit
     for name, change in (("plus", attributor.delta_plus(u)), ("minus", attributor.delta_minus(u))):
         made[f"x_{name}"] = (chips + attributor.scaling.restore_change(change)).cpu().numpy()
         made[f"score_{name}"] = attributor.score(u + change).logit.sigmoid().cpu().numpy()

@@ -11,8 +11,6 @@ from spacex.api.training_settings import LARGEST_SEED
 from spacex.api.validation import check_dataset_folder, check_local_file, check_shared_file, parse_bands, split_names
 from spacex.errors import RequestError
 
-WHICH = "Which of its features: SQL over its attributes, e.g. \"IUCN_CAT in ('Ia','Ib','II')\"."
-
 
 class MakeDatasetSettings(SceneSettings, ReadSettings, total=False):
     """Which land states which class, and how chips are drawn from it."""

@@ -149,6 +149,7 @@ def _helps(model: type) -> dict[str, str]:
     for base in map(ast.unparse, node.bases):
         if base != "TypedDict":
             helps |= _helps(attrgetter(base)(module))
+    # a setting's help is the string that follows it in the class's body
     for one, below in pairwise(node.body):
         match one, below:
             case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
@@ -169,6 +170,7 @@ def complete(model: type[Model], given: Mapping[str, Any], /, *, options: bool =
         RequestError: if a value cannot be used, or a required one is missing.
         TypeError: if a name is unknown or given twice.
     """
+    # a function passes its positional arguments as None where they were not given, so that keywords may be used instead
     known, first = declared(model), {name: value for name, value in positional.items() if value is not None}
     if wrong := (given.keys() - known.keys()) | (given.keys() & first.keys()):
         raise TypeError(f"unknown or given twice: {', '.join(sorted(wrong))}; there are {', '.join(sorted(known))}")
@@ -205,6 +207,7 @@ def documented(model: type) -> Callable[[Function], Function]:
         ]
         kept = [one for one in own.parameters.values() if one.kind == inspect.Parameter.KEYWORD_ONLY]
         function.__signature__ = own.replace(parameters=[*parameters, *kept])  # type: ignore[attr-defined]
+        # a default of None says nothing by itself: what it stands for follows the help
         unset = {name: f" None: {one.setting.unset}." if one.setting.unset else "" for name, one in known.items()}
         lines = [f"{one.name}: {known[one.name].help}{unset[one.name]}" for one in parameters]
         text = "\n".join(textwrap.fill(line, 112, subsequent_indent="    ") for line in lines)

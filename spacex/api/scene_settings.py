@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 from spacex.api.declaration import FIRST, HOW, RUNS, WHEN, WHERE, Setting
 from spacex.api.validation import check_crs, check_resolution, names_of
@@ -16,12 +16,6 @@ else:
 Box = tuple[float, float, float, float]
 """West, south, east, north in degrees."""
 CatalogueName = Literal["earth-search", "earth-search-c1", "planetary-computer", "cdse", "demo"]
-CATALOGUE_NAMES = ", ".join(get_args(CatalogueName))
-DAYS = "e.g. 2020-07-01/2020-08-30, or a month (2020-07) or a year (2020)"
-AREA_HELP = (
-    "Instead of --bbox: a file of polygons (GeoJSON in degrees; GeoPackage, Shapefile, GeoParquet), or one of: "
-    "fennoscandia, finland, norway, sweden. In Python also a geometry in EPSG:4326."
-)
 
 SCL_CLASSES = tuple(map(str, range(1, 12)))
 """Values of Sentinel-2's scene classification that can count as clear."""

@@ -160,6 +160,7 @@ def share_batch(run: R, workers: int, progress: Progress) -> R:
     """The run with its batch, where that cannot be shared equally, raised to the next multiple of the workers."""
     name = "recipe" if isinstance(run, ClassifierRun) else "preset"
     numbers = getattr(run, name)
+    # up, not down: a batch smaller than the workers would leave some of them without a chip
     batch = -(-numbers.batch // workers) * workers
     if batch == numbers.batch:
         return run

@@ -16,10 +16,6 @@ from spacex.api.validation import (
     parse_json_object,
 )
 
-TRUST_HELP = (
-    "Installed module whose networks may be named; its code runs here and on the workers. May be repeated. The model "
-    "builders of timm, torchvision and torchgeo need no trust."
-)
 LARGEST_SEED = 2**32 - 1
 
 

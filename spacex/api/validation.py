@@ -37,6 +37,7 @@ def check_folder(name: str, uri: str) -> None:
             another folder on each node of a cluster.
     """
     if (folder := _local_place(name, uri)) is not None:
+        # the folder itself need not exist: what counts is the first of its parents that does
         ancestor = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
         if not ancestor.is_dir():
             raise RequestError(f"{name} leads through a file", got=uri, expected=f"{ancestor} to be a folder")
@@ -125,6 +126,7 @@ def check_shared(name: str, uri: str) -> None:
     path = local_path(uri)
     if path is None or RAY_JOB not in os.environ:
         return
+    # the path as it was given: `local_path` has made a relative one absolute already
     if UNPACKED in path.parts or not Path(split_protocol(uri)[1]).expanduser().is_absolute():
         raise RequestError(
             f"{name} is another place on every node of the cluster, and is cleared away with the job",

@@ -79,6 +79,7 @@ def report_error(error: Exception) -> int:
         line = f"{message} The traceback is in {_save_traceback(error)}"
     else:
         line = refusal
+    # texts of libraries and of files hold line breaks
     line = " ".join(line.split())
     print("error:", line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} …", file=sys.stderr)
     return UNEXPECTED if refusal is None else int(os.environ.get(REFUSED_EXIT_CODE, WRONG_REQUEST))

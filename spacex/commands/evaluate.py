@@ -85,6 +85,7 @@ def _progress() -> Iterator[ProgressCallback]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    # its first task counts chips; the method at work is its description
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("chips"), TimeRemainingColumn())
     bar = Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True))
     task = bar.add_task("reading", total=None)

@@ -59,6 +59,7 @@ def map_region(asked: MapOptions) -> None:
 
     work = plan_map(asked, area, intervals)
     description = _describe(work, asked)
+    # from here on the request is known to be right: what is written now belongs to a run, or was asked for with --plan
     if asked["tiles"]:
         write_text(asked["tiles"], json.dumps(tiles_geojson(work.plan.request, work.plan.statuses)))
     if asked["plan"]:

@@ -43,6 +43,7 @@ def _split_box(words: Sequence[str]) -> Iterator[str]:
         if joined:
             yield "--bbox"
         value = word.removeprefix("--bbox=")
+        # only what follows the option is split: a file's name may hold commas
         parts = value.replace(",", " ").split() if joined or previous == "--bbox" else []
         yield from parts if len(parts) > 1 else [value]
         previous = word

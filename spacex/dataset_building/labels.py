@@ -197,13 +197,8 @@ def cover_block_window(block_id: int) -> Window:
 
 def _shares(mask: Bools) -> NDArray[np.float64]:
     """Share of each chip of the lattice that is True."""
-    # a summed-area table: the sum over a chip is a difference of its four corners
-    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)
-    sums[1:, 1:] = mask.cumsum(0).cumsum(1)
-    low = slice(0, mask.shape[0] - _SIDE + 1, _STEP), slice(0, mask.shape[1] - _SIDE + 1, _STEP)
-    high = slice(_SIDE, None, _STEP), slice(_SIDE, None, _STEP)
-    inside = sums[high] - sums[low[0], high[1]] - sums[high[0], low[1]] + sums[low]
-    return np.asarray(inside / _SIDE**2)
+    chips = np.lib.stride_tricks.sliding_window_view(mask, (_SIDE, _SIDE))[::_STEP, ::_STEP]
+    return np.asarray(chips.mean(axis=(2, 3)))
 
 
 def _most_frequent(codes: Codes) -> int:

@@ -92,6 +92,7 @@ def write_page(uri: str) -> str:
         fs.makedirs(path, exist_ok=True)
         for file in sorted(PAGE.iterdir()):
             content = file.read_bytes()
+            # the page finds its cube by a relative link, so that both can be moved together
             if file.name == "index.html":
                 content = content.replace(b'content="CUBE"', f'content="../{quote(name)}"'.encode())
                 content = content.replace(b'content="DISPLAY"', f'content="{display}"'.encode())
@@ -130,6 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path in ("", self._names[1]):
             self._send(HTTPStatus.FOUND, b"", {"Location": f"/{quote(self._names[1])}/"})
             return
+        # nothing beside the cube and its page, and no way up out of them
         parts = path.split("/")
         if parts[0] not in self._names or any(part in ("..", "") for part in parts[:-1]) or parts[-1] == "..":
             self._send(HTTPStatus.NOT_FOUND, b"")
@@ -152,6 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         if wanted is None or wanted.groups() == ("", ""):
             self._send(HTTPStatus.OK, self._fs.cat_file(file), headers)
             return
+        # RFC 9110: "3-7" are five bytes, "3-" all from the fourth on, "-3" the last three
         size = int(self._fs.size(file))
         first, last = wanted.groups()
         start = int(first) if first else max(0, size - int(last))
