@@ -15,8 +15,6 @@ from spacex.mapping.run import execute
 from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.reflectance import offset_of
 from spacex.sentinel2.scenes import scene_of
-from spacex.synthetic.items import collection
-from spacex.synthetic.serving import serve
 
 BANDS = {"B02": "blue", "B03": "green", "B04": "red"}
 DAYS = "2020-07-01/2020-08-30"
@@ -115,24 +113,23 @@ def archive_items(tmp_path_factory):
     ]
 
 
-def archive_folder(items, folder):
-    """The small archive in the layout that `serve` takes."""
-    (folder / "collection.json").write_text(json.dumps(collection((23.7, 67.8, 24.3, 68.1), DAYS)))
-    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
-    return folder
+def list_items(items, folder):
+    """Write items as a list for `--items`; gives the file's name."""
+    file = folder / "items.json"
+    file.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    return str(file)
 
 
 @pytest.fixture(scope="session")
-def archive_api(archive_items, tmp_path_factory):
-    """Address of a STAC API over the small archive."""
-    with serve(archive_folder(archive_items, tmp_path_factory.mktemp("stac"))) as url:
-        yield url
+def archive_list(archive_items, tmp_path_factory):
+    """The file that lists the small archive's items."""
+    return list_items(archive_items, tmp_path_factory.mktemp("list"))
 
 
 @pytest.fixture(scope="session")
 def archive_scenes(archive_items):
     """The items as scenes of the demo catalogue."""
-    catalogue = get_catalogue("demo", "http://127.0.0.1:1")
+    catalogue = get_catalogue("demo", items="/no/list.json")
     keys = [*BANDS.values(), "scl"]
     return [scene_of(item, offset_of(item, catalogue.rule, BANDS.values()), keys) for item in archive_items]
 
@@ -162,7 +159,7 @@ def make_request(tiny_checkpoint):
             "area": {"type": "Polygon", "coordinates": [ring]},
             "intervals": (("2020-07-01", "2020-08-30"),),
             "catalogue": "demo",
-            "stac_url": "http://127.0.0.1:1",
+            "items": "/no/list.json",
             "tile_size": 512,
             "chips": chip_settings(tiny_checkpoint.card, maps, stride),
             "path_steps": 2,

@@ -12,7 +12,7 @@ from shapely.geometry.base import BaseGeometry
 from spacex.api.dataset_settings import MakeDatasetSettings, check_natural
 from spacex.api.declaration import complete, documented, pick
 from spacex.api.scene_settings import is_demo
-from spacex.api.scenes import Intervals, chosen_area, chosen_intervals, scene_fields, served_catalogue
+from spacex.api.scenes import Intervals, chosen_area, chosen_intervals, scene_fields
 from spacex.dataset_building.folder import DatasetFolder
 from spacex.dataset_building.plan import DatasetPlan, make_plan
 from spacex.dataset_building.request import (
@@ -108,22 +108,20 @@ def plan_chips(asked: MakeDatasetSettings, area: BaseGeometry | None, intervals:
     sampling = pick(asked, SamplingSettings.model_fields)
     if asked["distance"] is None:
         sampling["distance"] = CHIP * asked["resolution"]
-    # The demo's server lives only while the catalogue is searched: its scenes are files, which workers open themselves.
-    with served_catalogue(asked, _demo_country) as stac_url:
-        request = checked(
-            lambda: DatasetRequest(
-                natural=LabelSource.from_file(str(asked["natural"]), where=asked["natural_where"]),
-                anthropogenic=_anthropogenic_labels(asked),
-                land_cover=_land_cover(asked),
-                area=None if area is None else dict(mapping(area)),
-                interval=intervals[0],
-                bands=tuple(asked["bands"] or SENTINEL2_BANDS),
-                sampling=SamplingSettings(**sampling),
-                min_valid=asked["min_valid"],
-                **scene_fields(asked, stac_url),
-            )
+    request = checked(
+        lambda: DatasetRequest(
+            natural=LabelSource.from_file(str(asked["natural"]), where=asked["natural_where"]),
+            anthropogenic=_anthropogenic_labels(asked),
+            land_cover=_land_cover(asked),
+            area=None if area is None else dict(mapping(area)),
+            interval=intervals[0],
+            bands=tuple(asked["bands"] or SENTINEL2_BANDS),
+            sampling=SamplingSettings(**sampling),
+            min_valid=asked["min_valid"],
+            **scene_fields(asked, _demo_country),
         )
-        return PlannedDataset(make_plan(request, folder), folder)
+    )
+    return PlannedDataset(make_plan(request, folder), folder)
 
 
 def _demo_country() -> Path:

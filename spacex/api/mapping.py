@@ -12,7 +12,7 @@ from shapely.geometry.base import BaseGeometry
 
 from spacex.api.declaration import complete, documented, pick
 from spacex.api.map_settings import SCORE, MapSettings, PlanSettings
-from spacex.api.scenes import Intervals, chosen_intervals, map_area, scene_fields, served_catalogue
+from spacex.api.scenes import Intervals, chosen_intervals, map_area, scene_fields
 from spacex.attribution.inference import choose_precision
 from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.mapping.plan import Plan, make_plan
@@ -156,19 +156,18 @@ def plan_map(asked: PlanSettings, area: BaseGeometry, intervals: Intervals) -> P
     device = "cuda" if asked["gpu"] else "cpu"
     # the score is in every cube: to ask for it alone asks for no further map
     maps = tuple(name for name in asked["maps"] if name != SCORE)
-    with served_catalogue(asked, demo_archive) as stac_url:
-        request = checked(
-            lambda: MapRequest(
-                area=mapping(area),
-                intervals=intervals,
-                tile_size=asked["tile_size"],
-                path_steps=asked["path_steps"],
-                chips=chip_settings(checkpoint.card, maps, asked["stride"]),
-                precision=choose_precision(asked["precision"], device),
-                **scene_fields(asked, stac_url),
-            )
+    request = checked(
+        lambda: MapRequest(
+            area=mapping(area),
+            intervals=intervals,
+            tile_size=asked["tile_size"],
+            path_steps=asked["path_steps"],
+            chips=chip_settings(checkpoint.card, maps, asked["stride"]),
+            precision=choose_precision(asked["precision"], device),
+            **scene_fields(asked, demo_archive),
         )
-        return PlannedMap(make_plan(request, asked["output"], checkpoint, grow=asked["grow"]), device)
+    )
+    return PlannedMap(make_plan(request, asked["output"], checkpoint, grow=asked["grow"]), device)
 
 
 def run_arguments(asked: MapSettings) -> dict[str, Any]:

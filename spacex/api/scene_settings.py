@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 from spacex.api.declaration import FIRST, HOW, RUNS, WHEN, WHERE, Setting
-from spacex.api.validation import check_crs, check_resolution, names_of
+from spacex.api.validation import check_crs, check_resolution, check_shared_input, names_of
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -31,9 +31,15 @@ class SceneSettings(TypedDict, total=False):
     """CRS of the pixels, projected in metres."""
     resolution: Annotated[float, Setting(WHERE, 10.0, check=check_resolution)]
     """Metres per pixel, 1 to 1000. Networks are trained at 10 m."""
-    catalogue: Annotated[CatalogueName, Setting(WHEN, "earth-search", metavar="NAME")]
+    catalogue: Annotated[
+        CatalogueName | None,
+        Setting(WHEN, typed=CatalogueName, unset="what --items says, else earth-search", metavar="NAME"),
+    ]
     """Where scenes come from: earth-search, earth-search-c1, planetary-computer, cdse, demo. demo is the synthetic
     landscape that ships with SpacEX and needs no network."""
+    items: Annotated[str | None, Setting(WHEN, unset="a search", metavar="FILE", check=check_shared_input)]
+    """Scenes from a list in a file, without a search: STAC items of --catalogue as JSON or GeoParquet. `spacex scenes`
+    writes such lists. Relative links start at the file."""
     stac_url: Annotated[str | None, Setting(WHEN, unset="the catalogue's")]
     """Another endpoint that speaks like --catalogue."""
     collection: Annotated[str | None, Setting(WHEN, unset="the catalogue's")]
@@ -63,8 +69,8 @@ class SceneSettings(TypedDict, total=False):
 
 
 def is_demo(asked: SceneSettings) -> bool:
-    """Whether scenes come from the embedded country; with an address it is another catalogue that speaks like it."""
-    return asked["catalogue"] == "demo" and asked["stac_url"] is None
+    """Whether scenes come from the embedded country, not from another catalogue or list that is described like it."""
+    return asked["catalogue"] == "demo" and asked["stac_url"] is None and asked["items"] is None
 
 
 class ReadSettings(TypedDict, total=False):

@@ -1,9 +1,8 @@
-"""From settings to a request of scenes: the area, the days, the demo's catalogue and the composite."""
+"""From settings to a request of scenes: the area, the days, where scenes come from, and the composite."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,25 +58,30 @@ def chosen_intervals(asked: SceneSettings, datetime: str | Sequence[str] | None)
     return parse_intervals(texts or ([DEMO_INTERVAL] if is_demo(asked) else []))
 
 
-@contextmanager
-def served_catalogue(asked: SceneSettings, archive: Callable[[], Path]) -> Iterator[str | None]:
-    """The catalogue's address, None for its usual one; the demo's is served from an archive while it is searched."""
-    if not is_demo(asked):
-        yield asked["stac_url"]
-        return
-    from spacex.synthetic.serving import serve
+def scene_fields(asked: SceneSettings, archive: Callable[[], Path]) -> dict[str, Any]:
+    """The fields of a `SceneRequest`; the demo's scenes are listed in its archive, which is made when it is needed.
 
-    with serve(archive()) as url:
-        yield url
-
-
-def scene_fields(asked: SceneSettings, stac_url: str | None) -> dict[str, Any]:
-    """The fields of a `SceneRequest`, with the address at which the catalogue is now."""
+    Raises:
+        RequestError: if a list of items and a server are given, or the list cannot be read.
+    """
+    from spacex.sentinel2.item_list import catalogue_of
     from spacex.sentinel2.scene_request import CompositeSettings, SceneRequest
     from spacex.settings import checked
+    from spacex.storage import absolute_uri
+
+    items, catalogue = asked["items"], asked["catalogue"]
+    if is_demo(asked):
+        items = str(archive() / "items.json")
+    elif items is not None:
+        if server := [name for name in ("stac_url", "collection") if asked[name] is not None]:  # type: ignore[literal-required]
+            got = ", ".join(f"--{name.replace('_', '-')}" for name in server)
+            raise RequestError("--items needs no server", got=got, expected="either a list or a search")
+        items = absolute_uri(items)
+    stated = catalogue_of(items) if items is not None and catalogue is None else None
 
     # Fields that have the name of a setting are taken over; the composite's other two have shorter names as settings.
     composite = pick(asked, CompositeSettings.model_fields)
     composite |= {"snow_is_clear": asked["snow"], "min_sun_elevation": asked["min_sun"]}
-    fields = pick(asked, SceneRequest.model_fields) | {"stac_url": stac_url}
+    fields = pick(asked, SceneRequest.model_fields)
+    fields |= {"items": items, "catalogue": catalogue or stated or SceneRequest.model_fields["catalogue"].default}
     return fields | {"composite": checked(lambda: CompositeSettings(**composite))}

@@ -158,6 +158,12 @@ def check_shared_file(name: str, uri: str) -> None:
     check_local_file(name, uri)
 
 
+def check_shared_input(name: str, uri: str) -> None:
+    """Refuse a file or a URI that is not there, or that the workers of a cluster do not see."""
+    check_shared(name, uri)
+    check_exists(name, uri)
+
+
 def check_data(name: str, root: str) -> None:
     """Refuse a data set that is neither a folder nor ``demo``."""
     if root == "demo":

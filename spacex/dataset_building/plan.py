@@ -22,7 +22,6 @@ from spacex.errors import DataError
 from spacex.execution.tasks import Status, TileTask
 from spacex.execution.tile_order import tile_order
 from spacex.grid import CHIP, Grid
-from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch
 from spacex.sentinel2.scene_list import Scenes
 from spacex.sentinel2.scene_search import search, warn_of_unknown
@@ -152,7 +151,7 @@ def find_locations(request: DatasetRequest, left_out: dict[str, str]) -> tuple[S
     candidates = candidates.take(shapely.covers(area, candidates.boxes(grid)))
     _check_both_classes(candidates, labels, request)
     # scenes are searched around the labelled land alone, not around the whole area
-    catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
+    catalogue = request.profile
     catalogue.keys(request.bands)  # refuses a catalogue without them
     catalogue.check_credentials()
     land = shapely.union_all([labels.box(square) for square in squares]).intersection(area)

@@ -121,7 +121,7 @@ class DatasetRequest(SceneRequest):
 
     def fingerprint(self) -> str:
         """Identifies request, files by their content, and code; paths of files do not count."""
-        plain = self.model_dump(mode="json", exclude=self.volatile_fields)
+        plain = self.model_dump(mode="json", exclude={"items"})
         for name in ("natural", "anthropogenic", "land_cover"):
             if plain[name]:
                 plain[name].pop("file")

@@ -22,7 +22,6 @@ from spacex.execution.pipeline import TilePipeline
 from spacex.execution.tasks import Status, TileReport, TileTask
 from spacex.grid import CHIP, Grid
 from spacex.sentinel2.block_reader import BlockReader
-from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.composite import Composer, Composite
 from spacex.sentinel2.contribution import doubtful_scenes
 from spacex.sentinel2.scenes import SceneIndex
@@ -104,7 +103,7 @@ class ChipPipeline(TilePipeline[ReadTile, ReadTile]):
         for location in self._folder.locations():
             self._chips[location.task].append(location)
         self._index = SceneIndex(self._folder.scenes()[0], request.crs)
-        catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
+        catalogue = request.profile
         self._composer = Composer(request.bands, catalogue, request.composite, BlockReader(), keep_classes=True)
 
     def _read_tile(self, task: TileTask) -> ReadTile:

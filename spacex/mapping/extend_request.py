@@ -24,8 +24,8 @@ from spacex.mapping.request import MapRequest
 from spacex.model_card import Card
 from spacex.pixel_code import code_digest
 
-EXTENT = ("area", "intervals")
-"""Fields of a request that decide which pixels exist, not their values."""
+EXTENT = ("area", "intervals", "items")
+"""Fields of a request that decide which pixels exist, not their values; and where the list of items lies."""
 
 
 def merge_requests(cube: Cube, asked: MapRequest, checkpoint: Checkpoint, grow: bool) -> MapRequest:
@@ -114,8 +114,7 @@ def _differences(cube: Cube, asked: MapRequest, card: Card) -> list[str]:
     now = {"request": request, "checkpoint": card.model_dump(mode="json", exclude={"metrics", "training"})}
     was = _flat(stored) | {"code": attributes.get("spacex_code")}
     now = _flat(now) | {"code": code_digest()}
-    # the demo catalogue's server has another port in every run; area and days are not part of the fingerprint
-    skipped = tuple(f"request.{name}" for name in EXTENT) + ("request.stac_url",) * (asked.catalogue == "demo")
+    skipped = tuple(f"request.{name}" for name in EXTENT)  # not part of the fingerprint
     return [
         f"{name.removeprefix('request.')} was {was.get(name)} and is now {now.get(name)}"
         for name in sorted(was | now)

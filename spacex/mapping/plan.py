@@ -28,7 +28,6 @@ from spacex.mapping.extend_request import (
     tiles_without,
 )
 from spacex.mapping.request import MapRequest, area_window
-from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch, read_window
 from spacex.sentinel2.scene_list import Scenes, load_left_out, scenes_by_interval
 from spacex.sentinel2.scene_search import search, warn_of_unknown
@@ -211,7 +210,7 @@ def _search(
         left_out: gets the ids of items that are not used, with reasons.
         before: time steps that the cube has already.
     """
-    catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
+    catalogue = request.profile
     catalogue.keys(bands)
     catalogue.check_credentials()
     cover, refusals = request.max_cloud_cover, {days: list[CatalogueError]() for days in request.intervals}

@@ -74,7 +74,7 @@ class MapRequest(SceneRequest):
 
         A pixel has the same value in all cubes with the same fingerprint.
         """
-        apart = {"area", "intervals"} | self.volatile_fields
+        apart = {"area", "intervals", "items"}
         return fingerprint(self.model_dump(mode="json", exclude=apart), checkpoint.digest, code_digest())
 
     def spec(self, card: Card) -> CubeSpec:

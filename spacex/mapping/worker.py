@@ -17,7 +17,6 @@ from spacex.mapping.pipeline import Pipeline
 from spacex.mapping.request import MapRequest, area_window, display_bands
 from spacex.mapping.tile import TileInput
 from spacex.sentinel2.block_reader import BlockReader
-from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.composite import Composer
 from spacex.sentinel2.composite_cache import CompositeCache
 from spacex.sentinel2.scene_list import Scenes, load_scenes
@@ -78,7 +77,7 @@ class SceneSource:
 
     def __post_init__(self) -> None:
         request = self.request
-        catalogue = get_catalogue(request.catalogue, request.stac_url, request.collection)
+        catalogue = request.profile
         composer = Composer(self.bands, catalogue, request.composite, BlockReader())
         self._composites = CompositeCache(self.scenes, request.region.grid, composer)
 

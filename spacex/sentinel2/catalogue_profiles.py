@@ -1,7 +1,7 @@
 """How each catalogue of Sentinel-2 Level-2A serves its scenes: addresses, asset keys, the offset rule, signing.
 
 A :class:`CatalogueProfile` may be used at another address (``get_catalogue(name, url=…, collection=…)``): a mirror, a
-private archive, a test.
+private archive, a test; and for a list of its items in a file (``items=…``, :mod:`spacex.sentinel2.item_list`).
 
 Links of Planetary Computer need a token that expires after about 45 minutes. It is added when a file is opened, never
 before, and never stored: :class:`~spacex.sentinel2.scenes.Scene` holds unsigned items. The Copernicus Data Space
@@ -33,7 +33,9 @@ class CatalogueProfile(Settings):
     name: str
     """The name users type."""
     url: str
-    """Root of the STAC API; empty for the embedded one, which exists only while it is served."""
+    """Root of the STAC API, or the file of the list of items; empty for the embedded landscape's, which has no API."""
+    listed: bool = False
+    """Whether `url` is a file of items, not an API."""
     collection: str
     """Collection that holds Level-2A."""
     assets: dict[str, str]
@@ -44,8 +46,6 @@ class CatalogueProfile(Settings):
     """How its items tell whether pixels carry the +1000 offset."""
     signing: Literal["none", "planetary-computer"] = "none"
     """How a link is signed just before it is opened."""
-    cloud_query: bool = True
-    """Whether the server can be asked for a cloud limit; the limit is applied again here in any case."""
     s3_endpoint: str | None = None
     """Host of the S3 service behind s3:// links, where it is not AWS."""
 
@@ -67,10 +67,19 @@ class CatalogueProfile(Settings):
             )
         return [self.assets[band] for band in bands]
 
-    def check_credentials(self) -> None:
-        """Refuse to begin where the catalogue's own files cannot be read for want of keys; raises `CatalogueError`."""
+    @property
+    def title(self) -> str:
+        """What messages call it: its name, or the file."""
+        return self.url if self.listed else self.name
+
+    def check_credentials(self, links: Iterable[str] = ()) -> None:
+        """Refuse to begin where the catalogue's own files cannot be read for want of keys; raises `CatalogueError`.
+
+        The files of its own API always need them; those of another API or of a list, where one of the `links` does.
+        """
         missing = [name for name in S3_KEYS.values() if not os.environ.get(name)]
-        if self.s3_endpoint is not None and missing and self.url == CATALOGUES[self.name].url:
+        own = self.url == CATALOGUES[self.name].url or any(link.startswith("s3://") for link in links)
+        if self.s3_endpoint is not None and missing and own:
             raise CatalogueError(
                 f"the files of the catalogue {self.name} need keys",
                 got=f"no {' and no '.join(missing)} in the environment",
@@ -101,11 +110,7 @@ _TEN_METRES = ("B02", "B03", "B04", "B08")
 _EARTH_SEARCH = "https://earth-search.aws.element84.com/v1"
 
 _PROFILES = (
-    # rustac, which serves the demo, answers a cloud query with nothing and without an error
-    CatalogueProfile(
-        name="demo", url="", collection="sentinel-2-l2a", assets=_COLOURS, scl="scl", rule="host-flag",
-        cloud_query=False,
-    ),
+    CatalogueProfile(name="demo", url="", collection="sentinel-2-l2a", assets=_COLOURS, scl="scl", rule="host-flag"),
     CatalogueProfile(
         name="earth-search", url=_EARTH_SEARCH, collection="sentinel-2-l2a", assets=_COLOURS, scl="scl",
         rule="host-flag",
@@ -130,11 +135,18 @@ CATALOGUES: dict[str, CatalogueProfile] = {profile.name: profile for profile in 
 """The catalogues known by name."""
 
 
-def get_catalogue(name: str, url: str | None = None, collection: str | None = None) -> CatalogueProfile:
-    """A catalogue's profile by name, optionally at another address (which `demo` needs); raises `CatalogueError`."""
+def get_catalogue(
+    name: str, url: str | None = None, collection: str | None = None, items: str | None = None
+) -> CatalogueProfile:
+    """A catalogue's profile by name, optionally at another address or for a list of its items; `demo` needs either.
+
+    Raises:
+        CatalogueError: if there is no such catalogue, or it has no address.
+    """
     if name not in CATALOGUES:
         raise CatalogueError("unknown catalogue", got=name, expected=", ".join(CATALOGUES))
     profile = CATALOGUES[name]
-    if not (url or profile.url):
+    if not (url := items or url or profile.url):
         raise CatalogueError(f"the catalogue {name} has no address of its own", do="Give its url.")
-    return profile.model_copy(update={"url": url or profile.url, "collection": collection or profile.collection})
+    collection = collection or profile.collection
+    return profile.model_copy(update={"url": url, "collection": collection, "listed": items is not None})

@@ -1,10 +1,10 @@
 """Where the links of a catalogue may point, and which credentials may be sent there.
 
-Whoever writes a catalogue writes the links, and this machine follows them. Therefore a catalogue on the network may
-name files on the network only:
+Whoever writes a catalogue writes the links, and this machine follows them. Therefore only a list of items that is
+itself a file of this machine may name such files:
 
 ======================  ========================  =================================
-link                    catalogue on the network  catalogue on this machine
+link                    catalogue on a server     list of items on this machine
 ======================  ========================  =================================
 http, https, public     yes                       yes
 http, https, private    the catalogue's own host  yes, but no link-local address
@@ -13,10 +13,10 @@ a path, ``file:``       no                        yes
 anything else, /vsi…    no                        no
 ======================  ========================  =================================
 
-A catalogue is on this machine if its host name resolves to the loopback interface, as the demo's does. Keys in the
-environment belong to the store the cube is written to and are never sent to a catalogue on the network: Planetary
-Computer's token is added to https links to its blob storage alone, and the Copernicus Data Space's own keys are sent to
-its endpoint alone (:mod:`spacex.sentinel2.catalogue_profiles`).
+A server on the loopback interface is a server like others: its port may lead to another machine, and whoever may open
+a port here need not be the one who asks for a map. Keys in the environment belong to the store the cube is written to
+and are never sent to what a server names: Planetary Computer's token is added to https links to its blob storage alone,
+and the Copernicus Data Space's own keys are sent to its endpoint alone (:mod:`spacex.sentinel2.catalogue_profiles`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
+from spacex.storage import local_path
+
 Address = IPv4Address | IPv6Address
 
 DNS_CACHE_S = 300.0
@@ -37,12 +39,15 @@ _WEB = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?([/?
 
 
 def disallowed_reason(href: str, root_url: str) -> str | None:
-    """Why a link, unsigned, of the catalogue at `root_url` may not be followed; None if it may."""
+    """Why a link, unsigned, of a catalogue may not be followed; None if it may.
+
+    `root_url` is the catalogue's address, or the file of the list of items.
+    """
     scheme = href.split("://")[0].lower() if "://" in href else ""
     if scheme in ("", "file"):
         if href.startswith("/vsi") or "<" in href:
             return "GDAL's own file systems are not read"
-        return None if is_local(root_url) else "a catalogue on the network may not name files of this machine"
+        return None if is_local(root_url) else "a server may not name files of this machine"
     if scheme == "s3":
         return None
     if scheme not in ("http", "https"):
@@ -62,10 +67,8 @@ def disallowed_reason(href: str, root_url: str) -> str | None:
 
 
 def is_local(root_url: str) -> bool:
-    """Whether a catalogue is served on this machine, so that its author is its user."""
-    host = urlsplit(root_url).hostname
-    targets = addresses(host) if host else ()
-    return bool(targets) and all(address.is_loopback for address in targets)
+    """Whether a catalogue is a file of this machine, so that its user has chosen it."""
+    return bool(root_url) and local_path(root_url) is not None
 
 
 def addresses(host: str) -> tuple[Address, ...]:

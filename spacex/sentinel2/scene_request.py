@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator
 from scipy.ndimage import binary_dilation
 
+from spacex.sentinel2.catalogue_profiles import CatalogueProfile, get_catalogue
 from spacex.sentinel2.resampling import Resampling
 from spacex.sentinel2.scenes import Scene
 from spacex.settings import Settings
@@ -92,6 +93,8 @@ class SceneRequest(Settings):
     """Another endpoint of the same profile."""
     collection: str | None = None
     """Another collection of the same profile."""
+    items: str | None = Field(None, exclude_if=lambda uri: uri is None)
+    """A file with the items, instead of a search. Not part of the fingerprint: which scenes there are is data."""
     crs: str = "EPSG:3035"
     resolution: float = 10.0
     """Metres per pixel."""
@@ -108,9 +111,9 @@ class SceneRequest(Settings):
         return tuple(sorted(set(value)))
 
     @property
-    def volatile_fields(self) -> set[str]:
-        """Fields that differ between runs and change no result: the embedded catalogue's port."""
-        return {"stac_url"} if self.catalogue == "demo" else set()
+    def profile(self) -> CatalogueProfile:
+        """The catalogue at the address, or with the list of items, of this request."""
+        return get_catalogue(self.catalogue, self.stac_url, self.collection, self.items)
 
     @property
     def source(self) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pystac_client import Client
@@ -20,6 +21,7 @@ from urllib3.util import Retry
 
 from spacex.errors import CatalogueError
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile
+from spacex.sentinel2.item_list import chosen, read_items
 from spacex.sentinel2.items import item_name, sanitise, validate_item
 from spacex.sentinel2.reflectance import offset_of
 from spacex.sentinel2.retries import BUSY, BoundedRetry
@@ -42,6 +44,9 @@ MAX_IDLE_PAGES = 20
 MAX_WARNINGS = 20
 """Broken items that are named one by one; of more, only the number is logged."""
 
+Ask = Callable[[str, float], Iterator[Mapping[str, Any]]]
+"""Gives the pages of a search in an interval with a cloud limit in percent, which need not have been applied."""
+
 AS_ASKED = "as asked"
 """Why an item is left out whose id was given to be left out."""
 
@@ -60,7 +65,7 @@ def search(
     left_out: dict[str, str] | None = None,
     refusals: list[CatalogueError] | None = None,
 ) -> list[Scene]:
-    """Search a catalogue for all scenes that can touch an area in an interval.
+    """Search a catalogue, or a list of items in its place, for all scenes that can touch an area in an interval.
 
     Args:
         catalogue: where to search.
@@ -87,11 +92,14 @@ def search(
     """
     keys = catalogue.keys(list(catalogue.assets if bands is None else bands))
     required = [catalogue.scl] if bands is None else [*keys, catalogue.scl]
-    around, omitted = _grow(area, halo), _Omissions(catalogue.name)
-    with _as_catalogue_error(catalogue):
-        client = _open(catalogue, retries)
-        pages = _pages(client, catalogue, around, interval, max_cloud_cover, page_size)
-    valid = _valid_items(pages, catalogue, {*keys, catalogue.scl}, omitted)
+    around, omitted = _grow(area, halo), _Omissions(catalogue.title)
+    ask: Ask
+    if catalogue.listed:
+        ask = partial(_listed, read_items(catalogue.url), around)
+    else:
+        with _as_catalogue_error(catalogue):
+            ask = partial(_pages, _open(catalogue, retries), catalogue, around, page_size)
+    valid = _valid_items(ask(interval, max_cloud_cover), catalogue, {*keys, catalogue.scl}, omitted)
     items = {item["id"]: item for item in valid}
     scenes, too_cloudy, unstated = [], 0, 0
     for item in items.values():
@@ -115,11 +123,13 @@ def search(
     if left_out is not None:
         left_out |= omitted.reasons
     if scenes:
+        if catalogue.listed:  # of its own files it is known before they are searched
+            catalogue.check_credentials(scene.item["assets"][catalogue.scl]["href"] for scene in scenes)
         return newest_processing(scenes)
     broken = [f"{name} ({reason})" for name, reason in omitted.reasons.items() if reason != AS_ASKED]
     if broken and not too_cloudy and not unstated:
         refusal = CatalogueError(
-            f"no item of {catalogue.name} can be read",
+            f"no item of {catalogue.title} can be read",
             got=broken[0],
             expected=f"STAC items of Sentinel-2 Level-2A with the assets {', '.join(required)}",
             do="Check --catalogue, its address, --collection and the checkpoint's bands.",
@@ -129,10 +139,10 @@ def search(
         if unstated:
             counted += f", {unstated} of them without a cloud cover, which --max-cloud-cover 100 uses,"
         refusal = CatalogueError(
-            f"{catalogue.name} has no scenes for this area and interval",
+            f"{catalogue.title} has no scenes for this area and interval",
             got=f"{interval}, {counted} around longitude {middle.x:.2f}, latitude {middle.y:.2f}",
             expected=f"items with at most {max_cloud_cover:g} % cloud",
-            do="Widen the interval or the cloud limit." if items else _days_nearby(client, catalogue, around, interval),
+            do="Widen the interval or the cloud limit." if items else _days_nearby(ask, interval),
         )
     if refusals is None:
         raise refusal
@@ -178,8 +188,14 @@ def _open(catalogue: CatalogueProfile, retries: Retry) -> Client:
     return client
 
 
+def _listed(items: list[Any], area: BaseGeometry, interval: str, percent: float) -> Iterator[Mapping[str, Any]]:
+    """One page of those items of a list that a server would have found; the cloud limit is applied later."""
+    if found := chosen(items, area, interval):
+        yield {"features": found}
+
+
 def _pages(
-    client: Client, catalogue: CatalogueProfile, area: BaseGeometry, interval: str, percent: float, page_size: int
+    client: Client, catalogue: CatalogueProfile, area: BaseGeometry, page_size: int, interval: str, percent: float
 ) -> Iterator[Mapping[str, Any]]:
     """The pages of the search; the server applies the cloud limit if it has an extension for that."""
     query: dict[str, Any] = {"collections": [catalogue.collection], "datetime": interval}
@@ -189,7 +205,7 @@ def _pages(
         query["intersects"] = mapping(area)
     else:  # an address holds few corners: the box finds some scenes more, which touch no tile
         query |= {"method": "GET", "bbox": area.bounds}
-    if percent < 100 and catalogue.cloud_query and "intersects" in query:
+    if percent < 100 and "intersects" in query:
         if client.conforms_to("QUERY"):
             query["query"] = {"eo:cloud_cover": {"lte": percent}}
         elif client.conforms_to("FILTER"):
@@ -206,13 +222,13 @@ def _pages(
     yield from items.pages_as_dicts()
 
 
-def _days_nearby(client: Client, catalogue: CatalogueProfile, area: BaseGeometry, interval: str) -> str:
+def _days_nearby(ask: Ask, interval: str) -> str:
     """Advice where nothing was found: on which days before and after the interval the catalogue has scenes here."""
     first, _, last = interval.partition("/")
     days: list[str] = []
     for span, nearest in ((f"../{first}", max), (f"{last or first}/..", min)):
         with suppress(Exception):  # it is only advice
-            page = next(_pages(client, catalogue, area, span, 100.0, 100))  # none if nothing is found
+            page = next(ask(span, 100.0))  # none if nothing is found
             days.append(nearest(str(item["properties"]["datetime"])[:10] for item in page["features"]))
     if days:
         return f"It has scenes here on {' and '.join(sanitise(day) for day in days)}: choose other days."
@@ -259,7 +275,7 @@ def _bounded(pages: Iterable[Mapping[str, Any]], catalogue: CatalogueProfile) ->
         idle = idle + 1 if len(seen) == before else 0
         if idle > MAX_IDLE_PAGES or len(seen) > MAX_ITEMS:
             raise CatalogueError(
-                f"the pages of {catalogue.name} do not end",
+                f"the pages of {catalogue.title} do not end",
                 got=f"{len(seen)} items, {idle} pages without a new one",
                 expected=f"at most {MAX_ITEMS} items",
                 do="Ask for a smaller area or interval.",

@@ -32,7 +32,9 @@ _PROPERTIES = (
     "datetime", "platform", "eo:cloud_cover", "view:sun_elevation", "s2:mean_solar_zenith", "proj:epsg",
     "proj:code", "grid:code", "s2:mgrs_tile", "mgrs:utm_zone", "mgrs:latitude_band", "mgrs:grid_square",
     "s2:processing_baseline", "processing:version", "earthsearch:boa_offset_applied", "s2:generation_time",
-    "processing:datetime", "s2:datastrip_id", "eopf:datastrip_id",
+    "processing:datetime", "s2:datastrip_id", "eopf:datastrip_id", "s2:product_uri", "sat:relative_orbit",
+    "sentinel:boa_offset_applied", "sentinel:processing_baseline", "sentinel:product_id", "sentinel:utm_zone",
+    "sentinel:latitude_band", "sentinel:grid_square",
 )  # fmt: skip
 _ASSET_FIELDS = (
     "href", "type", "proj:code", "proj:epsg", "proj:shape", "proj:transform", "bands", "raster:bands",

@@ -31,9 +31,9 @@ from pyproj import Transformer
 
 from spacex.settings import SENTINEL2_BANDS
 from spacex.synthetic.cache import cached_folder, code_digest, process_map
-from spacex.synthetic.items import Product, collection, epsg_of, item
+from spacex.synthetic.items import Product, epsg_of, item
 from spacex.synthetic.landscape import Landscape
-from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL, DEMO_SEED
+from spacex.synthetic.region import DEMO_BBOX, DEMO_SEED
 from spacex.synthetic.scene import Overpass, render_ground, simulate_scene
 from spacex.synthetic.sensor import COARSE, Sky
 
@@ -71,10 +71,10 @@ def demo_archive() -> Path:
 def build_archive(
     folder: str | Path, bbox: Sequence[float] = DEMO_BBOX, seed: int = DEMO_SEED, workers: int = 2
 ) -> list[dict[str, Any]]:
-    """Simulate and write the archive: ``collection.json``, ``items.json`` and a folder of COGs per scene.
+    """Simulate and write the archive: the list ``items.json`` and a folder of COGs per scene.
 
     Args:
-        folder: hrefs in the items are relative to it.
+        folder: links in the items are relative to it.
         bbox: west, south, east, north in degrees; must straddle 24° E.
         seed: which landscape.
         workers: processes; 0 works in this one.
@@ -83,7 +83,7 @@ def build_archive(
     with process_map(min(workers, len(UTM_ZONES))) as parallel:
         zones: Any = parallel(partial(_build_zone, root, tuple(bbox), seed), range(len(UTM_ZONES)))
         items = [scene for scenes in zones for scene in scenes]
-    write_catalogue(root, items, bbox)
+    write_list(root, items)
     return items
 
 
@@ -118,9 +118,8 @@ def write_scenes(
     return items
 
 
-def write_catalogue(root: Path, items: list[dict[str, Any]], bbox: Sequence[float]) -> None:
-    """Write ``collection.json`` and ``items.json``."""
-    (root / "collection.json").write_text(json.dumps(collection(bbox, DEMO_INTERVAL), indent=1))
+def write_list(root: Path, items: list[dict[str, Any]]) -> None:
+    """Write the list of all scenes, ``items.json``."""
     (root / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}, indent=1))
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    collection.json, items.json   STAC, as the archive's; two overpasses of every site, each with a sky of its own
+    items.json                    the list of STAC items: two overpasses of every site, each with a sky of its own
     S2A_35WNQ_…/*.tif             the scenes
     protected_areas.gpkg          WDPAID, NAME, IUCN_CAT: remote land with mires or fells (Ia, Ib, II), and land that
                                   people shaped beside such (V)
@@ -31,7 +31,7 @@ from rasterio.windows import Window as PixelWindow
 from spacex.datasets.corine import GRID_CODES
 from spacex.errors import RequestError
 from spacex.grid import Grid, Window, bounds
-from spacex.synthetic.archive import write_catalogue, write_scenes
+from spacex.synthetic.archive import write_list, write_scenes
 from spacex.synthetic.cache import cached_folder, code_digest, process_map
 from spacex.synthetic.dataset import iucn_category
 from spacex.synthetic.items import Product
@@ -67,9 +67,7 @@ def build_country(folder: str | Path, sites: int, side: int, seed: int = DEMO_SE
     chosen = list(islice(choose_sites(seed, side), sites))
     with process_map(workers) as parallel:
         made: Any = parallel(partial(_build_scenes, root), chosen)
-        items = [scene for scenes in made for scene in scenes]
-    boxes = np.array([scene["bbox"] for scene in items])
-    write_catalogue(root, items, (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()))
+        write_list(root, [scene for scenes in made for scene in scenes])
     _write_polygons(root, chosen)
     _write_land_cover(root / LAND_COVER, chosen)
 

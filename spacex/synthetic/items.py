@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +46,7 @@ class Product:
 
 
 def item(product: Product, tile: str, geobox: GeoBox, classes: NDArray[np.uint8]) -> dict[str, Any]:
-    """A scene's STAC item; hrefs are file names, to be completed when the archive is served.
+    """A scene's STAC item; hrefs are file names, to be completed by whoever writes the archive.
 
     `tile` is its MGRS tile, e.g. "34WED", `geobox` its 10 m grid, `classes` its SCL at 20 m, for the statistics.
     """
@@ -65,21 +64,6 @@ def item(product: Product, tile: str, geobox: GeoBox, classes: NDArray[np.uint8]
         "properties": _properties(product, tile, geobox, classes, name),
         "links": [],
         "assets": _assets(product, geobox),
-    }
-
-
-def collection(bbox: Sequence[float], interval: str) -> dict[str, Any]:
-    """The STAC collection of the embedded archive."""
-    first, last = interval.split("/")
-    times = [[f"{first}T00:00:00Z", f"{last}T23:59:59Z"]]
-    return {
-        "type": "Collection",
-        "id": COLLECTION,
-        "stac_version": "1.0.0",
-        "license": "Apache-2.0",
-        "description": "A synthetic landscape seen by a synthetic Sentinel-2: nothing here was observed.",
-        "links": [],
-        "extent": {"spatial": {"bbox": [list(bbox)]}, "temporal": {"interval": times}},
     }
 
 

@@ -53,14 +53,14 @@ def embedded() -> tuple[CatalogueProfile, list[dict[str, Any]], tuple[float, flo
         for asset in item["assets"].values():
             asset["href"] = str(folder / asset["href"])
     west, south, east, north = DEMO_BBOX
-    return get_catalogue("demo", url="http://127.0.0.1:9"), items, ((west + east) / 2, (south + north) / 2)
+    return get_catalogue("demo", items="/no/list.json"), items, ((west + east) / 2, (south + north) / 2)
 
 
 def real() -> tuple[CatalogueProfile, list[dict[str, Any]], tuple[float, float]]:
     """The same for the real archive beside the checkout, in Earth Search's style."""
     archive = SceneArchive(real_files.FOLDER / "archive", "real")
     items = archive.items("earth-search", str(archive.folder))
-    return get_catalogue("earth-search", url="http://127.0.0.1:9"), items, (5.263, 51.26)
+    return get_catalogue("earth-search", items="/no/list.json"), items, (5.263, 51.26)
 
 
 def ours(

@@ -109,7 +109,7 @@ def _write(path: Path, key: str, step: int, rows: int, cols: int, transform) -> 
 
 def scenes_of(items: list[dict], base: str):
     """The items as scenes, one list per time step; links begin with `base`."""
-    catalogue, made = get_catalogue("demo", "http://127.0.0.1:1"), []
+    catalogue, made = get_catalogue("demo", items="/no/list.json"), []
     for item in items:
         assets = {key: {**asset, "href": f"{base}/{asset['href']}"} for key, asset in item["assets"].items()}
         whole = {**item, "assets": assets}

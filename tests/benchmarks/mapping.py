@@ -28,12 +28,11 @@ from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.run import execute
 from spacex.synthetic.archive import demo_archive
 from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL
-from spacex.synthetic.serving import serve
 
 HERE = Path(__file__)
 
 
-def request_on(url: str, card, *, steps=1, tile_size=1024, **more) -> MapRequest:
+def request_on(card, *, steps=1, tile_size=1024, **more) -> MapRequest:
     """A request on the embedded region."""
     interval = tuple(DEMO_INTERVAL.split("/"))
     chips = more.pop("chips", None) or chip_settings(card, ("attribution",))
@@ -41,7 +40,7 @@ def request_on(url: str, card, *, steps=1, tile_size=1024, **more) -> MapRequest
         area=mapping(box(*DEMO_BBOX)),
         intervals=(interval,) * steps,
         catalogue="demo",
-        stac_url=url,
+        items=str(demo_archive() / "items.json"),
         tile_size=tile_size,
         chips=chips,
         **more,
@@ -69,9 +68,9 @@ def whole_once(threads: int, stride: int, *, ray: bool = False, device: str = "c
         maps, more = DEFAULT_MAPS, {"precision": choose_precision("auto", device)}
     except ImportError:
         maps, more = ("attribution", "path_attribution"), {}
-    with serve(demo_archive()) as url, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         chips = chip_settings(checkpoint.card, maps, stride)
-        request = request_on(url, checkpoint.card, chips=chips, **more)
+        request = request_on(checkpoint.card, chips=chips, **more)
         plan = make_plan(request, f"{folder}/map.zarr", checkpoint)
         begun = time.perf_counter()
         outcome = execute(plan, runner, threads=threads, device=device)
@@ -92,12 +91,12 @@ def whole(threads: int, stride: int, pairs: int, ray: bool) -> None:
     print(f"whole run over bare networks, chips/s: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
 
 
-def peak(url: str, tiles: int) -> float:
+def peak(tiles: int) -> float:
     """Peak resident memory in MiB of a process that maps so many tiles."""
     from spacex.execution.local import run_local
 
     checkpoint = load_checkpoint()
-    request = request_on(url, checkpoint.card, steps=-(-tiles // 16), tile_size=512)
+    request = request_on(checkpoint.card, steps=-(-tiles // 16), tile_size=512)
     with tempfile.TemporaryDirectory() as folder:
         plan = make_plan(request, f"{folder}/map.zarr", checkpoint)
         statuses = plan.statuses.copy()
@@ -110,12 +109,11 @@ def peak(url: str, tiles: int) -> float:
 def memory() -> None:
     """Print a worker's peak memory over few and over many tiles."""
     spawn = multiprocessing.get_context("spawn")
-    with serve(demo_archive()) as url:
-        found = {}
-        for tiles in (4, 64, 256):
-            with spawn.ImagePool(1) as pool:  # a fresh process each, since a peak never falls
-                found[tiles] = pool.apply(peak, (url, tiles))
-            print(f"{tiles} tiles: peak {found[tiles]:.0f} MiB")
+    found = {}
+    for tiles in (4, 64, 256):
+        with spawn.ImagePool(1) as pool:  # a fresh process each, since a peak never falls
+            found[tiles] = pool.apply(peak, (tiles,))
+        print(f"{tiles} tiles: peak {found[tiles]:.0f} MiB")
     print(f"64 over 4: {found[64] / found[4]:.2f}, while the memories fill; 256 over 64: {found[256] / found[64]:.2f}")
 
 

@@ -43,18 +43,19 @@ def free(tile_size: int, enough: int | None) -> dict:
         from spacex.mapping.rehearsal import fake_network as networks
 
         maps = ("attribution", "path_attribution")
+
     from spacex.mapping.request import MapRequest, chip_settings
     from spacex.mapping.worker import SceneSource
     from spacex.synthetic.archive import demo_archive
     from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL
-    from spacex.synthetic.serving import serve
 
     checkpoint = load_checkpoint()
     card = checkpoint.card
     composite = {} if enough is None else {"composite": {"enough": enough}}
-    with serve(demo_archive()) as url, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         request = MapRequest(
-            area=mapping(box(*DEMO_BBOX)), intervals=(tuple(DEMO_INTERVAL.split("/")),), catalogue="demo", stac_url=url,
+            area=mapping(box(*DEMO_BBOX)), intervals=(tuple(DEMO_INTERVAL.split("/")),), catalogue="demo",
+            items=str(demo_archive() / "items.json"),
             tile_size=tile_size, chips=chip_settings(card, maps), **composite,
         )  # fmt: skip
         plan = make_plan(request, f"{folder}/map.zarr", checkpoint)
@@ -234,7 +235,7 @@ def enough(passes: int, side: int) -> None:
     ground, rng, bands = render_ground(geobox, Landscape(DEMO_SEED)), np.random.default_rng(1), ("B02", "B03", "B04")
     truth = observe(ground.painted.reflectance, np.zeros(geobox.shape, "f4"), Sky(0, noise=0.0))
     truth = truth[[SENTINEL2_BANDS.index(band) for band in bands]]
-    catalogue, scenes = get_catalogue("demo", url="offline:"), []
+    catalogue, scenes = get_catalogue("demo", items="/no/list.json"), []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(passes):
             haze = float(rng.uniform(0, 0.1)) if rng.random() < 0.5 else 0.0
@@ -276,20 +277,19 @@ def expected(k: int) -> None:
     from spacex.sentinel2.assets import READ_STATS
     from spacex.synthetic.archive import demo_archive
     from spacex.synthetic.region import DEMO_BBOX, DEMO_INTERVAL
-    from spacex.synthetic.serving import serve
 
     checkpoint = load_checkpoint()
     card = checkpoint.card
-    with serve(demo_archive()) as url:
-        request = MapRequest(
-            area=mapping(box(*DEMO_BBOX)), intervals=(tuple(DEMO_INTERVAL.split("/")),), catalogue="demo", stac_url=url,
-            chips=chip_settings(card, ("attribution",)), composite={"enough": k},
-        )  # fmt: skip
-        plan = make_plan(request, "nowhere.zarr", checkpoint)
-        source = SceneSource(request, card.bands, plan.scenes)
-        said, before = plan.bytes_to_read, READ_STATS.fetched
-        reads = sum(sum(use["used_share"] > 0 for use in source.read(task).scenes) for task in plan.todo)
-        really = READ_STATS.fetched - before
+    request = MapRequest(
+        area=mapping(box(*DEMO_BBOX)), intervals=(tuple(DEMO_INTERVAL.split("/")),), catalogue="demo",
+        items=str(demo_archive() / "items.json"),
+        chips=chip_settings(card, ("attribution",)), composite={"enough": k},
+    )  # fmt: skip
+    plan = make_plan(request, "nowhere.zarr", checkpoint)
+    source = SceneSource(request, card.bands, plan.scenes)
+    said, before = plan.bytes_to_read, READ_STATS.fetched
+    reads = sum(sum(use["used_share"] > 0 for use in source.read(task).scenes) for task in plan.todo)
+    really = READ_STATS.fetched - before
     folder, sizes, pixels = demo_archive(), 0, 0
     for name in ("B02", "B03", "B04"):
         for file in folder.glob(f"*/{name}.tif"):

@@ -56,7 +56,7 @@ def request_of(card, tiles: int, part: float = 1.0) -> MapRequest:
         area=mapping(box(*bounds)),
         intervals=(("2020-07-01", "2020-08-30"),),
         catalogue="demo",
-        stac_url="http://127.0.0.1:1",
+        items="/no/list.json",
         tile_size=512,
         chips=chip_settings(card, ("attribution", "lift")),
     )

@@ -121,7 +121,7 @@ def test_a_collection_and_its_items_for_a_time_series(tmp_path):
 @pytest.mark.parametrize(
     ("request_", "address"),
     [
-        ({"catalogue": "demo", "stac_url": "http://127.0.0.1:4711"}, "urn:spacex:demo:S2A_one"),
+        ({"catalogue": "demo", "items": "/cache/items.json"}, "urn:spacex:demo:S2A_one"),
         ({"stac_url": "https://here.example/v1/", "collection": "mine"},
          "https://here.example/v1/collections/mine/items/S2A_one"),
     ],

@@ -186,7 +186,7 @@ def stopped():
 
 @pytest.fixture
 def base(
-    tmp_path, archive_api, statements, tiny_checkpoint, tiny_data, judged_data, asos_file, make_request, monkeypatch
+    tmp_path, archive_list, statements, tiny_checkpoint, tiny_data, judged_data, asos_file, make_request, monkeypatch
 ):
     """A request of each command that is carried out."""
     monkeypatch.chdir(tmp_path)
@@ -195,12 +195,12 @@ def base(
     checkpoint, data = tiny_checkpoint.uri, str(tiny_data)
     yield {
         "map": {"--bbox": "23.93,67.95,24.07,68.00", "--datetime": "2020-07-01/2020-08-30", "--catalogue": "demo",
-                "--stac-url": archive_api, "--checkpoint": checkpoint, "--tile-size": "512", "--output": "out.zarr",
+                "--items": archive_list, "--checkpoint": checkpoint, "--tile-size": "512", "--output": "out.zarr",
                 "--plan": None},
         "make-dataset": {"--natural": str(statements / "natural.gpkg"),
                          "--anthropogenic": str(statements / "human.geojson"),
                          "--land-cover": str(statements / "corine.tif"), "--datetime": "2020-07-01/2020-08-30",
-                         "--catalogue": "demo", "--stac-url": archive_api, "--bands": "B02,B03,B04", "--count": "8",
+                         "--catalogue": "demo", "--items": archive_list, "--bands": "B02,B03,B04", "--count": "8",
                          "--output": "out", "--plan": None},
         "train-classifier": {"--data": data, "--output": "out", "--base": "2", "--set": "network.levels=2"},
         "train-gan": {"--data": data, "--classifier": checkpoint, "--output": "out"},

@@ -1,4 +1,4 @@
-"""Making chips from the command line to the folder on disk, against a real STAC API on localhost."""
+"""Making chips from the command line to the folder on disk, from a list of scenes."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import rasterio
 from PIL import Image
-from small_archive import archive_folder
+from small_archive import list_items
 from small_labels import frame, words
 
 from spacex.commands.app import invoke
@@ -25,7 +25,6 @@ from spacex.dataset_building.folder import DatasetFolder
 from spacex.datasets.anthroprotect import AnthroProtect, read_land_cover
 from spacex.grid import Window
 from spacex.mapping.worker import SceneSource
-from spacex.synthetic.serving import serve
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "make_dataset.py"
@@ -40,11 +39,11 @@ def job(load_job):
 
 
 @pytest.fixture(scope="module")
-def arguments(statements, archive_api):
+def arguments(statements, archive_list):
     """The options of a request that works; keywords replace or (None) drop options."""
 
     def make(output, **changes):
-        return words(statements, changes.pop("stac_url", archive_api), output, **changes)
+        return words(statements, changes.pop("items", archive_list), output, **changes)
 
     return make
 
@@ -218,7 +217,7 @@ WRONG = {
     "a filter that is no SQL": (dict(natural_where="IUCN_CAT in"), "filter"),
     "a share that no chip reaches": (dict(natural="small.gpkg", share=0.9), "0.9"),
     "no anthropogenic class": (dict(anthropogenic=None), "--anthropogenic or --land-cover"),
-    "no natural class": (dict(natural=None, stac_url="http://127.0.0.1:9"), "--natural"),
+    "no natural class": (dict(natural=None, items=None, stac_url="http://127.0.0.1:9"), "--natural"),
     "a filter of nothing": (dict(anthropogenic=None, anthropogenic_where="a=1"), "--anthropogenic-where"),
     "classes of nothing": (dict(anthropogenic_classes="1"), "--land-cover"),
     "no raster": (dict(land_cover="bare.gpkg"), "--land-cover"),
@@ -281,15 +280,14 @@ def test_a_poisoned_scene_ends_as_quarantine_and_heals(
     items[0]["assets"]["red"]["href"] = str(broken)
     (tmp_path / "stac").mkdir()
     output = tmp_path / "chips"
-    with serve(archive_folder(items, tmp_path / "stac")) as url:
-        options = arguments(output, stac_url=url, land_cover=statements / "corine.tif")
-        capsys.readouterr()
-        assert call(job, options) == 3
-        said = capsys.readouterr().err
-        assert "given up" in said
-        assert "a34" in said
-        shutil.copy(healthy, broken)
-        assert call(job, options) == 0
+    options = arguments(output, items=list_items(items, tmp_path / "stac"), land_cover=statements / "corine.tif")
+    capsys.readouterr()
+    assert call(job, options) == 3
+    said = capsys.readouterr().err
+    assert "given up" in said
+    assert "a34" in said
+    shutil.copy(healthy, broken)
+    assert call(job, options) == 0
     ours, theirs = files(output), files(made)
     assert {name: data for name, data in ours.items() if name != "dataset.json"} == {
         name: data for name, data in theirs.items() if name != "dataset.json"

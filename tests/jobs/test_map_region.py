@@ -1,4 +1,4 @@
-"""The mapping job from its command line to the file on disk, against a real STAC API on localhost."""
+"""The mapping job from its command line to the file on disk, from a list of scenes."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import rioxarray  # noqa: F401 - registers .rio
 import xarray as xr
-from small_archive import archive_folder
+from small_archive import list_items
 
 from spacex.checkpoint import save_checkpoint
 from spacex.commands.app import invoke
@@ -23,7 +23,6 @@ from spacex.cube.reader import open_cube
 from spacex.cube.statuses import tasks_where
 from spacex.cube.store import Cube
 from spacex.execution.tasks import Status
-from spacex.synthetic.serving import serve
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "jobs" / "map_region.py"
@@ -38,7 +37,7 @@ def job(load_job):
 
 
 @pytest.fixture(scope="module")
-def arguments(archive_api, tiny_checkpoint):
+def arguments(archive_list, tiny_checkpoint):
     """The options of a request that works, but for the output; keywords replace or (None) drop options."""
 
     def make(output, **changes):
@@ -46,7 +45,7 @@ def arguments(archive_api, tiny_checkpoint):
             "bbox": BOX,
             "datetime": DAYS,
             "catalogue": "demo",
-            "stac-url": archive_api,
+            "items": archive_list,
             "checkpoint": tiny_checkpoint.uri,
             "tile-size": 512,
             "threads": 1,
@@ -220,7 +219,7 @@ WRONG = {
     "no scenes that day": (dict(datetime="1999-07-01/1999-07-02"), "no scenes"),
     "dates backwards": (dict(datetime="2020-08-30/2020-07-01"), "ends before"),
     "no date": (dict(datetime="summer"), "FIRST/LAST"),
-    "unreachable": (dict(stac_url="http://127.0.0.1:9"), "127.0.0.1:9"),
+    "unreachable": (dict(items=None, stac_url="http://127.0.0.1:9"), "127.0.0.1:9"),
     "unknown catalogue": (dict(catalogue="landsat"), "landsat"),
     "no checkpoint": (dict(checkpoint="/nowhere/at/all"), "/nowhere/at/all"),
     "odd tile": (dict(tile_size=700), "512"),
@@ -305,17 +304,17 @@ def test_a_poisoned_scene_ends_as_quarantine_with_the_command_that_retries(
     folder = tmp_path / "stac"
     folder.mkdir()
     output = tmp_path / "poisoned.zarr"
-    with serve(archive_folder(items, folder)) as url:
-        capsys.readouterr()
-        assert call(job, arguments(output, stac_url=url, maps="attribution")) == 3
-        said = capsys.readouterr().err
-        assert "given up" in said
-        assert "a34" in said
-        assert "To try them again" in said
-        failed = (Cube(str(output)).statuses() == Status.FAILED).sum()
-        assert failed >= 1
-        shutil.copy(healthy, broken)
-        assert call(job, arguments(output, stac_url=url, maps="attribution")) == 0
+    file = list_items(items, folder)
+    capsys.readouterr()
+    assert call(job, arguments(output, items=file, maps="attribution")) == 3
+    said = capsys.readouterr().err
+    assert "given up" in said
+    assert "a34" in said
+    assert "To try them again" in said
+    failed = (Cube(str(output)).statuses() == Status.FAILED).sum()
+    assert failed >= 1
+    shutil.copy(healthy, broken)
+    assert call(job, arguments(output, items=file, maps="attribution")) == 0
     states = Cube(str(output)).statuses()
     assert not np.isin(states, (Status.FAILED, Status.PENDING)).any()
 

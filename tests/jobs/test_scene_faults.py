@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_archive import DAYS, archive_folder
+from small_archive import DAYS, list_items
 
 from spacex.commands.app import invoke
 from spacex.cube.reader import open_cube
@@ -15,7 +15,6 @@ from spacex.cube.store import Cube
 from spacex.errors import CatalogueError
 from spacex.mapping.plan import make_plan
 from spacex.storage import run_folder
-from spacex.synthetic.serving import serve
 
 
 @pytest.fixture(scope="module")
@@ -32,22 +31,22 @@ def items(archive_items):
 
 @pytest.fixture
 def map_items(job, tiny_checkpoint, tmp_path, capsys):
-    """Serves items and maps them: gives a function (output, further words) to (exit code, what was printed)."""
+    """Lists items and maps them: gives a function (output, further words) to (exit code, what was printed)."""
 
     @contextmanager
     def served(items):
         folder = tmp_path / "stac"
         folder.mkdir(exist_ok=True)
-        with serve(archive_folder(items, folder)) as url:
+        file = list_items(items, folder)
 
-            def run(output, *more):
-                words = ["--bbox", "23.93,67.95,24.0,67.98", "--datetime", DAYS, "--catalogue", "demo", "--local"]
-                words += ["--stac-url", url, "--checkpoint", tiny_checkpoint.uri, "--tile-size", "512"]
-                words += ["--threads", "1", "--maps", "attribution", "--output", str(output), *more]
-                capsys.readouterr()
-                return invoke(job.app, words), capsys.readouterr().err
+        def run(output, *more):
+            words = ["--bbox", "23.93,67.95,24.0,67.98", "--datetime", DAYS, "--catalogue", "demo", "--local"]
+            words += ["--items", file, "--checkpoint", tiny_checkpoint.uri, "--tile-size", "512"]
+            words += ["--threads", "1", "--maps", "attribution", "--output", str(output), *more]
+            capsys.readouterr()
+            return invoke(job.app, words), capsys.readouterr().err
 
-            yield run
+        yield run
 
     return served
 
@@ -134,7 +133,7 @@ def test_finished_tiles_that_read_an_item_are_made_again_without_it(items, map_i
 def test_missing_keys_are_told_once_before_any_work(make_request, tiny_checkpoint, tmp_path, monkeypatch):
     monkeypatch.delenv("CDSE_S3_ACCESS_KEY", raising=False)
     monkeypatch.setenv("CDSE_S3_SECRET_KEY", "secret")
-    request = make_request(catalogue="cdse", stac_url=None)
+    request = make_request(catalogue="cdse", items=None)
     with pytest.raises(CatalogueError, match="no CDSE_S3_ACCESS_KEY in the environment") as caught:
         make_plan(request, str(tmp_path / "map.zarr"), tiny_checkpoint)
     assert "secret" not in str(caught.value)

@@ -35,9 +35,9 @@ def stranger(tiny_checkpoint, tmp_path_factory):
 
 
 @pytest.fixture
-def asked(archive_api, tmp_path):
+def asked(archive_list, tmp_path):
     """A small request, on one tile."""
-    where = {"bbox": BOX, "datetime": "2020-07-01/2020-08-30", "catalogue": "demo", "stac_url": archive_api}
+    where = {"bbox": BOX, "datetime": "2020-07-01/2020-08-30", "catalogue": "demo", "items": archive_list}
     return where | {"output": str(tmp_path / "out.zarr"), "tile_size": 512, "threads": 1}
 
 

@@ -55,7 +55,7 @@ def request_of(tiny_checkpoint):
             "area": mapping(box(*bounds)),
             "intervals": (("2020-07-01", "2020-08-30"),),
             "catalogue": "demo",
-            "stac_url": "http://127.0.0.1:1",
+            "items": "/no/list.json",
             "tile_size": 512,
             "chips": chip_settings(tiny_checkpoint.card, ("attribution", "lift")),
         }

@@ -100,12 +100,12 @@ def test_with_the_token_the_mapping_job_runs_to_the_end(head, lab, tiny_checkpoi
     folder.mkdir()
     items = [builder.write_scene(folder, f"a{day}", 32634, day=day, cloud_seed=50 + day) for day in (3, 9)]
     output = tmp_path / "cube.zarr"
-    with lab.server.serve(lab.server.Archive(folder, items)) as archive:
-        done = submit(
-            head, TOKEN, "python", str(ROOT / "jobs" / "map_region.py"), "--catalogue", "demo", "--stac-url",
-            archive.url,            "--bbox", "23.97", "67.97", "24.03", "67.99", "--datetime", "2020-07-01/2020-08-30",
-            "--checkpoint", tiny_checkpoint.uri, "--output", str(output), "--tile-size", "512", "--workers", "1",
-        )  # fmt: skip
+    done = submit(
+        head, TOKEN, "python", str(ROOT / "jobs" / "map_region.py"), "--catalogue", "demo", "--items",
+        builder.list_items(items, tmp_path), "--bbox", "23.97", "67.97", "24.03", "67.99",
+        "--datetime", "2020-07-01/2020-08-30", "--checkpoint", tiny_checkpoint.uri, "--output", str(output),
+        "--tile-size", "512", "--workers", "1",
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     [job] = jobs(head)
     assert job["status"] == "SUCCEEDED"

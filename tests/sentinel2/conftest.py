@@ -38,7 +38,7 @@ class Product:
 @pytest.fixture
 def catalogue() -> CatalogueProfile:
     """Earth Search's style at an address nobody calls."""
-    return get_catalogue("earth-search", url="http://127.0.0.1:9")
+    return get_catalogue("earth-search", items="/no/list.json")
 
 
 @pytest.fixture
@@ -50,6 +50,19 @@ def geobox() -> GeoBox:
 def corner(height: int, width: int) -> Window:
     x, y = Transformer.from_crs("EPSG:4326", "EPSG:3035", always_xy=True).transform(24.0, 68.0)
     return Window(-round(y / 10), round(x / 10), height, width)
+
+
+@pytest.fixture
+def written_item(write_product: Callable[..., Product]) -> Callable[..., dict[str, Any]]:
+    """Like `write_product`, for its item with links as a server of this machine may give them."""
+
+    def write(name: str, **options: Any) -> dict[str, Any]:
+        item = write_product(name, **options).scene.item
+        for key, asset in item["assets"].items():
+            asset["href"] = f"http://127.0.0.1/{name}/{key}.tif"
+        return item
+
+    return write
 
 
 @pytest.fixture
@@ -79,7 +92,7 @@ def _write(
     catalogue: str = "earth-search",
 ) -> Product:
     """`scl(shape, rng)` and `dn(shape, rng)` make the arrays; `shift` moves the raster by (east, south) pixels."""
-    style, rng = get_catalogue(catalogue, url="http://127.0.0.1:9"), np.random.default_rng(seed)
+    style, rng = get_catalogue(catalogue, items="/no/list.json"), np.random.default_rng(seed)
     left, top, height, width = _cover(geobox, epsg)
     left, top = left + 10 * shift[0], top - 10 * shift[1]
     folder.mkdir()

@@ -11,7 +11,7 @@ from spacex.sentinel2 import CATALOGUES, get_catalogue, links, signing
 from spacex.sentinel2.assets import _session, open_asset
 from spacex.sentinel2.links import disallowed_reason, is_local
 
-HERE = "http://127.0.0.1:8080"
+HERE, LOOPBACK = "/data/items.json", "http://127.0.0.1:8080"
 FAR = "https://stac.example.org/v1"
 HOSTS = {
     "stac.example.org": ["203.0.113.10"], "cdn.example.org": ["8.8.8.8"], "rebound.example.org": ["10.0.0.7"],
@@ -77,17 +77,22 @@ def test_its_own_host_may_be_private_and_no_other() -> None:
      ("s3://mine/a.tif", True), ("/vsicurl/http://x/a.tif", False),
      ("http://169.254.169.254/a.tif", False), ("vrt:///data/a.tif", False)],
 )  # fmt: skip
-def test_a_catalogue_of_this_machine_may_name_its_files(href: str, allowed: bool) -> None:
+def test_a_list_on_this_machine_may_name_its_files(href: str, allowed: bool) -> None:
     assert (disallowed_reason(href, HERE) is None) == allowed
 
 
+@pytest.mark.parametrize("href", ["/data/a.tif", "file:///data/a.tif", "http://10.0.0.1/a.tif"])
+def test_a_server_of_this_machine_names_none_of_its_files(href: str) -> None:
+    """Its port may lead to another machine, and another user may have opened it."""
+    assert disallowed_reason(href, LOOPBACK)
+    assert disallowed_reason(f"{LOOPBACK}/a.tif", LOOPBACK) is None
+
+
 def test_what_counts_as_this_machine() -> None:
-    assert is_local("http://localhost:1")
-    assert is_local("http://[::1]:1")
-    assert not is_local(FAR)
-    assert not is_local("http://10.0.0.1")
-    assert not is_local("http://unknown.example.org")
-    assert not is_local("")
+    assert is_local("/data/items.json")
+    assert is_local("file:///data/items.json")
+    for elsewhere in ("http://localhost:1", "http://[::1]:1", FAR, "s3://mine/items.json", "memory://items.json", ""):
+        assert not is_local(elsewhere)
 
 
 def test_a_forbidden_link_is_not_opened(write_product: Callable) -> None:
@@ -97,7 +102,9 @@ def test_a_forbidden_link_is_not_opened(write_product: Callable) -> None:
     with pytest.raises(TileError, match=refusal) as caught, open_asset(scene, "scl", far):
         pass
     assert "\n" not in str(caught.value)
-    with open_asset(scene, "scl", get_catalogue("earth-search", url=HERE)) as source:
+    with pytest.raises(TileError, match=refusal), open_asset(scene, "scl", get_catalogue("earth-search", LOOPBACK)):
+        pass
+    with open_asset(scene, "scl", get_catalogue("earth-search", items=HERE)) as source:
         assert source.count == 1
 
 
@@ -121,7 +128,7 @@ def test_a_token_is_made_for_blob_storage_over_https_only(monkeypatch: pytest.Mo
 def test_keys_go_to_the_store_they_were_made_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of the cube's store")
     monkeypatch.setenv("CDSE_S3_ACCESS_KEY", "of cdse")
-    stranger, mine = get_catalogue("earth-search", url=FAR), get_catalogue("earth-search", url=HERE)
+    stranger, mine = get_catalogue("earth-search", url=FAR), get_catalogue("earth-search", items=HERE)
     assert _session(stranger, "s3://any/a.tif").get_credential_options() == {"AWS_NO_SIGN_REQUEST": "YES"}
     assert _session(mine, "s3://any/a.tif") is None  # GDAL takes the environment's
     cdse = get_catalogue("cdse", url=FAR)

@@ -95,13 +95,13 @@ class Server:
 
 
 @pytest.fixture
-def server(write_product: Callable) -> Iterator[Server]:
+def server(written_item: Callable) -> Iterator[Server]:
     """Five scenes of five days, cloud cover 0, 20, 40, 60 and unknown, two to a page."""
     items = [
-        write_product(
+        written_item(
             f"S2B_34WED_2020070{day + 1}_0_L2A", day=f"2020-07-0{day + 1}T10:00:00Z",
             properties={"eo:cloud_cover": cloud},
-        ).scene.item
+        )
         for day, cloud in enumerate((0, 20, 40, 60, None))
     ]  # fmt: skip
     fake = Server(items)
@@ -171,13 +171,6 @@ def test_a_filter_is_sent_to_servers_without_query(server: Server) -> None:
     assert find(server, 40.0) == ALL[:3]
     assert server.bodies[-1]["filter"]["args"] == [{"property": "eo:cloud_cover"}, 40.0]
     assert server.bodies[-1]["filter-lang"] == "cql2-json"
-
-
-def test_the_demo_is_never_asked_for_clouds(server: Server) -> None:
-    server.conforms = (QUERY,)
-    scenes = search(get_catalogue("demo", url=server.url), AREA, DAYS, 40.0, bands=["B02"], retries=QUICK)
-    assert len(scenes) == 3
-    assert "query" not in server.bodies[0]
 
 
 @pytest.mark.parametrize("faults", [[503, 503], [429], [429, 503, 429]])

@@ -1,34 +1,20 @@
 import json
-import signal
-import subprocess
-import sys
-import time
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
-from pystac_client import Client
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from stand_in_items import Product, item_of
 
-from spacex.errors import DataError
+from spacex.sentinel2.item_list import read_items
 from spacex.settings import SENTINEL2_BANDS
 from spacex.synthetic import archive
 from spacex.synthetic.items import ASSETS
 from spacex.synthetic.scene import project
-from spacex.synthetic.serving import serve
 
-SERVING = """
-import sys, time
-from spacex.synthetic.serving import serve
-with serve(sys.argv[1]) as url:
-    print(url, flush=True)
-    time.sleep(60)
-"""
 BOX = (23.97, 67.962, 24.03, 67.982)
 
 
@@ -168,38 +154,13 @@ def test_projection_between_nodes_is_right_to_a_centimetre():
     assert geobox.height % 2 == geobox.width % 2 == 0
 
 
-def test_the_api_finds_scenes_by_place_and_day_and_ends_with_the_block(built):
+def test_the_list_names_files_beside_it(built):
     folder, items = built
-    with serve(folder) as url:
-        client, august = Client.open(url), "2020-08-01/2020-08-31"
-        found = list(client.search(collections=["sentinel-2-l2a"], bbox=BOX, datetime=august, limit=3).items())
-        assert {item.id for item in found} == {item["id"] for item in items if "202008" in item["id"]}
-        assert not list(client.search(collections=["sentinel-2-l2a"], bbox=(10, 50, 11, 51)).items())
-        for key in ("red", "scl"):
-            assert Path(found[0].assets[key].href).is_file()
-    with pytest.raises(OSError, match=r"refused|reset"):
-        urllib.request.urlopen(f"{url}/collections", timeout=2)
-
-
-def test_the_api_does_not_outlive_a_killed_program(built):
-    program = subprocess.Popen([sys.executable, "-c", SERVING, str(built[0])], stdout=subprocess.PIPE, text=True)
-    url = program.stdout.readline().strip()
-    assert urllib.request.urlopen(f"{url}/collections", timeout=5).status == 200
-    program.send_signal(signal.SIGKILL)
-    program.wait()
-    for _ in range(50):
-        try:
-            urllib.request.urlopen(f"{url}/collections", timeout=2).close()
-        except OSError:
-            break
-        time.sleep(0.1)
-    else:
-        pytest.fail("the server still answers five seconds after its parent was killed")
-
-
-def test_an_empty_folder_cannot_be_served(tmp_path):
-    with pytest.raises(DataError, match="no archive to serve"), serve(tmp_path):
-        pass
+    listed = read_items(str(folder / "items.json"))
+    assert [item["id"] for item in listed] == [item["id"] for item in items]
+    for item in listed:
+        assert {Path(asset["href"]).parent for asset in item["assets"].values()} == {folder / item["id"]}
+        assert all(Path(asset["href"]).is_file() for asset in item["assets"].values())
 
 
 def test_bands_have_earth_searchs_names():

@@ -1,0 +1,119 @@
+"""Lists of STAC items in a file, instead of a search: an ItemCollection in JSON, or GeoParquet as stac-geoparquet's.
+
+A list says which scenes a map is made of, whatever the catalogue holds years later, and needs no catalogue to be
+reached. Links in it that are relative start at the file, so that a folder of scenes can be moved. Its items are
+validated like those of a catalogue (`spacex.sentinel2.items`).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import fsspec
+import pyarrow.parquet
+import rustac
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from spacex.errors import CatalogueError
+from spacex.storage import absolute_uri, write_bytes
+
+CATALOGUE = "spacex:catalogue"
+"""Property of an item that names the catalogue whose items are like it, so that nobody has to remember."""
+PARQUET = (".parquet", ".geoparquet")
+"""Endings of lists in GeoParquet; others are written as JSON."""
+
+
+def read_items(uri: str) -> list[Any]:
+    """The items of a list on any store fsspec knows, not validated, with links that no longer depend on its place.
+
+    Raises:
+        CatalogueError: if it cannot be read, is no list of items, or is empty.
+    """
+    uri = absolute_uri(uri)
+    try:
+        with fsspec.open(uri, "rb") as file:
+            content = file.read()
+        if content[:4] == b"PAR1":
+            document = rustac.from_arrow(pyarrow.parquet.read_table(io.BytesIO(content)))
+        else:
+            document = json.loads(content)
+    except Exception as error:  # every store and both formats have their own errors
+        raise CatalogueError(
+            f"the list of items {uri} cannot be read", got=f"{type(error).__name__}: {error}"
+        ) from error
+    items = document.get("features") if isinstance(document, dict) else None
+    if not isinstance(items, list) or not items:
+        kind = document.get("type") if isinstance(document, dict) else type(document).__name__
+        raise CatalogueError(
+            f"{uri} is no list of items",
+            got="an empty one" if items == [] else kind,
+            expected="STAC items as a FeatureCollection in JSON, or as GeoParquet",
+            do="`spacex scenes` writes one.",
+        )
+    return [_resolved(item, uri.rpartition("/")[0]) for item in items]
+
+
+def catalogue_of(uri: str) -> str | None:
+    """The catalogue that a list written by `write_items` names; None for lists of others."""
+    first = read_items(uri)[0]
+    name = first.get("properties", {}).get(CATALOGUE) if isinstance(first, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def write_items(uri: str, items: Iterable[Mapping[str, Any]], catalogue: str) -> None:
+    """Write a list in one step: GeoParquet if its name says so, else JSON.
+
+    Args:
+        uri: of the file, on any store fsspec knows.
+        items: STAC items; links as they are to be written.
+        catalogue: name of the profile that fits the items.
+    """
+    named = [{**item, "properties": {**item["properties"], CATALOGUE: catalogue}} for item in items]
+    if uri.lower().endswith(PARQUET):
+        with TemporaryDirectory() as folder:
+            rustac.write_sync(f"{folder}/items.parquet", {"type": "FeatureCollection", "features": named})
+            write_bytes(uri, Path(folder, "items.parquet").read_bytes())
+    else:
+        write_bytes(uri, json.dumps({"type": "FeatureCollection", "features": named}, indent=1).encode())
+
+
+def chosen(items: Iterable[Any], area: BaseGeometry, interval: str) -> list[Any]:
+    """The items that touch an area (EPSG:4326) in a STAC interval, and all that are too broken to tell."""
+    first, _, last = interval.partition("/")
+    return [item for item in items if _touches(item, area) and _within(item, first, last or first)]
+
+
+def _touches(item: Any, area: BaseGeometry) -> bool:
+    try:
+        return bool(shape(item["geometry"]).intersects(area))
+    except Exception:  # shapely fails in as many ways as there are wrong geometries; validation will name it
+        return True
+
+
+def _within(item: Any, first: str, last: str) -> bool:
+    try:
+        sensed = str(item["properties"]["datetime"])
+    except (KeyError, TypeError):
+        return True
+    # a bound of fewer digits, a day or a month, includes all of it; ".." is open
+    return (first == ".." or sensed[: len(first)] >= first) and (last == ".." or sensed[: len(last)] <= last)
+
+
+def _resolved(item: Any, folder: str) -> Any:
+    """The item with its relative links joined to the list's folder; what is no item stays as it is."""
+    if not isinstance(item, dict) or not isinstance(item.get("assets"), dict):
+        return item
+    assets = {}
+    for key, asset in item["assets"].items():
+        href = asset.get("href") if isinstance(asset, dict) else None
+        if isinstance(href, str) and ":" not in href.partition("/")[0] and not href.startswith(("/", "<")):
+            asset = {**asset, "href": f"{folder}/{href.removeprefix('./')}"}
+        if asset is not None:  # a table has a cell for each asset that any of its items has
+            assets[key] = asset
+    return {**item, "assets": assets}
