@@ -190,8 +190,8 @@ def _open(catalogue: CatalogueProfile, retries: Retry) -> Client:
 
 def _listed(items: list[Any], area: BaseGeometry, interval: str, percent: float) -> Iterator[Mapping[str, Any]]:
     """One page of those items of a list that a server would have found; the cloud limit is applied later."""
-    if found := chosen(items, area, interval):
-        yield {"features": found}
+    if features := chosen(items, area, interval):
+        yield {"features": features}
 
 
 def _pages(
