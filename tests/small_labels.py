@@ -47,11 +47,11 @@ def frame(boxes: list[tuple[float, ...]], table: dict[str, list[object]]) -> geo
     return geopandas.GeoDataFrame(table, geometry=[shapely.box(*box) for box in boxes], crs=4326)
 
 
-def words(folder: Path, url: str, output: Path, **changes: object) -> list[str]:
+def words(folder: Path, items: str, output: Path, **changes: object) -> list[str]:
     """The command line of a set from the small archive; keywords replace or (None) drop options."""
     options = {
         "natural": folder / "natural.gpkg", "anthropogenic": folder / "human.geojson",
-        "datetime": "2020-07-01/2020-08-30", "catalogue": "demo", "stac-url": url, "bands": "B02,B03,B04", "share": 0.8,
+        "datetime": "2020-07-01/2020-08-30", "catalogue": "demo", "items": items, "bands": "B02,B03,B04", "share": 0.8,
         "output": output, **{name.replace("_", "-"): value for name, value in changes.items()},
     }  # fmt: skip
     found = ["--local"]
