@@ -150,7 +150,8 @@ def map_region(
 
 def plan_map(asked: PlanSettings, area: BaseGeometry, intervals: Intervals) -> PlannedMap:
     """Plan a map of an area, in EPSG:4326, from settings that are complete."""
-    checkpoint = asked["checkpoint"] or default_checkpoint(asked["catalogue"])
+    where = scene_fields(asked, demo_archive)
+    checkpoint = asked["checkpoint"] or default_checkpoint(where["catalogue"])
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = load_checkpoint(checkpoint, trust=asked["trust"])
     device = "cuda" if asked["gpu"] else "cpu"
@@ -164,7 +165,7 @@ def plan_map(asked: PlanSettings, area: BaseGeometry, intervals: Intervals) -> P
             path_steps=asked["path_steps"],
             chips=chip_settings(checkpoint.card, maps, asked["stride"]),
             precision=choose_precision(asked["precision"], device),
-            **scene_fields(asked, demo_archive),
+            **where,
         )
     )
     return PlannedMap(make_plan(request, asked["output"], checkpoint, grow=asked["grow"]), device)
