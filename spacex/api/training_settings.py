@@ -23,8 +23,8 @@ class TrainingSettings(TypedDict, total=False):
     """What both trainings have in common."""
 
     data: Annotated[str, Setting(FIRST, REQUIRED, check=check_data)]
-    """AnthroProtect or MapInWild folder as published, eurosat:FOLDER, a folder of pictures by class
-    (train/CLASS/*.png), or 'demo'."""
+    """AnthroProtect or MapInWild folder as published, a folder of pictures by class (train/CLASS/*.png), 'demo', or
+    eurosat:FOLDER, bigearthnet:FOLDER, tiles:FOLDER (GeoTIFFs by class, with a tiles.json)."""
     mosaic: Annotated[int, Setting(WHAT, 1, least=1, most=16)]
     """Chips are mosaics of N x N smaller ones of a neighbourhood, their label the natural share."""
     epochs: Annotated[int | None, Setting(FIRST, unset="the recipe's or preset's", least=1, most=MANY)]

@@ -30,7 +30,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from pyproj import Transformer
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
@@ -90,29 +89,12 @@ class EuroSAT(Chips):
             table["label"] = table["class"].map({name: number for number, name in enumerate(self.classes)})
         else:
             table["label"] = table["class"].isin(NATURAL).astype(float).where(table["class"] != APART)
-        return self._split(table, grouped)
-
-    def _split(self, table: pd.DataFrame, grouped: bool) -> pd.DataFrame:
-        """The table with the split of each chip, by place where places are known."""
-        self._unplaced: list[Problem] = []
-        if (self.root / places.FILE).exists():
-            table = places.with_places(table, self.root)
-        elif table["path"].str.endswith(".jpg").all():
-            if grouped:
-                do = f"Put a {places.FILE} with file, class, lat, lon there, or give the 13-band GeoTIFFs."
-                raise DataError(f"nothing says where the chips of {self.root} lie", got="--grouped", do=do)
-            self.split_origin = "by file name"
-            return table.assign(group=table["file"], split=[places.split_of_name(name) for name in table["file"]])
-        else:
-            with ThreadPoolExecutor(READERS) as readers:
-                middles = list(readers.map(lambda path: _place(self.root / path), table["path"]))
-            table[["lat", "lon"]] = np.array(middles)
-        known = table["lat"].notna()
-        if not known.all():
-            what = f"{(~known).sum()} of {len(table)} chips have no place and are left out"
-            self._unplaced = [Problem(places.FILE, what)]
-        self.split_origin = places.ORIGIN
-        return places.with_cells(table[known])
+        named = table.assign(
+            group=table["file"], split=[places.split_of_name(name) for name in table["file"]], given=False
+        )
+        locate = None if table["path"].str.endswith(".jpg").all() else _locate
+        table, self.split_origin, self._unplaced = places.split(named, self.root, grouped, locate)
+        return table
 
     def _select(self, rows: pd.DataFrame, limit: int | None) -> tuple[pd.DataFrame, list[Problem], int]:
         rows = subsample(rows, limit)
@@ -236,19 +218,10 @@ def _read_bytes(path: Path) -> bytes:
 
 
 @cache
-def _place(path: Path) -> tuple[float, float]:
-    """Latitude and longitude of the middle of a GeoTIFF; NaN if it has no CRS or cannot be read."""
+def _locate(path: Path) -> tuple[float, float] | None:
+    """Latitude and longitude of the middle of a GeoTIFF, or None."""
     try:
-        with MemoryFile(_read_bytes(path)) as memory, open_raster(memory.name) as source:
-            if source.crs is None:
-                return float("nan"), float("nan")
-            middle = source.transform @ (source.width / 2, source.height / 2)
-            lon, lat = _to_degrees(source.crs.to_wkt()).transform(*middle)
-            return lat, lon
-    except (RasterioError, DataError):
-        return float("nan"), float("nan")
-
-
-@lru_cache(maxsize=64)
-def _to_degrees(crs: str) -> Transformer:
-    return Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+        with MemoryFile(_read_bytes(path)) as memory:
+            return places.of_geotiff(memory.name)
+    except DataError:
+        return None

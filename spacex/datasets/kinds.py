@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-KINDS = ("eurosat",)
+KINDS = ("eurosat", "bigearthnet", "tiles")
 """What may stand before the colon."""
 
 

@@ -8,7 +8,8 @@
 
 A split that does not exist is drawn class by class: about 15 % of the files each for val and test, at least one while
 one is left for training. A file's name decides, so a file stays in its split when others come and go; files of one
-scene do not stay together, so make folders where that matters. Names that begin with a dot and `__MACOSX` are ignored.
+scene do not stay together. Where a `root/places.csv` says where pictures lie (`spacex.datasets.places`), cells of land
+are kept together instead. Names that begin with a dot and `__MACOSX` are ignored.
 
 Pictures are PNG, JPEG or GeoTIFF of 8 bits, all of one size, square. Their bands are called red, green and blue and
 lie in 0..1: brightness as shown, not reflectance, so a classifier trained on them cannot classify Sentinel-2 scenes.
@@ -31,6 +32,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from torch import Tensor
 
+from spacex.datasets import places
 from spacex.datasets.classes import class_order
 from spacex.datasets.splits import SPLITS, subsample
 from spacex.datasets.tiles import Chips, Problem
@@ -50,8 +52,8 @@ class Pictures(Chips):
     """One split of a folder of pictures by class.
 
     An item is the picture (3, side, side) float32 in 0..1 and the number of its class in `classes`, the target's last.
-    `infos` also has `file` and `class`. `bands` are `PICTURE_BANDS`, `grouped` is refused, since nothing says which
-    pictures belong together, and `target` must be one of two or more classes.
+    `infos` also has `file` and `class`, and `lat` and `lon` where `places.csv` tells them. `bands` are `PICTURE_BANDS`,
+    `grouped` needs that file, and `target` must be one of two or more classes.
     """
 
     known_bands = PICTURE_BANDS
@@ -62,19 +64,16 @@ class Pictures(Chips):
         if self.bands != PICTURE_BANDS:
             got, expected = f"bands {','.join(self.bands)}", ",".join(PICTURE_BANDS)
             raise DataError(f"{self.root} holds pictures", got=got, expected=expected, do="Leave --bands out.")
-        if grouped:
-            do = "Leave --grouped out, or put the pictures into folders train, val and test."
-            raise DataError(f"nothing says which pictures of {self.root} belong together", got="--grouped", do=do)
         table = list_pictures(self.root)
-        given = {split for split, *_ in _class_folders(self.root)}
-        self.split_origin = "by folder" if given >= set(SPLITS) else "by file name"
+        table, self.split_origin, self._unplaced = places.split(table, self.root, grouped)
         self.classes = class_order(table["class"], target, self.root)
         return table.assign(label=table["class"].map({name: number for number, name in enumerate(self.classes)}))
 
     def _select(self, rows: pd.DataFrame, limit: int | None) -> tuple[pd.DataFrame, list[Problem], int]:
         rows = subsample(rows, limit)
-        self.side = _most_frequent_side(self.root, rows["path"].tolist())
-        return super()._select(rows, limit)
+        self.side = most_frequent_side(self.root, rows["path"].tolist())
+        rows, problems, checked = super()._select(rows, limit)
+        return rows, self._unplaced + problems, checked
 
     def valid(self, index: int) -> NDArray[np.bool_]:
         """(side, side), True: pictures have no gaps."""
@@ -96,16 +95,21 @@ def has_pictures(root: Path) -> bool:
     return any(next(_pictures_in(folder), None) for *_, folder in _class_folders(root))
 
 
-def list_pictures(root: Path) -> pd.DataFrame:
-    """A row per picture: `file` (its name), `path` below `root`, `class`, `split`, and `group`, which is the path."""
+def list_pictures(root: Path, suffixes: Sequence[str] = SUFFIXES) -> pd.DataFrame:
+    """A row per picture: `file` (its name), `path` below `root`, `class`, `split`, and `group`, which is the path.
+
+    `given` says that a folder of a split decided, rather than the file's name.
+    """
     folders = list(_class_folders(root))
     rows = [
         {"file": file.name, "path": file.relative_to(root).as_posix(), "class": name, "split": split}
         for split, name, folder in folders
         for file in _pictures_in(folder)
+        if file.suffix.lower() in suffixes
     ]
     table = pd.DataFrame(rows, columns=["file", "path", "class", "split"])
     missing = [name for name in ("val", "test") if name not in {split for split, *_ in folders}]
+    table["given"] = (table["split"] != "train") | (not missing)
     for _, members in table[table["split"] == "train"].groupby("class"):
         table.loc[members.index, "split"] = _draw_splits(members["path"].tolist(), missing)
     return table.assign(group=table["path"])
@@ -187,7 +191,7 @@ def _problem_of(source: Any, side: int | None) -> str | None:
     return None
 
 
-def _most_frequent_side(root: Path, paths: Sequence[str]) -> int:
+def most_frequent_side(root: Path, paths: Sequence[str]) -> int:
     """The most frequent width of the first pictures; 0 if none of them can be opened."""
     widths = Counter[int]()
     for path in paths[:20]:

@@ -65,7 +65,11 @@ def read_chip(path: Path, bands: Sequence[str], window: PixelWindow | None = Non
 
     The file has the ten land bands as uint16, reflectance x 10000, 0 for no data. DataError if it cannot be read.
     """
-    numbers = read_bands(path, band_numbers(bands), window)
+    return to_reflectance(read_bands(path, band_numbers(bands), window))
+
+
+def to_reflectance(numbers: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Reflectance 0..1 of numbers that are reflectance x 10000; NaN where they are 0, no data."""
     reflectance = np.minimum(numbers.astype(np.float32) / 10000, 1)
     reflectance[numbers <= 0] = np.nan
     return np.asarray(reflectance, dtype=np.float32)

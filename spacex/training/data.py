@@ -28,8 +28,9 @@ class DatasetSettings(Settings):
     """Which chips to learn from."""
 
     root: str
-    """Folder of an AnthroProtect or MapInWild data set as published, or of pictures by class, or ``eurosat:FOLDER``, or
-    ``demo`` for that of the embedded synthetic country."""
+    """Folder of an AnthroProtect or MapInWild data set as published, or of pictures by class, or ``demo`` for that of
+    the embedded synthetic country; with its kind in front: ``eurosat:FOLDER``, ``bigearthnet:FOLDER``,
+    ``tiles:FOLDER``."""
     bands: tuple[str, ...]
     """Sentinel-2 bands in the order the networks see them; red, green, blue of pictures."""
     target: str = Field("", exclude_if=lambda name: not name)
@@ -62,7 +63,7 @@ def open_split(source: DatasetSettings, split: SplitName) -> Chips:
         raise DataError(
             f"no data set in {root}",
             expected="infos.csv (AnthroProtect), split_IDs.csv or tile_infos/ (MapInWild), or pictures in train/CLASS/",
-            do="Give the folder that holds it, or eurosat:FOLDER, or 'demo'.",
+            do="Give the folder that holds it, or eurosat:FOLDER, bigearthnet:FOLDER, tiles:FOLDER, or 'demo'.",
         )
     settings = source.model_dump(include={"grouped", "strict", "target"})
     chips = kind(root, source.bands, split, **settings, limit=source.limit if source.mosaic == 1 else None)
@@ -86,6 +87,14 @@ def _dataset_class(root: Path, kind: str = "") -> type[Chips] | None:
         from spacex.datasets.eurosat import EuroSAT
 
         return EuroSAT
+    if kind == "bigearthnet":
+        from spacex.datasets.bigearthnet import BigEarthNet
+
+        return BigEarthNet
+    if kind == "tiles":
+        from spacex.datasets.reflectance_tiles import ReflectanceTiles
+
+        return ReflectanceTiles
     if any((folder / "infos.csv").exists() for folder in (root, root / "anthroprotect")):
         from spacex.datasets.anthroprotect import AnthroProtect
 

@@ -13,6 +13,7 @@ from small_pictures import CLASSES, build_pictures, draw_picture, write_picture
 
 from spacex.datasets.classes import class_order
 from spacex.datasets.pictures import Pictures, has_pictures, list_pictures, read_picture, read_pictures
+from spacex.datasets.places import ORIGIN
 from spacex.errors import DataError
 from spacex.settings import PICTURE_BANDS
 from spacex.training.data import DatasetSettings, open_split
@@ -176,8 +177,24 @@ def test_too_few_pictures_are_refused_with_advice(tmp_path):
 
 def test_grouping_is_refused_where_nothing_says_what_belongs_together(tmp_path):
     build_pictures(tmp_path)
-    with pytest.raises(DataError, match=r"--grouped.*folders train"):
+    with pytest.raises(DataError, match=r"--grouped.*places.csv"):
         Pictures(tmp_path, target="plain", grouped=True)
+
+
+def test_pictures_with_places_are_split_by_them(tmp_path):
+    """Without folders of splits at once, with them if grouped is asked for."""
+    build_pictures(tmp_path / "classes", each=20, splits=())
+    build_pictures(tmp_path / "folders", each=8)
+    for root, grouped in ((tmp_path / "classes", False), (tmp_path / "folders", True)):
+        names = sorted({path.name for path in root.rglob("*.*")})
+        rows = [f"{name},{number},{2 * number}" for number, name in enumerate(names)]
+        (root / "places.csv").write_text("\n".join(["file,lat,lon", *rows]))
+        splits = [Pictures(root, split=split, target="plain", grouped=grouped) for split in ("train", "val", "test")]
+        assert {data.split_origin for data in splits} == {ORIGIN}
+        cells = [set(data.infos["group"]) for data in splits]
+        assert all(cells)
+        assert not cells[0] & (cells[1] | cells[2])
+    assert Pictures(tmp_path / "folders", target="plain").split_origin == "by folder"
 
 
 @pytest.mark.parametrize(("splits", "origin"), [(("train", "val", "test"), "by folder"), ((), "by file name")])
