@@ -8,12 +8,14 @@ import shutil
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from small_eurosat import COLOURS, build_eurosat, write_13_bands
 
 from spacex.datasets.eurosat import TIFF_BANDS, EuroSAT, list_chips, read_chip, to_surface
 from spacex.datasets.places import cell_of, split_of_name
+from spacex.datasets.tiles import read_bands
 from spacex.errors import DataError
 from spacex.settings import RGB
 from spacex.training.batches import BatchLoader, EpochOrder
@@ -181,6 +183,28 @@ def test_batches_are_the_chips_themselves(made):
     for indices, (x, label) in zip(order, loader.epoch(0), strict=True):
         assert torch.equal(x, torch.stack([data[i][0] for i in indices]))
         assert torch.equal(label, torch.stack([data[i][1] for i in indices]))
+
+
+@pytest.mark.real
+def test_corrected_chips_are_as_dark_as_the_ground_seen_from_there(real_data):
+    """Forests and lakes of the north against L2A patches of Finland and Lithuania: medians differ by at most .004."""
+    root, patches = real_data("eurosat"), real_data("bigearthnet")
+    table = pd.read_csv(root / "places.csv")
+
+    def medians(kind):
+        rows = table[(table["class"] == kind) & (table["lat"] > 54)]
+        chips = [read_chip(root / f"{kind}.zip" / kind / f, RGB) for f in rows["file"].sample(130, random_state=0)]
+        return np.median([to_surface(chip, RGB) for chip in chips], axis=(2, 3))
+
+    def ground(patch, share):
+        files = [next(patches.glob(f"*/*{patch}/*_{band}.tif")) for band in RGB]
+        return np.percentile([read_bands(file, 1) for file in files], share, axis=(1, 2)) / 10000
+
+    forests = np.median([ground(patch, 50) for patch in ("43_47", "41_29", "66_56", "69_24")], axis=0)
+    assert np.abs(np.median(medians("Forest"), axis=0) - forests).max() < 0.004
+    water = medians("SeaLake")
+    clear = water[water[:, 0] < np.quantile(water[:, 0], 1 / 3)]
+    assert np.abs(np.median(clear, axis=0) - ground("69_24", 5)).max() < 0.004
 
 
 @pytest.mark.real
