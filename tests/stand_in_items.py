@@ -50,6 +50,8 @@ class Product:
     """At 10 m."""
     tile: str = "34WFA"
     sensed: str = "20200703T100031"
+    strip: str = "20200703T095958"
+    """When the datastrip began."""
     processed: str = "20230612T214223"
     satellite: str = "2B"
     baseline: str = "05.00"
@@ -75,7 +77,7 @@ class Product:
 
     @property
     def datastrip(self) -> str:
-        return f"S{self.satellite}_OPER_MSI_L2A_DS_2BPS_{self.processed}_S{self.sensed}_N{self.baseline}"
+        return f"S{self.satellite}_OPER_MSI_L2A_DS_2BPS_{self.processed}_S{self.strip}_N{self.baseline}"
 
     def shape(self, gsd: int) -> list[int]:
         return [side * 10 // gsd for side in self.grid.shape]
