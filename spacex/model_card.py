@@ -61,6 +61,15 @@ class Scaling(Settings):
         return change * _per_band(self.std, change.dtype, change.device)
 
 
+class LiftRecord(Settings):
+    """How completely the map `lift` carries a classifier's change back to the pixels, tried on one chip."""
+
+    miss: float = Field(ge=0)
+    """Difference between the attribution's sum and the change of the logit, as a share of that change."""
+    quadrature: tuple[str, ...] = ()
+    """Operations of the network without a closed rule, carried by quadrature."""
+
+
 @lru_cache(maxsize=64)
 def _per_band(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     # cached on its device: sending it with every batch would make the CPU wait for the GPU
@@ -126,6 +135,8 @@ class Card(Settings):
     """Pixels between neighbouring chips' corners when mapping."""
     applicability: ApplicabilitySummary | None = None
     """Where the classifier applies; None if that was not fitted."""
+    lift: LiftRecord | None = Field(None, exclude_if=lambda record: record is None)
+    """Of the classifier; None where `lift` cannot follow it, or that was not tried."""
     hashes: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each weights file; filled in by :func:`save_checkpoint`."""
     data: dict[str, Any] = Field(default_factory=dict)

@@ -101,7 +101,7 @@ class Attributor:
 
     Raises:
         CheckpointError: if maps need generators and the checkpoint has none.
-        RequestError: if a map is unknown, or the classifier has no rescale rule and `lift` is asked for.
+        RequestError: if a map is unknown, or `lift` is asked for and cannot follow the classifier.
     """
 
     whole_batches = True
@@ -126,11 +126,9 @@ class Attributor:
         any_chip = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
         chip = any_chip.contiguous(memory_format=torch.channels_last)
         self._lift = Lift(self.classifier, chip) if "lift" in self.maps else None
-        # the statistics are read from the network that runs: `Lift` has a copy of its own
         known = checkpoint.applicability
         self._applicability = None if known is None else known.to(self.device)
         self._statistics = None if known is None else FeatureStatistics(self.classifier)
-        self._lift_statistics = None if known is None or self._lift is None else FeatureStatistics(self._lift.network)
 
     def __call__(self, x: Array) -> ChipMaps:
         """Attribute a batch of chips by themselves, edges as the generators were trained to draw them.
@@ -196,8 +194,8 @@ class Attributor:
     def lift(self, u: Tensor, delta_minus: Tensor) -> tuple[Tensor, Tensor, Classification]:
         """Signed DeepLIFT of the logit from x− to x, (n, bands, h, w); logit(x−), (n,); and the answer for x."""
         assert self._lift is not None, "lift is not one of the maps"
-        signed, change, logit = self._lift(u, u + delta_minus, self._lift_statistics)
-        return signed, logit - change, self._with_dissimilarity(logit, self._lift_statistics)
+        signed, change, logit = self._lift(u, u + delta_minus, self._statistics)
+        return signed, logit - change, self._with_dissimilarity(logit)
 
     @_inference()
     def path(self, u: Tensor, delta_minus: Tensor) -> Tensor:
@@ -209,12 +207,12 @@ class Attributor:
         """The classifier's answer for chips in standardised units, without maps."""
         with self._statistics or nullcontext():
             logit = self.classifier(u).float()
-        return self._with_dissimilarity(logit, self._statistics)
+        return self._with_dissimilarity(logit)
 
-    def _with_dissimilarity(self, logit: Tensor, statistics: FeatureStatistics | None) -> Classification:
-        if self._applicability is None or statistics is None:
+    def _with_dissimilarity(self, logit: Tensor) -> Classification:
+        if self._applicability is None or self._statistics is None:
             return Classification(logit, None)
-        return Classification(logit, self._applicability.dissimilarity(statistics.pop()))
+        return Classification(logit, self._applicability.dissimilarity(self._statistics.pop()))
 
     def _classify(self, u: Tensor, delta_minus: Tensor | None, maps: dict[str, Tensor]) -> Callable[[], ChipMaps]:
         answer = None

@@ -17,12 +17,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from spacex.attribution.lift import replace_bilinear_upsampling
 from spacex.attribution.names import PRECISIONS, Precision
 from spacex.errors import RequestError
 from spacex.models.classes import native_network, unwrap
@@ -71,7 +72,7 @@ def prepare_classifier(classifier: nn.Module, precision: Precision, device: torc
             own.unet.decoders.to(torch.bfloat16)
         else:  # in bfloat16 each of the two summands would be rounded
             own.unet.decoders = nn.ModuleList(SplitConcatConv(up) for up in own.unet.decoders if isinstance(up, Up))
-    replace_bilinear_upsampling(network)
+    _replace_bilinear_upsampling(network)
     return _freeze(network, device)
 
 
@@ -162,6 +163,45 @@ def fuse_upsample_conv(layers: list[nn.Module]) -> Iterator[nn.Module]:
         elif not isinstance(layer, nn.Upsample):
             yield layer
         upsampled = isinstance(layer, nn.Upsample)
+
+
+class BilinearUpsample2x(nn.Module):
+    """Bilinear upsampling by two with a cheap backward pass: PyTorch's took 18 of the 129 ms of a chip's lift."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, h, w) to (n, channels, 2 h, 2 w), as `nn.Upsample` does it."""
+        upsampled: Tensor = _BilinearUpsample2xFunction.apply(x)  # type: ignore[no-untyped-call]
+        return upsampled
+
+
+class _BilinearUpsample2xFunction(torch.autograd.Function):
+    """Interpolation forward; backward its adjoint, a convolution of every channel by itself with stride 2.
+
+    Pixel i of the small picture gives 1/4, 3/4, 3/4, 1/4 to pixels 2 i - 1 to 2 i + 2 of the large one, in either
+    direction, and at the edges what would fall outside to the outermost pixel.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> Any:
+        (gradient,) = outer
+        channels = gradient.shape[1]
+        # 1/4, 3/4, 3/4, 1/4, computed on the device: copying four numbers to a GPU would wait for all its queued work
+        weights = 1 - (torch.arange(4, dtype=gradient.dtype, device=gradient.device) - 1.5).abs() / 2
+        kernel = (weights[:, None] * weights).expand(channels, 1, 4, 4)
+        return F.conv2d(F.pad(gradient, (1, 1, 1, 1), mode="replicate"), kernel, stride=2, groups=channels)
+
+
+def _replace_bilinear_upsampling(network: nn.Module) -> None:
+    """Give every bilinear upsampling by two in a network the cheap backward pass."""
+    for parent in list(network.modules()):
+        for name, layer in parent.named_children():
+            bilinear = isinstance(layer, nn.Upsample) and layer.mode == "bilinear"
+            if bilinear and layer.scale_factor == 2 and not layer.align_corners:
+                setattr(parent, name, BilinearUpsample2x())
 
 
 def _freeze(network: nn.Module, device: torch.device) -> nn.Module:

@@ -71,10 +71,11 @@ class FeatureStatistics:
     def _record(self, module: nn.Module, inputs: object, out: Tensor) -> None:
         if not self._active:
             return
-        values = out.detach().float()
-        mean = values.mean((2, 3), keepdim=True)
-        # by hand: torch.var_mean takes four times as long on channels-last tensors
-        spread = (values - mean).square_().mean((2, 3)).sqrt()
+        with torch.no_grad():
+            values = out.float()
+            mean = values.mean((2, 3), keepdim=True)
+            # by hand: torch.var_mean takes four times as long on channels-last tensors
+            spread = (values - mean).square_().mean((2, 3)).sqrt()
         self._recorded += [mean.flatten(1), spread]
 
 

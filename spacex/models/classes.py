@@ -7,8 +7,12 @@ target's softmax probability. `BinaryView` so turns a classifier of several clas
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from spacex.errors import CheckpointError
 from spacex.models.classifier import Classifier
@@ -28,6 +32,21 @@ class TargetVsRest(nn.Module):
         return out
 
 
+class ExactBatchNormGradient(TorchFunctionMode):
+    """Gives the gradients of batch norms the memory order of their inputs, without which PyTorch 2.13 gets them wrong.
+
+    On the CPU the backward pass of an eval batch norm reads the gradient of a batch of one in a wrong order, if it
+    comes channels last (transposed, from `flatten(2).transpose(1, 2)`) and the input was not. Results are the same.
+    """
+
+    def __torch_function__(self, func: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run any operation; hook the output of a batch norm."""
+        out = func(*args, **(kwargs or {}))
+        if func.__name__.startswith("batch_norm") and out.requires_grad and out.is_contiguous():
+            out.register_hook(Tensor.contiguous)
+        return out
+
+
 class BinaryView(nn.Module):
     """A network that gives (n,), (n, 1) or (n, classes) as one of two classes: chips (n, bands, h, w) to logits (n,).
 
@@ -42,7 +61,8 @@ class BinaryView(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Logits (n,) of standardised chips; sigmoid gives the score."""
-        out: Tensor = self.network(u)
+        with ExactBatchNormGradient() if u.requires_grad else nullcontext():
+            out: Tensor = self.network(u)
         logits: Tensor = self.to_logit(out if out.ndim == 2 and out.shape[1] > 1 else out.reshape(len(u)))
         return logits
 

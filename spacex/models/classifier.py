@@ -34,7 +34,7 @@ class ClassifierSettings(Settings):
     levels: int = Field(default=4, ge=1, le=6)
     """How often the U-Net halves the image."""
     pool: Literal["average", "max"] = "average"
-    """How it halves. The textbook U-Net takes the maximum; DeepLIFT's rescale rule needs the average."""
+    """How it halves. The textbook U-Net takes the maximum."""
     up_kernel: Literal[0, 1, 3] = 0
     """Side of a convolution that changes the channels after upsampling; 0: none. For imported weights."""
     widths: tuple[int, ...] | None = None

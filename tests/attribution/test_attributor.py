@@ -34,16 +34,6 @@ class Sum(torch.nn.Module):
         return self.curve(u).sum(dim=(1, 2, 3))
 
 
-class Hidden(Sum):
-    """A non-linearity nobody can see from outside."""
-
-    def __init__(self):
-        super().__init__(nn.Identity())
-
-    def forward(self, u):
-        return (u**2).sum(dim=(1, 2, 3))
-
-
 def chips(count, seed=0):
     return np.random.default_rng(seed).random((count, 3, 256, 256), dtype=np.float32) * 0.2
 
@@ -122,17 +112,14 @@ def test_lift_is_captums_deep_lift(widths):
         torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max()))
 
 
-def test_layers_without_a_rule_are_refused_never_replaced(tiny_checkpoint):
-    pooled = Classifier(ClassifierSettings(base=4, pool="max")).eval()
-    for network, what in ((pooled, "MaxPool2d"), (Hidden(), "outside its modules")):
-        with pytest.raises(RequestError, match=what) as refused:
-            Lift(network, torch.ones(1, 3, 256, 256))
-        assert "path_attribution" in str(refused.value)
+def test_a_textbook_unet_with_max_pooling_is_followed(tiny_checkpoint):
+    pooled = Classifier(ClassifierSettings(base=4, pool="max")).eval().requires_grad_(False)
     checkpoint = type(tiny_checkpoint)(
         tiny_checkpoint.card, pooled, tiny_checkpoint.maximiser, tiny_checkpoint.minimiser
     )
-    found = Attributor(checkpoint, ("path_attribution",), steps=1)(chips(1))
-    assert found.maps["path_attribution"].max() > 0
+    found = Attributor(checkpoint, ("lift", "path_attribution"), steps=8)(chips(1))
+    assert found.maps["lift"].max() > 0
+    assert pearson(found.maps["lift"], found.maps["path_attribution"]) > 0.7
 
 
 def test_maps_do_not_depend_on_the_company_in_the_batch(tiny_checkpoint):

@@ -29,8 +29,8 @@ def patterns(folder, tiny_checkpoint, **changes):
 
 @pytest.fixture(scope="module")
 def stranger(tiny_checkpoint, tmp_path_factory):
-    """URI of a checkpoint whose classifier hides a ReLU, so that only the path map follows it."""
-    foreign = ThirdPartySettings(network="third_party_networks:Hidden").model_dump()
+    """URI of a checkpoint whose classifier chooses by comparison, so that only the path map follows it."""
+    foreign = ThirdPartySettings(network="third_party_networks:Thresholded").model_dump()
     return patterns(tmp_path_factory.mktemp("stranger"), tiny_checkpoint, classifier=foreign)
 
 
@@ -55,7 +55,7 @@ def test_a_stranger_is_mapped_by_its_path(stranger, asked):
     ("how", "message"),
     [
         ({}, "--trust third_party_networks"),
-        ({"trust": ["third_party_networks"]}, r"outside its modules.*--maps attribution,path"),
+        ({"trust": ["third_party_networks"]}, r"cannot follow this classifier: got gt.*--maps attribution,path"),
     ],
 )
 def test_what_it_lacks_is_said_before_anything_is_written(stranger, asked, tmp_path, how, message):
@@ -75,6 +75,13 @@ def test_trust_travels_to_the_workers_in_the_job(stranger, make_request, tiny_ch
     Job.model_validate_json(job.model_dump_json()).open().close()
     with pytest.raises(CheckpointError, match="not trusted"):
         job.model_copy(update={"trust": ()}).open()
+
+
+def test_a_residual_network_with_max_pooling_is_mapped_with_lift(tiny_checkpoint, asked, tmp_path):
+    shape = ThirdPartySettings(network="third_party_networks:Residual").model_dump()
+    uri = patterns(tmp_path / "residual", tiny_checkpoint, classifier=shape)
+    assert spacex.map_region(**asked, checkpoint=uri, trust=["third_party_networks"]).complete
+    assert float(spacex.open_cube(asked["output"]).lift.max()) > 0
 
 
 def test_three_classes_are_mapped_with_lift_and_say_what_is_scored(tiny_checkpoint, asked, tmp_path):

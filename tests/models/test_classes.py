@@ -72,13 +72,53 @@ def test_lift_carries_the_whole_change_of_the_target_against_the_rest(three):
         assert torch.allclose(signed.sum((1, 2, 3)), change, atol=1e-3 * float(change.abs().max()))
 
 
-def test_of_a_linear_network_lift_is_integrated_gradients():
-    """Both take the mean gradient of the log-sum-exp along the same line."""
+def test_of_a_linear_network_lift_is_integrated_gradients_for_two_classes():
+    """Of more, the rest's share moves along the way: nearly, by another mean of it."""
     torch.manual_seed(1)
-    network = BinaryView(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4)), 3).eval().requires_grad_(False)
-    chips, baseline = torch.randn(2, 2, 3, 16, 16).unbind()
-    expected = integrated_gradients(network, chips, baseline, steps=64)
-    assert torch.allclose(Lift(network, chips[:1])(chips, baseline)[0], expected, atol=1e-5)
+    for classes, tolerance in ((2, 1e-5), (4, 0.05)):
+        network = (
+            BinaryView(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, classes)), 1).eval().requires_grad_(False)
+        )
+        chips, baseline = torch.randn(2, 2, 3, 16, 16).unbind()
+        expected = integrated_gradients(network, chips, baseline, steps=64)
+        found = Lift(network, chips[:1])(chips, baseline)[0]
+        assert float((found - expected).abs().sum()) <= tolerance * float(expected.abs().sum())
+
+
+def test_batch_norms_of_a_batch_of_one_have_the_gradient_of_two():
+    """PyTorch 2.13 on the CPU: wrong where the gradient comes transposed, for every method that takes gradients."""
+    torch.manual_seed(0)
+
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+            self.last = nn.Linear(4, 4)
+            self.weights = nn.Parameter(torch.randn(36, 4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            tokens = self.stem(x).flatten(2).transpose(1, 2)
+            return (self.last(tokens).tanh() * self.weights).sum((1, 2))
+
+    network = Tokens().eval().requires_grad_(False)
+    chips, baseline = torch.randn(2, 2, 3, 8, 8).unbind()
+
+    def of_one_and_of_two(run):
+        return run(chips[:1], baseline[:1])[0], run(chips, baseline)[0]
+
+    def gradient(classifier):
+        return lambda x, _: torch.autograd.grad(classifier(point := x.clone().requires_grad_()).sum(), point)[0]
+
+    one, two = of_one_and_of_two(gradient(network))
+    if torch.__version__.startswith("2.13"):
+        assert not torch.allclose(one, two, atol=1e-2), "the bug is gone: so may be what avoids it"
+    ours = BinaryView(network).eval()
+    for run in (
+        gradient(ours),
+        lambda x, b: integrated_gradients(ours, x, b),
+        lambda x, b: Lift(ours, chips[:1])(x, b)[0],
+    ):
+        torch.testing.assert_close(*of_one_and_of_two(run), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("count", "classes"), [(1, 0), (1, 2), (2, 2), (3, 3), (9, 9)])

@@ -37,5 +37,5 @@ def test_a_network_of_timm_needs_no_trust(name, stages, tmp_path):
     assert again.classifier(torch.zeros(2, 3, side, side)).shape == (2,)
     assert again.classifier.features == stages
     assert len(feature_modules(again.classifier)) == len(stages)
-    assert not has_lift(again)  # max pooling; squeeze and excitation; layer norm and attention
+    assert has_lift(again)  # max pooling; squeeze and excitation; layer norm and attention
     assert {"gradcam-first", "gradcam-last", "deeplift"} <= {method.name for method in all_methods(again)}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def has_lift(checkpoint: Checkpoint) -> bool:
-    """Whether DeepLIFT's rescale rule can be applied to every layer of a checkpoint's classifier."""
+    """Whether `lift` can follow a checkpoint's classifier."""
     with suppress(RequestError):
         check_lift(checkpoint.classifier, len(checkpoint.card.bands), checkpoint.card.chip_size)
         return True
@@ -38,7 +38,7 @@ def has_lift(checkpoint: Checkpoint) -> bool:
 
 
 def supported_maps(checkpoint: Checkpoint) -> tuple[MapName, ...]:
-    """The maps that a checkpoint can draw: none without generators, no `lift` without a rescale rule."""
+    """The maps that a checkpoint can draw: none without generators, no `lift` where it cannot follow."""
     if checkpoint.maximiser is None or checkpoint.minimiser is None:
         return ()
     return MAP_NAMES if has_lift(checkpoint) else tuple(name for name in MAP_NAMES if name != "lift")
