@@ -15,7 +15,7 @@ name in the tables; `lift` is from x−.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import torch
 from torch import Tensor, nn
@@ -102,7 +102,16 @@ def check_lift(classifier: nn.Module, bands: int, side: int) -> LiftRecord:
     Raises:
         RequestError: as `Lift`.
     """
-    return Lift(classifier, torch.randn(1, bands, side, side, generator=torch.Generator().manual_seed(0))).record
+    chip = torch.randn(1, bands, side, side, generator=torch.Generator().manual_seed(0))
+    device = next((weight.device for weight in classifier.parameters()), chip.device)
+    return Lift(classifier, chip.to(device)).record
+
+
+def try_lift(classifier: nn.Module, bands: int, side: int) -> LiftRecord | None:
+    """As `check_lift`, but None where `Lift` cannot follow the classifier."""
+    with suppress(RequestError):
+        return check_lift(classifier, bands, side)
+    return None
 
 
 def _refusal(got: list[str]) -> RequestError:

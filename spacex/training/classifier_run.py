@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
 
+from spacex.attribution.lift import try_lift
 from spacex.checkpoint import Checkpoint, save_checkpoint
+from spacex.checkpoint_networks import classifier_view
 from spacex.datasets.kinds import split_kind
 from spacex.datasets.tiles import Chips
 from spacex.errors import DataError, RequestError
@@ -123,7 +126,10 @@ def learn_classifier(
             intended_use=INTENDED,
             limits=" ".join(filter(None, (LIMITS, train.meaning))) + (SYNTHETIC if run.source.root == "demo" else ""),
         )
-        save_checkpoint(run.output, card, {"classifier": learner.result()}, known)
+        network = copy.deepcopy(learner.result()).cpu().requires_grad_(False)
+        record = try_lift(classifier_view(network, card), len(card.bands), card.chip_size)
+        card = card.model_copy(update={"lift": record})
+        save_checkpoint(run.output, card, {"classifier": network}, known)
 
     yield from TrainingLoop(
         settings=run,

@@ -9,6 +9,7 @@ import torch
 from pydantic import AliasChoices, Field
 from torch import Tensor, nn
 
+from spacex.attribution.lift import try_lift
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.datasets.tiles import Chips
 from spacex.errors import RequestError
@@ -213,6 +214,7 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> 
         frame=frame,
         # with instance norm chips never agree, so twice as many are blended
         stride=side // 8 * 4 if shape.norm == "instance" else default_stride(side, frame),
+        lift=try_lift(classifier.classifier, len(run.source.bands), side),
         data=data_record(run, evaluation.splits),
         metrics={
             "classifier": source.metrics.get("classifier", {}) if nested else source.metrics,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import pytest
+import timm_networks
 import torch
 
+from spacex.attribution.lift import check_lift
 from spacex.checkpoint import Card, Scaling, load_checkpoint, save_checkpoint
 from spacex.evaluation.methods.chip_batch import has_lift
 from spacex.evaluation.methods.selection import all_methods
+from spacex.models.classes import BinaryView
 from spacex.models.features import feature_modules
 from spacex.models.third_party import ThirdPartySettings, network_builder
 
 try:
-    import timm  # noqa: F401
+    timm_networks.import_timm()
 except Exception as error:  # torchvision built for another torch raises what it likes
     pytest.skip(f"timm cannot be imported ({error})", allow_module_level=True)
 
@@ -39,3 +42,12 @@ def test_a_network_of_timm_needs_no_trust(name, stages, tmp_path):
     assert len(feature_modules(again.classifier)) == len(stages)
     assert has_lift(again)  # max pooling; squeeze and excitation; layer norm and attention
     assert {"gradcam-first", "gradcam-last", "deeplift"} <= {method.name for method in all_methods(again)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", timm_networks.NETWORKS)
+def test_lift_is_complete_on_every_family(name):
+    network, side = timm_networks.build(name)
+    record = check_lift(BinaryView(network).eval(), 3, side)
+    assert record.miss <= 1e-4
+    assert record.quadrature == ()

@@ -41,11 +41,13 @@ def test_a_stranger_is_trained_saved_explained_and_asked(tiny_data, tmp_path):
     assert made.card.classifier.network == "third_party_networks:Stages"
     assert made.card.features == ("stem", "middle")
     assert made.card.metrics["test"]["chips"] == 4
+    assert made.card.lift.miss <= 1e-4
     with pytest.raises(RequestError, match="--trust third_party_networks"):
         spacex.train_gan(str(tiny_data), str(tmp_path / "classifier"), str(tmp_path / "no"), **QUIET)
     asked = {"epochs": 1, "changes": SMALL, "trust": ["third_party_networks"]} | QUIET
     patterns = spacex.train_gan(str(tiny_data), str(tmp_path / "classifier"), str(tmp_path / "gan"), **asked)
     assert patterns.card.features == made.card.features
+    assert patterns.card.lift.quadrature == ()
     assert not any(p.requires_grad for p in patterns.classifier.parameters())
     chips = np.random.default_rng(0).uniform(0.02, 0.1, (2, 3, 256, 256)).astype("float32")
     found = spacex.attribute(chips, patterns, maps=("attribution", "lift", "path_attribution"))

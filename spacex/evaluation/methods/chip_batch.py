@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spacex.attribution.attributor import Attributor, Classification
-from spacex.attribution.lift import check_lift
+from spacex.attribution.lift import try_lift
 from spacex.attribution.names import MAP_NAMES, MapName
-from spacex.errors import CheckpointError, RequestError
+from spacex.errors import CheckpointError
 from spacex.models.classes import native_network, unwrap
 from spacex.models.classifier import Classifier
 
@@ -31,10 +30,7 @@ if TYPE_CHECKING:
 
 def has_lift(checkpoint: Checkpoint) -> bool:
     """Whether `lift` can follow a checkpoint's classifier."""
-    with suppress(RequestError):
-        check_lift(checkpoint.classifier, len(checkpoint.card.bands), checkpoint.card.chip_size)
-        return True
-    return False
+    return try_lift(checkpoint.classifier, len(checkpoint.card.bands), checkpoint.card.chip_size) is not None
 
 
 def supported_maps(checkpoint: Checkpoint) -> tuple[MapName, ...]:
