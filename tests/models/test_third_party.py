@@ -12,12 +12,13 @@ import torch
 
 from spacex.attribution.inference import prepare_classifier
 from spacex.attribution.lift import check_lift
-from spacex.checkpoint import SHIPPED, Card, Checkpoint, Scaling, load_checkpoint, save_checkpoint
+from spacex.checkpoint import Card, Checkpoint, Scaling, load_checkpoint, save_checkpoint
 from spacex.errors import CheckpointError, RequestError
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.models.features import feature_modules
 from spacex.models.third_party import BUILDERS, ThirdPartySettings, check_trusted, network_builder
 from spacex.settings import fingerprint
+from spacex.weights import SHIPPED
 
 BANDS = ("B02", "B03", "B04")
 
@@ -230,9 +231,9 @@ def test_cards_of_our_own_networks_read_as_ever(tiny_checkpoint):
     text = (Path(tiny_checkpoint.uri) / "card.json").read_text()
     assert not {"classes", "target", "features"} & json.loads(text).keys()
     assert "outputs" not in json.loads(text)["classifier"]
-    shipped = load_checkpoint()
+    shipped = load_checkpoint("demo")
     assert isinstance(shipped.classifier, Classifier)
     # the digest as it was made before networks could be others', from the card as it stands in the file
-    told = json.loads((SHIPPED / "card.json").read_text())
+    told = json.loads((SHIPPED["demo"] / "card.json").read_text())
     names = ("format_version", "bands", "chip_size", "scaling", "classifier", "generator", "frame", "stride")
     assert shipped.digest == fingerprint({name: told[name] for name in names}, sorted(told["hashes"].values()))
