@@ -11,7 +11,7 @@ TESTED := $(VENV)/.installed-tests
 # The embedded region: a synthetic landscape, its own STAC catalogue, the weights that ship.
 map: $(STAMP)
 	rm -rf out/map.zarr out/map.run && mkdir -p out
-	$(RUN) jobs/map_region.py --catalogue demo --local --stride 128 --output out/map.zarr --quicklook out/map.png
+	$(RUN) jobs/map_region.py --catalogue demo --local --output out/map.zarr --quicklook out/map.png
 	@echo "The cube is out/map.zarr, its picture out/map.png"
 
 # two processes: one for the tests that start clusters and wait, one for the rest

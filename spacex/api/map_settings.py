@@ -41,7 +41,8 @@ class PlanSettings(SceneSettings, total=False):
         int | None,
         Setting(HOW, unset="the checkpoint's: 3/4 of a chip, 1/2 with instance norm", least=4, most=512, metavar="N"),
     ]
-    """Pixels between chips, a multiple of 4. Smaller is smoother and slower."""
+    """Pixels between chips, a multiple of 4. Smaller is smoother and slower: the scores of a small region show squares
+    of one stride."""
     tile_size: Annotated[int, Setting(HOW, 1024, least=512, most=8192, metavar="N")]
     """Pixels a side of the unit of work, a multiple of 512. Larger tiles read less twice and need more memory."""
     path_steps: Annotated[int, Setting(HOW, PATH_STEPS, least=1, most=1000, metavar="N")]

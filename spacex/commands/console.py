@@ -95,6 +95,7 @@ def show_dataset(dataset: BuiltDataset, folder: DatasetFolder) -> None:
 def show_map(outcome: Outcome, output: str, quicklook: str | None) -> None:
     """Print how a run ended, where cube and picture are, and what to do next."""
     from spacex.cube.applicability import trust_line
+    from spacex.cube.summary import faint_line, grain_line, summarise_maps
     from spacex.storage import absolute_uri, run_folder
 
     _show_quarantined(outcome.quarantined)
@@ -105,8 +106,9 @@ def show_map(outcome: Outcome, output: str, quicklook: str | None) -> None:
         echo(f"picture: {absolute_uri(quicklook)}")
     if "report" not in outcome.unwritten:
         echo(f"report: {absolute_uri(f'{run_folder(output)}/report.html')}")
-    if line := trust_line(outcome.cube):
-        echo(line)
+    for line in (trust_line(outcome.cube), faint_line(summarise_maps(outcome.cube)), grain_line(outcome.cube)):
+        if line:
+            echo(line)
     _show_unwritten(outcome.unwritten)
     _show_end(outcome.quarantined, f"view {shlex.quote(output)}", f"cube: {absolute_uri(output)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Any
 
@@ -22,6 +23,7 @@ from shapely.geometry import shape
 
 from spacex.cube.levels import open_level
 from spacex.cube.store import Cube
+from spacex.cube.summary import faint_line, summarise_maps
 from spacex.display import FLOORS, to_rgb, white_and_gamma
 from spacex.errors import RequestError
 from spacex.execution.tasks import Status
@@ -76,7 +78,12 @@ def draw(cube: Cube | str, picture: str, time: int | None = None) -> None:
     """
     if not picture.lower().endswith(".png"):
         raise RequestError("the quicklook's name", got=picture, expected="a path or URI ending in .png")
-    cube = Cube(cube) if isinstance(cube, str) else cube
+    with fsspec.open(picture, "wb") as file:
+        file.write(render(Cube(cube) if isinstance(cube, str) else cube, time))
+
+
+def render(cube: Cube, time: int | None = None) -> bytes:
+    """The picture of `draw` as the bytes of a PNG file."""
     steps = range(len(cube.spec.intervals)) if time is None else [time]
     names = [*cube.spec.maps, *cube.spec.scores]
     ratio = cube.extent.height / cube.extent.width
@@ -86,14 +93,16 @@ def draw(cube: Cube | str, picture: str, time: int | None = None) -> None:
     axes = figure.subplots(2 * len(steps), 1 + len(names), squeeze=False, height_ratios=[30 * ratio, 1] * len(steps))
     for index, step in enumerate(steps):
         _draw_step(figure, axes[2 * index], axes[2 * index + 1], cube, names, step)
-    figure.suptitle(_heading(cube), fontsize=10)
+    doubt = faint_line(summarise_maps(cube))
+    figure.suptitle("\n".join(filter(None, (_heading(cube), doubt))), fontsize=10, color="#b00020" if doubt else None)
     patches = [Patch(facecolor=colour, edgecolor="black", label=label) for label, colour in GAPS.items()]
     if cube.spec.dissimilarity:
         label = "unlike the training chips: not to be trusted"
         patches.append(Patch(facecolor="white", edgecolor="black", hatch=HATCH, label=label))
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=9, frameon=False)
-    with fsspec.open(picture, "wb") as file:
-        figure.savefig(file, format="png")
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str], step: int) -> None:

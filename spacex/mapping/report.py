@@ -6,6 +6,7 @@ run and on interruption, and needs memory for a few numbers per tile only.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spacex.cube.applicability import tiles_outside, trust_line
+from spacex.cube import quicklook
+from spacex.cube.applicability import MAX_SIDE, tiles_outside, trust_line
 from spacex.cube.layout import variables
 from spacex.cube.store import Cube
+from spacex.cube.summary import faint_line, grain_line, summarise_maps
 from spacex.execution.report import compare_with_plan, render_template, status_image, status_legend, summarise_run
 from spacex.execution.run_stats import RunStats
 from spacex.execution.tasks import Status
@@ -78,6 +81,14 @@ def _ratio(array: Any, decode: Decode, size: int, step: int, row: int, col: int,
     return float(steps[1, valid].mean() / beside) if beside > 0 else None
 
 
+def _picture(cube: Cube) -> str:
+    """The quicklook of the last time step in base64; empty while the overviews that it is drawn from are missing."""
+    coarsest = cube.published_levels - 1
+    if coarsest < 1 or max(cube.extent.shape) >> coarsest > MAX_SIDE:
+        return ""
+    return base64.b64encode(quicklook.render(cube, len(cube.spec.intervals) - 1)).decode()
+
+
 def render(plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[str, Any] | None = None) -> str:
     """Render the report as HTML.
 
@@ -89,7 +100,7 @@ def render(plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[s
         estimate: the plan's estimate (`Estimate.describe`), if one was made.
     """
     statuses = cube.statuses()
-    seams = seam(cube)
+    seams, numbers = seam(cube), summarise_maps(cube)
     return render_template(
         "report.html.jinja",
         "spacex.mapping",
@@ -102,7 +113,9 @@ def render(plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[s
             (" to ".join(days), status_image(states, tiles_outside(cube, step)))
             for step, (days, states) in enumerate(zip(cube.spec.intervals, statuses, strict=True))
         ],
-        trust=trust_line(cube).removesuffix("."),
+        doubts=list(filter(None, (faint_line(numbers), trust_line(cube), grain_line(cube)))),
+        numbers=[(n.name.replace("_", " "), n.unit, f"{n.mean:.3g}", f"{n.high:.3g}") for n in numbers],
+        picture=_picture(cube),
         hatched=bool(cube.spec.dissimilarity),
         compared=compare_with_plan(plan.todo, plan.work, plan.bytes_to_read, stats, estimate),
         seam=seams.score if seams else None,

@@ -67,6 +67,11 @@ def test_a_run_leaves_a_report_and_its_tiles(made):
     assert re.search(rf"done {done}\b", html)
     assert made.fingerprint in html
     assert "complete" in html
+    # the picture and its numbers come first, what is doubtful next, tiles last
+    places = [
+        html.index(part) for part in ("<img alt=", "99th percentile", "keep in mind", "Plan and", 'img class="map"')
+    ]
+    assert places == sorted(places)
     assert "<script" not in html
     assert "http" not in html.replace("http-equiv", "")
     features = json.loads((folder / "tiles.geojson").read_text())["features"]

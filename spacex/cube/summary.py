@@ -1,0 +1,78 @@
+"""What a map shows, in a few numbers, and a sentence where they say that it shows next to nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spacex.cube.layout import variables
+from spacex.cube.store import Cube
+from spacex.display import FLOORS
+from spacex.execution.tasks import Status, TileTask
+from spacex.grid import CHIP
+
+SAMPLED = 8
+"""Tiles of full resolution behind the numbers of a map."""
+FEW_CHIPS = 16
+"""Chips along the shorter side of a region below which the grain of its scores is pointed out."""
+
+
+@dataclass(frozen=True)
+class MapNumbers:
+    """Numbers of one variable over all time steps."""
+
+    name: str
+    unit: str
+    mean: float
+    high: float
+    """99th percentile."""
+
+
+def summarise_maps(cube: Cube) -> list[MapNumbers]:
+    """Mean and 99th percentile of every attribution map and score, over up to `SAMPLED` finished tiles."""
+    done = np.argwhere(cube.statuses() == Status.DONE)
+    # evenly from all of them rather than the first ones, which lie side by side
+    chosen = done[np.unique(np.linspace(0, len(done) - 1, SAMPLED).astype(int))] if len(done) else done
+    first = cube.spec.tiling.tiles
+    tasks = [TileTask(int(step), int(row) + first.row, int(col) + first.col) for step, row, col in chosen]
+    numbers = []
+    for variable in variables(cube.spec):
+        if variable.name in (*FLOORS, *cube.spec.scores) and tasks:
+            array = cube.array(f"0/{variable.name}")
+            tiles = [variable.decode(np.asarray(array[(task.time, *_slices(cube, task))])) for task in tasks]
+            values = np.concatenate([tile[np.isfinite(tile)] for tile in tiles])
+            if values.size:
+                unit = str(variable.attributes.get("quantity", ""))
+                high = float(np.percentile(values, 99))
+                numbers.append(MapNumbers(variable.name, unit, float(values.mean()), high))
+    return numbers
+
+
+def faint_line(numbers: list[MapNumbers]) -> str:
+    """A sentence if every attribution map lies below the least end of its colour scale; else empty."""
+    maps = [number for number in numbers if number.name in FLOORS]
+    if not maps or any(number.high >= FLOORS[number.name] for number in maps):
+        return ""
+    shown = " and ".join(f"{n.name} ({n.high:.2g}, expected {FLOORS[n.name]:.2g} or more)" for n in maps)
+    return (
+        f"doubtful: next to nothing shows in {shown}: the generators hardly change this land. They may have collapsed "
+        "(`spacex evaluate` shows what x⁻ does), or the land holds nothing that they react to"
+    )
+
+
+def grain_line(cube: Cube) -> str:
+    """A sentence if a region is so small that squares of one score each show; else empty."""
+    chips = cube.attributes.get("request", {}).get("chips", {})
+    stride, side = chips.get("stride", 0), chips.get("chip_size", CHIP)
+    if stride < side / 2 or min(cube.extent.shape) >= FEW_CHIPS * stride:
+        return ""
+    grain, finer = stride * cube.spec.resolution / 1000, side // 4
+    return (
+        f"naturalness shows squares of {grain:.1f} km, one per chip, on this small region; --stride {finer} makes them "
+        f"{finer * cube.spec.resolution / 1000:.1f} km, for {(stride / finer) ** 2:.0f} times the chips"
+    )
+
+
+def _slices(cube: Cube, task: TileTask) -> tuple[slice, slice]:
+    return cube.window(task).slices(cube.spec.stored)

@@ -1,0 +1,60 @@
+"""Numbers of a map, and the sentences that say where they mean little."""
+
+import numpy as np
+import pytest
+
+from spacex.cube.overviews import make_overviews
+from spacex.cube.quicklook import render
+from spacex.cube.store import TileMaps
+from spacex.cube.summary import faint_line, grain_line, summarise_maps
+from spacex.display import FLOORS
+from spacex.execution.tasks import Status, TileTask
+
+
+def fill(cube, attribution):
+    for row, col in cube.spec.tiling:
+        shape = cube.window(TileTask(0, row, col)).shape
+        maps = {"attribution": np.full(shape, attribution, "f4"), "naturalness": np.full(shape, 0.8, "f4")}
+        task = TileTask(0, row, col)
+        cube.write(task, TileMaps(maps, np.ones(shape, "u2"), np.full((3, *shape), 0.1, "f4")))
+        cube.finish(task, Status.DONE, {})
+
+
+def test_a_map_of_generators_that_collapsed_is_called_doubtful(cube):
+    assert summarise_maps(cube) == []
+    fill(cube, 0.0012)
+    numbers = {number.name: number for number in summarise_maps(cube)}
+    assert numbers["attribution"].mean == pytest.approx(0.0012, rel=0.01)
+    assert numbers["naturalness"].high == pytest.approx(0.8, abs=0.004)
+    assert faint_line(list(numbers.values())).startswith("doubtful: next to nothing shows in attribution (0.0012,")
+
+
+def test_other_maps_are_not(cube):
+    fill(cube, 2 * FLOORS["attribution"])
+    assert faint_line(summarise_maps(cube)) == ""
+
+
+def test_the_quicklook_says_it_too(cube, monkeypatch):
+    fill(cube, 0.0012)
+    make_overviews(cube)
+    cube.attributes["request"] = {"area": {"type": "Point", "coordinates": [15.5, 62.6]}}
+    cube.attributes["checkpoint"] = {"preset": "delta", "kind": "patterns", "data": {}}
+    texts = []
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "suptitle", lambda self, text, **how: texts.append(text))
+    monkeypatch.setattr(
+        "spacex.cube.quicklook._gaps", lambda cube, step, y, x, factor: np.zeros((len(y), len(x)), "u1")
+    )
+    assert render(cube, 0).startswith(b"\x89PNG")
+    assert "doubtful: next to nothing" in texts[0]
+
+
+@pytest.mark.parametrize(("stride", "said"), [(192, True), (128, True), (64, False)])
+def test_a_small_region_says_how_coarse_its_scores_are(cube, stride, said):
+    cube.attributes["request"] = {"chips": {"stride": stride, "chip_size": 256}}
+    line = grain_line(cube)
+    assert bool(line) == said
+    if said:
+        assert f"squares of {stride / 100:.1f} km" in line
+        assert f"--stride 64 makes them 0.6 km, for {(stride / 64) ** 2:.0f} times the chips" in line
