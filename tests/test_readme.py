@@ -296,6 +296,42 @@ def test_a_command_of_seconds_runs(line, lapland, capsys):
     assert all(there != ("--plan" in words) for there in files.values()), files
 
 
+PAPER = [block for block in BLOCKS if "--preset paper" in block.text]
+TINY = {
+    "train-classifier": "--base 2 --epochs 1 --set recipe.batch=4",
+    "train-gan": "--epochs 2 --set batch=2 --set generator.base=4 --set generator.cap=4 --set generator.blocks=1 "
+    "--set discriminator.base=4 --set pool=2",
+    "evaluate": "--limit 2 --quick --methods attribution,lift --perturbed 0 --sanity-chips 0 --asos-chips 0",
+}
+"""What makes a command of the recipe short; options that it gives itself are replaced."""
+
+
+@pytest.mark.parametrize("block", PAPER, ids=str)
+def test_the_paper_s_recipe_runs_from_data_to_figures(block, tiny_data, tmp_path, monkeypatch):
+    from spacex.checkpoint import load_checkpoint, save_checkpoint
+
+    monkeypatch.chdir(tmp_path)
+    lines = command_lines_of(block)
+    assert [shlex.split(line)[1] for line in lines] == list(TINY)
+    for line in lines:
+        words = [word for word in shlex.split(line) if word not in ("--gpu", "--quick")]
+        tiny = shlex.split(TINY[words[1]])
+        for option in {word for word in tiny if word.startswith("--")} - {"--set"}:
+            if option in words:
+                del words[words.index(option) : words.index(option) + 2]
+        words[words.index("--data") + 1] = str(tiny_data)
+        assert command_lines.run([*words, *tiny]) == 0, line
+        if words[1] == "train-classifier":  # eight chips teach nothing: let it take every chip for natural
+            uri = words[words.index("--output") + 1]
+            made = load_checkpoint(uri)
+            made.classifier.head[-1].weight.data *= 0.01
+            made.classifier.head[-1].bias.data.fill_(3)
+            card = made.card.model_copy(update={"hashes": {}})
+            save_checkpoint(uri, card, {"classifier": made.classifier}, made.applicability)
+    figures = {file.stem for file in Path(words[words.index("--output") + 1]).glob("figure-*.png")}
+    assert figures >= {"figure-1", "figure-3", "figure-4", "figure-5"}
+
+
 def test_the_weights_log_alone_holds_history():
     """Words of figures that no longer hold; what was before goes into the changelog or the weights' log."""
     for file in DOCUMENTS:

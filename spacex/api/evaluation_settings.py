@@ -41,8 +41,8 @@ class EvaluateSettings(TypedDict, total=False):
     """What is evaluated, and how much work it may be."""
 
     data: Annotated[str | None, Setting(FIRST, check=check_data)]
-    """AnthroProtect folder as published, a folder of pictures by class (where nothing says where maps should point), or
-    'demo'."""
+    """Data set as for training: AnthroProtect's folder as published, 'demo', or any other. Where land cover is missing
+    nothing says where maps should point, and what needs none is measured."""
     checkpoint: Annotated[str | None, Setting(WHAT, unset="europe, or demo", check=check_checkpoints)]
     """Folder or URI of a trained checkpoint, or one that ships: europe (land cover of 34 countries), or demo for the
     data set demo."""

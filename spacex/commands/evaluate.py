@@ -4,7 +4,7 @@ Three things can be evaluated:
 
 - a checkpoint on a labelled data set with land cover (AnthroProtect's layout, or the embedded world, 'demo'),
 
-- a checkpoint of pictures on such pictures: insertion, deletion and counterfactuals, since nothing says where to look,
+- a checkpoint on any other chips or pictures: insertion, deletion, counterfactuals, since nothing says where to look,
 
 - a finished cube against a CORINE raster: attribution and naturalness per land-cover class.
 

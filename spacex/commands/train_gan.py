@@ -22,7 +22,10 @@ Examples:
 A run lives in its --output: stop it at any time, give the same command, and it goes on after the last
 epoch that was finished. The checkpoint is the same folder: card.json, classifier, maximiser, minimiser.
 log/ holds, per step, every loss term, the gradient each term sends to each generator, the scores and the
-changes, and every few hundred steps a picture. A run that collapses says so. Exit code 2: the request is
+changes, and every few hundred steps a picture. Of the numbers after an epoch, measured on the natural chips of val,
+flipped is the share of x- that are no longer natural, lowered the share whose score x- lowers, not_lowered the share
+whose score x+ keeps or raises, z, z_plus and z_minus are mean logits of x, x+ and x-, and change_plus and change_minus
+mean changes in standard deviations of reflectance. A run that collapses says so. Exit code 2: the request is
 wrong, and nothing was trained.
 """
 

@@ -8,13 +8,13 @@ from typing import Any
 from pydantic import Field
 
 from spacex.checkpoint import Checkpoint, load_checkpoint
+from spacex.datasets.kinds import split_kind
 from spacex.errors import CheckpointError, RequestError
 from spacex.evaluation.report import write_report
 from spacex.evaluation.run import Evaluation, EvaluationSettings, ProgressCallback
-from spacex.evaluation.samples import ChipSource, LandCoverSource, PictureSource
+from spacex.evaluation.samples import ChipSource, LandCoverSource, UnmappedSource, has_land_cover
 from spacex.evaluation.table import Table
 from spacex.settings import Settings
-from spacex.training.data import holds_pictures
 from spacex.weights import default_checkpoint
 
 
@@ -22,7 +22,7 @@ class EvaluationRequest(Settings):
     """What `spacex evaluate` and `spacex.evaluate` are asked for."""
 
     data: str
-    """Folder in AnthroProtect's layout or of pictures by class, or `demo` for the embedded world's."""
+    """Data set, as for training: a folder, ``eurosat:FOLDER``, or `demo` for the embedded world's."""
     output: str
     """Folder of the report; made if it is not there."""
     checkpoint: str | None = None
@@ -53,16 +53,16 @@ def evaluate(request: EvaluationRequest, report: ProgressCallback = lambda *_: N
 
 
 def _open_source(request: EvaluationRequest, checkpoint: Checkpoint) -> ChipSource:
-    folder = Path(request.data)
-    if request.data == "demo":
+    data = request.data
+    if data == "demo":
         from spacex.synthetic.dataset import demo_dataset
 
-        folder = demo_dataset()
-    if not folder.is_dir():
-        raise RequestError(f"no folder {request.data}", do="Give the data set's folder, or 'demo'.")
+        data = str(demo_dataset())
+    if not Path(split_kind(data)[1]).is_dir():
+        raise RequestError(f"no folder {data}", do="Give the data set's folder, or 'demo'.")
     settings, card = request.settings, checkpoint.card
-    kind = PictureSource if holds_pictures(folder) else LandCoverSource
-    source = kind(folder, card.bands, settings.split, settings.limit, settings.seed, card.target)
+    kind = LandCoverSource if has_land_cover(data) else UnmappedSource
+    source = kind(data, card.bands, settings.split, settings.limit, settings.seed, card.target)
     _check_side(f"the checkpoint {checkpoint.uri}", source.data.side, card.chip_size)
     return source
 

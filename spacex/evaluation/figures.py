@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = colormaps["viridis"]
-OVERLAY = ListedColormap([(*colormaps["plasma"](share)[:3], min(1.0, 1.6 * share)) for share in np.linspace(0, 1, 256)])
+OVERLAY = ListedColormap([(*colormaps["plasma"](share)[:3], min(0.8, 1.6 * share)) for share in np.linspace(0, 1, 256)])
 """Of maps over a chip: the lower the value, the more of the chip shows."""
 LABELS = {
     "deeplift": "DeepLIFT",

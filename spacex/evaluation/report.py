@@ -9,6 +9,7 @@ import pandas as pd
 
 from spacex.checkpoint import Checkpoint
 from spacex.evaluation import figures, report_tables
+from spacex.evaluation.doubts import doubts
 from spacex.evaluation.gallery import Picture
 from spacex.evaluation.pages import render
 from spacex.evaluation.rows import HARD_BELOW
@@ -44,6 +45,8 @@ def write_report(
         hard_below=HARD_BELOW,
         repetitions=REPETITIONS,
         places=rows["place"].nunique(),
+        doubts=list(doubts(table, outcome, rows)),
+        short=report_tables.short_table(table),
         main=[report_tables.main_table(table, outcome, chips) for chips in ("all", "hard")],
         tables=dict(report_tables.further_tables(table, outcome)),
         figures=drawn,
@@ -52,16 +55,20 @@ def write_report(
 
 
 def draw_figures(pictures: Sequence[Picture]) -> Iterator[Drawn]:
-    """Every figure that these pictures allow."""
+    """Every figure that these pictures allow, numbered as in the paper: x− first, since no map is better than it."""
+    pictures = sorted(pictures, key=lambda picture: picture.hard)
     note = "Chips as the seeded draw gave them, and the first hard ones. One colour scale per method for all chips."
     score = "Numbers in the pictures are the classifier's scores."
     if pictures[0].x_minus is not None:
-        flow, triples = figures.flow(pictures[0], pictures), figures.triples(pictures)
-        yield "Figure 1", f"One chip, its counterfactuals and its maps. {note}", figures.png(flow)
-        yield "Figure 3", f"Chips, maximised and minimised. {score}", figures.png(triples)
+        look = "Does x− remove a pattern, or add something new? If it adds, trust no map that is made from it."
+        changes = "On the right what changes, enlarged, in the colours shown; grey is no change."
+        triples = f"Chips, maximised and minimised. {look} {changes} {score}"
+        yield "Figure 3", triples, figures.png(figures.triples(pictures))
+        flow = f"One chip, its counterfactuals, and its maps laid over it. {note}"
+        yield "Figure 1", flow, figures.png(figures.flow(pictures[0], pictures))
     methods = figures.png(figures.side_by_side(pictures))
     yield "Figure 4", f"Methods side by side, the region outlined. {note}", methods
     for name, method in (("Figure 5", "lift"), ("Figure 5b", "attribution")):
         if method in pictures[0].maps:
-            caption = f"Chips over their maps ({figures.LABELS[method]}). {score} {note}"
+            caption = f"Chips, and below them their maps laid over them ({figures.LABELS[method]}). {score} {note}"
             yield name, caption, figures.png(figures.inputs_over_maps(pictures, method))

@@ -9,6 +9,8 @@ import pandas as pd
 
 from spacex.evaluation.bootstrap import Interval
 from spacex.evaluation.calibration import unit_calibration
+from spacex.evaluation.doubts import FEW_PLACES
+from spacex.evaluation.figures import LABELS
 from spacex.evaluation.masks import NO_REGION
 from spacex.evaluation.run import Outcome
 from spacex.evaluation.table import APPLICABILITY, REPETITIONS, Table, summarise
@@ -51,6 +53,18 @@ QUALITIES = {
 }
 
 
+def short_table(table: Table) -> MainTable:
+    """The methods that figure 4 shows, and chance, by the two numbers that need no explanation."""
+    head = ["Method", "IoU", "AUROC", f"{table.reference} − this, IoU"]
+    body = []
+    for name, family in table.methods:
+        if name in (*LABELS, "chance"):
+            gap = table.against[name, "iou", "all"].difference
+            cells = [_interval(table.cells[name, metric, "all"]) for metric in ("iou", "auroc")]
+            body.append((family, [name, *cells, "" if name == table.reference else _interval(gap, sign=True)]))
+    return f"All chips ({table.chips['all']})", head, [("ours" if f == "ours" else "", cells) for f, cells in body]
+
+
 def main_table(table: Table, outcome: Outcome, chips: str) -> MainTable:
     """The main table on `all` or `hard` chips."""
     head = ["Method", "IoU", "AUROC", "AUPRC / prevalence", "Energy / prevalence", "Pointing", "Gap in IoU", "p",
@@ -65,7 +79,9 @@ def main_table(table: Table, outcome: Outcome, chips: str) -> MainTable:
         cells += [_interval(gap.difference, sign=True), p, _interval(other.difference, sign=True)]
         cells.append(_number(outcome.chips / max(outcome.seconds[name], 1e-9), 2))
         body.append(({"ours": "ours", "upper bound": "bound"}.get(family, ""), cells))
-    return f"{'All' if chips == 'all' else 'Hard'} chips ({table.chips[chips]})", head, body
+    places = table.cells[table.reference, "iou", chips].places
+    few = ": too few for an interval to mean much" if places < FEW_PLACES else ""
+    return f"{'All' if chips == 'all' else 'Hard'} chips ({table.chips[chips]}, of {places} places{few})", head, body
 
 
 def further_tables(table: Table, outcome: Outcome) -> Iterator[tuple[str, PlainTable]]:
@@ -140,4 +156,5 @@ def _interval(value: Interval, digits: int = 3, sign: bool = False) -> str:
     plus = "+" if sign else ""
     if math.isnan(value.low):
         return f"{value.mean:{plus}.{digits}f}"
-    return f"{value.mean:{plus}.{digits}f} [{value.low:{plus}.{digits}f}, {value.high:{plus}.{digits}f}]"
+    # no-break spaces: a narrow column breaks between mean and interval alone
+    return f"{value.mean:{plus}.{digits}f} [{value.low:{plus}.{digits}f},\u00a0{value.high:{plus}.{digits}f}]"

@@ -39,6 +39,7 @@ from spacex.evaluation.samples import ChipSource, Samples
 from spacex.evaluation.upper_bounds import upper_bounds
 from spacex.models.classes import native_head
 from spacex.settings import Settings
+from spacex.training.data import SplitName
 
 SANITY = ("lift", "path", "attribution", "integrated", "deeplift", "gradient", "gradcam-first", "gradcam-last",
           "brightness")  # fmt: skip
@@ -48,7 +49,7 @@ SANITY = ("lift", "path", "attribution", "integrated", "deeplift", "gradient", "
 class EvaluationSettings(Settings):
     """What is evaluated, and how much work it may be."""
 
-    split: str = "test"
+    split: SplitName = "test"
     limit: int | None = None
     """Natural chips to draw; None for all."""
     methods: tuple[str, ...] = ()

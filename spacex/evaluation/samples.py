@@ -16,13 +16,13 @@ from rasterio.errors import RasterioError
 from torch import Tensor
 
 from spacex.datasets.anthroprotect import AnthroProtect, read_land_cover
-from spacex.datasets.pictures import Pictures, read_pictures
 from spacex.datasets.tiles import Chips, read_chip
 from spacex.errors import DataError
 from spacex.evaluation import masks
 from spacex.evaluation.masks import Definition
 from spacex.grid import CHIP
 from spacex.rasters import open_raster
+from spacex.training.data import DatasetSettings, SplitName, open_split
 
 
 @dataclass(frozen=True)
@@ -70,19 +70,19 @@ class ChipSource(ABC):
     """
 
     reads: ClassVar[Callable[..., Chips]]
-    """Reads the data set."""
+    """Opens the data set."""
 
     def __init__(
         self,
         root: str | Path,
         bands: Sequence[str],
-        split: str,
+        split: SplitName,
         limit: int | None = None,
         seed: int = 0,
         target: str = "",
     ) -> None:
         self.data, self.bands = self.reads(root, bands, split, target=target), tuple(bands)
-        self._seed, self._target = seed, target
+        self._root, self._seed, self._target = root, seed, target
         infos = self.data.infos
         chosen = infos["label"] == max(len(self.data.classes) - 1, 1)
         # shuffled even without a limit, so that a run that is stopped early is still a fair sample
@@ -91,14 +91,14 @@ class ChipSource(ABC):
             self.natural = self.natural.head(limit)
         self._check(split)
 
-    def _check(self, split: str) -> None:
+    def _check(self, split: SplitName) -> None:
         if self.natural.empty:
             got = f"{len(self.other)} of others"
             raise DataError(f"the split {split!r} has no {self._target or 'natural'} chips", got=got)
 
-    def beside(self, split: str, limit: int) -> Self:
+    def beside(self, split: SplitName, limit: int) -> Self:
         """A few of another split of the same data set."""
-        return type(self)(self.data.root, self.bands, split, limit, self._seed, self._target)
+        return type(self)(self._root, self.bands, split, limit, self._seed, self._target)
 
     def batches(self, size: int, *, natural: bool = True) -> Iterator[Samples]:
         """The target class, or the others, in batches of at most `size`; never more than one batch is held."""
@@ -124,7 +124,7 @@ class LandCoverSource(ChipSource):
 
     reads = AnthroProtect
 
-    def _check(self, split: str) -> None:
+    def _check(self, split: SplitName) -> None:
         super()._check(split)
         files = self.natural["file"]
         root = self.data.root
@@ -160,11 +160,14 @@ class LandCoverSource(ChipSource):
         return read_land_cover(path) if source == "corine" else _read_truth(path)
 
 
-class PictureSource(ChipSource):
-    """One split of a folder of ordinary pictures by class: nothing says which pixels should matter."""
+def _open_chips(root: str | Path, bands: Sequence[str], split: SplitName, target: str = "") -> Chips:
+    return open_split(DatasetSettings(root=str(root), bands=tuple(bands), target=target), split)
 
-    reads = Pictures
-    data: Pictures
+
+class UnmappedSource(ChipSource):
+    """A split of any other data set, ordinary pictures among them: nothing says which pixels should matter."""
+
+    reads = staticmethod(_open_chips)
 
     @property
     def definitions(self) -> list[Definition]:
@@ -172,10 +175,20 @@ class PictureSource(ChipSource):
         return [masks.NO_REGION]
 
     def _read(self, rows: pd.DataFrame) -> Samples:
-        paths, side = tuple(rows["path"]), self.data.side
-        x = read_pictures([self.data.root / path for path in paths], side)
-        unknown: NDArray[np.integer] = np.zeros((len(rows), side, side), np.uint8)
-        return Samples(paths, paths, x, np.ones(unknown.shape, dtype=bool), {masks.NO_REGION.source: unknown})
+        x, _ = self.data.__getitems__(rows.index.tolist())
+        unknown: NDArray[np.integer] = np.zeros((len(x), *x.shape[-2:]), np.uint8)
+        seen = np.asarray((x != 0).any(dim=1))
+        # several chips may be cut from one scene's file
+        files = [f"{row.path}:{index}" if "row" in rows else row.path for index, row in rows.iterrows()]
+        return Samples(tuple(files), tuple(rows["group"].astype(str)), x, seen, {masks.NO_REGION.source: unknown})
+
+
+def has_land_cover(root: str | Path) -> bool:
+    """Whether a data set is AnthroProtect's or laid out like it, with land cover or truth beside the chips."""
+    folders = (Path(root), Path(root) / "anthroprotect")
+    return any(
+        (folder / "infos.csv").is_file() and any((folder / n).is_dir() for n in _FOLDERS.values()) for folder in folders
+    )
 
 
 _FOLDERS = {"truth": "truth", "corine": "tiles/lcs"}

@@ -6,6 +6,9 @@ import ast
 import fcntl
 import hashlib
 import os
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +16,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from spacex.storage import atomic_path
+
+EXPECTED_MB = {"archive": 200, "dataset-default": 830, "country-default": 670}
+"""Size of the folders that take long to build, by their names without the digest."""
+PROGRESS_S = 10.0
+"""Seconds between two lines about a folder that is being built."""
 
 Map = Callable[[Callable[..., object], Iterable[object]], Iterator[object]]
 """A function with the signature of the built-in ``map``; results come in the order of the items."""
@@ -55,10 +63,42 @@ def cached_folder(name: str, build: Callable[[Path], object]) -> Path:
     with (root / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system, even if this process is killed
         if not final.is_dir():
-            with atomic_path(final) as part:
+            with atomic_path(final) as part, _progress(final, part):
                 part.mkdir()
                 build(part)
     return final
+
+
+@contextmanager
+def _progress(final: Path, part: Path) -> Iterator[None]:
+    """Say on stderr what is built, how large it gets, how to clear it, and every `PROGRESS_S` how far it is."""
+    kind, stopped, begun = final.name.rpartition("-")[0], threading.Event(), time.monotonic()
+    if (expected := EXPECTED_MB.get(kind)) is None:
+        yield
+        return
+
+    def report() -> None:
+        while not stopped.wait(PROGRESS_S):
+            size = sum(file.stat().st_size for file in part.rglob("*.tif")) / 1e6
+            print(
+                f"{kind}: {size:.0f} of about {expected} MB after {time.monotonic() - begun:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    print(
+        f"building the embedded {kind.partition('-')[0]} once, about {expected} MB in {final.parent}, some minutes; "
+        "remove that folder to clear it, or set SPACEX_CACHE to another",
+        file=sys.stderr,
+        flush=True,
+    )
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        reporter.join()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 import rasterio
 from sklearn.metrics import roc_auc_score
 
-from spacex.errors import CheckpointError, DataError, RequestError
+from spacex.errors import CheckpointError, RequestError
 from spacex.evaluation import table
 from spacex.evaluation.evaluate import EvaluationRequest, evaluate
 from spacex.evaluation.run import EvaluationSettings
@@ -78,6 +78,12 @@ def test_the_page_is_one_offline_file_with_the_figures_in_it(report):
     assert {"figure-1.png", "figure-3.png", "figure-4.png", "figure-5.png"} <= {f.name for f in output.glob("*.png")}
     assert all(base64.b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
     assert "do not confirm or refute the published ones" in page
+    # a warning, one short table and the pictures come before the long tables, which are folded away
+    few, short, picture, long = (page.index(part) for part in ("places: intervals", "In short", "<img", "Gap in IoU"))
+    assert few < short < picture < long
+    assert page[:long].count("<table>") == 2
+    assert page[:picture].count("<tr") <= len(METHODS) + 2
+    assert "<details><summary>All methods" in page
     assert "93.2" in page
     for heading in ("Insertion and deletion", "Counterfactual quality", "Sanity: random layers", "Other thresholds"):
         assert heading in page
@@ -130,12 +136,35 @@ def test_a_run_that_is_stopped_reports_on_what_it_has(fresh_chips, sure_checkpoi
     assert "stopped before it came to them" in (tmp_path / "index.html").read_text()
 
 
-def test_a_data_set_without_land_cover_is_refused_and_nothing_is_written(fresh_chips, sure_checkpoint, tmp_path):
+def test_without_land_cover_what_needs_none_is_drawn(fresh_chips, sure_checkpoint, tmp_path):
     bare = bare_copy(fresh_chips, tmp_path / "bare", "tiles/s2")
-    with pytest.raises(DataError, match="has no land cover") as refused:
-        evaluate(request_for(bare, sure_checkpoint.uri, tmp_path / "out"))
-    assert "\n" not in str(refused.value)
-    assert not (tmp_path / "out").exists()
+    few = {"methods": ("lift", "brightness"), "limit": 2, "perturbed": 1, "sanity_chips": 0, "asos_chips": 0}
+    evaluate(request_for(bare, sure_checkpoint.uri, tmp_path / "out", **few))
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "no overlap is measured" in page
+    assert (tmp_path / "out" / "figure-3.png").exists()
+    assert pd.read_parquet(tmp_path / "out" / "chips.parquet")["insertion_blur"].notna().sum() == 2
+
+
+def test_mapinwild_is_evaluated_by_what_needs_no_land_cover(sure_checkpoint, tmp_path):
+    """It was refused as "holds no AnthroProtect"."""
+    from spacex.datasets.writing import write_tile
+    from spacex.grid import CHIP, Grid, Window
+
+    root, rng, window = tmp_path / "wild", np.random.default_rng(0), Window(-500_000, 480_000, 2 * CHIP, 2 * CHIP)
+    for folder, bands, dtype in (("mask", 1, "u1"), ("s2_temporal_subset", 10, "u2")):
+        (root / folder).mkdir(parents=True)
+        pixels = np.ones((bands, 512, 512), dtype) if bands == 1 else rng.integers(200, 900, (bands, 512, 512), dtype)
+        write_tile(root / folder / "7.tif", pixels, Grid(), window)
+    (root / "split_IDs.csv").write_text("train,validation,test\n,,7\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spacex.datasets.mapinwild.MapInWild.__init__.__kwdefaults__", {"season": "subset", "side": 512})
+        made = evaluate(
+            request_for(root, sure_checkpoint.uri, tmp_path / "out", methods=("lift",), perturbed=0, asos_chips=0,
+                        sanity_chips=0)
+        )  # fmt: skip
+    assert made.chips["all"] == 4  # cut from one scene, told apart
+    assert "no overlap is measured" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_with_land_cover_alone_the_published_definition_is_the_primary_one(fresh_chips, sure_checkpoint, tmp_path):

@@ -69,3 +69,22 @@ def test_processes_that_race_build_once_and_all_see_it_complete(tmp_path):
         racer.join()
     assert [racer.exitcode for racer in racers] == [0, 0, 0]
     assert log.read_text() == "built\n"
+
+
+def test_what_takes_minutes_says_how_far_it_is_and_how_to_clear_it(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("SPACEX_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "PROGRESS_S", 0.05)
+
+    def build(folder: Path) -> None:
+        (folder / "chip.tif").write_bytes(b"0" * 3_000_000)
+        time.sleep(0.5)
+
+    cache.cached_folder("dataset-default-0123", build)
+    first, *lines = capfd.readouterr().err.splitlines()
+    assert "embedded dataset once" in first
+    assert f"MB in {tmp_path}" in first
+    assert "remove that folder to clear it" in first
+    assert any(line.startswith("dataset-default: 3 of about ") for line in lines)
+    cache.cached_folder("dataset-default-0123", build)
+    cache.cached_folder("dataset-tiny-0123", lambda folder: None)
+    assert capfd.readouterr().err == ""
