@@ -189,10 +189,11 @@ def digests_of(splits: dict[Any, Chips], classifiers: Sequence[Checkpoint] = ())
 
 
 def data_record(run: Run, splits: dict[Any, Chips]) -> dict[str, Any]:
-    """The card's entry on the data: name, split, counts, files left out."""
+    """The card's entry on the data: name, cells along a mosaic's side, split, counts, files left out."""
     kind, folder = split_kind(run.source.root)
     return {
         "name": ":".join(filter(None, (kind, folder.rstrip("/").rsplit("/", 1)[-1]))),
+        **({"mosaic": run.source.mosaic} if run.source.mosaic > 1 else {}),
         "split": splits["train"].split_origin,
         "split_hash": splits["train"].split_hash,
         "chips": {name: {"natural": len(s.natural), "unnatural": len(s.unnatural)} for name, s in splits.items()},
