@@ -66,22 +66,13 @@ def float_map(name: str, made: str, quantity: str) -> Variable:
 
 def naturalness() -> Variable:
     """The classifier's score, in steps of 0.004."""
-    return Variable(
-        "naturalness",
-        "u1",
-        0,
-        _pack_score,
-        _unpack_score,
-        {
-            "long_name": "naturalness",
-            "comment": "the classifier's score of the chips around a pixel, blended; 1 = natural",
-            "units": "1",
-            "quantity": "classifier's score",
-            "scale_factor": 0.004,
-            "add_offset": -0.004,
-            "_FillValue": 0,
-        },
-    )
+    attributes = {
+        "long_name": "naturalness",
+        "comment": "the classifier's score of the chips around a pixel, blended; 1 = natural",
+        "units": "1",
+        "quantity": "classifier's score",
+    }
+    return _packed("naturalness", "u1", attributes, steps=250, zero=1, largest=251)
 
 
 def observations() -> Variable:
@@ -92,23 +83,26 @@ def observations() -> Variable:
 
 def composite(bands: tuple[str, ...]) -> Variable:
     """Surface reflectance of the composite, from level 1 on."""
-    return Variable(
-        "composite",
-        "u2",
-        0,
-        _pack_reflectance,
-        _unpack_reflectance,
-        {
-            "long_name": "surface reflectance",
-            "units": "1",
-            "quantity": "reflectance",
-            "scale_factor": 0.0001,
-            "add_offset": 0.0,
-            "_FillValue": 0,
-        },
-        bands,
-        first=1,
-    )
+    attributes = {"long_name": "surface reflectance", "units": "1", "quantity": "reflectance"}
+    return _packed("composite", "u2", attributes, steps=10_000, zero=0, largest=65_535, bands=bands, first=1)
+
+
+def _packed(
+    name: str, dtype: str, attributes: dict[str, Any], *, steps: int, zero: int, largest: int, **more: Any
+) -> Variable:
+    """A variable stored as whole numbers: `zero` for 0 and `steps` more for 1, from 1 to `largest`; 0 means no data."""
+
+    def encode(values: NDArray[Any]) -> NDArray[Any]:
+        # clipped at 1, so that a valid pixel never becomes 0
+        codes = np.clip(np.nan_to_num(values, posinf=largest, neginf=0) * steps + zero, 1, largest)
+        return np.rint(np.where(np.isnan(values), 0, codes)).astype(dtype)
+
+    def decode(codes: NDArray[Any]) -> Array:
+        values = (codes.astype(np.float32) - zero) / steps
+        return np.where(codes == 0, np.nan, values).astype(np.float32)
+
+    packing = {"scale_factor": 1 / steps, "add_offset": -zero / steps, "_FillValue": 0}
+    return Variable(name, dtype, 0, encode, decode, attributes | packing, **more)
 
 
 def downsample_2x(values: Array) -> Array:
@@ -143,26 +137,6 @@ def bitround(values: NDArray[Any]) -> Array:
 
 def _as_float(stored: NDArray[Any]) -> Array:
     return stored.astype(np.float32)
-
-
-def _pack_score(score: NDArray[Any]) -> NDArray[np.uint8]:
-    # codes 1 to 251 for scores 0 to 1; code 0 means no data
-    codes = np.where(np.isnan(score), 0, np.clip(np.nan_to_num(score), 0, 1) * 250 + 1)
-    return np.rint(codes).astype(np.uint8)
-
-
-def _unpack_score(codes: NDArray[Any]) -> Array:
-    return np.where(codes == 0, np.nan, (codes.astype(np.float32) - 1) / 250).astype(np.float32)
-
-
-def _pack_reflectance(values: NDArray[Any]) -> NDArray[np.uint16]:
-    # a valid pixel never becomes 0, which means no data
-    codes = np.where(np.isnan(values), 0, np.clip(np.nan_to_num(values) * 10_000, 1, 65_535))
-    return np.rint(codes).astype(np.uint16)
-
-
-def _unpack_reflectance(codes: NDArray[Any]) -> Array:
-    return np.where(codes == 0, np.nan, codes.astype(np.float32) / 10_000).astype(np.float32)
 
 
 def _as_count(values: NDArray[Any]) -> NDArray[np.uint16]:

@@ -187,13 +187,9 @@ def _create_tile_arrays(group: zarr.Group, spec: CubeSpec) -> None:
             compressors=compressor,
             attributes={"long_name": long_name, **attributes},
         )
-    lattice = "of the global grid, in tiles from the CRS origin"
-    _write_vector(
-        group, "tile_y", np.arange(tiles.row, tiles.stop_row), {"long_name": f"tile row {lattice}, southwards"}
-    )
-    _write_vector(
-        group, "tile_x", np.arange(tiles.col, tiles.stop_col), {"long_name": f"tile column {lattice}, eastwards"}
-    )
+    rows, cols = np.arange(tiles.row, tiles.stop_row), np.arange(tiles.col, tiles.stop_col)
+    for name, numbers, what in (("tile_y", rows, "row, southwards"), ("tile_x", cols, "column, eastwards")):
+        _write_vector(group, name, numbers, {"long_name": f"tile {what} in tiles from the CRS origin"})
     _write_time(group, spec)
 
 

@@ -162,14 +162,10 @@ def _hatch(axis: Axes, dissimilarity: Image, extent: Extent) -> None:
     """Hatch the pixels outside the area of applicability."""
     outside = np.nan_to_num(dissimilarity) > 1
     if outside.any():
-        left, right, bottom, top = extent
-        height, width = outside.shape
-        x = left + (np.arange(width) + 0.5) * (right - left) / width
-        y = top + (np.arange(height) + 0.5) * (bottom - top) / height
+        where: dict[str, Any] = {"extent": extent, "origin": "upper"}
         with rc_context({"hatch.color": "white", "hatch.linewidth": 0.6}):
-            axis.contourf(x, y, outside, levels=[0.5, 1.5], colors="none", hatches=[HATCH])
-        axis.set_xlim(left, right)
-        axis.set_ylim(bottom, top)
+            axis.contourf(outside, levels=[0.5, 1.5], colors="none", hatches=[HATCH], **where)
+        axis.set(xlim=extent[:2], ylim=extent[2:])
 
 
 def _gaps(cube: Cube, step: int, y: NDArray[np.float64], x: NDArray[np.float64], factor: int) -> NDArray[np.uint8]:
