@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Unpack
 
+from rich.filesize import decimal
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
@@ -96,8 +97,8 @@ class PlannedMap:
             ("tiles", ", ".join(f"{number:,} {state}" for state, number in amounts["tiles"].items())),
             ("scenes", f"{sum(amounts['scenes']):,}"),
             ("chips", f"{amounts['chips']:,}"),
-            ("to read", f"{amounts['bytes_to_read'] / 1e6:,.1f} MB"),
-            ("to store", f"{amounts['bytes_to_store'] / 1e6:,.1f} MB"),
+            ("to read", decimal(amounts["bytes_to_read"])),
+            ("to store", decimal(amounts["bytes_to_store"])),
         ]
 
 

@@ -113,15 +113,6 @@ def show_map(outcome: Outcome, output: str, quicklook: str | None) -> None:
     _show_end(outcome.quarantined, f"view {shlex.quote(output)}", f"cube: {absolute_uri(output)}")
 
 
-def amount(size: float) -> str:
-    """Bytes with a unit: 1.3 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"
-
-
 def _show_quarantined(quarantined: Mapping[Any, str]) -> None:
     for task, reason in quarantined.items():
         echo(f"given up: tile {task}: {reason}")
@@ -183,7 +174,9 @@ def _tiles(description: dict[str, Any]) -> str:
 
 
 def _amounts(description: dict[str, Any]) -> list[tuple[str, str]]:
-    return [("to read", amount(description["bytes_to_read"])), ("to store", amount(description["bytes_to_store"]))]
+    from rich.filesize import decimal
+
+    return [(f"to {verb}", decimal(description[f"bytes_to_{verb}"])) for verb in ("read", "store")]
 
 
 def _counts(chips: Mapping[str, int], separator: str) -> str:
