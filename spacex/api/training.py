@@ -65,9 +65,13 @@ def train_classifier(
     """
     asked = complete(ClassifierSettings, settings, data=data, output=output)
     overrides = [f"recipe.epochs={asked['epochs']}"] if asked["epochs"] else []
+    if asked["freeze"] and not asked["weights"]:
+        raise RequestError("--freeze trains the head of a pretrained network alone", do="Name its --weights.")
     run = ClassifierRun(
         source=_source(asked, _bands(asked), asked["target"] or ""),
         units=asked["units"],
+        weights=asked["weights"] or "",
+        freeze=asked["freeze"],
         **_common(asked, asked["output"]),
     )
     if asked["network"] is None:

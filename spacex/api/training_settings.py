@@ -12,6 +12,7 @@ from spacex.api.validation import (
     check_folder,
     check_gpu,
     check_overrides,
+    check_shared_file,
     parse_bands,
     parse_json_object,
 )
@@ -73,6 +74,10 @@ class ClassifierSettings(TrainingSettings, total=False):
         Setting(WHAT, unset="none", option="--network-args", typed=str, parse=parse_json_object, metavar="JSON"),
     ]
     """Its keyword arguments, e.g. '{"model_name": "resnet18", "num_classes": 1}'."""
+    weights: Annotated[str | None, Setting(WHAT, unset="drawn at random", check=check_shared_file, metavar="FILE")]
+    """Pretrained weights of the network to start from, safetensors; its head is drawn anew where its shape differs."""
+    freeze: Annotated[bool, Setting(HOW, False)]
+    """Train only the head, on pretrained weights as they are."""
     units: Annotated[Literal["sigma", "reflectance"], Setting(WHAT, "sigma")]
     """Standardise bands (for delta), or plain reflectance (for paper, repository)."""
     base: Annotated[int, Setting(HOW, 32, least=1, most=512)]

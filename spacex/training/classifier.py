@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from spacex.model_card import Scaling
+from spacex.models.pretrained import frozen_modules
 from spacex.training.augment import (
     EDGES,
     draw_partners,
@@ -56,6 +57,7 @@ class ClassifierLearner:
             self.average = AveragedModel(network, distributed.device, multi_avg_fn=ema, use_buffers=True)
             # read at every update: on a GPU the CPU would wait for it
             self.average.n_averaged = self.average.n_averaged.cpu()
+        self.frozen = frozen_modules(network)
         self.network = distributed.wrap(network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
         self.schedule = OneCycleLR(self.optimiser, recipe.rate, total_steps=max(steps, 2))
@@ -71,6 +73,8 @@ class ClassifierLearner:
             Scalars on the device: ``loss``, ``grad``, ``score/natural``, ``score/unnatural``, ``rate``.
         """
         self.network.train()
+        for module in self.frozen:
+            module.eval()
         # soft targets, since CutMix blends them: (n,) share of natural, or (n, classes) share of each
         target = F.one_hot(label.long(), self.classes).float() if self.classes > 1 else label
         target = torch.lerp(target, torch.full_like(target, 1 / max(self.classes, 2)), self.recipe.smoothing)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
+from torch import nn
 
 from spacex.attribution.lift import try_lift
 from spacex.checkpoint import Checkpoint, save_checkpoint
@@ -18,6 +20,7 @@ from spacex.model_card import Card, ClassifierShape, Scaling
 from spacex.models.classes import check_output_columns, output_columns
 from spacex.models.classifier import ClassifierSettings
 from spacex.models.features import find_features
+from spacex.models.pretrained import freeze_backbone, load_pretrained
 from spacex.models.third_party import network_builder
 from spacex.training.applicability import fit_applicability
 from spacex.training.batches import BatchLoader, EpochOrder, shard
@@ -47,6 +50,24 @@ class ClassifierRun(Run):
     """Sizes of our own network, or the function that builds another one."""
     units: Literal["sigma", "reflectance"] = "sigma"
     """Whether chips are standardised per band; the `paper` and `repository` presets need ``reflectance``."""
+    weights: str = Field("", exclude_if=lambda file: not file)
+    """File of pretrained weights to start from, safetensors."""
+    freeze: bool = Field(False, exclude_if=lambda wanted: not wanted)
+    """Whether only the network's head learns."""
+
+
+def start_network(run: ClassifierRun, shape: ClassifierShape) -> tuple[nn.Module, dict[str, str]]:
+    """The network before training, and the digest of the weights that it starts from, if it does.
+
+    Raises:
+        CheckpointError: if the weights are not those of the network.
+    """
+    network, digests = network_builder(shape, run.trust)(), {}
+    if run.weights:
+        digests["digest of weights"] = load_pretrained(network, run.weights)
+    if run.freeze:
+        freeze_backbone(network)
+    return network, digests
 
 
 def prepare_classifier(
@@ -66,7 +87,8 @@ def prepare_classifier(
         if order.batch % (4 * distributed.size):
             got, expected = f"batch {order.batch}", f"a multiple of {4 * distributed.size}"
             raise RequestError("a batch cannot be made into mosaics of 2 x 2", got=got, expected=expected)
-    RunStore(run.output, digests=digests_of(splits)).check_settings(run)
+    _, digests = start_network(run, shape)
+    RunStore(run.output, digests=digests_of(splits) | digests).check_settings(run)
     return splits, order
 
 
@@ -85,10 +107,10 @@ def learn_classifier(
     scaling = band_statistics(train, distributed) if sigma else Scaling.identity(len(run.source.bands))
     loader = BatchLoader(train, order, run.readers, distributed.device)
     torch.manual_seed(run.seed)  # the same initial weights on every process
-    network, steps = network_builder(shape, run.trust)(), run.recipe.epochs * len(loader)
+    (network, digests), steps = start_network(run, shape), run.recipe.epochs * len(loader)
     learner = ClassifierLearner(run.recipe, network, scaling, steps, run.seed, distributed, outputs)
     torch.manual_seed(run.seed * 1000 + distributed.rank)  # occlusion and dropout of its own on each
-    RunStore(run.output, distributed, digests_of(splits)).bind(run)
+    RunStore(run.output, distributed, digests_of(splits) | digests).bind(run)
 
     def measure(split: Chips) -> dict[str, Any]:
         chips = shard(split, split.all, run.recipe.batch, distributed)
@@ -122,7 +144,7 @@ def learn_classifier(
             chip_size=train.side,
             data=data_record(run, splits),
             metrics=metrics,
-            training=training_record(run, seconds),
+            training=training_record(run, seconds) | digests,
             intended_use=INTENDED,
             limits=" ".join(filter(None, (LIMITS, train.meaning))) + (SYNTHETIC if run.source.root == "demo" else ""),
         )
@@ -203,6 +225,6 @@ def data_record(run: Run, splits: dict[Any, Chips]) -> dict[str, Any]:
 
 def training_record(run: Run, seconds: float) -> dict[str, Any]:
     """The card's entry on the training: the run's settings without this machine's folders, and how long it took."""
-    folders = {"output", "source", "classifier", "extra_classifiers"}
+    folders = {"output", "source", "classifier", "extra_classifiers", "weights"}
     plain = run.model_dump(mode="json", exclude=folders | {"readers", "pictures_every"})
     return {**plain, "seconds": round(seconds, 1)}

@@ -8,7 +8,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import third_party_networks
 import torch
+from safetensors.torch import save_file
 from small_pictures import build_pictures
 
 import spacex
@@ -64,6 +66,24 @@ def test_our_residual_network_is_trained_by_its_name_without_trust(pictures, tmp
     asked = {"epochs": 1, "changes": SMALL} | QUIET
     patterns = spacex.train_gan(str(pictures), made.uri, str(tmp_path / "gan"), **asked)
     assert spacex.attribute(np.full((1, 3, 64, 64), 0.3, "float32"), patterns).maps["lift"].shape == (1, 64, 64)
+
+
+def test_a_head_is_trained_on_frozen_pretrained_weights(tiny_data, tmp_path):
+    torch.manual_seed(4)
+    backbone = third_party_networks.Residual(classes=7)
+    backbone(torch.randn(8, 3, 64, 64))  # statistics that training would change
+    save_file(backbone.state_dict(), tmp_path / "weights.safetensors")
+    shape = {"network": "third_party_networks:Residual", "trust": ["third_party_networks"]}
+    pretrained = {"weights": str(tmp_path / "weights.safetensors"), "freeze": True}
+    made = train(tiny_data, tmp_path / "run", **shape, **pretrained)
+    for name, tensor in made.classifier.network.state_dict().items():
+        if not name.startswith("last."):
+            assert torch.equal(tensor, backbone.state_dict()[name]), name
+    assert len(made.card.training["digest of weights"]) == 64
+    assert made.card.training["freeze"] is True
+    assert "weights" not in made.card.training
+    with pytest.raises(RequestError, match="Name its --weights"):
+        train(tiny_data, tmp_path / "no", **shape, freeze=True)
 
 
 def test_a_stranger_resumes_with_the_state_it_had(tiny_data, tmp_path):
