@@ -46,6 +46,8 @@ class EvaluateSettings(TypedDict, total=False):
     checkpoint: Annotated[str | None, Setting(WHAT, unset="europe, or demo", check=check_checkpoints)]
     """Folder or URI of a trained checkpoint, or one that ships: europe (land cover of 34 countries), or demo for the
     data set demo."""
+    mosaic: Annotated[int, Setting(WHAT, 1, least=1, most=16)]
+    """Chips are mosaics of N x N smaller ones, and maps should point at the natural ones; EuroSAT's, for example."""
     output: Annotated[str, Setting(FIRST, "report", check=check_folder)]
     """Folder of the report."""
     split: Annotated[Literal["train", "val", "test"], Setting(WHAT, "test")]

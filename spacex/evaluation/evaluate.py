@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from spacex.datasets.kinds import split_kind
 from spacex.errors import CheckpointError, RequestError
 from spacex.evaluation.report import write_report
 from spacex.evaluation.run import Evaluation, EvaluationSettings, ProgressCallback
-from spacex.evaluation.samples import ChipSource, LandCoverSource, UnmappedSource, has_land_cover
+from spacex.evaluation.samples import ChipSource, LandCoverSource, MosaicSource, UnmappedSource, has_land_cover
 from spacex.evaluation.table import Table
 from spacex.settings import Settings
 from spacex.weights import default_checkpoint
@@ -23,6 +25,8 @@ class EvaluationRequest(Settings):
 
     data: str
     """Data set, as for training: a folder, ``eurosat:FOLDER``, or `demo` for the embedded world's."""
+    mosaic: int = 1
+    """Chips are mosaics of so many smaller ones along a side, whose natural cells are known."""
     output: str
     """Folder of the report; made if it is not there."""
     checkpoint: str | None = None
@@ -61,7 +65,9 @@ def _open_source(request: EvaluationRequest, checkpoint: Checkpoint) -> ChipSour
     if not Path(split_kind(data)[1]).is_dir():
         raise RequestError(f"no folder {data}", do="Give the data set's folder, or 'demo'.")
     settings, card = request.settings, checkpoint.card
-    kind = LandCoverSource if has_land_cover(data) else UnmappedSource
+    kind: Callable[..., ChipSource] = LandCoverSource if has_land_cover(data) else UnmappedSource
+    if request.mosaic > 1:
+        kind = partial(MosaicSource, mosaic=request.mosaic)
     source = kind(data, card.bands, settings.split, settings.limit, settings.seed, card.target)
     _check_side(f"the checkpoint {checkpoint.uri}", source.data.side, card.chip_size)
     return source

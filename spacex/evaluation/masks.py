@@ -53,6 +53,9 @@ CORINE_WB_V1 = Definition(name="corine-wb-v1")
 TRUTH = Definition(name="truth-v1", source="truth", codes=(1,), band=0)
 """The embedded world's own pattern, strictly: no ignore band, because its edges are exact."""
 
+MOSAIC = Definition(name="mosaic-v1", source="truth", codes=(1,), band=0, frame=0)
+"""The natural cells of mosaics, whose edges are exact."""
+
 NO_REGION = Definition(name="none", source="none", codes=(), band=0, frame=0, smallest=0.0, largest=1.0)
 """Ordinary pictures: every pixel counts, and none is known to matter."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from rasterio.errors import RasterioError
 from torch import Tensor
 
 from spacex.datasets.anthroprotect import AnthroProtect, read_land_cover
+from spacex.datasets.mosaics import Mosaics
 from spacex.datasets.tiles import Chips, read_chip
 from spacex.errors import DataError
 from spacex.evaluation import masks
@@ -69,7 +71,7 @@ class ChipSource(ABC):
         DataError: if the data set is not laid out as published, or has nothing of the target class.
     """
 
-    reads: ClassVar[Callable[..., Chips]]
+    reads: Callable[..., Chips]
     """Opens the data set."""
 
     def __init__(
@@ -84,9 +86,9 @@ class ChipSource(ABC):
         self.data, self.bands = self.reads(root, bands, split, target=target), tuple(bands)
         self._root, self._seed, self._target = root, seed, target
         infos = self.data.infos
-        chosen = infos["label"] == max(len(self.data.classes) - 1, 1)
+        kinds = infos.loc[self.data.natural], infos.loc[self.data.unnatural]
         # shuffled even without a limit, so that a run that is stopped early is still a fair sample
-        self.natural, self.other = (rows.sample(frac=1, random_state=seed) for rows in (infos[chosen], infos[~chosen]))
+        self.natural, self.other = (rows.sample(frac=1, random_state=seed) for rows in kinds)
         if limit is not None:
             self.natural = self.natural.head(limit)
         self._check(split)
@@ -160,8 +162,8 @@ class LandCoverSource(ChipSource):
         return read_land_cover(path) if source == "corine" else _read_truth(path)
 
 
-def _open_chips(root: str | Path, bands: Sequence[str], split: SplitName, target: str = "") -> Chips:
-    return open_split(DatasetSettings(root=str(root), bands=tuple(bands), target=target), split)
+def _open_chips(root: str | Path, bands: Sequence[str], split: SplitName, target: str = "", mosaic: int = 1) -> Chips:
+    return open_split(DatasetSettings(root=str(root), bands=tuple(bands), target=target, mosaic=mosaic), split)
 
 
 class UnmappedSource(ChipSource):
@@ -181,6 +183,30 @@ class UnmappedSource(ChipSource):
         # several chips may be cut from one scene's file
         files = [f"{row.path}:{index}" if "row" in rows else row.path for index, row in rows.iterrows()]
         return Samples(tuple(files), tuple(rows["group"].astype(str)), x, seen, {masks.NO_REGION.source: unknown})
+
+
+class MosaicSource(UnmappedSource):
+    """Mosaics of `mosaic` x `mosaic` chips of a split: maps should point at the natural cells of mixed ones."""
+
+    data: Mosaics
+
+    def __init__(self, *args: Any, mosaic: int, **settings: Any) -> None:
+        self.reads = partial(_open_chips, mosaic=mosaic)
+        super().__init__(*args, **settings)
+
+    def beside(self, split: SplitName, limit: int) -> Self:
+        """A few of another split of the same data set."""
+        place = self._root, self.bands, split, limit, self._seed, self._target
+        return type(self)(*place, mosaic=self.data.n)
+
+    @property
+    def definitions(self) -> list[Definition]:
+        """The natural cells."""
+        return [masks.MOSAIC]
+
+    def _read(self, rows: pd.DataFrame) -> Samples:
+        truth = np.stack([self.data.truth(index) for index in rows.index]).astype(np.uint8)
+        return replace(super()._read(rows), codes={masks.MOSAIC.source: truth})
 
 
 def has_land_cover(root: str | Path) -> bool:

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from small_eurosat import build_eurosat
 
 from spacex.evaluation import masks
+from spacex.evaluation.samples import MosaicSource, UnmappedSource
 
 
 def codes(size=64):
@@ -67,3 +69,15 @@ def test_chips_need_some_region_and_some_rest():
     valid = np.ones_like(inside)
     assert masks.within_limits(inside, valid, masks.CORINE_WB_V1).tolist() == [False, True, False]
     assert masks.within_limits(inside, np.zeros_like(valid), masks.CORINE_WB_V1).tolist() == [False] * 3
+
+
+def test_mosaics_say_which_cells_are_natural_and_rivers_are_no_others(tmp_path):
+    root = f"eurosat:{build_eurosat(tmp_path, each=30)}"
+    source = MosaicSource(root, ("B04", "B03", "B02"), "train", 20, mosaic=2)
+    samples = next(source.batches(20))
+    inside = masks.region(samples.codes["truth"], source.definitions[0])
+    dark = samples.x[:, 0].view(-1, 2, 64, 2, 64).mean(dim=(2, 4)) < 0.06
+    assert np.array_equal(inside[:, ::64, ::64], dark.numpy())
+    assert type(source.beside("train", 2)) is MosaicSource
+    chips = UnmappedSource(root, ("B04",), "train")
+    assert set(chips.other["class"]) == {"AnnualCrop", "Industrial"}
