@@ -19,7 +19,8 @@ from spacex.training.data import DatasetSettings, holds_pictures
 from spacex.training.distributed import Distributed, choose_device
 from spacex.training.gan_run import PatternRun, learn_patterns, prepare_patterns
 from spacex.training.loop import Epoch, Progress, Run
-from spacex.training.presets import PRESETS, with_overrides
+from spacex.training.overrides import with_overrides
+from spacex.training.presets import PRESETS
 
 GPU_READERS = 4
 """Processes that read ahead for a GPU, which would wait if chips were read between its steps."""
@@ -148,7 +149,7 @@ def _source(asked: TrainingSettings, bands: tuple[str, ...], target: str) -> Dat
         from spacex.synthetic.dataset import demo_dataset
 
         demo_dataset()
-    which = pick(asked, ("limit", "grouped", "strict", "mosaic"))
+    which = pick(asked, ("limit", "grouped", "strict", "mosaic", "season"))
     return DatasetSettings(root=asked["data"], bands=bands, target=target, **which)
 
 

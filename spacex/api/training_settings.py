@@ -28,6 +28,11 @@ class TrainingSettings(TypedDict, total=False):
     eurosat:FOLDER, bigearthnet:FOLDER, tiles:FOLDER (GeoTIFFs by class, with a tiles.json)."""
     mosaic: Annotated[int, Setting(WHAT, 1, least=1, most=16)]
     """Chips are mosaics of N x N smaller ones of a neighbourhood, their label the natural share."""
+    season: Annotated[
+        Literal["autumn", "spring", "summer", "winter"] | None,
+        Setting(WHAT, unset="of each site its authors' choice", metavar="NAME"),
+    ]
+    """Season of MapInWild's pictures: autumn, spring, summer or winter."""
     epochs: Annotated[int | None, Setting(FIRST, unset="the recipe's or preset's", least=1, most=MANY)]
     """Passes over the chips."""
     limit: Annotated[int | None, Setting(HOW, unset="all", least=2, most=MANY)]

@@ -7,9 +7,14 @@ from pathlib import Path
 
 from spacex.errors import DataError
 
+NATURAL = "natural"
+"""The class that is scored and explained where none is named."""
+
 
 def class_order(names: Iterable[str], target: str, root: Path) -> tuple[str, ...]:
     """The different classes in alphabetical order, the target last: of two classes it is then label 1, as natural is.
+
+    Without a target it is the class ``natural``, if there is one.
 
     Raises:
         DataError: if there are fewer than two classes, or the target is none of them.
@@ -17,8 +22,8 @@ def class_order(names: Iterable[str], target: str, root: Path) -> tuple[str, ...
     classes = sorted(set(names))
     if len(classes) < 2:
         raise DataError(f"{root} holds too few classes", got=", ".join(classes) or "none", expected="two or more")
+    target = target or NATURAL
     if target not in classes:
         do = "Name the class to be scored and explained with --target."
-        what, expected = f"the target is no class of {root}", f"one of {', '.join(classes)}"
-        raise DataError(what, got=target or "none", expected=expected, do=do)
+        raise DataError(f"no class of {root} is {target!r}", expected=f"one of {', '.join(classes)}", do=do)
     return (*(name for name in classes if name != target), target)

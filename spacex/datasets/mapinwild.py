@@ -124,7 +124,7 @@ def _scene_table(root: Path, season: Season) -> pd.DataFrame:
     splits = read_split_ids(file)
     if not folders:
         there = ", ".join(sorted(folder.name for folder in root.glob("s2_*"))) or "none of any season"
-        what, do = f"{root} has no pictures of this season", "Unpack it there."
+        what, do = f"{root} has no pictures of this season", "Unpack it there, or name another with --season."
         raise DataError(what, got=f"no folder {name}, but {there}", do=do)
     where = {site: next((f for f in folders if (root / f / f"{site}.tif").exists()), folders[0]) for site in splits}
     rows = [(f"{folder}/{site}.tif", site, splits[site]) for site, folder in where.items()]

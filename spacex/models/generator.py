@@ -55,6 +55,11 @@ class GeneratorSettings(Settings):
     """How the image is halved: by averaging before the convolution (no aliasing), or by its stride."""
     limit: float = Field(default=3.0, gt=0)
     """Largest change s of the delta form, in standardised units."""
+    mean: tuple[float, ...] = Field(default=(), exclude_if=lambda values: not values)
+    """Mean of each band, where the generator standardises its input itself, since its classifier sees reflectance.
+    Omitted from the JSON when empty, so that older cards stay equal."""
+    std: tuple[float, ...] = Field(default=(), exclude_if=lambda values: not values)
+    """Standard deviation of each band, likewise; the change is multiplied by it."""
 
     @property
     def slope(self) -> float:
@@ -89,13 +94,16 @@ class Generator(nn.Module):
 
     def _output(self, u: Tensor) -> Tensor:
         """The image of the direct form, or the bounded change of the delta form."""
+        settings = self.settings
+        if settings.std:
+            u = (u.float() - _per_band(settings.mean, u)) / _per_band(settings.std, u)
         inner = self.body(u.to(next(self.body.parameters()).dtype))
         with torch.autocast(u.device.type, enabled=False):
             h: Tensor = self.last(inner.float())
-        if self.settings.form == "direct":
+        if settings.form == "direct":
             return (torch.tanh(h) + 1) / 2
-        limit = self.settings.limit
-        return limit * torch.tanh(h / limit)
+        change = settings.limit * torch.tanh(h / settings.limit)
+        return change * _per_band(settings.std, u) if settings.std else change
 
     def _initialise(self) -> None:
         # on the meta device, drawing numbers would load PyTorch's compiler: two seconds
@@ -131,6 +139,10 @@ class Residual(nn.Module):
         inner = self.activation(self.first_norm(self.first(x)))
         out: Tensor = x + self.second_norm(self.second(inner))
         return out
+
+
+def _per_band(values: tuple[float, ...], like: Tensor) -> Tensor:
+    return torch.tensor(values, device=like.device).view(-1, 1, 1)
 
 
 def _body(settings: GeneratorSettings) -> nn.Sequential:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import Field
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # rasterio and pandas take a moment to import
 SAMPLE = 400
 """Chips, evenly spaced over the training split, from which means and standard deviations are estimated."""
 SplitName = Literal["train", "val", "test"]
+Season = Literal["autumn", "spring", "summer", "winter"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
@@ -43,6 +44,8 @@ class DatasetSettings(Settings):
     """Refuse a data set with a bad file instead of leaving the file out."""
     mosaic: int = Field(1, ge=1, exclude_if=lambda n: n == 1)
     """Chips are mosaics of so many smaller ones along a side (`spacex.datasets.mosaics`); 1: the chips themselves."""
+    season: Season | None = Field(None, exclude_if=lambda season: season is None)
+    """Which picture of each site of MapInWild; None: its authors' choice of one for each."""
     preload: bool = False
     """Keep all chips in memory (128 KiB per chip and band), for devices faster than the disk."""
 
@@ -63,9 +66,15 @@ def open_split(source: DatasetSettings, split: SplitName) -> Chips:
         raise DataError(
             f"no data set in {root}",
             expected="infos.csv (AnthroProtect), split_IDs.csv or tile_infos/ (MapInWild), or pictures in train/CLASS/",
-            do="Give the folder that holds it, or eurosat:FOLDER, bigearthnet:FOLDER, tiles:FOLDER, or 'demo'.",
+            do=_advice(root),
         )
-    settings = source.model_dump(include={"grouped", "strict", "target"})
+    settings: dict[str, Any] = source.model_dump(include={"grouped", "strict", "target"})
+    if source.season is not None:
+        from spacex.datasets.mapinwild import MapInWild
+
+        if kind is not MapInWild:
+            raise DataError(f"{root} has no seasons to choose from", got=source.season, do="Leave --season out.")
+        settings["season"] = source.season
     chips = kind(root, source.bands, split, **settings, limit=source.limit if source.mosaic == 1 else None)
     chips = chips.preload() if source.preload else chips
     if source.mosaic == 1:
@@ -73,6 +82,15 @@ def open_split(source: DatasetSettings, split: SplitName) -> Chips:
     from spacex.datasets.mosaics import Mosaics
 
     return Mosaics(chips, source.mosaic, source.limit)
+
+
+def _advice(root: Path) -> str:
+    """What to give instead of a folder that is no data set: one of its own, if that is one."""
+    inner = sorted(folder for folder in root.iterdir() if folder.is_dir())
+    below = [folder for folder in inner if _dataset_class(folder) is not None]
+    if below:
+        return f"Give {' or '.join(map(str, below[:3]))}."
+    return "Give the folder that holds it, or eurosat:FOLDER, bigearthnet:FOLDER, tiles:FOLDER, or 'demo'."
 
 
 def holds_pictures(root: str | Path) -> bool:

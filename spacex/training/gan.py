@@ -29,9 +29,14 @@ from spacex.training.gradient_probe import GradientProbe, clip_gradients
 from spacex.training.image_pool import ImagePool
 from spacex.training.losses import Direction
 from spacex.training.presets import Preset
+from spacex.training.schedule import rate_factor
 
 ROLES: tuple[tuple[str, Direction], ...] = (("maximiser", "raise"), ("minimiser", "lower"))
 """The two generators, and the direction in which each moves the score."""
+
+
+ByRole = dict[str, Tensor]
+"""A batch for each of the two, or of each."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class PatternLearner:
 
         Args:
             x: chips to change, (n, bands, side, side) float32 reflectance.
-            partners: as many chips of the other class, for a class-conditional adversary.
+            partners: as many chips of the other class, for a class-conditional adversary and for mixed inputs.
             activate: False while pre-training, without L_AM.
 
         Returns:
@@ -109,9 +114,14 @@ class PatternLearner:
         for network in self.networks.values():
             network.train()
         u = self._standardise(self._add_blotches(x))
-        generated, log = self._generator_step(u, activate)
+        inputs = {role: u for role, _ in ROLES}
+        if partners is not None and self.preset.inputs == "mixed":
+            half, others = len(x) // 2, self._standardise(self._add_blotches(partners))
+            inputs["maximiser"] = torch.cat([u[:half], others[half:]]).contiguous(memory_format=torch.channels_last)
+        generated, log = self._generator_step(inputs, activate)
         if self.pools:
-            log |= self._discriminator_step(u, generated, None if partners is None else self._standardise(partners))
+            other_class = u if partners is None or self.preset.domain == "single" else self._standardise(partners)
+            log |= self._discriminator_step(u, generated, other_class)
         for schedule in self.schedules.values():
             schedule.step()
         self.step_number += 1
@@ -141,18 +151,18 @@ class PatternLearner:
         updates: dict[str, Any] = {"optimisers": self.optimisers, "schedules": self.schedules}
         return {"networks": networks, "averages": self.averages, **updates, "pools": self.pools}
 
-    def _generator_step(self, u: Tensor, activate: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """One update of both generators; gives x₊ and x₋ (detached, by role) and the log."""
+    def _generator_step(self, inputs: ByRole, activate: bool) -> tuple[ByRole, dict[str, Tensor]]:
+        """One update of both generators on their chips; gives x₊ and x₋ (detached, by role) and the log."""
         probe = GradientProbe()
         # Gradients flow through the discriminators to the generators but are not collected in them. They are called
         # unwrapped: a DistributedDataParallel module expects exactly one forward and backward per step.
         discriminators = [unwrap_ddp(self.networks[f"discriminator of {role}"]) for role in self.pools]
         with frozen(*discriminators), self.distributed.autocast():
-            with torch.no_grad():  # the logits of x: the margin of x₋ starts from them
-                before = [classifier(u).float() for classifier in self.classifiers]
-            generated = {role: self.networks[role](u) for role, _ in ROLES}
+            with torch.no_grad():  # the logits of x: margins start from them
+                before = [self._by_role(classifier, inputs) for classifier in self.classifiers]
+            generated = {role: self.networks[role](u) for role, u in inputs.items()}
             logits = self._classify(generated, probe) if activate else None
-            terms = self._terms(u, generated, probe) | self._activations(logits, before)
+            terms = self._terms(inputs, generated, probe) | self._activations(logits, before)
             total = torch.stack(list(terms.values())).sum()
         for role, _ in ROLES:
             self.optimisers[role].zero_grad(set_to_none=True)
@@ -166,30 +176,47 @@ class PatternLearner:
                 self.averages[role].update_parameters(unwrap_ddp(self.networks[role]))
         generated = {role: picture.detach() for role, picture in generated.items()}
         log = {f"loss/{name}": term.detach() for name, term in terms.items()}
-        return generated, {**log, **probe.norms(), **norms, **self._scores(u, generated, before[0], logits)}
+        return generated, {
+            **log,
+            **probe.norms(),
+            **norms,
+            **self._scores(inputs, generated, before[0]["minimiser"], logits),
+        }
 
-    def _terms(self, u: Tensor, generated: dict[str, Tensor], probe: GradientProbe) -> dict[str, Tensor]:
+    @staticmethod
+    def _by_role(classifier: nn.Module, inputs: ByRole) -> ByRole:
+        """The logits of each generator's chips, from one pass where both have the same."""
+        plus, minus = inputs.values()
+        of_minus = classifier(minus).float()
+        return {"maximiser": of_minus if plus is minus else classifier(plus).float(), "minimiser": of_minus}
+
+    def _terms(self, inputs: ByRole, generated: ByRole, probe: GradientProbe) -> dict[str, Tensor]:
         """Every term of Eq. 6 whose weight is not 0, weighted, as ``term/generator``; the activation is apart."""
         weights, norm, terms = self.preset.weights, self.preset.change_norm, {}
-        for role, _ in ROLES:
+        for role, plain in inputs.items():
+            # a chip's penalties are proportional to its change, so that a factor of both pictures is one of theirs
+            cost = torch.ones_like(plain[:, :1, :1, :1])
+            if role == "maximiser" and self.preset.inputs == "mixed":
+                cost[: len(cost) // 2] = self.preset.natural_cost  # the first half of a mixed batch is natural
+            u = plain * cost
             # each term reads an alias of its own, so that the probe can tell their gradients apart
-            picture = probe.alias(generated[role], f"similarity/{role}")
+            picture = probe.alias(generated[role], f"similarity/{role}") * cost
             terms[f"similarity/{role}"] = weights.similarity * losses.similarity(u, picture, norm)
             if weights.smooth:
-                delta = probe.alias(generated[role], f"smooth/{role}") - u
+                delta = probe.alias(generated[role], f"smooth/{role}") * cost - u
                 terms[f"smooth/{role}"] = weights.smooth * losses.total_variation(delta, norm)
             if weights.edges:
-                picture = probe.alias(generated[role], f"edges/{role}")
+                picture = probe.alias(generated[role], f"edges/{role}") * cost
                 terms[f"edges/{role}"] = weights.edges * losses.added_edges(u, picture, norm)
             if role in self.pools:
                 discriminator = unwrap_ddp(self.networks[f"discriminator of {role}"])
                 patches = discriminator(probe.alias(generated[role], f"adversary/{role}"))
                 terms[f"adversary/{role}"] = weights.adversary * losses.adversarial(patches, self.preset.adversary)
         if weights.cycle:
-            terms |= self._cycles(u, generated, probe)
+            terms |= self._cycles(inputs, generated, probe)
         return terms
 
-    def _cycles(self, u: Tensor, generated: dict[str, Tensor], probe: GradientProbe) -> dict[str, Tensor]:
+    def _cycles(self, inputs: ByRole, generated: ByRole, probe: GradientProbe) -> dict[str, Tensor]:
         """w₊(w₋(x)) and w₋(w₊(x)) against x, named after the generator that runs second."""
         terms = {}
         for role, other in (("maximiser", "minimiser"), ("minimiser", "maximiser")):
@@ -197,7 +224,7 @@ class PatternLearner:
             if self.preset.cycle_trains == "own":
                 start = start.detach()
             restored = self.networks[role](probe.alias(start, f"cycle/{other}"))
-            loss = losses.cycle(u, probe.alias(restored, f"cycle/{role}"))
+            loss = losses.cycle(inputs[other], probe.alias(restored, f"cycle/{role}"))
             terms[f"cycle/{role}"] = self.preset.weights.cycle * loss
         return terms
 
@@ -211,7 +238,7 @@ class PatternLearner:
             both = random_zoom(both, self.preset.zoom, seeded("zoom", self.seed, self.step_number))
         return [classifier(both).chunk(2) for classifier in self.classifiers]
 
-    def _activations(self, logits: list[tuple[Tensor, ...]] | None, before: list[Tensor]) -> dict[str, Tensor]:
+    def _activations(self, logits: list[tuple[Tensor, ...]] | None, before: list[ByRole]) -> dict[str, Tensor]:
         """λ·L_AM of both generators, averaged over the classifiers."""
         preset, terms = self.preset, {}
         if logits is None or not preset.weights.activation:
@@ -222,20 +249,19 @@ class PatternLearner:
                 if preset.activation == "bce":
                     each.append(losses.activation_bce(of_generated[index], direction))
                     continue
-                # x₊ has one margin for all chips, x₋ one that grows with the logit of its own x
-                margin = preset.margin_plus if direction == "raise" else preset.margin_minus * of_x.clamp_min(1)
-                each.append(losses.activation_margin(of_generated[index], direction, margin))
+                # the margin grows with how far the chip's own logit lies on the other side
+                raises = direction == "raise"
+                share, far = (preset.margin_plus, -of_x[role]) if raises else (preset.margin_minus, of_x[role])
+                each.append(losses.activation_margin(of_generated[index], direction, share * far.clamp_min(1)))
             terms[f"activation/{role}"] = preset.weights.activation / len(logits) * torch.stack(each).sum()
         return terms
 
-    def _discriminator_step(
-        self, u: Tensor, generated: dict[str, Tensor], partners: Tensor | None
-    ) -> dict[str, Tensor]:
+    def _discriminator_step(self, u: Tensor, generated: ByRole, partners: Tensor) -> dict[str, Tensor]:
         log = {}
         for role, pool in self.pools.items():
             name = f"discriminator of {role}"
             # a minimiser that moves towards the other class is compared with real chips of that class
-            real = partners if role == "minimiser" and partners is not None else u
+            real = partners if role == "minimiser" else u
             with self.distributed.autocast():
                 # real and fake in one forward pass: DDP allows one per step
                 patches = self.networks[name](torch.cat([real, pool.swap(generated[role])]))
@@ -249,17 +275,16 @@ class PatternLearner:
 
     @torch.no_grad()
     def _scores(
-        self, u: Tensor, generated: dict[str, Tensor], before: Tensor, logits: list[tuple[Tensor, ...]] | None
+        self, inputs: ByRole, generated: ByRole, before: Tensor, logits: list[tuple[Tensor, ...]] | None
     ) -> dict[str, Tensor]:
-        """Mean scores of x, x₊ and x₋ (jittered as in the loss, where there is one) and mean changes."""
+        """Mean scores of w₋'s x, x₊ and x₋ (jittered as in the loss, where there is one) and mean changes."""
         with self.distributed.autocast():
             after = logits[0] if logits else self.classifiers[0](torch.cat([*generated.values()])).chunk(2)
         scores = [logit.float().sigmoid().mean() for logit in (before, *after)]
         log = {f"score/{name}": score for name, score in zip(("x", "plus", "minus"), scores, strict=True)}
         restore = self.explained.scaling.restore
-        x = restore(u)
-        for name, picture in zip(("plus", "minus"), generated.values(), strict=True):
-            log[f"change/{name}"] = ((restore(picture) - x).abs() / self.spread).mean()
+        for name, (role, picture) in zip(("plus", "minus"), generated.items(), strict=True):
+            log[f"change/{name}"] = ((restore(picture) - restore(inputs[role])).abs() / self.spread).mean()
         return log
 
     def _add_blotches(self, x: Tensor) -> Tensor:
@@ -273,12 +298,3 @@ class PatternLearner:
 
     def _standardise(self, x: Tensor) -> Tensor:
         return self.explained.scaling.standardise(x).contiguous(memory_format=torch.channels_last)
-
-
-def rate_factor(step: int, steps: int, warmup: int, decay_from: float) -> float:
-    """Factor of the rates at `step` (from 0) of `steps`: up over `warmup`, level, down to 0 at the end."""
-    # a run that ends before its warm-up does would hardly learn
-    warmup = min(warmup, steps // 4)
-    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
-    remaining = max(steps * (1 - decay_from), 1e-9)
-    return rise * min(1.0, max(0.0, (steps - step) / remaining))

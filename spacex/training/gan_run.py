@@ -13,7 +13,7 @@ from spacex.attribution.lift import try_lift
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.datasets.tiles import Chips
 from spacex.errors import RequestError
-from spacex.model_card import Card, default_frame, default_stride
+from spacex.model_card import Card, Scaling, default_frame, default_stride
 from spacex.models.classifier import ClassifierSettings
 from spacex.models.generator import Generator, alignment
 from spacex.training.applicability import fit_applicability
@@ -34,8 +34,8 @@ LIMITS = (
     "Explains this classifier, not nature: x- is a small change that lowers the score, not the same land "
     "without its pattern. Made for reflectance of the bands, season and region it was trained on."
 )
-SHOWN = 4
-"""Chips in a logged image."""
+SHOWN = 3
+"""Chips of each class in a logged image."""
 
 
 class PatternRun(Run):
@@ -69,7 +69,7 @@ def prepare_patterns(
         raise RequestError("the chips do not fit the generators", got=got, expected=expected, do=do)
     train = splits["train"]
     chips, partners = train.all if preset.inputs == "all" else train.natural, train.unnatural
-    order = EpochOrder(chips, preset.batch, run.seed, distributed, partners if _class_conditional(preset) else ())
+    order = EpochOrder(chips, preset.batch, run.seed, distributed, partners if _has_partners(preset) else ())
     RunStore(run.output, digests=digests_of(splits, classifiers)).check_settings(run)
     return classifiers, splits, order
 
@@ -84,9 +84,14 @@ def learn_patterns(
             run lives in ``run.output``.
     """
     classifiers, splits, order = prepare_patterns(run, distributed)
-    preset, scaling = run.preset, classifiers[0].card.scaling
-    spread = scaling.std if preset.units == "sigma" else band_statistics(splits["train"], distributed).std
-    explained = ExplainedClassifiers([c.classifier for c in classifiers], scaling, spread)
+    preset, networks, scaling = run.preset, [c.classifier for c in classifiers], classifiers[0].card.scaling
+    spread = scaling.std
+    if _sees_reflectance(classifiers[0]):
+        statistics = band_statistics(splits["train"], distributed)
+        spread = statistics.std
+        if preset.units == "sigma":
+            networks, scaling = [_Restoring(network, statistics) for network in networks], statistics
+    explained = ExplainedClassifiers(networks, scaling, spread)
     loader = BatchLoader(splits["train"], order, run.readers, distributed.device)
     learner = PatternLearner(preset, explained, preset.epochs * len(loader), run.seed, distributed)
     torch.manual_seed(run.seed * 1000 + distributed.rank)
@@ -94,8 +99,8 @@ def learn_patterns(
     evaluation = _Evaluation(learner, splits, run)
 
     def step(epoch: int, x: Tensor, label: Tensor) -> dict[str, Tensor]:
-        # the order puts as many chips of the other class behind the batch
-        x, partners = x.chunk(2) if _class_conditional(preset) else (x, None)
+        # the order puts as many chips of the other class behind the batch, if there are any
+        x, partners = x.chunk(2) if len(order.partners) else (x, None)
         return learner.step(x, partners, activate=epoch >= preset.pretrain_epochs)
 
     yield from TrainingLoop(
@@ -118,7 +123,8 @@ class _Evaluation:
 
     def __init__(self, learner: PatternLearner, splits: dict[SplitName, Chips], run: PatternRun) -> None:
         self.learner, self.splits, self.run = learner, splits, run
-        chips = [splits["val"][i][0] for i in splits["val"].natural[:SHOWN]]
+        val = splits["val"]
+        chips = [val[i][0] for i in (*val.natural[:SHOWN], *val.unnatural[:SHOWN])]
         self.shown = torch.stack(chips).to(learner.distributed.device)
 
     def validate(self) -> dict[str, float]:
@@ -148,27 +154,31 @@ class _Evaluation:
         logger.image(step, contact_sheet(self.shown, plus, minus, self.run.source.bands))
 
     def _measure(self, split: Chips, few: int | None = None) -> dict[str, float]:
-        learner, explained = self.learner, self.learner.explained
-        chosen = evenly_spaced(split.natural, few or len(split.natural))
-        chips = shard(split, chosen, self.run.preset.batch, learner.distributed)
+        learner, explained, count = self.learner, self.learner.explained, few or len(split)
+        natural, others = (
+            shard(split, evenly_spaced(chips, count), self.run.preset.batch, learner.distributed)
+            for chips in (split.natural, split.unnatural)
+        )
         plus, minus = (learner.result(role) for role, _ in ROLES)
         spread, classifier = torch.tensor(explained.spread), learner.classifiers[0]
-        return measure_generators(classifier, plus, minus, explained.scaling, spread, chips, learner.distributed)
+        return measure_generators(
+            classifier, plus, minus, explained.scaling, spread, natural, learner.distributed, others
+        )
 
 
 def _load_classifiers(run: PatternRun) -> list[Checkpoint]:
     """The classifier to explain and the extra ones, which must see and score the same."""
     uris = (run.classifier, *run.extra_classifiers)
     loaded = [load_checkpoint(uri, bands=run.source.bands, trust=run.trust) for uri in uris]
-    first, expected = loaded[0], run.preset.units
+    first = loaded[0]
     for one in loaded:
-        units = "reflectance" if set(one.card.scaling.std) == {1.0} else "sigma"
-        if units != expected:
+        # generators that count in standard deviations serve any classifier, those that draw reflectance only its own
+        if run.preset.units == "reflectance" and not _sees_reflectance(one):
             raise RequestError(
                 f"preset {run.preset.name!r} does not fit classifier {one.uri}",
-                got=f"a classifier that sees {units}",
-                expected=expected,
-                do=f"Train one with jobs/train_classifier.py --units {expected}, or choose another preset.",
+                got="a classifier that sees standardised bands",
+                expected="one that sees reflectance",
+                do="Train one with jobs/train_classifier.py --units reflectance, or choose another preset.",
             )
         if one.card.target != run.source.target or one.card.chip_size != first.card.chip_size:
             raise RequestError(
@@ -181,8 +191,35 @@ def _load_classifiers(run: PatternRun) -> list[Checkpoint]:
     return loaded
 
 
-def _class_conditional(preset: Preset) -> bool:
-    return preset.domain == "class" and preset.discriminator is not None
+def _sees_reflectance(checkpoint: Checkpoint) -> bool:
+    return set(checkpoint.card.scaling.std) == {1.0}
+
+
+class _Restoring(nn.Module):
+    """A classifier of reflectance that takes chips in standard deviations, as the delta form makes them."""
+
+    def __init__(self, classifier: nn.Module, scaling: Scaling) -> None:
+        super().__init__()
+        self.classifier, self.scaling = classifier, scaling
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Standardised chips (n, bands, h, w) to the classifier's logits."""
+        logits: Tensor = self.classifier(self.scaling.restore(u))
+        return logits
+
+
+def _standalone(trained: Generator, scaling: Scaling) -> Generator:
+    """A generator that was trained in standard deviations, for a checkpoint whose networks see reflectance."""
+    settings = trained.settings.model_copy(update={"mean": scaling.mean, "std": scaling.std})
+    with torch.device("meta"):
+        made = Generator(settings)
+    made.load_state_dict(trained.state_dict(), assign=True)
+    return made.eval()
+
+
+def _has_partners(preset: Preset) -> bool:
+    """Whether chips of the other class are read beside those that the generators learn on."""
+    return preset.inputs == "mixed" or (preset.domain == "class" and preset.discriminator is not None)
 
 
 def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> None:
@@ -197,7 +234,10 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> 
         return
     frame, side = evaluation.frame(), train.side
     synthetic = SYNTHETIC.strip() if run.source.root == "demo" else ""
-    shape = run.preset.generator.model_copy(update={"bands": len(run.source.bands)})
+    generators = {role: cast(Generator, learner.result(role)) for role, _ in ROLES}
+    if (scaling := learner.explained.scaling) != source.scaling:
+        generators = {role: _standalone(generator, scaling) for role, generator in generators.items()}
+    shape = generators["maximiser"].settings
     # a checkpoint that already has generators keeps its classifier's entries under "classifier"
     nested = source.kind == "patterns"
     card = Card(
@@ -227,5 +267,4 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> 
         intended_use=INTENDED,
         limits=" ".join(filter(None, (run.preset.note, LIMITS, train.meaning, synthetic))),
     )
-    modules: dict[str, nn.Module] = {"classifier": classifier.classifier}
-    save_checkpoint(run.output, card, modules | {role: learner.result(role) for role, _ in ROLES}, known)
+    save_checkpoint(run.output, card, {"classifier": classifier.classifier, **generators}, known)

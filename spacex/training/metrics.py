@@ -5,7 +5,7 @@ Accuracy, AUROC, calibration and the confusion table are torchmetrics' own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import nan
 from typing import Any
 
@@ -25,7 +25,7 @@ SCORE_TOLERANCE = 1e-4
 MAX_CHANGE = 0.5
 """Mean change in standard deviations above which a generated chip is no longer like its chip."""
 MIN_EFFECT = 0.05
-"""Share of the mean logit (at least of 1) by which x₋ must lower it."""
+"""Share of the mean logit (at least of 1) by which x₋ must lower it, and x₊ raise it on chips of one class."""
 
 
 def binary_metrics(score: Tensor, label: Tensor) -> dict[str, Any]:
@@ -126,38 +126,51 @@ def measure_generators(
     spread: Tensor,
     chips: Iterable[tuple[Tensor, Tensor]],
     distributed: Distributed = SINGLE,
+    others: Iterable[tuple[Tensor, Tensor]] = (),
 ) -> dict[str, float]:
-    """What the generators do to the natural chips of a split.
+    """What the generators do to the natural chips of a split, and x₊ to the others.
 
-    Networks are in eval mode, `chips` (reflectance, with labels) this process's; `spread` is the standard deviation of
-    each band's reflectance, (bands,), the unit of a change.
+    Networks are in eval mode; `chips`, the natural ones, and `others` (reflectance, with labels) are this process's;
+    `spread` is the standard deviation of each band's reflectance, (bands,), the unit of a change.
 
     Returns:
         ``lowered``: share of chips whose logit of x₋ is below that of x (scores may both round to 1);
         ``not_lowered``: share with score(x₊) ≥ score(x) − `SCORE_TOLERANCE`; ``flipped``: share of x₋ classified as
         unnatural; mean logits ``z``, ``z_plus``, ``z_minus``; ``change_plus``, ``change_minus``: mean |change| in
-        standard deviations.
+        standard deviations. If there are others, of them: ``turned``: share of x₊ classified as natural; ``z_others``,
+        ``z_plus_others``, ``change_plus_others``.
     """
-    rows = [torch.zeros(0, 5)]
-    for x, _ in chips:
-        u = scaling.standardise(x)
-        # float32 whatever the training's precision: x₊ may differ from x by less than bfloat16 resolves
-        plus, minus = maximiser(u), minimiser(u)
-        # rows x, x₊, x₋: one pass over all three
-        z = classifier(torch.cat([u, plus, minus])).view(3, -1)
-        per_band = spread.to(x.device).view(1, -1, 1, 1)
-        changes = [((scaling.restore(c) - x).abs() / per_band).mean(dim=(1, 2, 3)) for c in (plus, minus)]
-        rows.append(torch.stack([*z, *changes], dim=1).cpu())
-    columns = distributed.gather_rows(torch.cat(rows)).unbind(1)
+
+    def measure(chips: Iterable[tuple[Tensor, Tensor]], *generators: nn.Module) -> Iterator[Tensor]:
+        """Columns: the logit of x, those of the generated chips, and their changes."""
+        rows = [torch.zeros(0, 1 + 2 * len(generators))]
+        for x, _ in chips:
+            u = scaling.standardise(x)
+            # float32 whatever the training's precision: x₊ may differ from x by less than bfloat16 resolves
+            made = [generator(u) for generator in generators]
+            # one pass of the classifier over x and what was made of it
+            z = classifier(torch.cat([u, *made])).view(1 + len(made), -1)
+            per_band = spread.to(x.device).view(1, -1, 1, 1)
+            changes = [((scaling.restore(one) - x).abs() / per_band).mean(dim=(1, 2, 3)) for one in made]
+            rows.append(torch.stack([*z, *changes], dim=1).cpu())
+        yield from distributed.gather_rows(torch.cat(rows)).unbind(1)
+
+    columns = list(measure(chips, maximiser, minimiser))
     z, z_plus, z_minus = columns[:3]
     names = ("z", "z_plus", "z_minus", "change_plus", "change_minus")
-    return {
+    measured = {
         "chips": len(z),
         "lowered": float((z_minus < z).float().mean()),
         "not_lowered": float((z_plus.sigmoid() >= z.sigmoid() - SCORE_TOLERANCE).float().mean()),
         "flipped": float((z_minus < 0).float().mean()),
         **{name: float(column.mean()) for name, column in zip(names, columns, strict=True)},
     }
+    z_others, z_plus_others, change = measure(others, maximiser)
+    if len(z_others):
+        measured["turned"] = float((z_plus_others > 0).float().mean())
+        for name, column in (("z", z_others), ("z_plus", z_plus_others), ("change_plus", change)):
+            measured[f"{name}_others"] = float(column.mean())
+    return measured
 
 
 @torch.no_grad()
@@ -199,17 +212,22 @@ def measure_frame(generators: Iterable[Generator], u: Tensor, least: int = 32, t
 
 
 def collapse_reason(measured: dict[str, float]) -> str | None:
-    """Why a pair of generators is useless, in one line; None if it is not.
+    """Why a pair of generators, or one of them, is useless, in one line; None if they are not.
 
-    No score change: w₋ lowers the mean logit by less than `MIN_EFFECT`. No likeness: generated chips differ by more
-    than `MAX_CHANGE`. Broken: a figure is not a number.
+    No score change: w₋ lowers the mean logit of natural chips by less than `MIN_EFFECT`, or w₊ raises neither that of
+    natural chips nor that of the others by as much. No likeness: generated chips differ by more than `MAX_CHANGE`.
+    Broken: a figure is not a number.
     """
     if any(value != value for value in measured.values()):
         return "collapsed: the generators give values that are not numbers"
-    change = max(measured["change_plus"], measured["change_minus"])
+    change = max(value for name, value in measured.items() if name.startswith("change_"))
     if change > MAX_CHANGE:
         return f"collapsed: no more likeness, pictures differ from their chips by {change:.2f} standard deviations"
     effect = measured["z"] - measured["z_minus"]
     if effect < MIN_EFFECT * max(1.0, abs(measured["z"])):
         return f"collapsed: no score change, the minimiser lowers the mean logit by {effect:.3f}"
+    classes = [name for name in ("", "_others") if f"z_plus{name}" in measured]
+    raised = {name: measured[f"z_plus{name}"] - measured[f"z{name}"] for name in classes}
+    if all(rise < MIN_EFFECT * max(1.0, abs(measured[f"z{name}"])) for name, rise in raised.items()):
+        return f"collapsed: no score change, the maximiser raises the mean logit by {max(raised.values()):.3f}"
     return None

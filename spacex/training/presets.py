@@ -1,62 +1,22 @@
 """Presets: the numbers with which generators and classifier are trained, and where each number comes from.
 
 ``PRESETS`` names four ways to train the maximiser and the minimiser; ``ClassifierRecipe`` is the classifier's. Change
-one with `with_overrides`; a checkpoint's card records the values that were used.
+one with `spacex.training.overrides.with_overrides`; a checkpoint's card records the values that were used.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from spacex.errors import RequestError
 from spacex.models.discriminator import DiscriminatorSettings
 from spacex.models.generator import GeneratorSettings
-from spacex.settings import Settings, checked
+from spacex.settings import Settings
 from spacex.training.losses import Adversary, ChangeNorm
+from spacex.training.overrides import FORMER_NAMES
 
-S = TypeVar("S", bound=Settings)
 NonNegative = Annotated[float, Field(ge=0)]
-
-FORMER_NAMES = {"raised": "margin_plus", "lowered": "margin_minus", "size": "change_norm"}
-"""Names of a preset's settings in earlier versions; still read from runs and still accepted when typed."""
-
-
-def with_overrides(settings: S, changes: Iterable[str]) -> S:
-    """A copy of any settings with some values replaced and checked.
-
-    Changes are ``name=value`` each, inner names with dots (``generator.base=16``), values JSON or text.
-
-    Raises:
-        RequestError: if a name is unknown or a value does not fit.
-    """
-    plain = _plain(settings)
-    for change in changes:
-        name, _, text = change.partition("=")
-        *path, last = name.strip().split(".")
-        inner = plain
-        for step in path:
-            inner = value if isinstance(value := inner.get(step), dict) else {}
-        # only where the name is unknown: "size" may be a setting of its own elsewhere
-        if last not in inner:
-            last = FORMER_NAMES.get(last, last)
-        if last not in inner:
-            names = ", ".join(sorted(inner)) or "no setting there"
-            raise RequestError(f"no setting {name!r}", got=change, expected=names)
-        try:
-            inner[last] = json.loads(text)
-        except json.JSONDecodeError:
-            inner[last] = text
-    return checked(lambda: type(settings).model_validate(plain))
-
-
-def _plain(settings: Settings) -> dict[str, Any]:
-    """All settings by name, those too that are omitted from the JSON while they are 0."""
-    values = {name: getattr(settings, name) for name in type(settings).model_fields}
-    return {name: _plain(value) if isinstance(value, Settings) else value for name, value in values.items()}
 
 
 class Weights(Settings):
@@ -79,7 +39,8 @@ class Preset(Settings):
 
     name: str
     units: Literal["reflectance", "sigma"]
-    """What the networks see, plain or standardised per band; the classifier must have been trained in it."""
+    """What the generators see and the losses count in: plain reflectance (form ``direct``), or standard deviations per
+    band (form ``delta``)."""
     generator: GeneratorSettings
     discriminator: DiscriminatorSettings | None = None
     """None trains without an adversary: no discriminators, no image pools."""
@@ -87,17 +48,21 @@ class Preset(Settings):
     """Whose chips count as real: the input domain's (paper), or those of the class a generator moves towards."""
     adversary: Adversary = "bce"
     activation: Literal["bce", "margin"]
-    margin_plus: float = Field(default=3.0, gt=0)
-    """Target logit of x₊."""
+    margin_plus: float = Field(default=0.75, gt=0)
+    """Target of x₊ relative to its own chip: the logit margin_plus·max(−z, 1), z being the logit of x."""
     margin_minus: float = Field(default=0.75, gt=0)
-    """Target of x₋ relative to its own chip: the logit −margin_minus·max(z, 1), z being the logit of x."""
+    """Target of x₋ likewise: the logit −margin_minus·max(z, 1)."""
     weights: Weights
     change_norm: ChangeNorm = "l1"
     """How the size of a change, and of its total variation, is measured."""
     cycle_trains: Literal["both", "own"] = "both"
     """Eq. 6 writes L_max(w₊, w₋): a cycle trains both generators; ``own`` only the one it is named after."""
-    inputs: Literal["natural", "all"] = "natural"
-    """Which chips the generators learn on."""
+    inputs: Literal["natural", "all", "mixed"] = "natural"
+    """Which chips the generators learn on: natural ones, all, or (``mixed``) w₋ on natural ones, w₊ on half of these
+    and as many of the other class, which leave it something to do."""
+    natural_cost: float = Field(default=1.0, gt=0, exclude_if=lambda factor: factor == 1)
+    """With mixed inputs, the factor of what w₊ pays for a change of natural chips: it is to leave them as they are.
+    Omitted from the JSON when 1, so that older cards and runs stay equal."""
     blotches: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda share: share == 0)
     """Share of the chips that get blotches of a foreign colour, so that the generators leave unknown patterns alone.
     For land with patterns that no training chip shows; maps then point less well at those that training chips do show.
@@ -137,6 +102,15 @@ class Preset(Settings):
         if isinstance(pretrain, int | float) and isinstance(epochs, int | float) and 1 <= pretrain < epochs:
             values["pretrain"] = pretrain / epochs
         return values
+
+    @model_validator(mode="after")
+    def _check_units(self) -> Preset:
+        if (self.units == "sigma") != (self.generator.form == "delta"):
+            raise ValueError(
+                f"generators of the form {self.generator.form} do not work in {self.units}: a delta, its limit and its "
+                "losses count in standard deviations (sigma), a direct image is reflectance"
+            )
+        return self
 
     @property
     def pretrain_epochs(self) -> int:
@@ -204,6 +178,8 @@ DELTA = Preset(
     activation="margin",
     weights=Weights(similarity=1, cycle=0, adversary=0, activation=0.3, smooth=0.3, edges=10),
     change_norm="group",
+    inputs="mixed",
+    natural_cost=10,
     jitter=6,
     zoom=0.625,
     rate=1e-3,
@@ -228,7 +204,8 @@ All numbers are ours; ``spacex/synthetic/weights/README.md`` has the measurement
   green patches instead of removing the mire. The edge loss penalises edges of x₋ and of x₊ that x has not.
 - Margins: a fixed target logit is hard for uncertain chips and easy for confident ones. The target of x₋ is therefore
   -0.75 times the chip's own logit (at most -0.75), which flips nearly all chips; with the whole logit some chips are
-  repainted entirely. Natural chips lie above 1.5 to begin with, so x₊ is asked for 3, a score of .95.
+  repainted entirely. That of x₊ mirrors it. Natural chips lie beyond it, so that x₊ has something to do only on chips
+  of the other class: it sees both, and pays tenfold for a change of natural ones, which it would repaint as well.
 - Adam's betas (0.9, 0.99): where few chips still ask for a change, remembered gradients are small, and with the
   (0.5, 0.999) of adversarial training the first large gradient moves every weight by up to 16 rates, into the flat
   part of the tanh. With these a step is one rate.
@@ -242,6 +219,8 @@ CLASS_DIFFERENCE = DELTA.model_copy(
         "domain": "class",
         "weights": Weights(similarity=1, cycle=0, adversary=0.5, activation=0.1),
         "change_norm": "l1",
+        "inputs": "natural",
+        "natural_cost": 1.0,
         "zoom": 1.0,
         "betas": (0.5, 0.999),
         "note": "Shows what differs between the classes, not what the classifier uses: in a planted-shortcut "

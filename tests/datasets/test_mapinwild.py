@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_pictures import build_pictures
 
 from spacex.datasets.mapinwild import MapInWild, pure_windows, read_split_ids
 from spacex.errors import DataError
+from spacex.settings import PICTURE_BANDS
+from spacex.training.data import DatasetSettings, open_split
 
 Writer = Callable[..., Path]
 SIDE = 600
@@ -125,6 +128,18 @@ def test_the_authors_tiles(tiles: Path) -> None:
     assert label == 1
     winter = MapInWild(tiles, split="train", season="winter")
     assert sorted(winter.infos["path"]) == ["tiles/False/s2_winter/77_0.tif", "tiles/True/s2_winter/77_1.tif"]
+    source = DatasetSettings(root=str(tiles), bands=("B02", "B12"), season="winter")
+    assert open_split(source, "train").split_hash == winter.split_hash
+
+
+def test_only_mapinwild_has_seasons(tmp_path: Path) -> None:
+    build_pictures(tmp_path / "sets" / "stripes")
+    asked = {"bands": PICTURE_BANDS, "target": "plain"}
+    with pytest.raises(DataError, match="no seasons to choose from: got winter"):
+        open_split(DatasetSettings(root=str(tmp_path / "sets/stripes"), season="winter", **asked), "train")
+    # a folder above the classes is told apart from one without any
+    with pytest.raises(DataError, match=rf"no data set in {tmp_path}/sets: .*Give {tmp_path}/sets/stripes\."):
+        open_split(DatasetSettings(root=str(tmp_path / "sets"), **asked), "train")
 
 
 def test_an_index_of_tiles_without_labels(tiles: Path) -> None:

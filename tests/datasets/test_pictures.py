@@ -105,9 +105,11 @@ def test_what_cannot_be_used_is_left_out_or_refused(tmp_path):
 def test_requests_that_do_not_fit(tmp_path):
     build_pictures(tmp_path / "three")
     build_pictures(tmp_path / "one", classes=("plain",))
-    for target in ("", "zebra"):
-        with pytest.raises(DataError, match=r"target is no class.*one of dotted, plain, striped.*--target"):
+    for target, sought in (("", "natural"), ("zebra", "zebra")):
+        with pytest.raises(DataError, match=rf"is '{sought}'.*one of dotted, plain, striped.*--target"):
             Pictures(tmp_path / "three", target=target)
+    # as --help says, no target means natural, where a class has that name
+    assert class_order(["natural", "field", "town"], "", tmp_path) == ("field", "town", "natural")
     with pytest.raises(DataError, match="too few classes: got plain"):
         Pictures(tmp_path / "one", target="plain")
     with pytest.raises(DataError, match="holds pictures: got bands B02"):

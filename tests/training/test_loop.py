@@ -9,11 +9,13 @@ from safetensors.torch import load_file
 from spacex import load_checkpoint
 from spacex.errors import CheckpointError, RequestError
 from spacex.models.classifier import ClassifierSettings
+from spacex.models.generator import Generator
 from spacex.training.classifier_run import ClassifierRun, learn_classifier
-from spacex.training.data import DatasetSettings
+from spacex.training.data import DatasetSettings, band_statistics, open_split
 from spacex.training.distributed import Distributed
 from spacex.training.gan_run import PatternRun, learn_patterns
-from spacex.training.presets import PRESETS, ClassifierRecipe, with_overrides
+from spacex.training.overrides import with_overrides
+from spacex.training.presets import PRESETS, ClassifierRecipe
 from spacex.training.state import RunStore
 
 BANDS = ("B02", "B03", "B04")
@@ -26,6 +28,16 @@ def classifier_run(tiny_data, tmp_path_factory):
     run = _classifier(tiny_data, str(tmp_path_factory.mktemp("runs") / "classifier"))
     epochs = list(learn_classifier(run))
     return run, epochs
+
+
+@pytest.fixture(scope="module")
+def reflectance_run(tiny_data, tmp_path_factory):
+    """A classifier that sees plain reflectance, as imported ones do."""
+    output = str(tmp_path_factory.mktemp("runs") / "plain")
+    recipe = {"units": "reflectance", "recipe": ClassifierRecipe(batch=4, epochs=1)}
+    run = _classifier(tiny_data, output).model_copy(update=recipe)
+    list(learn_classifier(run))
+    return run
 
 
 def _classifier(data, output, **source):
@@ -201,18 +213,34 @@ def test_a_long_epoch_says_how_far_it_is(classifier_run, tmp_path, monkeypatch):
     assert lines[1].startswith("epoch 1/1  step 1/2  ")
 
 
-def test_the_shortest_run_of_the_paper_trains_the_activation_and_is_checked_and_shown(tiny_data, tmp_path):
-    recipe = ClassifierRecipe(batch=4, epochs=1)
-    plain = _classifier(tiny_data, str(tmp_path / "plain")).model_copy(
-        update={"units": "reflectance", "recipe": recipe}
-    )
-    list(learn_classifier(plain))
-    run = _patterns(plain, str(tmp_path / "gan"), "paper", epochs=1)
+def test_the_shortest_run_of_the_paper_trains_the_activation_and_is_checked_and_shown(reflectance_run, tmp_path):
+    run = _patterns(reflectance_run, str(tmp_path / "gan"), "paper", epochs=1)
     run = run.model_copy(update={"preset": with_overrides(run.preset, ["discriminator.base=4", "pool=2"])})
     (epoch,) = learn_patterns(run)
     assert "loss/activation/minimiser" in epoch.metrics
     assert "collapsed" in epoch.warning
     assert list((tmp_path / "gan/log").glob("step-*.png"))  # although the run is shorter than `pictures_every`
+
+
+def test_delta_explains_a_classifier_of_reflectance_in_standard_deviations(reflectance_run, tmp_path):
+    run = _patterns(reflectance_run, str(tmp_path / "gan"), epochs=1)
+    list(learn_patterns(run))
+    made, statistics = load_checkpoint(run.output), band_statistics(open_split(run.source, "train"))
+    assert set(made.card.scaling.std) == {1.0}
+    assert (made.minimiser.settings.mean, made.minimiser.settings.std) == (statistics.mean, statistics.std)
+    # the same weights give the same change, as reflectance
+    trained = made.card.generator.model_copy(update={"mean": (), "std": ()})
+    weights = {name: torch.randn_like(values) for name, values in made.minimiser.state_dict().items()}
+    alone, inside = made.minimiser, Generator(trained).eval()
+    for network in (alone, inside):
+        network.load_state_dict(weights)
+    chips = open_split(run.source, "val")
+    x = torch.stack([chips[index][0] for index in chips.natural])
+    with torch.no_grad():
+        change, expected = alone.delta(x), statistics.restore_change(inside.delta(statistics.standardise(x)))
+    torch.testing.assert_close(change, expected)
+    # the limit of 3 counts in standard deviations of a band, some .02 of reflectance
+    torch.testing.assert_close(change.abs().amax((0, 2, 3)), 3 * torch.tensor(statistics.std), rtol=1e-3, atol=0)
 
 
 def test_limit_bands_and_unit_are_respected(classifier_run, tiny_data, tmp_path):
@@ -223,5 +251,5 @@ def test_limit_bands_and_unit_are_respected(classifier_run, tiny_data, tmp_path)
     wrong = _patterns(classifier_run[0], str(tmp_path / "x")).model_copy(update={"source": other})
     with pytest.raises(RequestError, match="other bands"):
         next(learn_patterns(wrong))
-    with pytest.raises(RequestError, match="sees sigma"):
+    with pytest.raises(RequestError, match="sees standardised bands"):
         next(learn_patterns(_patterns(classifier_run[0], str(tmp_path / "y"), "paper")))

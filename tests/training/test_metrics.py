@@ -7,12 +7,12 @@ from torch import nn
 
 from spacex.model_card import Scaling
 from spacex.models.generator import Generator, GeneratorSettings, context
-from spacex.training.gan import rate_factor
 from spacex.training.gradient_probe import GradientProbe
 from spacex.training.image_pool import ImagePool
 from spacex.training.image_sheets import contact_sheet
 from spacex.training.metrics import binary_metrics, collapse_reason, measure_frame, measure_generators
 from spacex.training.run_logger import RunLogger
+from spacex.training.schedule import rate_factor
 
 
 def test_classification_by_hand_and_by_scikit_learn():
@@ -57,6 +57,19 @@ def test_generators_are_measured_in_standard_deviations_and_shares():
     assert (found["change_plus"], found["change_minus"]) == (pytest.approx(0.25, rel=1e-4), pytest.approx(1, rel=1e-4))
 
 
+def test_of_the_other_class_it_is_told_how_many_the_maximiser_turns():
+    scaling, spread = Scaling(mean=(0.1,), std=(0.02,)), torch.tensor([0.02])
+    natural, others = torch.full((2, 1, 4, 4), 0.12), torch.full((3, 1, 4, 4), 0.08)
+    others[0] = 0.06  # two standard deviations below the mean, the others one
+    found = measure_generators(
+        Mean(), Shift(1.5), Shift(-2), scaling, spread, [(natural, torch.ones(2))], others=[(others, torch.zeros(3))]
+    )
+    assert found["chips"] == 2
+    assert found["turned"] == pytest.approx(2 / 3)
+    assert (found["z_others"], found["z_plus_others"]) == (pytest.approx(-4 / 3), pytest.approx(1 / 6, abs=1e-6))
+    assert found["change_plus_others"] == pytest.approx(1.5, rel=1e-4)
+
+
 def test_an_untouched_picture_is_not_lowered_but_does_not_count_as_lowered():
     chips = [(torch.rand(4, 1, 4, 4), torch.ones(4))]
     same = nn.Identity()
@@ -81,6 +94,10 @@ GOOD = {"z": 3.0, "z_plus": 4.0, "z_minus": -2.0, "change_plus": 0.02, "change_m
         ({"z_minus": 2.95}, "no score change"),
         ({"change_minus": 0.9}, "no more likeness"),
         ({"z_plus": float("nan")}, "not numbers"),
+        ({"z_plus": 3.1}, "the maximiser raises the mean logit by 0.100"),
+        ({"z_plus": 3.1, "z_others": -3.0, "z_plus_others": -2.9}, "the maximiser raises the mean logit by 0.100"),
+        ({"z_plus": 3.1, "z_others": -3.0, "z_plus_others": 2.0}, None),
+        ({"change_plus_others": 0.9}, "no more likeness"),
     ],
 )
 def test_a_collapse_is_said(what, says):

@@ -5,7 +5,8 @@ from spacex.errors import RequestError
 from spacex.training.classifier_run import ClassifierRun
 from spacex.training.data import DatasetSettings
 from spacex.training.gan_run import PatternRun
-from spacex.training.presets import CLASS_DIFFERENCE, DELTA, PAPER, PRESETS, REPOSITORY, with_overrides
+from spacex.training.overrides import with_overrides
+from spacex.training.presets import CLASS_DIFFERENCE, DELTA, PAPER, PRESETS, REPOSITORY
 from spacex.training.state import RunStore
 
 
@@ -67,6 +68,12 @@ def test_a_run_that_only_pretrains_is_refused():
         with_overrides(PAPER, ["epochs=20", "pretrain=20"])
 
 
+@pytest.mark.parametrize(("preset", "change"), [(DELTA, "units=reflectance"), (PAPER, "units=sigma")])
+def test_numbers_of_a_preset_are_not_taken_in_other_units(preset, change):
+    with pytest.raises(RequestError, match="standard deviations"):
+        with_overrides(preset, [change])
+
+
 def test_presets_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         DELTA.batch = 3
@@ -84,22 +91,63 @@ def test_settings_within_a_run_that_cards_omit_can_be_changed():
     assert (changed.recipe.gains, changed.source.mosaic, changed.network.outputs) == ((0.15, 0.08), 2, 3)
 
 
+def test_settings_that_the_json_omits_can_be_changed_too():
+    changed = with_overrides(PAPER, ["blotches=0.5", "weights.edges=3", "natural_cost=2"])
+    assert (changed.blotches, changed.weights.edges, changed.natural_cost) == (0.5, 3, 2)
+
+
 @pytest.mark.parametrize("wrong", ["bogus=1", "generator.bogus=1", "epochs=0", "batch=many", "discriminator.base=4"])
 def test_changed_refuses_what_does_not_exist_or_fit(wrong):
     with pytest.raises(RequestError):
         with_overrides(DELTA, [wrong])
 
 
-def test_x_plus_has_one_margin_and_x_minus_one_of_its_own_chip(make_learner, chips):
-    learner = make_learner("delta", jitter=0, zoom=1.0, margin_plus=3.0, margin_minus=0.5)
-    chips = chips * torch.tensor([0.5, 1, 1.5, 2, 3, 4]).view(-1, 1, 1, 1)
+def test_each_generator_s_margin_grows_with_what_its_own_chip_lacks(make_learner, chips):
+    learner = make_learner("delta", jitter=0, zoom=1.0, inputs="all", margin_plus=0.25, margin_minus=0.5)
+    chips = chips * torch.tensor([0.1, 0.5, 0.8, 1, 2, 3]).view(-1, 1, 1, 1)
     z = learner.classifiers[0](learner.explained.scaling.standardise(chips))  # a fresh generator changes nothing
-    assert z.min() < 1 < z.max()
+    assert z.min() < -1 < 1 < z.max()
     log = learner.step(chips)
     factor = DELTA.weights.activation
-    asked = torch.tensor([max(float(one), 1) / 2 for one in z])
-    assert float(log["loss/activation/maximiser"]) == pytest.approx(factor * float((3 - z).relu().mean()), rel=1e-4)
-    assert float(log["loss/activation/minimiser"]) == pytest.approx(factor * float((asked + z).relu().mean()), rel=1e-4)
+    for role, asked in (
+        ("maximiser", [max(max(-one, 1) / 4 - one, 0) for one in z.tolist()]),
+        ("minimiser", [max(max(one, 1) / 2 + one, 0) for one in z.tolist()]),
+    ):
+        assert float(log[f"loss/activation/{role}"]) == pytest.approx(factor * sum(asked) / 6, rel=1e-4)
+
+
+def test_mixed_inputs_give_the_maximiser_chips_of_both_classes_and_the_minimiser_natural_ones(make_learner, chips):
+    learner, seen = make_learner("delta", inputs="mixed"), {}
+    for role in ("maximiser", "minimiser"):
+        learner.networks[role].register_forward_hook(lambda _, given, __, role=role: seen.update({role: given[0]}))
+    others = chips.flip(0) - 0.06
+    learner.step(chips, others)
+    standardise = learner.explained.scaling.standardise
+    torch.testing.assert_close(seen["minimiser"], standardise(chips))
+    torch.testing.assert_close(seen["maximiser"], standardise(torch.cat([chips[:3], others[3:]])))
+
+
+def test_what_the_maximiser_pays_for_natural_chips_is_a_factor_of_their_penalties(make_learner, chips):
+    dear, alike = (make_learner("delta", inputs="mixed", natural_cost=cost, average=0) for cost in (10, 1))
+    for learner in (dear, alike):
+        torch.nn.init.constant_(learner.networks["maximiser"].last.bias, 0.3)
+    logs = [learner.step(chips, chips.flip(0) - 0.06) for learner in (dear, alike)]
+    # the bias changes every chip alike, and half of the six are natural: (3 · 10 + 3) / 6
+    for term in ("similarity", "smooth"):
+        paid = [float(log[f"loss/{term}/maximiser"]) for log in logs]
+        assert paid[0] == pytest.approx(5.5 * paid[1], rel=1e-3, abs=1e-7)
+    assert float(logs[0]["loss/similarity/minimiser"]) == float(logs[1]["loss/similarity/minimiser"])
+
+
+def test_the_minimiser_learns_the_same_whatever_the_maximiser_sees(make_learner, chips):
+    learners = {inputs: make_learner("delta", inputs=inputs) for inputs in ("natural", "mixed")}
+    for learner in learners.values():
+        for _ in range(3):
+            learner.step(chips, chips.flip(0) - 0.06)
+    natural, mixed = (learner.result("minimiser").state_dict() for learner in learners.values())
+    assert all(torch.equal(natural[name], mixed[name]) for name in natural)
+    natural, mixed = (learner.result("maximiser").state_dict() for learner in learners.values())
+    assert not all(torch.equal(natural[name], mixed[name]) for name in natural)
 
 
 def test_what_moves_several_classifiers_asks_each_by_its_own_logit(make_learner, chips):
@@ -113,15 +161,15 @@ def test_what_moves_several_classifiers_asks_each_by_its_own_logit(make_learner,
 
 
 def test_settings_are_read_by_the_names_of_earlier_versions(tmp_path):
-    assert with_overrides(DELTA, ["raised=2", "lowered=0.5"]) == with_overrides(
-        DELTA, ["margin_plus=2", "margin_minus=0.5"]
+    assert with_overrides(DELTA, ["lowered=0.5", "size=l1"]) == with_overrides(
+        DELTA, ["margin_minus=0.5", "change_norm=l1"]
     )
     source = DatasetSettings(root="chips", bands=("B02", "B03", "B04"))
     run = PatternRun(source=source, output=str(tmp_path), classifier="one", extra_classifiers=("two",))
     store = RunStore(run.output)
     store.bind(run)
     file = tmp_path / "state" / "run.json"
-    former = {"margin_plus": "raised", "margin_minus": "lowered", "change_norm": "size", "extra_classifiers": "further"}
+    former = {"margin_minus": "lowered", "change_norm": "size", "extra_classifiers": "further"}
     for name, earlier in former.items():
         assert f'"{name}"' in file.read_text()
         file.write_text(file.read_text().replace(f'"{name}"', f'"{earlier}"'))
