@@ -93,10 +93,13 @@ class FakeNetworks:
     def generate(self, x: Array) -> Callable[[], GeneratorOutput]:
         """A local map; every pixel lowered by its mean over the bands."""
         mean = x.mean(axis=1)
-        found = GeneratorOutput(np.abs(x[:, 0] - mean), np.broadcast_to(-mean[:, None], x.shape))
+        plain = {"attribution": np.abs(x[:, 0] - mean)}
+        found = GeneratorOutput(plain, np.broadcast_to(-mean[:, None], x.shape))
         return lambda: found
 
-    def classify(self, x: Array, delta_minus: Array | None) -> Callable[[], ChipMaps]:
+    def classify(
+        self, x: Array, delta_minus: Array | None = None, delta_plus: Array | None = None
+    ) -> Callable[[], ChipMaps]:
         """A map of the chip and of what was lowered, and a score."""
         mean = x.mean(axis=1)
         lift = mean * (mean if delta_minus is None else -delta_minus.mean(axis=1))
@@ -108,8 +111,7 @@ class FakeNetworks:
         """All of it on chips alone."""
         change = self.generate(x)()
         classified = self.classify(x, change.delta_minus)()
-        plain = {} if change.attribution is None else {"attribution": change.attribution}
-        return lambda: ChipMaps({**classified.maps, **plain}, classified.score, classified.dissimilarity)
+        return lambda: ChipMaps({**classified.maps, **change.maps}, classified.score, classified.dissimilarity)
 
 
 @dataclass(frozen=True)

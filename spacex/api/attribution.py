@@ -76,10 +76,10 @@ def attribute(
     # The last batch is filled with its last chip: a chip's maps must not depend on how many chips there are.
     filled = np.concatenate([x, np.repeat(x[-1:], -len(x) % BATCH, axis=0)])
     batches = [attributor(filled[start : start + BATCH]) for start in range(0, len(x), BATCH)]
-    values = {name: np.concatenate([batch.maps[name] for batch in batches])[: len(x)] for name in attributor.maps}
+    values = {name: np.concatenate([batch.maps[name] for batch in batches])[: len(x)] for name in batches[0].maps}
     dissimilarity = [batch.dissimilarity for batch in batches if batch.dissimilarity is not None]
     score = np.concatenate([batch.score for batch in batches])[: len(x)]
-    generated = {}
+    generated: dict[str, Any] = {}
     if attributor.maps:
         parts = [_generate(attributor, filled[start : start + BATCH]) for start in range(0, len(x), BATCH)]
         generated = {name: np.concatenate([part[name] for part in parts])[: len(x)] for name in parts[0]}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from spacex.api.declaration import FIRST, HOW, REQUIRED, RUNS, WHAT, Setting
 from spacex.api.scene_settings import Box, ReadSettings, SceneSettings
 from spacex.api.validation import check_checkpoints, check_file, check_folder, check_gpu, names_of
-from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES, PATH_STEPS
+from spacex.attribution.names import DEFAULT_MAPS, GENERATED, MAP_NAMES, PATH_STEPS
 
 if TYPE_CHECKING:
     from spacex.checkpoint import Checkpoint
@@ -34,9 +34,11 @@ class PlanSettings(SceneSettings, total=False):
     checkpoint: Annotated[Checkpoint | str | None, Setting(WHAT, unset="europe, or demo", check=check_checkpoints)]
     """Folder or URI of a trained checkpoint, or one that ships: europe (land cover of 34 countries) or, for the demo
     catalogue, demo (the synthetic landscape: it says nothing about real land)."""
-    maps: Annotated[Sequence[str], Setting(WHAT, DEFAULT_MAPS, typed=str, parse=names_of(*MAP_NAMES, SCORE))]
-    """Attribution maps, comma separated: attribution, lift, path_attribution. The score, naturalness, is in every cube;
-    naturalness alone maps nothing else."""
+    maps: Annotated[
+        Sequence[str], Setting(WHAT, DEFAULT_MAPS, typed=str, parse=names_of(*MAP_NAMES, *GENERATED, SCORE))
+    ]
+    """Maps, comma separated: attribution, lift, path_attribution; x_plus, x_minus, the generated pictures in all bands;
+    raised, lowered, their scores. The score, naturalness, is in every cube; naturalness alone maps nothing else."""
     stride: Annotated[
         int | None,
         Setting(HOW, unset="the checkpoint's: 3/4 of a chip, 1/2 with instance norm", least=4, most=512, metavar="N"),
@@ -48,8 +50,8 @@ class PlanSettings(SceneSettings, total=False):
     path_steps: Annotated[int, Setting(HOW, PATH_STEPS, least=1, most=1000, metavar="N")]
     """Points on the path of the path attribution."""
     precision: Annotated[Literal["auto", "float32", "bfloat16"], Setting(HOW, "auto", metavar="NAME")]
-    """Arithmetic of the networks' inner layers: auto, float32, bfloat16. auto is bfloat16 where this processor, or the
-    GPU with --gpu, multiplies it natively."""
+    """Arithmetic of the networks' inner layers: auto, float32, bfloat16. auto is what a cube that is there was made
+    with; for a new one bfloat16 where the workers' processors, or GPUs with --gpu, multiply it natively."""
     trust: Annotated[Sequence[str], Setting(RUNS, (), typed=list[str], unset="none", metavar="MODULE")]
     """Installed module whose networks a checkpoint may name; its code runs here and on the workers. May be repeated.
     The model builders of timm, torchvision and torchgeo need no trust."""

@@ -7,6 +7,7 @@ All maps are computed in standardised units and returned in reflectance or logit
   (`spacex.attribution.lift`).
 * ``path_attribution``: the same by integrated gradients along the straight line from x− to x (Sundararajan et al.
   2017). It costs more and is slightly less sharp, but needs nothing of a classifier except gradients.
+* ``x_plus``, ``x_minus``: the generated chips themselves, in all bands; ``raised``, ``lowered``: their scores.
 
 The logit is explained, not the sigmoid: a saturated score has no gradient left.
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,10 +32,10 @@ from torch import Tensor, nn
 
 from spacex.attribution.device_transfer import DeviceTransfer
 from spacex.attribution.gradients import integrated_gradients
-from spacex.attribution.inference import prepare_classifier, prepare_generator
+from spacex.attribution.inference import check_generators, prepare_classifier, prepare_generator
 from spacex.attribution.lift import Lift
-from spacex.attribution.names import DEFAULT_MAPS, MAP_NAMES, PATH_STEPS, Precision
-from spacex.errors import CheckpointError, RequestError
+from spacex.attribution.names import DEFAULT_MAPS, GENERATED, MAP_NAMES, PATH_STEPS, PICTURES, Precision
+from spacex.errors import RequestError
 from spacex.models.applicability import FeatureStatistics
 from spacex.models.generator import context, window_halo
 
@@ -49,22 +50,27 @@ class ChipMaps:
     """Maps and score of a batch of chips, on the CPU."""
 
     maps: Mapping[str, Array]
-    """By name, those asked for: (n, height, width) float32; reflectance or logits per pixel."""
+    """By name, those asked for: (n, height, width) float32, reflectance or logits per pixel; x+ and x−
+    (n, bands, height, width)."""
     score: Array
     """(n,) float32 in [0, 1]: the classifier's naturalness of each whole chip."""
     dissimilarity: Array | None = None
     """(n,) float32: how unlike the training chips each is, 1 = the threshold (`spacex.models.applicability`); None if
     the checkpoint does not know."""
+    generated_scores: Mapping[str, Array] = field(default_factory=dict)
+    """`raised` and `lowered`, if asked for: (n,) float32, the scores of x+ and of x−."""
 
 
 @dataclass(frozen=True)
 class GeneratorOutput:
     """What the generators change in a batch of windows, on the CPU."""
 
-    attribution: Array | None
-    """(n, height, width) float32, reflectance; None if it was not asked for."""
-    delta_minus: Array | None
+    maps: Mapping[str, Array]
+    """By name, those asked for that need no classifier (`spacex.attribution.names.LOCAL`), as in `ChipMaps`."""
+    delta_minus: Array | None = None
     """(n, bands, height, width) float32, x− − x in standardised units; None if no map needs it."""
+    delta_plus: Array | None = None
+    """The same of x+."""
 
 
 class Classification(NamedTuple):
@@ -94,7 +100,7 @@ class Attributor:
 
     Args:
         checkpoint: with generators (kind ``patterns``) if any map is asked for.
-        maps: which of `MAP_NAMES` to compute, or none; the score is always computed.
+        maps: which of `MAP_NAMES` and `GENERATED` to compute, or none; the score is always computed.
         steps: points on the path of the path attribution.
         device: where the networks run.
         precision: of the networks' inner layers; `spacex.attribution.inference.choose_precision` chooses one.
@@ -114,8 +120,8 @@ class Attributor:
         device: str | torch.device = "cpu",
         precision: Precision = "float32",
     ) -> None:
-        if unknown := sorted(set(maps) - set(MAP_NAMES)):
-            raise RequestError("unknown map", got=unknown, expected=f"some of {', '.join(MAP_NAMES)}")
+        if unknown := sorted(set(maps) - {*MAP_NAMES, *GENERATED}):
+            raise RequestError("unknown map", got=unknown, expected=f"some of {', '.join(MAP_NAMES + GENERATED)}")
         if maps:
             check_generators(checkpoint)
         self.checkpoint, self.maps, self.steps, self.device = checkpoint, tuple(maps), steps, torch.device(device)
@@ -141,8 +147,8 @@ class Attributor:
     def attribute(self, x: Array) -> Callable[[], ChipMaps]:
         """As a call, but without waiting: the function that is returned waits for the result."""
         u = self.standardise(x)
-        attribution, delta_minus = self._redraw(u, self._chip_generators) if self.maps else (None, None)
-        return self._classify(u, delta_minus, {} if attribution is None else {"attribution": attribution})
+        maps, delta_minus, delta_plus = self._redraw(u, self._chip_generators) if self.maps else ({}, None, None)
+        return self._classify(u, delta_minus, delta_plus, maps)
 
     @_inference()
     def generate(self, x: Array) -> Callable[[], GeneratorOutput]:
@@ -152,20 +158,31 @@ class Attributor:
             x: (n, bands, height, width) float32 reflectance without NaN, sides multiples of the generators'
                 alignment (`spacex.models.generator.alignment`).
         """
-        attribution, delta_minus = self._redraw(self.standardise(x), self._window_generators)
-        arrays = self._transfer.to_host({"attribution": attribution, "delta_minus": delta_minus})
-        return lambda: GeneratorOutput(**arrays())
+        maps, delta_minus, delta_plus = self._redraw(self.standardise(x), self._window_generators)
+        arrays = self._transfer.to_host({**maps, "delta_minus": delta_minus, "delta_plus": delta_plus})
+
+        def wait() -> GeneratorOutput:
+            by_name = arrays()
+            return GeneratorOutput(
+                {name: by_name[name] for name in maps}, by_name["delta_minus"], by_name["delta_plus"]
+            )
+
+        return wait
 
     @_inference()
-    def classify(self, x: Array, delta_minus: Array | None) -> Callable[[], ChipMaps]:
-        """Run the classifier on chips, and return what waits for its maps and scores, without the plain attribution.
+    def classify(
+        self, x: Array, delta_minus: Array | None = None, delta_plus: Array | None = None
+    ) -> Callable[[], ChipMaps]:
+        """Run the classifier on chips, and return what waits for its maps and scores, without those of `generate`.
 
         Args:
             x: (n, bands, side, side) float32 reflectance without NaN.
             delta_minus: x− − x in standardised units, same shape, cut from what `generate` returned; None if no map
                 needs it.
+            delta_plus: the same of x+.
         """
-        return self._classify(self.standardise(x), None if delta_minus is None else self._to_device(delta_minus), {})
+        minus, plus = (None if delta is None else self._to_device(delta) for delta in (delta_minus, delta_plus))
+        return self._classify(self.standardise(x), minus, plus, {})
 
     def standardise(self, x: Array) -> Tensor:
         """Chips (n, bands, height, width) float32 reflectance in standardised units, on the networks' device."""
@@ -214,7 +231,9 @@ class Attributor:
             return Classification(logit, None)
         return Classification(logit, self._applicability.dissimilarity(self._statistics.pop()))
 
-    def _classify(self, u: Tensor, delta_minus: Tensor | None, maps: dict[str, Tensor]) -> Callable[[], ChipMaps]:
+    def _classify(
+        self, u: Tensor, delta_minus: Tensor | None, delta_plus: Tensor | None, maps: dict[str, Tensor]
+    ) -> Callable[[], ChipMaps]:
         answer = None
         if "lift" in self.maps and delta_minus is not None:
             signed, _, answer = self.lift(u, delta_minus)
@@ -222,21 +241,41 @@ class Attributor:
         if "path_attribution" in self.maps and delta_minus is not None:
             maps["path_attribution"] = self.path(u, delta_minus).abs().mean(dim=1)
         logit, dissimilarity = answer or self.score(u)  # lift has classified the chips already
-        arrays = self._transfer.to_host({**maps, "score": torch.sigmoid(logit), "dissimilarity": dissimilarity})
+        deltas = (("raised", delta_plus), ("lowered", delta_minus))
+        scores = {
+            name: torch.sigmoid(self.classifier(u + delta).float())
+            for name, delta in deltas
+            if name in self.maps and delta is not None
+        }
+        single = {"score": torch.sigmoid(logit), "dissimilarity": dissimilarity}
+        arrays = self._transfer.to_host({**maps, **scores, **single})
 
         def wait() -> ChipMaps:
-            by_name = dict(arrays())
-            return ChipMaps(score=by_name.pop("score"), dissimilarity=by_name.pop("dissimilarity"), maps=by_name)
+            by_name = arrays()
+            maps_made, scores_made = ({name: by_name[name] for name in names} for names in (maps, scores))
+            return ChipMaps(maps_made, by_name["score"], by_name["dissimilarity"], scores_made)
 
         return wait
 
-    def _redraw(self, u: Tensor, generators: list[Any]) -> tuple[Tensor | None, Tensor | None]:
-        """|x+ − x−| as reflectance, and x− − x in standardised units, as far as a map needs them."""
-        maximiser, minimiser = generators
-        delta_minus = minimiser.delta(u)
-        attribution = self.attribution(maximiser.delta(u), delta_minus) if "attribution" in self.maps else None
-        explained = {"lift", "path_attribution"} & set(self.maps)
-        return attribution, delta_minus if explained else None
+    def _redraw(self, u: Tensor, generators: list[Any]) -> tuple[dict[str, Tensor], Tensor | None, Tensor | None]:
+        """The maps that need no classifier, and x− − x and x+ − x in standardised units where a further map needs them.
+
+        A generator that no map needs does not run.
+        """
+        wanted, (maximiser, minimiser) = set(self.maps), generators
+        minus = plus = None
+        if wanted - {"x_plus", "raised"}:
+            minus = minimiser.delta(u)
+        if wanted & {"attribution", "x_plus", "raised"}:
+            plus = maximiser.delta(u)
+        maps = {}
+        if "attribution" in wanted and plus is not None and minus is not None:
+            maps["attribution"] = self.attribution(plus, minus)
+        for name, delta in zip(PICTURES, (plus, minus), strict=True):
+            if name in wanted and delta is not None:
+                maps[name] = self.scaling.restore(u + delta)
+        explained = wanted & {"lift", "path_attribution", "lowered"}
+        return maps, minus if explained else None, plus if "raised" in wanted else None
 
     @cached_property
     def _window_generators(self) -> list[Any]:
@@ -254,16 +293,3 @@ class Attributor:
 
     def _to_device(self, values: Array) -> Tensor:
         return self._transfer.to_device(values).contiguous(memory_format=torch.channels_last)
-
-
-def check_generators(checkpoint: Checkpoint) -> tuple[nn.Module, nn.Module]:
-    """Maximiser and minimiser of a checkpoint.
-
-    Raises:
-        CheckpointError: if it lacks one of them.
-    """
-    if checkpoint.minimiser is None or checkpoint.maximiser is None:
-        what = f"checkpoint {checkpoint.uri} has no {'minimiser' if checkpoint.minimiser is None else 'maximiser'}"
-        do = "Train the generators with jobs/train_gan.py, or ask for what needs none (--maps naturalness)."
-        raise CheckpointError(what, got=f"kind {checkpoint.card.kind!r}", expected="kind 'patterns'", do=do)
-    return checkpoint.maximiser, checkpoint.minimiser

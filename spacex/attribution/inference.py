@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,17 +25,20 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from spacex.attribution.names import PRECISIONS, Precision
-from spacex.errors import RequestError
+from spacex.errors import CheckpointError, RequestError
 from spacex.models.classes import native_network, unwrap
 from spacex.models.classifier import Up
 from spacex.models.generator import Generator
+
+if TYPE_CHECKING:
+    from spacex.checkpoint import Checkpoint
 from spacex.models.residual import ResidualNetwork
 
 
 def choose_precision(wanted: str, device: str | torch.device = "cpu") -> Precision:
     """Resolve one of `PRECISIONS` for a device: `auto` is bfloat16 where it multiplies that natively, else float32.
 
-    A cluster's workers should be of one kind: the driver decides for all.
+    To be called on a machine like those that will compute. It decides once for a cube, which keeps its precision.
 
     Raises:
         RequestError: if there is no such precision.
@@ -51,6 +54,19 @@ def native_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def check_generators(checkpoint: Checkpoint) -> tuple[nn.Module, nn.Module]:
+    """Maximiser and minimiser of a checkpoint.
+
+    Raises:
+        CheckpointError: if it lacks one of them.
+    """
+    if checkpoint.minimiser is None or checkpoint.maximiser is None:
+        what = f"checkpoint {checkpoint.uri} has no {'minimiser' if checkpoint.minimiser is None else 'maximiser'}"
+        do = "Train the generators with jobs/train_gan.py, or ask for what needs none (--maps naturalness)."
+        raise CheckpointError(what, got=f"kind {checkpoint.card.kind!r}", expected="kind 'patterns'", do=do)
+    return checkpoint.maximiser, checkpoint.minimiser
 
 
 def prepare_classifier(classifier: nn.Module, precision: Precision, device: torch.device) -> nn.Module:

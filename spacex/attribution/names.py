@@ -6,6 +6,13 @@ MapName = Literal["attribution", "lift", "path_attribution"]
 MAP_NAMES: tuple[MapName, ...] = get_args(MapName)
 """`spacex.attribution.attributor` says what each map is. The score, `naturalness`, is always computed."""
 DEFAULT_MAPS: tuple[MapName, ...] = ("attribution", "lift")
+PICTURES = ("x_plus", "x_minus")
+"""On request: the chips that the generators make, in all bands."""
+RAISED, LOWERED = "raised", "lowered"
+"""On request: the scores of x+ and of x-."""
+GENERATED = (*PICTURES, RAISED, LOWERED)
+LOCAL = ("attribution", *PICTURES)
+"""Maps whose values depend on a pixel's surroundings only; all others depend on the whole chip."""
 PATH_STEPS = 4
 """Gauss-Legendre points on the path; they localise as well as eight midpoints (.780 against .781)."""
 

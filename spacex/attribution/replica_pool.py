@@ -41,9 +41,11 @@ class ReplicaPool:
         """As `Attributor.generate`."""
         return self._map("generate", x)
 
-    def classify(self, x: Array, delta_minus: Array | None) -> Callable[[], ChipMaps]:
+    def classify(
+        self, x: Array, delta_minus: Array | None = None, delta_plus: Array | None = None
+    ) -> Callable[[], ChipMaps]:
         """As `Attributor.classify`."""
-        return self._map("classify", x, delta_minus)
+        return self._map("classify", x, delta_minus, delta_plus)
 
     def attribute(self, x: Array) -> Callable[[], ChipMaps]:
         """As `Attributor.attribute`."""

@@ -36,7 +36,9 @@ class Variable:
     """Back to float32 with NaN."""
     attributes: dict[str, Any] = field(default_factory=dict)
     bands: tuple[str, ...] = ()
-    """Names along an extra `band` dimension; empty for none."""
+    """Names along an extra dimension; empty for none."""
+    band_dimension: tuple[str, ...] = ()
+    """The name of that dimension, if there is one: the composite has other bands than the pictures."""
     first: int = 0
     """The finest level that holds it."""
     overviews: bool = True
@@ -66,13 +68,14 @@ def float_map(name: str, made: str, quantity: str) -> Variable:
 
 def naturalness() -> Variable:
     """The classifier's score, in steps of 0.004."""
-    attributes = {
-        "long_name": "naturalness",
-        "comment": "the classifier's score of the chips around a pixel, blended; 1 = natural",
-        "units": "1",
-        "quantity": "classifier's score",
-    }
-    return _packed("naturalness", "u1", attributes, steps=250, zero=1, largest=251)
+    made = "the classifier's score of the chips around a pixel, blended; 1 = natural"
+    return score("naturalness", made)
+
+
+def score(name: str, made: str) -> Variable:
+    """A score from 0 to 1, in steps of 0.004; `made` says in one sentence how it was."""
+    attributes = {"long_name": name, "comment": made, "units": "1", "quantity": "classifier's score"}
+    return _packed(name, "u1", attributes, steps=250, zero=1, largest=251)
 
 
 def observations() -> Variable:
@@ -83,8 +86,19 @@ def observations() -> Variable:
 
 def composite(bands: tuple[str, ...]) -> Variable:
     """Surface reflectance of the composite, from level 1 on."""
-    attributes = {"long_name": "surface reflectance", "units": "1", "quantity": "reflectance"}
-    return _packed("composite", "u2", attributes, steps=10_000, zero=0, largest=65_535, bands=bands, first=1)
+    return _reflectance("composite", "surface reflectance", bands, band_dimension=("band",), first=1)
+
+
+def picture(name: str, made: str, bands: tuple[str, ...]) -> Variable:
+    """A generated picture, surface reflectance of all bands; `made` says in one sentence how it was."""
+    variable = _reflectance(name, name.replace("_", " "), bands, band_dimension=("input_band",))
+    variable.attributes["comment"] = made
+    return variable
+
+
+def _reflectance(name: str, long_name: str, bands: tuple[str, ...], **more: Any) -> Variable:
+    attributes = {"long_name": long_name, "units": "1", "quantity": "reflectance"}
+    return _packed(name, "u2", attributes, steps=10_000, zero=0, largest=65_535, bands=bands, **more)
 
 
 def _packed(

@@ -28,6 +28,7 @@ from spacex.cube.store import Cube
 from spacex.errors import RequestError
 from spacex.grid import Grid, Window
 from spacex.region import Region
+from spacex.settings import RGB
 from spacex.storage import local_path, publish_file
 
 TILE = 512
@@ -51,7 +52,7 @@ class Layer:
     days: tuple[str, str]
     """First and last day, ISO 8601."""
     values: xr.DataArray
-    """(y, x) or (band, y, x), packed, lazily read."""
+    """(y, x) or (bands, y, x), packed, lazily read."""
     grid: Grid
     extent: Window
     """The whole layer on the global grid of its resolution."""
@@ -169,7 +170,8 @@ def _export(layer: Layer, window: Window, mask: BaseGeometry | None, tags: dict[
 def _stream(layer: Layer, window: Window, mask: BaseGeometry | None, tags: dict[str, str], file: str) -> None:
     """Write a window as a sparse GeoTIFF, block by block; blocks that hold no data at all are left out."""
     attributes, floating = layer.values.attrs, layer.values.dtype.kind == "f"
-    bands = layer.values["band"].values.tolist() if "band" in layer.values.dims else [attributes["long_name"]]
+    banded = layer.values.ndim == 3
+    bands = layer.values[layer.values.dims[0]].values.tolist() if banded else [attributes["long_name"]]
     nodata = np.nan if floating else attributes.get("_FillValue", 0)
     region = None if mask is None else Region(mask, layer.grid)
     with rasterio.open(
@@ -182,8 +184,10 @@ def _stream(layer: Layer, window: Window, mask: BaseGeometry | None, tags: dict[
         target.offsets = [float(attributes.get("add_offset", 0.0))] * len(bands)
         target.units = [str(attributes.get("units", "1"))] * len(bands)
         target.descriptions = bands
-        rgb = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
-        target.colorinterp = rgb if len(bands) == 3 else [ColorInterp.gray] * len(bands)
+        colours = dict(zip(RGB, (ColorInterp.red, ColorInterp.green, ColorInterp.blue), strict=True))
+        # other bands beside red, green and blue have no colour, and a picture without all three is grey
+        rest = ColorInterp.undefined if {*RGB} <= {*bands} else ColorInterp.gray
+        target.colorinterp = [colours.get(band, rest) if {*RGB} <= {*bands} else rest for band in bands]
         target.update_tags(**tags)
         corners = product(range(window.row, window.stop_row, BLOCK), range(window.col, window.stop_col, BLOCK))
         for block in (Window(row, col, BLOCK, BLOCK).intersect(window) for row, col in corners):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from zarr.codecs import ZstdCodec
 
+from spacex.attribution.names import LOWERED, PICTURES, RAISED
 from spacex.cube import encoding, geo_metadata
 from spacex.cube.encoding import Variable
 from spacex.errors import RequestError
@@ -55,6 +56,8 @@ class CubeSpec(Settings):
     """How the map of that name was made; empty where the checkpoint has no area of applicability."""
     display: tuple[str, ...]
     """Bands of the composite in the overviews: red, green, blue where they exist."""
+    bands: tuple[str, ...] = ()
+    """Bands of the maps `x_plus` and `x_minus`, where they are asked for: all that the networks see."""
 
     @property
     def tiling(self) -> Tiling:
@@ -90,13 +93,19 @@ class CubeSpec(Settings):
 
 def variables(spec: CubeSpec) -> tuple[Variable, ...]:
     """All variables over (time, …, y, x)."""
-    maps = (
-        encoding.float_map(name, made, QUANTITIES.get(name, "logits per pixel")) for name, made in spec.maps.items()
-    )
+    maps = [_map(name, made, spec.bands) for name, made in spec.maps.items()]
     scores = [encoding.naturalness()]
     if spec.dissimilarity:
         scores.append(encoding.float_map("dissimilarity", spec.dissimilarity, QUANTITIES["dissimilarity"]))
     return (*maps, *scores, encoding.observations(), encoding.composite(spec.display))
+
+
+def _map(name: str, made: str, bands: tuple[str, ...]) -> Variable:
+    if name in PICTURES:
+        return encoding.picture(name, made, bands)
+    if name in (RAISED, LOWERED):
+        return encoding.score(name, made)
+    return encoding.float_map(name, made, QUANTITIES.get(name, "logits per pixel"))
 
 
 def holds(variable: Variable, level: int) -> bool:
@@ -156,12 +165,13 @@ def _create_map(group: zarr.Group, variable: Variable, box: GeoBox, spec: CubeSp
         chunks=(1, *bands, chunk, chunk),
         dtype=variable.dtype,
         fill_value=variable.fill,
-        dimension_names=["time", *(["band"] if bands else []), "y", "x"],
+        dimension_names=["time", *variable.band_dimension, "y", "x"],
         compressors=encoding.compressors(variable.dtype),
         attributes={**geo_metadata.array_attributes(box), **variable.attributes},
     )
-    if bands:
-        _write_vector(group, "band", np.array(variable.bands, dtype="U"), {"long_name": "Sentinel-2 band"})
+    for name in variable.band_dimension:
+        if name not in group:  # variables of the same bands share it
+            _write_vector(group, name, np.array(variable.bands, dtype="U"), {"long_name": "Sentinel-2 band"})
 
 
 def _create_tile_arrays(group: zarr.Group, spec: CubeSpec) -> None:

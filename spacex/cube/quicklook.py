@@ -85,7 +85,7 @@ def draw(cube: Cube | str, picture: str, time: int | None = None) -> None:
 def render(cube: Cube, time: int | None = None) -> bytes:
     """The picture of `draw` as the bytes of a PNG file."""
     steps = range(len(cube.spec.intervals)) if time is None else [time]
-    names = [*cube.spec.maps, *cube.spec.scores]
+    names = [name for name in (*cube.spec.maps, *cube.spec.scores) if name in TITLES]
     ratio = cube.extent.height / cube.extent.width
     size = PANEL * (1 + len(names)), len(steps) * (PANEL * ratio + 1.6)
     figure = Figure(figsize=size, dpi=110, layout="constrained")

@@ -22,6 +22,7 @@ from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.render import RenderExtension
 from shapely.geometry import mapping, shape
 
+from spacex.attribution.names import GENERATED
 from spacex.cube import layout
 from spacex.cube.store import Cube
 from spacex.sentinel2.catalogue_profiles import get_catalogue
@@ -178,10 +179,14 @@ def _datacube(cube: Cube, steps: Sequence[int]) -> dict[str, Any]:
     """The fields of the datacube and render extensions."""
     variables = [v for v in layout.variables(cube.spec) if v.name != "composite"]
     description = {v.name: v.attributes.get("comment", v.attributes["long_name"]) for v in variables}
-    plain = {"type": "data", "dimensions": ["time", "y", "x"]}
+    dimensions = {v.name: ["time", *v.band_dimension, "y", "x"] for v in variables}
+    bands = {name: {"type": "bands", "values": list(v.bands)} for v in variables for name in v.band_dimension}
     return {
-        "cube:dimensions": _dimensions(cube, steps),
-        "cube:variables": {name: {**plain, "description": text} for name, text in description.items()},
+        "cube:dimensions": {**_dimensions(cube, steps), **bands},
+        "cube:variables": {
+            name: {"type": "data", "dimensions": dimensions[name], "description": text}
+            for name, text in description.items()
+        },
         "renders": _renders(cube),
     }
 
@@ -200,7 +205,7 @@ def _dimensions(cube: Cube, steps: Sequence[int]) -> dict[str, Any]:
 
 
 def _renders(cube: Cube) -> dict[str, Any]:
-    colours = {name: {"colormap_name": "inferno"} for name in cube.spec.maps}
+    colours = {name: {"colormap_name": "inferno"} for name in cube.spec.maps if name not in GENERATED}
     fixed: dict[str, Any] = {
         "naturalness": {"colormap_name": "cividis", "rescale": [[0.0, 1.0]]},
         "dissimilarity": {"colormap_name": "viridis", "rescale": [[0.0, 2.0]]},

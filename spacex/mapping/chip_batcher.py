@@ -180,8 +180,11 @@ class ChipBatcher:
         if chips := self._take(self._chips, flush):
             if not self._settings.window:
                 return self._run(chips, self._networks.attribute, self._store_chip)
-            delta_minus = self._stack([_delta_minus(item) for item in chips]) if self._settings.follows else None
-            return self._run(chips, lambda x: self._networks.classify(x, delta_minus), self._store_chip)
+            deltas = [
+                self._stack([_mosaic_delta(item, name) for item in chips]) if needed else None
+                for name, needed in zip(("delta_minus", "delta_plus"), self._settings.needs, strict=True)
+            ]
+            return self._run(chips, lambda x: self._networks.classify(x, *deltas), self._store_chip)
         if windows := self._take(self._windows, flush):
             return self._run(windows, self._networks.generate, self._store_window)
         return None
@@ -220,14 +223,15 @@ class ChipBatcher:
     def _store_window(self, item: _Item[GeneratorOutput], output: GeneratorOutput, index: int) -> None:
         # cut the margin off; copies, so that the cache does not keep whole batches alive
         inner = (..., *item.key[1].slices(item.chip.window))
-        plain = None if output.attribution is None else output.attribution[index][inner].copy()
-        delta_minus = None
-        if output.delta_minus is not None:
-            delta_minus = output.delta_minus[index][inner].copy()
-            if item.chip.valid is not None:
-                delta_minus[:, ~item.chip.valid[inner]] = 0.0  # gaps hold fill values, which must not count
-        generated = GeneratorOutput(plain, delta_minus)
-        self._windows.store(item, generated, sum(part.nbytes for part in (plain, delta_minus) if part is not None))
+        maps = {name: values[index][inner].copy() for name, values in output.maps.items()}
+        deltas: list[Array | None] = []
+        for values in (output.delta_minus, output.delta_plus):
+            deltas.append(None if values is None else values[index][inner].copy())
+            if deltas[-1] is not None and item.chip.valid is not None:
+                deltas[-1][:, ~item.chip.valid[inner]] = 0.0  # gaps hold fill values, which must not count
+        generated = GeneratorOutput(maps, *deltas)
+        size = sum(part.nbytes for part in (*maps.values(), *deltas) if part is not None)
+        self._windows.store(item, generated, size)
         for tile in item.tiles:
             self._add_generated(tile, item.key[1], generated)
 
@@ -251,14 +255,14 @@ class ChipBatcher:
         scores = {"naturalness": float(output.score[index])}
         if output.dissimilarity is not None and self._settings.dissimilar:
             scores["dissimilarity"] = float(output.dissimilarity[index])
+        scores |= {name: float(values[index]) for name, values in output.generated_scores.items()}
         result = ChipResult(maps, scores)
         self._chips.store(item, result, RESULT_OVERHEAD + sum(values.nbytes for values in maps.values()))
         for tile in item.tiles:
             tile.results[item.key[1]] = result
 
 
-def _delta_minus(item: _Item[ChipResult]) -> Array:
-    """x− − x of a chip, from the windows under it of the first tile that waits for it."""
-    generated = item.tiles[0].generated.items()
-    parts = {window: output.delta_minus for window, output in generated if output.delta_minus is not None}
+def _mosaic_delta(item: _Item[ChipResult], name: str) -> Array:
+    """`delta_minus` or `delta_plus` of a chip, from the windows under it of the first tile that waits for it."""
+    parts = {window: getattr(output, name) for window, output in item.tiles[0].generated.items()}
     return mosaic(item.chip.window, parts, bands=len(item.chip.pixels))

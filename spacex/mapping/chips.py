@@ -125,26 +125,28 @@ class Blend:
         window: the pixels of the result.
         frame: pixels at a chip's edge that have no weight.
         size: side of a chip.
+        bands: number of bands of the maps; None for maps (size, size).
     """
 
-    def __init__(self, window: Window, frame: int, size: int) -> None:
+    def __init__(self, window: Window, frame: int, size: int, bands: int | None = None) -> None:
         side = taper(size, frame)
         self.window, self._weights = window, side[:, None] * side[None, :]
-        self._sum = np.zeros(window.shape)
+        self._sum = np.zeros((*([] if bands is None else [bands]), *window.shape))
         self._weight = np.zeros(window.shape)
 
     def add(self, chip: Window, values: Array | float) -> None:
-        """Add a chip's map ((size, size) float32) or its score to every pixel it shares with the window."""
+        """Add a chip's map ((…, size, size) float32) or its score to every pixel it shares with the window."""
         shared = chip.intersect(self.window)
         if shared.empty:
             return
         pixels, in_chip = shared.slices(self.window), shared.slices(chip)
         weights = self._weights[in_chip]
-        self._sum[pixels] += weights * (values[in_chip] if isinstance(values, np.ndarray) else values)
+        shares = values[(..., *in_chip)] if isinstance(values, np.ndarray) else values
+        self._sum[(..., *pixels)] += weights * shares
         self._weight[pixels] += weights
 
     def mean(self) -> Array:
-        """The blended map, (height, width) float32; NaN where no chip has weight."""
+        """The blended map, (…, height, width) float32; NaN where no chip has weight."""
         with np.errstate(invalid="ignore", divide="ignore"):
             blended: Array = (self._sum / self._weight).astype(np.float32)
         return blended

@@ -41,7 +41,8 @@ def operations_per_chip(checkpoint: Checkpoint, request: MapRequest) -> int:
     chip = constant(card.chip_size)
     if not chips.window:
         return _operations(lambda: network.attribute(chip))
-    classifying = _operations(lambda: network.classify(chip, 0 * chip if chips.follows else None))
+    deltas = [0 * chip if needed else None for needed in chips.needs]
+    classifying = _operations(lambda: network.classify(chip, *deltas))
     generating = _operations(lambda: network.generate(constant(chips.window + 2 * chips.margin))) if chips.maps else 0
     # of a window a chip needs the pixels that it adds to its neighbours' on the lattice: stride²
     return classifying + round(generating * (chips.stride / chips.window) ** 2)

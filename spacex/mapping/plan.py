@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spacex.attribution.attributor import check_generators
+from spacex.attribution.inference import check_generators
 from spacex.attribution.lift import check_lift
 from spacex.checkpoint import Checkpoint
 from spacex.cube.extend import carried_statuses, check_not_replaced
@@ -34,8 +34,10 @@ from spacex.sentinel2.scene_search import search, warn_of_unknown
 from spacex.sentinel2.scenes import Scene
 from spacex.storage import resolve_link, run_folder
 
-STORED_BYTES = 6.0
-"""Bytes a finished pixel takes in the cube with both maps and overviews (measured on the embedded region)."""
+STORED_BYTES = {"attribution": 1.8, "lift": 2.2, "path_attribution": 2.2, "raised": 0.3, "lowered": 0.3}
+"""Bytes a finished pixel of each map takes in the cube with its overviews, measured on the embedded region."""
+STORED_PER_BAND, STORED_ALWAYS = 1.4, 2.0
+"""The same of each band of x+ and of x-, and of what every cube holds: scores, observations, composite."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,14 @@ class Plan:
             "scene_reads": round(work.scene_reads),
             "chips": work.chips,
             "bytes_to_read": self.bytes_to_read,
-            "bytes_to_store": round(work.pixels_written * STORED_BYTES),
+            "bytes_to_store": round(work.pixels_written * self.stored_bytes),
         }
+
+    @property
+    def stored_bytes(self) -> float:
+        """Bytes that a finished pixel takes in the cube, expected."""
+        per_picture = STORED_PER_BAND * len(self.checkpoint.card.bands)
+        return STORED_ALWAYS + sum(STORED_BYTES.get(name, per_picture) for name in self.request.chips.maps)
 
     @property
     def bytes_to_read(self) -> int:

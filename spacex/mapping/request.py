@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, field_validator
 from shapely.geometry import shape
 
-from spacex.attribution.names import PATH_STEPS, Precision
+from spacex.attribution.names import PATH_STEPS, PICTURES, Precision
 from spacex.checkpoint import Checkpoint
 from spacex.cube.layout import CHUNK, CubeSpec
 from spacex.errors import RequestError
@@ -32,6 +32,12 @@ HOW_MADE = {
     "(Shrikumar et al. 2017)",
     "path_attribution": "mean over bands of |integrated gradients| of the classifier's logit along the straight "
     "path from x- to x, {steps} Gauss-Legendre points, logits per pixel",
+    "x_plus": "the maximised picture: the smallest change found that makes the classifier take a chip for natural, or "
+    "leaves it so; values outside 0.0001 to 6.5535 are clipped",
+    "x_minus": "the minimised picture: the smallest change found that makes the classifier take a chip for "
+    "anthropogenic, or leaves it so; values outside 0.0001 to 6.5535 are clipped",
+    "raised": "the classifier's score of x+ of the chips around a pixel, blended",
+    "lowered": "the classifier's score of x- of the chips around a pixel, blended",
 }
 """How each attribution map is made."""
 HOW_UNLIKE = (
@@ -89,6 +95,7 @@ class MapRequest(SceneRequest):
             dissimilarity=HOW_UNLIKE.format(card.applicability) if self.chips.dissimilar else "",
             maps={name: HOW_MADE[name].format(steps=self.path_steps) for name in self.chips.maps},
             display=display_bands(card.bands),
+            bands=card.bands if {*PICTURES} & {*self.chips.maps} else (),
         )
 
 

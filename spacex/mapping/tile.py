@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spacex.attribution.attributor import ChipMaps, GeneratorOutput
+from spacex.attribution.names import LOCAL, LOWERED, PICTURES, RAISED
 from spacex.cube.store import TileMaps
 from spacex.grid import CHIP, Window, bounds, chip_windows
 from spacex.mapping.chips import Blend, mosaic
@@ -17,10 +18,6 @@ from spacex.region import Region
 from spacex.settings import Settings
 
 Array = NDArray[np.float32]
-
-
-LOCAL = "attribution"
-"""The one map whose values depend on a pixel's surroundings only; all others depend on the whole chip."""
 
 
 class ChipSettings(Settings):
@@ -50,12 +47,13 @@ class ChipSettings(Settings):
     @property
     def scores(self) -> tuple[str, ...]:
         """Names of the values that the networks give per chip."""
-        return ("naturalness", "dissimilarity") if self.dissimilar else ("naturalness",)
+        always = ("naturalness", "dissimilarity") if self.dissimilar else ("naturalness",)
+        return always + tuple(name for name in self.maps if name in (RAISED, LOWERED))
 
     @property
-    def follows(self) -> bool:
-        """Whether a map needs the change from x to x−, which the classifier's attribution follows."""
-        return any(name != LOCAL for name in self.maps)
+    def needs(self) -> tuple[bool, bool]:
+        """Whether the classifier needs x− for a map, and whether it needs x+."""
+        return any(name not in (*LOCAL, RAISED) for name in self.maps), RAISED in self.maps
 
     def chips(self, pixels: Window) -> list[Window]:
         """The chips of the global lattice that touch `pixels`."""
@@ -104,8 +102,10 @@ class Networks(Protocol):
     def generate(self, x: Array) -> Callable[[], GeneratorOutput]:
         """Run the generators on windows: (n, bands, height, width) float32 reflectance."""
 
-    def classify(self, x: Array, delta_minus: Array | None) -> Callable[[], ChipMaps]:
-        """Compute the classifier's maps and scores of chips, from x and x− − x: (n, bands, side, side) float32."""
+    def classify(
+        self, x: Array, delta_minus: Array | None = None, delta_plus: Array | None = None
+    ) -> Callable[[], ChipMaps]:
+        """Compute maps and scores of chips from x, x− − x and x+ − x: (n, bands, side, side) float32."""
 
     def attribute(self, x: Array) -> Callable[[], ChipMaps]:
         """Compute all maps and scores of chips: (n, bands, side, side) float32 reflectance."""
@@ -116,9 +116,9 @@ class ChipResult:
     """The maps and scores of one chip."""
 
     maps: dict[str, Array]
-    """(chip size, chip size) float32 by name."""
+    """(chip size, chip size) float32 by name; x+ and x− (bands, chip size, chip size)."""
     scores: dict[str, float]
-    """`naturalness` and, if the checkpoint has an area of applicability, `dissimilarity`."""
+    """By name, those of `ChipSettings.scores`."""
 
 
 def blend_tile(
@@ -148,11 +148,15 @@ def blend_tile(
     inside = region.inside(read.window)
     reflectance = read.reflectance[(slice(None), *inner)]
     valid = np.isfinite(reflectance).all(axis=0) & inside
-    # The plain attribution depends on a pixel's surroundings only: it is taken from windows side by side, or blended
-    # from chips without their frame. All other values depend on the whole chip and are blended over the full overlap.
-    blended = [name for name in settings.maps if name != LOCAL or not settings.window]
-    frames = {name: settings.frame if name == LOCAL else 0 for name in (*blended, *settings.scores)}
-    blends = {name: Blend(read.window, frame, settings.chip_size) for name, frame in frames.items()}
+    # Local maps are taken from windows side by side, or blended from chips without their frame. All other values depend
+    # on the whole chip and are blended over the full overlap.
+    bands = {name: len(reflectance) for name in PICTURES}
+    local = [name for name in settings.maps if name in LOCAL]
+    rest = [name for name in settings.maps if name not in (*local, *settings.scores)]
+    blends = {name: Blend(read.window, 0, settings.chip_size) for name in (*rest, *settings.scores)}
+    if not settings.window:
+        frame, size = settings.frame, settings.chip_size
+        blends |= {name: Blend(read.window, frame, size, bands.get(name)) for name in local}
     # in lattice order: sums in another order may differ in their last bits
     for chip in sorted(results):
         for name, values in results[chip].maps.items():
@@ -160,10 +164,11 @@ def blend_tile(
         for name, score in results[chip].scores.items():
             blends[name].add(chip, score)
     maps = {name: blend.mean() for name, blend in blends.items()}
-    if LOCAL in settings.maps and settings.window:
-        local = {place: output.attribution for place, output in generated.items() if output.attribution is not None}
+    for name in local if settings.window else ():
+        parts = {place: output.maps[name] for place, output in generated.items()}
         # windows reach beyond the chips with enough data; a pixel has either all maps or none
-        maps[LOCAL] = np.where(np.isfinite(maps["naturalness"]), mosaic(read.window, local, fill=np.nan), np.nan)
+        whole = mosaic(read.window, parts, bands.get(name), fill=np.nan)
+        maps[name] = np.where(np.isfinite(maps["naturalness"]), whole, np.nan)
     maps = {name: np.where(valid, values, np.nan) for name, values in maps.items()}
     return TileMaps(
         {name: _pad(window, read.window, values, np.nan) for name, values in maps.items()},

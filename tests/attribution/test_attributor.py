@@ -148,6 +148,32 @@ def test_attribution_is_in_reflectance(tiny_checkpoint):
     np.testing.assert_allclose(found.maps["attribution"], expected, rtol=1e-3, atol=1e-6)
 
 
+def test_generated_pictures_and_their_scores_on_chips_and_through_windows(tiny_checkpoint):
+    """By the definition, with the networks called one by one."""
+    x, names = chips(2, seed=4), ("x_plus", "x_minus", "raised", "lowered")
+    scaling = tiny_checkpoint.card.scaling
+    with torch.no_grad():
+        u = scaling.standardise(torch.from_numpy(x))
+        made = {"x_plus": tiny_checkpoint.maximiser(u), "x_minus": tiny_checkpoint.minimiser(u)}
+        scores = [tiny_checkpoint.classifier(picture).sigmoid().numpy() for picture in made.values()]
+    expected = {name: scaling.restore(picture).numpy() for name, picture in made.items()}
+    networks = Attributor(tiny_checkpoint, names)
+    whole, windows = networks(x), networks.generate(x)()
+    parts = networks.classify(x, *((made[name] - u).numpy() for name in ("x_minus", "x_plus")))()
+    assert set(windows.maps) == set(whole.maps) == {"x_plus", "x_minus"}
+    assert parts.maps == {}
+    margin = window_halo(tiny_checkpoint.card.generator, tiny_checkpoint.card.frame)
+    inner = (..., slice(margin, -margin), slice(margin, -margin))
+    for name, picture in expected.items():
+        np.testing.assert_allclose(whole.maps[name], picture, atol=1e-6)
+        np.testing.assert_allclose(windows.maps[name][inner], picture[inner], atol=1e-6)
+    for found in (whole, parts):
+        for name, score in zip(("raised", "lowered"), scores, strict=True):
+            np.testing.assert_allclose(found.generated_scores[name], score, rtol=1e-4, atol=1e-6)
+    # a generator that nothing asks for does not run
+    assert Attributor(tiny_checkpoint, ("x_plus",)).generate(x)().delta_minus is None
+
+
 def test_a_window_says_of_its_inside_what_the_chip_says(tiny_checkpoint):
     """Beyond the context nothing matters: not the padding, not the size of the picture."""
     settings = tiny_checkpoint.card.generator
@@ -160,10 +186,13 @@ def test_a_window_says_of_its_inside_what_the_chip_says(tiny_checkpoint):
     chip = networks(x)
     inner = slice(32 + margin, 224 - margin)
     np.testing.assert_allclose(
-        part.attribution[0, margin:-margin, margin:-margin], whole.attribution[0, inner, inner], rtol=1e-4, atol=1e-7
+        part.maps["attribution"][0, margin:-margin, margin:-margin],
+        whole.maps["attribution"][0, inner, inner],
+        rtol=1e-4,
+        atol=1e-7,
     )
     np.testing.assert_allclose(
-        chip.maps["attribution"][0, inner, inner], whole.attribution[0, inner, inner], rtol=1e-4, atol=1e-7
+        chip.maps["attribution"][0, inner, inner], whole.maps["attribution"][0, inner, inner], rtol=1e-4, atol=1e-7
     )
     with torch.no_grad():
         u = tiny_checkpoint.card.scaling.standardise(torch.from_numpy(x))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -18,15 +20,15 @@ SPEC = CubeSpec(
 columns right of that of the first tile, (-860, 898)."""
 
 
-def fill(cube: Cube, task: TileTask, seed: int = 0) -> TileMaps:
-    """Write random maps into a tile; its upper-left 7 × 9 pixels have no data."""
+def fill(cube: Cube, task: TileTask, seed: int = 0, further: dict[str, Any] | None = None) -> TileMaps:
+    """Write random maps, and further ones, into a tile; the upper-left 7 × 9 pixels of the random ones have no data."""
     window = cube.window(task)
     rng = np.random.default_rng(seed)
     maps = {name: rng.random(window.shape, dtype=np.float32) for name in ("attribution", "naturalness")}
     for values in maps.values():
         values[:7, :9] = np.nan
     composite = rng.random((3, *window.shape), dtype=np.float32) * 0.5
-    tile = TileMaps(maps, rng.integers(1, 40, window.shape).astype("u2"), composite)
+    tile = TileMaps(maps | (further or {}), rng.integers(1, 40, window.shape).astype("u2"), composite)
     cube.write(task, tile)
     cube.finish(task, Status.DONE, {"scenes": ["a"]})
     return tile

@@ -88,6 +88,19 @@ def test_the_composite_is_a_picture_in_colours(cube, tmp_path):
     np.testing.assert_allclose(got, tile.composite[:, 20:22, 40:42].mean(axis=(1, 2)), atol=1e-4)
 
 
+def test_generated_pictures_name_their_bands_and_colours(tmp_path):
+    about = {"maps": {"x_plus": "how x+ was made"}, "bands": ("B02", "B03", "B04", "B08")}
+    cube = create_cube(str(tmp_path / "c.zarr"), SPEC.model_copy(update=about), "0123", {"title": "test"})
+    picture = np.random.default_rng(0).random((4, 512, 512), dtype=np.float32)
+    tile = fill(cube, TASK, further={"x_plus": picture})
+    (file,) = export(cube.uri, str(tmp_path), variables=["x_plus"], times=["2021-07-01"])
+    with rasterio.open(file) as source:
+        assert source.descriptions == ("B02", "B03", "B04", "B08")
+        assert [colour.name for colour in source.colorinterp] == ["blue", "green", "red", "undefined"]
+        got = source.read()[:, 192 + 10, 288 + 20] * source.scales[0]
+    np.testing.assert_allclose(got, tile.maps["x_plus"][:, 10, 20], atol=5.1e-5)
+
+
 def test_a_box_gives_its_pixels_and_a_polygon_only_those_inside(cube, tmp_path):
     fill(cube, TASK)
     whole = values_of(export(cube.uri, str(tmp_path / "all"), variables=["attribution"], times=["2021-07-01"])[0])

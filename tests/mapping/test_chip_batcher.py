@@ -29,9 +29,9 @@ class Counting(FakeNetworks):
         self._note("generate", x)
         return super().generate(x)
 
-    def classify(self, x, delta_minus):
+    def classify(self, x, *deltas):
         self._note("classify", x)
-        return super().classify(x, delta_minus)
+        return super().classify(x, *deltas)
 
 
 def tile(core, settings, step=0):

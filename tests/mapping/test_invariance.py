@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import spacex
 from spacex.cube.levels import crop
 from spacex.cube.store import Cube
 from spacex.execution.local import run_local
@@ -75,6 +76,26 @@ def test_a_crop_of_the_request_is_a_crop_of_the_map(whole, make_request, map_off
 def test_neither_threads_nor_batches_change_a_bit(threads, batch, whole, make_request, map_offline, tmp_path):
     map_offline(make_request(), tmp_path / "batch.zarr", threads=threads, batch=batch)
     assert_same(open_cube(tmp_path / "batch.zarr"), whole)
+
+
+@pytest.mark.parametrize("chips", [{}, {"window": 0, "margin": 0, "frame": 32}])
+def test_generated_pictures_and_their_scores_are_maps_too(chips, make_request, map_offline, tmp_path):
+    names = ("attribution", "x_plus", "x_minus", "raised", "lowered")
+    settings = make_request().chips.model_copy(update={"maps": names, **chips})
+    box = (23.96, 67.965, 24.03, 67.985)
+    map_offline(make_request(box=box, tile_size=512, chips=settings), tmp_path / "pictures.zarr")
+    cube = spacex.open_cube(str(tmp_path / "pictures.zarr")).isel(time=0).load()
+    assert cube.x_plus.dims == ("input_band", "y", "x")
+    assert cube.input_band.values.tolist() == ["B02", "B03", "B04"]
+    # the paper's attribution is the difference of these very pictures, in steps of 0.0001 and with rounded floats
+    difference = abs(cube.x_plus - cube.x_minus).mean("input_band")
+    np.testing.assert_allclose(difference, cube.attribution, rtol=2**-10, atol=1.5e-4)
+    assert float(cube.attribution.max()) > 1e-3
+    for name in ("raised", "lowered"):
+        assert np.array_equal(np.isfinite(cube[name]), np.isfinite(cube.naturalness))
+    overview = spacex.open_cube(str(tmp_path / "pictures.zarr"), level=1).isel(time=0)
+    assert (overview.x_minus.sizes["input_band"], overview.composite.sizes["band"]) == (3, 3)
+    assert abs(overview.x_minus.sel(input_band="B04") - overview.composite.sel(band="B04")).mean() < 0.05
 
 
 def test_generators_that_judge_chips_keep_the_promise_too(make_request, map_offline, tmp_path):
