@@ -15,11 +15,14 @@ from spacex.api.declaration import complete, documented, pick
 from spacex.api.map_settings import SCORE, MapSettings, PlanSettings
 from spacex.api.scenes import Intervals, chosen_intervals, map_area, scene_fields
 from spacex.attribution.inference import choose_precision
+from spacex.attribution.names import Precision
 from spacex.checkpoint import Checkpoint, load_checkpoint
+from spacex.cube.store import find_cube
 from spacex.mapping.plan import Plan, make_plan
 from spacex.mapping.request import MapRequest, chip_settings
 from spacex.mapping.run import Outcome, Runner, execute
 from spacex.settings import checked
+from spacex.storage import resolve_link
 from spacex.synthetic.archive import demo_archive
 from spacex.weights import default_checkpoint
 
@@ -78,6 +81,13 @@ class PlannedMap:
                 unwritten = write_outputs({"STAC description": lambda: describe_cube(cube, picture)})
             outcome = replace(outcome, unwritten=outcome.unwritten | unwritten)
         return outcome
+
+    def with_precision(self, precision: Precision) -> PlannedMap:
+        """The same map with networks of this precision, unless a cube has been begun with another."""
+        if self.plan.cube is not None:
+            return self
+        request = self.plan.request.model_copy(update={"precision": precision})
+        return replace(self, plan=replace(self.plan, request=request))
 
     def __repr__(self) -> str:
         return "\n".join(f"{name:<10} {value}" for name, value in self._rows())
@@ -165,11 +175,18 @@ def plan_map(asked: PlanSettings, area: BaseGeometry, intervals: Intervals) -> P
             tile_size=asked["tile_size"],
             path_steps=asked["path_steps"],
             chips=chip_settings(checkpoint.card, maps, asked["stride"]),
-            precision=choose_precision(asked["precision"], device),
+            precision=choose_cube_precision(asked, device),
             **where,
         )
     )
     return PlannedMap(make_plan(request, asked["output"], checkpoint, grow=asked["grow"]), device)
+
+
+def choose_cube_precision(asked: PlanSettings, device: str) -> Precision:
+    """The precision asked for; ``auto`` is what a cube that is there was made with, else what suits this machine."""
+    if asked["precision"] == "auto" and (begun := find_cube(resolve_link(asked["output"]))) is not None:
+        return MapRequest.model_validate(begun.attributes["request"]).precision
+    return choose_precision(asked["precision"], device)
 
 
 def run_arguments(asked: MapSettings) -> dict[str, Any]:

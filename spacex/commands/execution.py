@@ -36,10 +36,10 @@ class ExecutionOptions(TypedDict, total=False):
     workers: Annotated[
         int | None,
         Setting(
-            RUNS, unset="as many as the cluster's CPUs, or GPUs with --gpu, allow", least=1, most=100000, metavar="N"
+            RUNS, unset="as many as the cluster's CPUs, or GPUs with --gpu, allow", least=0, most=100000, metavar="N"
         ),
     ]
-    """Ray actors."""
+    """Ray workers; 0 works in this process, as --local does and as for trainings."""
     json: Annotated[bool, Setting(RUNS, False)]
     """Print the plan of --plan as JSON, for machines."""
     json_logs: Annotated[bool, Setting(RUNS, False)]
@@ -53,6 +53,8 @@ def check_execution_options(asked: ExecutionOptions, calibrate: int = 0) -> None
         asked: the options.
         calibrate: tiles to calibrate on, here, for the workers there will be.
     """
+    if asked["workers"] == 0:
+        asked["local"], asked["workers"] = True, None
     if asked["local"] and asked["workers"] is not None and not calibrate:
         raise RequestError(
             "--local works in this process", got=f"--workers {asked['workers']}", do="Leave one of them out."

@@ -24,6 +24,13 @@ COMMANDS = {
 """Sub-commands, each a module of this package with an `app` of that command alone."""
 
 
+WHERE = (
+    "Commands work in this process; map and make-dataset work on Ray unless told --local. For all four that can do "
+    "either, these and both trainings, --workers N is N workers on Ray and --workers 0 is this process."
+)
+"""Where commands run, said once for all of them."""
+
+
 def main() -> None:
     """The installed command. A sub-command is called directly: its own application answers `--help` at once."""
     # Only the module of the command that was named is imported; all eight take three times as long.
@@ -37,7 +44,7 @@ def overview() -> typer.Typer:
     """All commands as one application, which lists them and refuses what is none of them."""
     app = typer.Typer(
         help="Learn what makes land look natural in Sentinel-2 pictures, and draw it on a map.",
-        epilog="`spacex COMMAND --help` explains a command and its options.",
+        epilog=f"{WHERE} `spacex COMMAND --help` explains a command and its options.",
         add_completion=False,
         pretty_exceptions_enable=False,
     )

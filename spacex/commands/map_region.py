@@ -66,6 +66,10 @@ def map_region(asked: MapOptions) -> None:
         print(json.dumps(description, indent=1)) if asked["json"] else console.show_map_plan(description, work.output)
         return
     runner = execution.make_runner(asked, asked["gpu"], asked["threads"])
+    if asked["precision"] == "auto" and not asked["local"]:
+        from spacex.execution.ray_actors import worker_precision
+
+        work = work.with_precision(worker_precision(float(asked["threads"] or 1), 1.0 if asked["gpu"] else 0.0))
     tiles = description["tiles"]
     console.echo(f"{tiles['new']} new, {tiles['redo']} to redo, {tiles['done']} done tiles -> {work.output}")
     outcome = execution.run_interruptibly(

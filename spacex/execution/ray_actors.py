@@ -20,6 +20,8 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayTaskError
 
+from spacex.attribution.inference import choose_precision
+from spacex.attribution.names import Precision
 from spacex.errors import RequestError, SpacexError
 from spacex.execution.jobs import TileJob
 from spacex.execution.pipeline import TilePipeline
@@ -256,6 +258,13 @@ def _max_workers(cpus: float, gpus: float, at_least: int = 1) -> int:
         do = "On a cluster that starts its nodes when they are needed, give --workers."
         raise RequestError("the cluster cannot hold a single worker", got=got, expected=expected, do=do)
     return count
+
+
+def worker_precision(cpus: float, gpus: float) -> Precision:
+    """What the precision `auto` means on the workers' machines: one of them is asked, which may have to be started."""
+    ask: Any = ray.remote(choose_precision).options(num_cpus=cpus, num_gpus=gpus)
+    answer: Precision = ray.get(ask.remote("auto", "cuda" if gpus else "cpu"))
+    return answer
 
 
 def check_resources(workers: int | None, cpus: float, gpus: float) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 
 from pydantic import Field
 
 from spacex.attribution.attributor import Attributor
+from spacex.attribution.inference import native_bfloat16
 from spacex.attribution.replica_pool import ReplicaPool
 from spacex.checkpoint import load_checkpoint
 from spacex.cube.store import Cube
@@ -21,6 +23,8 @@ from spacex.sentinel2.composite import Composer
 from spacex.sentinel2.composite_cache import CompositeCache
 from spacex.sentinel2.scene_list import Scenes, load_scenes
 from spacex.weights import SHIPPED
+
+log = logging.getLogger(__name__)
 
 GPU_BATCH = 16
 """Windows or chips per call of the networks on a GPU."""
@@ -52,6 +56,8 @@ class Job(TileJob):
             load_checkpoint(self.checkpoint, trust=self.trust),
             self.threads or torch.get_num_threads(),
         )
+        if self.request.precision == "bfloat16" and not native_bfloat16(torch.device(self.device)):
+            log.warning("this machine emulates bfloat16, in which the cube is made: it is slower than others")
         card, chips, on_gpu = checkpoint.card, self.request.chips, self.device.startswith("cuda")
         make = partial(Attributor, checkpoint, chips.maps, self.request.path_steps, self.device, self.request.precision)
         return Pipeline(

@@ -43,7 +43,8 @@ from spacex.synthetic.dataset import build_dataset
 from spacex.training.data import DatasetSettings
 from spacex.training.distributed import Distributed, Precision
 from spacex.training.gan_run import PatternRun, learn_patterns
-from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset, with_overrides
+from spacex.training.overrides import with_overrides
+from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset
 
 BANDS = ShortcutSettings().bands
 SHARES = (0.0, 0.05, 0.2, 0.5)

@@ -43,7 +43,8 @@ from spacex.training.classifier_run import ClassifierRun, learn_classifier
 from spacex.training.data import DatasetSettings
 from spacex.training.distributed import Distributed, Precision
 from spacex.training.gan_run import PatternRun, learn_patterns
-from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset, with_overrides
+from spacex.training.overrides import with_overrides
+from spacex.training.presets import CLASS_DIFFERENCE, DELTA, Preset
 
 USED, IGNORED = 1, 2
 """Values of the truth masks: mire and fell; planted knolls."""

@@ -12,7 +12,8 @@ from spacex.training.classifier_run import ClassifierRun, learn_classifier
 from spacex.training.data import DatasetSettings
 from spacex.training.distributed import Distributed
 from spacex.training.gan_run import PatternRun, learn_patterns
-from spacex.training.presets import DELTA, with_overrides
+from spacex.training.overrides import with_overrides
+from spacex.training.presets import DELTA
 
 pytestmark = [
     pytest.mark.gpu,

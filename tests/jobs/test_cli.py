@@ -15,8 +15,10 @@ import typer
 
 import spacex
 from spacex.commands.app import invoke, make_app
+from spacex.commands.execution import check_execution_options, make_runner
 from spacex.commands.main import COMMANDS, overview
 from spacex.errors import DataError, TileError
+from spacex.execution.local import run_local
 from spacex.models.generator import GeneratorSettings
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +145,13 @@ def test_exit_codes_of_a_command_are_its_own() -> None:
 
     assert end(leave) == 3
     assert end(lambda: None) == 0
+
+
+def test_no_workers_means_this_process_as_for_trainings() -> None:
+    asked = {"local": False, "workers": 0, "plan": False, "json": False, "json_logs": False}
+    check_execution_options(asked)
+    assert asked["local"]
+    assert make_runner(asked) is run_local
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,10 +2,13 @@
 
 from fakes import IdlePipeline, with_pipeline
 
-from spacex.cube.store import Cube
+from spacex.api.declaration import complete
+from spacex.api.map_settings import PlanSettings
+from spacex.api.mapping import PlannedMap, choose_cube_precision
+from spacex.cube.store import Cube, create_cube
 from spacex.execution.local import run_local
 from spacex.mapping.plan import make_plan
-from spacex.mapping.run import execute
+from spacex.mapping.run import describe, execute
 
 
 def test_the_driver_opens_the_cube_twice(make_request, tiny_checkpoint, tmp_path, monkeypatch):
@@ -20,3 +23,30 @@ def test_the_driver_opens_the_cube_twice(make_request, tiny_checkpoint, tmp_path
     monkeypatch.setattr(Cube, "__init__", lambda self, uri, *more: opened.append(uri) or open_cube(self, uri, *more))
     assert run().complete
     assert 1 <= len(opened) <= 2
+
+
+def test_auto_precision_is_what_a_cube_was_made_with(make_request, tiny_checkpoint, tmp_path, monkeypatch):
+    """Another machine, or the same command with --gpu, goes on with a cube in the arithmetic that began it."""
+    monkeypatch.setattr("spacex.attribution.inference.native_bfloat16", lambda device: True)
+    output, request = str(tmp_path / "c.zarr"), make_request()
+    asked = complete(PlanSettings, {"output": output, "catalogue": "demo"})
+    fresh = PlannedMap(make_plan(request, output, tiny_checkpoint, scenes=[[]]))
+    assert choose_cube_precision(asked, "cpu") == "bfloat16"
+    # where a cube is new, the workers' machines decide
+    assert fresh.with_precision("bfloat16").plan.request.precision == "bfloat16"
+    create_cube(output, request.spec(tiny_checkpoint.card), fresh.fingerprint, describe(request, tiny_checkpoint.card))
+    assert request.precision == choose_cube_precision(asked, "cpu") == "float32"
+    assert choose_cube_precision(asked | {"precision": "bfloat16"}, "cpu") == "bfloat16"
+    begun = PlannedMap(make_plan(request, output, tiny_checkpoint, scenes=[[]]))
+    assert begun.with_precision("bfloat16").fingerprint == fresh.fingerprint
+
+
+def test_the_plan_counts_the_bytes_of_the_maps_that_are_asked_for(make_request, tiny_checkpoint, tmp_path):
+    def stored(*maps):
+        plan = make_plan(make_request(maps=maps), str(tmp_path / "none.zarr"), tiny_checkpoint, scenes=[[]])
+        return plan.describe()["bytes_to_store"]
+
+    usual = stored("attribution", "lift")
+    pictures = stored("attribution", "lift", "x_plus"), stored("attribution", "lift", "x_plus", "x_minus", "raised")
+    assert usual < pictures[0] < pictures[1]
+    assert stored() < stored("lift") < usual

@@ -11,7 +11,8 @@ from spacex import load_checkpoint
 from spacex.errors import RequestError, SpacexError
 from spacex.training.data import DatasetSettings
 from spacex.training.gan_run import PatternRun, learn_patterns
-from spacex.training.presets import DELTA, with_overrides
+from spacex.training.overrides import with_overrides
+from spacex.training.presets import DELTA
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SMALL = ["generator.base=4", "generator.blocks=1", "generator.downs=1", "generator.stem=3", "warmup=0", "batch=2"]

@@ -41,6 +41,13 @@ def test_workers_build_a_network_that_is_trusted(cluster, make_request, map_offl
     np.testing.assert_array_equal(theirs.path_attribution, ours.path_attribution)
 
 
+def test_a_worker_is_asked_which_arithmetic_its_machine_has(cluster):
+    from spacex.attribution.inference import choose_precision
+    from spacex.execution.ray_actors import worker_precision
+
+    assert worker_precision(0.5, 0) == choose_precision("auto")
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_do_not_change_the_map(cluster, local, make_request, map_offline, tmp_path, workers):
     from spacex.execution.ray_actors import run_ray
