@@ -4,10 +4,10 @@
 >>> spacex.plan(catalogue="demo").describe()["cube"]
 '1 x 2100 x 2100 pixels of 10 m in EPSG:3035'
 
-`plan` and `map_region` make a cube, `open_cube` reads it, `export` and `describe_cube` share it; `make_dataset` makes
-labelled chips, `attribute` and `score` look at chips; `train_classifier`, `train_gan`, `load_checkpoint` and
-`evaluate` are about the networks. Importing this package is cheap: whatever a function needs is loaded when it is first
-asked for.
+`scenes` lists what there is; `plan` and `map_region` make a cube, `open_cube` reads it, `reproduce` checks it, `export`
+and `describe_cube` share it; `make_dataset` makes labelled chips, `attribute` and `score` look at chips;
+`train_classifier`, `train_gan`, `load_checkpoint` and `evaluate` are about the networks. Importing this package is
+cheap: whatever a function needs is loaded when it is first asked for.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from spacex.api.attribution import score as score
     from spacex.api.dataset import make_dataset as make_dataset
     from spacex.api.evaluation import evaluate as evaluate
+    from spacex.api.listing import scenes as scenes
     from spacex.api.mapping import map_region as map_region
     from spacex.api.mapping import plan as plan
+    from spacex.api.reproduction import reproduce as reproduce
     from spacex.api.training import train_classifier as train_classifier
     from spacex.api.training import train_gan as train_gan
     from spacex.checkpoint import load_checkpoint as load_checkpoint
@@ -40,6 +42,8 @@ _MODULES = {
     "map_region": "spacex.api.mapping",
     "open_cube": "spacex.cube.reader",
     "plan": "spacex.api.mapping",
+    "reproduce": "spacex.api.reproduction",
+    "scenes": "spacex.api.listing",
     "score": "spacex.api.attribution",
     "train_classifier": "spacex.api.training",
     "train_gan": "spacex.api.training",

@@ -80,6 +80,10 @@ class Window:
         row, col = self.row // factor, self.col // factor
         return Window(row, col, -(-self.stop_row // factor) - row, -(-self.stop_col // factor) - col)
 
+    def refine(self, factor: int) -> Window:
+        """The reverse of `coarsen`: the pixels of a window of the lattice of squares of `factor` pixels."""
+        return Window(self.row * factor, self.col * factor, self.height * factor, self.width * factor)
+
     def slices(self, inside: Window) -> tuple[slice, slice]:
         """Row and column slices that pick this window out of an array covering `inside`.
 
@@ -249,8 +253,7 @@ class Tiling:
     @property
     def pixels(self) -> Window:
         """All pixels of the tiles, on the global grid: the extent grown to whole tiles."""
-        tiles, size = self.tiles, self.tile_size
-        return Window(tiles.row * size, tiles.col * size, tiles.height * size, tiles.width * size)
+        return self.tiles.refine(self.tile_size)
 
     def window(self, row: int, col: int) -> Window:
         """The pixels tile (row, col) owns.

@@ -49,6 +49,8 @@ ONLY_READ = {
     "evaluate": "minutes; tests/evaluation runs it",
     "import-checkpoint": "needs the authors' file; tests/test_checkpoint_import.py runs it",
     "make-dataset": "minutes; tests/jobs/test_make_dataset.py runs it",
+    "reproduce": "takes a cube of its own place; tests/jobs/test_scenes.py runs it",
+    "scenes": "asks a catalogue; tests/jobs/test_scenes.py runs it",
     "train-classifier": "minutes; tests/training runs it",
     "train-gan": "minutes; tests/training runs it",
     "view": "serves until it is stopped; tests/viewer runs it",
@@ -273,7 +275,7 @@ def test_a_snippet_runs_and_gives_something(block, others, monkeypatch):
 def demo_instead(line: str) -> list[str]:
     """A command with the demo catalogue, the small box and no network but the score's in place of its own."""
     words = shlex.split(line)
-    taking = {"--bbox": 4, "--area": 1, "--datetime": 1, "--catalogue": 1, "--checkpoint": 1, "--maps": 1}
+    taking = {"--bbox": 4, "--area": 1, "--datetime": 1, "--catalogue": 1, "--items": 1, "--checkpoint": 1, "--maps": 1}
     kept: list[str] = []
     while words:
         word = words.pop(0)

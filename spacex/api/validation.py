@@ -238,6 +238,17 @@ def names_of(*known: str, kind: Callable[[str], Any] = str) -> Callable[[str, st
     return parse
 
 
+def parse_place(name: str, text: str) -> tuple[float, ...]:
+    """Longitude and latitude from ``24.1,67.9``."""
+    try:
+        place = tuple(map(float, text.split(",")))
+    except ValueError:
+        place = ()
+    if len(place) != 2:
+        raise RequestError(name, got=text, expected="LON,LAT in degrees, e.g. 24.1,67.9")
+    return place
+
+
 def parse_bands(name: str, text: str) -> tuple[str, ...]:
     """Bands from ``B02,B03,B04`` or ``all``, which are Sentinel-2's ten land bands.
 

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 from spacex.models.residual import ResidualNetwork
 
 
+def arithmetic(device: str) -> dict[str, str]:
+    """What decides the last bits of a map besides code and precision: library, processor's instructions, device."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
+    return {"torch": torch.__version__, "processor": torch.backends.cpu.get_cpu_capability(), "device": name}
+
+
 def choose_precision(wanted: str, device: str | torch.device = "cpu") -> Precision:
     """Resolve one of `PRECISIONS` for a device: `auto` is bfloat16 where it multiplies that natively, else float32.
 

@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,6 +54,26 @@ def show_map_plan(description: dict[str, Any], output: str) -> None:
         ("hours", hours),
     )
     _show_rows(rows)
+
+
+def show_scenes(rows: Sequence[Mapping[str, Any]], left_out: Mapping[str, str]) -> None:
+    """Print a table of scenes, `ListedScenes.rows`, and which items were left out."""
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("day", "tile", "orbit", "cloud", "to read"):
+        table.add_column(name, justify="left" if name in ("day", "tile") else "right")
+    table.add_column("scene", overflow="fold")
+    for row in rows:
+        cloud = "" if row["cloud_cover"] is None else f"{row['cloud_cover']:.0f} %"
+        orbit = "" if row["orbit"] is None else f"{row['orbit']}"
+        table.add_row(row["datetime"][:10], row["tile"], orbit, cloud, decimal(row["bytes"]), row["id"])
+    Console(highlight=False).print(table)
+    total = sum(row["bytes"] for row in rows)
+    echo(f"{_items(rows, 'scene')}; a map of this area is expected to read {decimal(total)}")
+    _show_scenes(left_out, {})
 
 
 def show_dataset_plan(description: dict[str, Any], output: str) -> None:
@@ -129,7 +149,7 @@ def _show_scenes(left_out: Mapping[str, str], doubtful: Mapping[str, str]) -> No
         )
 
 
-def _items(things: Mapping[str, str], name: str) -> str:
+def _items(things: Sized, name: str) -> str:
     return f"{len(things):,} {name}{'s' * (len(things) > 1)}"
 
 

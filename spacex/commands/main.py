@@ -12,12 +12,14 @@ from spacex.commands import app as application
 from spacex.commands.parameters import Command
 
 COMMANDS = {
+    "scenes": "scenes",
     "map": "map_region",
     "make-dataset": "make_dataset",
     "train-classifier": "train_classifier",
     "train-gan": "train_gan",
     "evaluate": "evaluate",
     "export": "export",
+    "reproduce": "reproduce",
     "import-checkpoint": "import_checkpoint",
     "view": "view",
 }

@@ -72,9 +72,7 @@ class DatasetPlan:
             if location.task in todo:
                 expected = estimator.of(location.window)
                 total.chips += 1
-                total.scene_reads += expected.scenes
-                total.pixels_read += expected.pixels
-                total.pixels_classified += expected.classified
+                total.read(expected)
                 total.pixels_written += CHIP * CHIP
         return total
 

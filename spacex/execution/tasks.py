@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import IntEnum
+
+from spacex.errors import RequestError
 
 
 class Status(IntEnum):
@@ -41,6 +44,19 @@ class TileTask:
         """E.g. ``t0-n494-e478``: step 0, the tile at row -494 and column 478, so north and east of the origin."""
         row = f"n{-self.row}" if self.row < 0 else f"s{self.row}"
         return f"t{self.time}-{row}-" + (f"w{-self.col}" if self.col < 0 else f"e{self.col}")
+
+    @classmethod
+    def parse(cls, name: str) -> TileTask:
+        """The task of a name.
+
+        Raises:
+            RequestError: if it is none.
+        """
+        match = re.fullmatch(r"t(\d+)-([ns])(\d+)-([we])(\d+)", name)
+        if match is None:
+            raise RequestError("no name of a tile", got=name, expected="e.g. t0-n494-e478")
+        step, ns, row, we, col = match.groups()
+        return cls(int(step), int(row) * (-1 if ns == "n" else 1), int(col) * (-1 if we == "w" else 1))
 
 
 @dataclass(frozen=True)

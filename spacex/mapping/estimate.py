@@ -20,14 +20,12 @@ from torch.utils.flop_counter import flop_registry
 from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint
 from spacex.cube.statuses import tasks_where
-from spacex.cube.store import create_cube
 from spacex.errors import RequestError
 from spacex.execution.jobs import CPU_READERS
-from spacex.execution.tasks import Status, TileReport
+from spacex.execution.tasks import Status
 from spacex.mapping.plan import Plan
 from spacex.mapping.request import MapRequest
-from spacex.mapping.worker import Job
-from spacex.sentinel2.scene_list import save_scenes
+from spacex.mapping.some_tiles import map_tiles
 
 
 def operations_per_chip(checkpoint: Checkpoint, request: MapRequest) -> int:
@@ -97,19 +95,7 @@ def calibrate(plan: Plan, tiles: int, threads: int | None = None) -> Pace:
     # every n-th tile rather than the first ones: those may lie at the edge of the area and hold few pixels
     chosen = plan.todo[:: max(1, len(plan.todo) // tiles)][:tiles]
     with tempfile.TemporaryDirectory() as folder:
-        output, scenes = f"{folder}/cube.zarr", f"{folder}/scenes.gz"
-        save_scenes(scenes, plan.scenes, plan.request.intervals)
-        checkpoint = plan.checkpoint
-        request = plan.request.model_dump(mode="json")
-        create_cube(output, plan.request.spec(checkpoint.card), "calibration", {"request": request})
-        networks = {"checkpoint": checkpoint.uri, "trust": checkpoint.trust, "threads": threads}
-        pipeline = Job(request=plan.request, output=output, scenes=scenes, **networks).open()
-        for task in chosen:
-            pipeline.add(task)
-        reports: list[TileReport] = []
-        while len(pipeline):
-            reports += pipeline.advance(timeout=1.0)
-        pipeline.close()
+        _, reports = map_tiles(plan.request, plan.checkpoint, plan.scenes, chosen, folder, threads)
     mapped = [report for report in reports if report.status is not Status.FAILED]
     if not mapped:
         reason = reports[0].reason if reports else "no tile to do"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from spacex.attribution.inference import arithmetic
 from spacex.cube.store import Cube
 from spacex.execution.pipeline import TilePipeline
 from spacex.execution.tasks import Status, TileReport, TileTask
@@ -27,6 +28,7 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         display: positions, in the reflectance's bands, of those kept in the overviews' composite.
         readers: tiles read at the same time, ahead of the networks.
         time_limit: seconds after which the read or write of a tile fails.
+        device: where the networks run, for the tiles' provenance.
     """
 
     def __init__(
@@ -40,9 +42,11 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         display: Sequence[int] = (0,),
         readers: int = 2,
         time_limit: float = 900.0,
+        device: str = "cpu",
     ) -> None:
         self._tiles = ChipBatcher(networks, settings, batch)
         super().__init__(read, self._tiles, readers=readers, time_limit=time_limit)
+        self._arithmetic = arithmetic(device)
         self._cube, self._settings, self._display = cube, settings, list(display)
 
     def _submit(self, task: TileTask, read: TileInput, seconds: float) -> None:
@@ -66,6 +70,7 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         seconds = {name: round(value, 3) for name, value in tile.seconds.items()}
         scenes = tile.input.scenes
         provenance = {"scenes": scenes, "seconds": seconds, "chips": tile.computed, "worker": self._worker}
+        provenance["arithmetic"] = self._arithmetic
         self._cube.finish(tile.task, status, provenance)
         used = sum(scene.get("used_share", 1) > 0 for scene in scenes)
         fetched, doubtful = tile.input.fetched, doubtful_scenes(scenes)

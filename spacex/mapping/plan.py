@@ -93,9 +93,7 @@ class Plan:
                 (chip.row >= window.row or alone[0]) and (chip.col >= window.col or alone[2])
                 for chip in request.chips.chips(window)
             )
-            total.scene_reads += expected.scenes
-            total.pixels_read += expected.pixels
-            total.pixels_classified += expected.classified
+            total.read(expected)
             total.pixels_written += tile.height * tile.width
         return total
 

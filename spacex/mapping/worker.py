@@ -70,6 +70,7 @@ class Job(TileJob):
             display=[card.bands.index(band) for band in display_bands(card.bands)],
             readers=self.concurrent_reads,
             time_limit=self.time_limit,
+            device=self.device,
         )
 
 

@@ -29,13 +29,14 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from spacex.errors import TileError
+from spacex.grid import Window, bounds
 from spacex.sentinel2.block_reader import BlockReader
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile
 from spacex.sentinel2.contribution import UNASSIGNED, BandStack, SceneContribution, SceneUsage
 from spacex.sentinel2.median import MISSING, median
 from spacex.sentinel2.pixel_grid import PixelGrid
 from spacex.sentinel2.reflectance import DarkPixels, dark_pixels, harmonise
-from spacex.sentinel2.resampling import Resampling, ResamplingTable, any_per_block
+from spacex.sentinel2.resampling import Resampling, ResamplingTable, Roi, any_per_block
 from spacex.sentinel2.scene_request import SNOW, CompositeSettings, isin
 from spacex.sentinel2.scenes import Scene, by_cloud_cover, touching
 from spacex.sentinel2.single_flight import SingleFlightCache
@@ -132,6 +133,21 @@ class Composer:
         usages, fetched = tuple(part.usage for part in parts), sum(part.fetched for part in parts)
         return Composite(reflectance, observations, usages, fetched, classes)
 
+    def usage(self, scenes: Iterable[Scene], geobox: GeoBox) -> dict[str, Window]:
+        """Where scenes give observations: a window of the grid by id; only classifications are read.
+
+        It is empty for those whose turn comes, but that give none. The others, not read at all, are not in the result.
+        """
+        parts = [SceneContribution(scene) for scene in by_cloud_cover(scenes)]
+        observations = np.zeros((geobox.shape[0], geobox.shape[1]), np.uint16)
+        self._assign_observations(parts, _shared_tables(geobox), observations, None)
+        empty = Window(0, 0, 0, 0)
+        return {
+            part.scene.id: bounds([_window(assignment.roi, geobox) for assignment in part.assignments]) or empty
+            for part in parts
+            if part.usage.considered
+        }
+
     def _assign_observations(
         self, parts: list[SceneContribution], tables: Tables, count: NDArray[np.uint16], first: NDArray[np.uint8] | None
     ) -> None:
@@ -222,6 +238,12 @@ class Composer:
             dark += dark_pixels(dn, slots != UNASSIGNED, part.scene.offset)
             stack.put(roi, harmonise(dn, part.scene.offset, missing=MISSING), slots)
         return dark, file.fetched
+
+
+def _window(roi: Roi, geobox: GeoBox) -> Window:
+    """The window of a region of a grid."""
+    rows, cols = (range(*part.indices(size)) for part, size in zip(roi, geobox.shape, strict=True))
+    return Window(rows.start, cols.start, len(rows), len(cols))
 
 
 def _utm_zone(part: SceneContribution) -> str:

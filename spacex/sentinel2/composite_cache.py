@@ -105,7 +105,7 @@ class CompositeCache:
 
 def _pixels(cells: Window) -> Window:
     """The pixels of a window of blocks."""
-    return Window(*(BLOCK_SIZE * number for number in (cells.row, cells.col, *cells.shape)))
+    return cells.refine(BLOCK_SIZE)
 
 
 def _total_usages(blocks: Iterable[CachedBlock]) -> tuple[SceneUsage, ...]:

@@ -50,6 +50,7 @@ class SceneUsage:
         record: dict[str, Any] = {
             "id": scene.id,
             "datetime": scene.datetime,
+            "processed": scene.processed,
             "offset_dn": scene.offset.dn,
             "offset_reason": scene.offset.reason,
             "sun_elevation": scene.sun_elevation,

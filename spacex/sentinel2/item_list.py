@@ -69,12 +69,22 @@ def catalogue_of(uri: str) -> str | None:
 def write_items(uri: str, items: Iterable[Mapping[str, Any]], catalogue: str) -> None:
     """Write a list in one step: GeoParquet if its name says so, else JSON.
 
+    Links to files below the list's own folder are written relative to it, so that the folder can be moved.
+
     Args:
         uri: of the file, on any store fsspec knows.
-        items: STAC items; links as they are to be written.
+        items: STAC items.
         catalogue: name of the profile that fits the items.
     """
-    named = [{**item, "properties": {**item["properties"], CATALOGUE: catalogue}} for item in items]
+    folder = f"{absolute_uri(uri).rpartition('/')[0]}/"
+    named = [
+        {
+            **item,
+            "properties": {**item["properties"], CATALOGUE: catalogue},
+            "assets": {k: {**a, "href": a["href"].removeprefix(folder)} for k, a in item["assets"].items()},
+        }
+        for item in items
+    ]
     if uri.lower().endswith(PARQUET):
         with TemporaryDirectory() as folder:
             rustac.write_sync(f"{folder}/items.parquet", {"type": "FeatureCollection", "features": named})

@@ -10,7 +10,7 @@ The halo counts only where no neighbouring tile of the plan reads it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import shapely
@@ -39,6 +39,8 @@ class ReadEstimate:
     scenes: float
     pixels: float
     classified: float
+    by_scene: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Pixels per band and of the classification, by the scenes' ids."""
 
 
 class ReadEstimator:
@@ -66,7 +68,10 @@ class ReadEstimator:
         lacking = np.array(lacking_before(shares * self._clear[hits], self._max_observations or len(hits)))
         in_bands, in_scl = (shares * (1 - (1 - lacking) ** places) for places in (PLACES, SCL_PLACES))
         area = window.height * window.width
-        return ReadEstimate(float((in_bands > 0.01).sum()), area * float(in_bands.sum()), area * float(in_scl.sum()))
+        parts = zip(hits, (area * in_bands).tolist(), (area * in_scl).tolist(), strict=True)
+        by_scene = {self._scenes[hit].id: (pixels, classified) for hit, pixels, classified in parts}
+        sums = area * float(in_bands.sum()), area * float(in_scl.sum())
+        return ReadEstimate(float((in_bands > 0.01).sum()), *sums, by_scene)
 
     def _new_shares(self, hits: NDArray[np.intp], shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """Share of the window for which each scene is the first of its overpass to have data."""
@@ -122,6 +127,18 @@ class Work:
     """The same of classifications."""
     pixels_written: int = 0
     """Pixels of the tiles to do."""
+    by_scene: dict[str, Work] = field(default_factory=dict)
+    """Pixels read and classified of each scene, by their ids."""
+
+    def read(self, expected: ReadEstimate) -> None:
+        """Add what a tile is expected to read."""
+        self.scene_reads += expected.scenes
+        self.pixels_read += expected.pixels
+        self.pixels_classified += expected.classified
+        for name, (pixels, classified) in expected.by_scene.items():
+            scene = self.by_scene.setdefault(name, Work())
+            scene.pixels_read += pixels
+            scene.pixels_classified += classified
 
 
 def bytes_to_fetch(work: Work, bands: int, resolution: float) -> int:

@@ -100,6 +100,11 @@ class ResamplingTable:
         return mixed
 
 
+def needed_window(geobox: GeoBox, source: PixelGrid, margin: int = 0) -> Window:
+    """The part of a source grid that the nearest pixels of a north-up grid lie in, and `margin` pixels around it."""
+    return _needed(PixelTransform.of(geobox, source), margin, margin)[1]
+
+
 def any_per_block(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which blocks of `BLOCK` pixels hold any True, (block rows, block columns), of a mask (y, x)."""
     strips = np.array([mask[start : start + BLOCK].any(axis=0) for start in range(0, len(mask), BLOCK)])
