@@ -2,13 +2,15 @@
 
     python tests/benchmarks/real_land.py scores --data eurosat:FOLDER
     python tests/benchmarks/real_land.py pointing --data eurosat:FOLDER --checkpoints europe,runs/second,runs/wide
+    python tests/benchmarks/real_land.py surface --data bigearthnet:FOLDER --tiffs FOLDER/*.tif
     python tests/benchmarks/real_land.py changes --data eurosat:FOLDER --second runs/second
 
 `scores`: AUROC, accuracy and calibration of single chips and of mosaics of 256 pixels, beside boosted trees on six
 colour numbers (mean and deviation of each band), with paired intervals by place; by class and by country; the score of
 mosaics against their natural share. `pointing`: the grid pointing game (Boehle, Fritz & Schiele, CVPR 2021) on mosaics
 half of whose cells are of natural land: the share of a map's positive values that lies on natural cells, chance .5.
-Cells are whole chips of 64 pixels, or squares of 16 cut from two mosaics. `changes`: what the generators do to scores.
+Cells are whole chips of 64 pixels, or squares of 16 cut from two mosaics. `surface`: the scores of L2A patches.
+`changes`: what the generators do to scores.
 
 Mosaics are made of neighbours of the test split; a place is a cell of 1 x 1.5 degrees. Tables are printed, and written
 as CSV with `--output`.
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,22 +28,23 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyogrio
+import rasterio
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.classification import binary_calibration_error
 
 from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint, load_checkpoint
+from spacex.errors import DataError
 from spacex.evaluation.bootstrap import ClusterBootstrap, compare, draw, interval
 from spacex.evaluation.methods.captum import Effort, deep_lift
 from spacex.evaluation.methods.chip_batch import ChipBatch, Method, supporting
 from spacex.evaluation.methods.selection import all_methods, choose
-from spacex.training.data import DatasetSettings, open_split
+from spacex.training.data import SPLITS, DatasetSettings, open_split
 
 RGB = ("B02", "B03", "B04")
 SIDE = 64
@@ -49,9 +53,9 @@ METHODS = (
     "lift+", "path+", "attribution", "lowered", "deeplift+", "deeplift-blur+", "integrated+", "gradcam-first",
     "gradcam-last", "occlusion+", "brightness", "excess-green", "chance",
 )  # fmt: skip
-MOSAICS = 400
+MOSAICS = 200
 """Of each kind, in the comparison with the colour control."""
-APART = ("Finland", "Denmark", "Estonia")
+APART, RIVER = ("Finland", "Denmark", "Estonia"), "River"
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,11 @@ class Land:
 
     @classmethod
     def open(cls, data: str, split: str) -> Land:
-        """A split of a data set of single chips."""
+        """A split of a data set of single chips, without rivers, whose chips show their banks as well."""
         chips = open_split(DatasetSettings(root=data, bands=RGB), split)  # type: ignore[arg-type]
-        x, _ = chips.__getitems__(list(range(len(chips))))
-        return cls(x, chips.infos["label"].to_numpy() == 1, chips.infos)
+        infos = chips.infos[chips.infos["class"] != RIVER]
+        x, _ = chips.__getitems__(infos.index.tolist())
+        return cls(x, infos["label"].to_numpy() == 1, infos.reset_index(drop=True))
 
     @property
     def places(self) -> list[str]:
@@ -112,8 +117,12 @@ def mixed(land: Land, count: int, n: int, cell: int, share: float, seed: int) ->
 
 @torch.no_grad()
 def scores(checkpoint: Checkpoint, x: Tensor, batch: int = 32) -> NDArray[np.float64]:
-    """The classifier's scores of chips of any size, (n,)."""
-    parts = [checkpoint.classifier(checkpoint.card.scaling.standardise(part)) for part in x.split(batch)]
+    """The classifier's scores of chips of any size, (n,); its convolutions in bfloat16, as maps are made by default."""
+    network, parts = checkpoint.classifier.to(memory_format=torch.channels_last), []
+    with torch.autocast("cpu", torch.bfloat16):
+        for part in x.split(batch):
+            u = checkpoint.card.scaling.standardise(part).contiguous(memory_format=torch.channels_last)
+            parts.append(network(u).float())
     return torch.sigmoid(torch.cat(parts)).double().numpy()
 
 
@@ -122,17 +131,24 @@ def colours(x: Tensor) -> NDArray[np.float32]:
     return torch.cat([x.mean((2, 3)), x.std((2, 3))], dim=1).numpy()
 
 
+def auroc(truth: NDArray[np.bool_], values: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> float:
+    """Area under the ROC curve of weighted chips: the share of pairs in the right order."""
+    order = np.argsort(values, kind="stable")
+    natural = truth[order]
+    each = np.ones(len(truth)) if weights is None else weights[order]
+    below = np.cumsum(each * ~natural)
+    return float((each * natural * below).sum() / ((each * natural).sum() * below[-1]))
+
+
 def auroc_interval(
     truth: NDArray[np.bool_], ours: NDArray[np.float64], rival: NDArray[np.float64], draws: ClusterBootstrap
 ) -> str:
     """The difference of two AUROCs with its 95 % interval by place."""
     gaps = []
     for weights in draws.weights[:500, draws.places]:
-        used = weights > 0
-        ends = [roc_auc_score(truth[used], values[used], sample_weight=weights[used]) for values in (ours, rival)]
-        gaps.append(ends[0] - ends[1])
+        gaps.append(auroc(truth, ours, weights) - auroc(truth, rival, weights))
     low, high = np.percentile(gaps, [2.5, 97.5])
-    return f"{roc_auc_score(truth, ours) - roc_auc_score(truth, rival):+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"{auroc(truth, ours) - auroc(truth, rival):+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def compared(name: str, truth: NDArray[np.bool_], ours: NDArray[np.float64], rival: NDArray[np.float64],
@@ -143,7 +159,7 @@ def compared(name: str, truth: NDArray[np.bool_], ours: NDArray[np.float64], riv
     ece = binary_calibration_error(torch.from_numpy(ours), torch.from_numpy(truth).long(), n_bins=15)
     return {
         "chips": name, "n": len(truth), "places": len(set(places)),
-        "AUROC": f"{roc_auc_score(truth, ours):.4f}", "colour": f"{roc_auc_score(truth, rival):.4f}",
+        "AUROC": f"{auroc(truth, ours):.4f}", "colour": f"{auroc(truth, rival):.4f}",
         "AUROC - colour": auroc_interval(truth, ours, rival, draws),
         "accuracy": str(interval(right[0], draws)), "colour's": str(interval(right[1], draws)),
         "accuracy - colour's": str(compare(right[0], right[1], draws).difference), "ECE": f"{float(ece):.3f}",
@@ -176,17 +192,17 @@ def report_scores(asked: argparse.Namespace) -> list[pd.DataFrame]:
     control = HistGradientBoostingClassifier(random_state=0).fit(colours(torch.cat([x for x, *_ in learnt])), truth)
     x, places = torch.cat([x for x, *_ in seen]), [place for part in seen for place in part[2]]
     rows.append(compared("mosaics, 256 pixels", truth, scores(checkpoint, x, 8), rival(x), places))
-    shares, values = np.repeat([0.0, 0.25, 0.5, 0.75, 1.0], 200), []
+    shares, values = np.repeat([0.0, 0.25, 0.5, 0.75, 1.0], 100), []
     for number, share in enumerate(np.unique(shares)):
-        values.append(scores(checkpoint, mixed(test, 200, 4, SIDE, share, 2 + number)[0], 8))
+        values.append(scores(checkpoint, mixed(test, 100, 4, SIDE, share, 2 + number)[0], 8))
     mixtures = pd.DataFrame({"natural share": shares, "score": np.concatenate(values)})
     print(f"score against natural share: correlation {mixtures.corr().iloc[0, 1]:.3f}")
     table = test.infos.assign(score=ours, right=(ours > 0.5) == test.natural, country=countries(test.infos))
     table["natural"] = test.natural
     by_class = table.groupby("class").agg(chips=("score", "size"), natural=("score", lambda s: (s > 0.5).mean()))
     by_country = [
-        {"country": name, "chips": len(part), "accuracy": part["right"].mean(),
-         "AUROC": roc_auc_score(part["natural"], part["score"]) if part["natural"].nunique() == 2 else np.nan}
+        {"country": name, "chips": len(part), "natural": int(part["natural"].sum()), "accuracy": part["right"].mean(),
+         "AUROC": auroc(part["natural"].to_numpy(), part["score"].to_numpy())}
         for name, part in table.groupby("country") if len(part) >= 30 or name in APART
     ]  # fmt: skip
     worst_first = pd.DataFrame(by_country).sort_values("AUROC")
@@ -275,7 +291,23 @@ def report_changes(asked: argparse.Namespace) -> list[pd.DataFrame]:
     return [pd.DataFrame(rows)]
 
 
-REPORTS = {"scores": report_scores, "pointing": report_pointing, "changes": report_changes}
+def report_surface(asked: argparse.Namespace) -> list[pd.DataFrame]:
+    """Scores of surface (L2A) patches one by one: what is learnt on corrected L1C, on what maps see."""
+    checkpoint, rows = load_checkpoint(asked.checkpoints[0]), []
+    for split in SPLITS:
+        with suppress(DataError):  # a split may be empty
+            chips = open_split(DatasetSettings(root=asked.data, bands=RGB), split)
+            x, _ = chips.__getitems__(list(range(len(chips))))
+            table = chips.infos[["file", "lat", "lon", "label"]].assign(score=scores(checkpoint, x))
+            rows.append(table.assign(cover=chips.infos["labels"].map(", ".join) if "labels" in chips.infos else ""))
+    for path in asked.tiffs:
+        with rasterio.open(path) as source:  # B02, B03, B04 first, as BioMassters has them
+            x = torch.from_numpy(source.read([1, 2, 3]).astype(np.float32) / 10000)
+        rows.append(pd.DataFrame({"file": [path.name], "score": scores(checkpoint, x[None])}))
+    return [pd.concat(rows, ignore_index=True).sort_values("score")]
+
+
+REPORTS = {"surface": report_surface, "scores": report_scores, "pointing": report_pointing, "changes": report_changes}
 
 
 def main() -> None:
@@ -285,6 +317,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="eurosat:FOLDER")
     parser.add_argument("--checkpoints", default=["europe"], type=lambda text: text.split(","), metavar="A,B,C")
     parser.add_argument("--second", help="another classifier that judges x- and x+")
+    parser.add_argument("--tiffs", type=Path, nargs="*", default=[], help="chips for `surface`, B02, B03, B04 first")
     parser.add_argument("--count", type=int, default=200, help="mosaics")
     parser.add_argument("--output", type=Path, help="folder of the tables as CSV")
     asked = parser.parse_args()
