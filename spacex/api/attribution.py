@@ -64,11 +64,11 @@ def attribute(
         RequestError: if chips and checkpoint do not fit.
 
     >>> import numpy as np, spacex
-    >>> result = spacex.attribute(np.full((3, 256, 256), 0.05, "float32"))
+    >>> result = spacex.attribute(np.full((3, 64, 64), 0.05, "float32"))
     >>> {name: values.shape for name, values in result.maps.items()}, result.score.shape
-    ({'attribution': (1, 256, 256), 'lift': (1, 256, 256)}, (1,))
+    ({'attribution': (1, 64, 64), 'lift': (1, 64, 64)}, (1,))
     >>> result.x_minus.shape, bool(result.score_minus[0] <= result.score[0])
-    ((1, 3, 256, 256), True)
+    ((1, 3, 64, 64), True)
     """
     networks = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint, trust=trust)
     x = _checked(_pixels(chips, networks), networks)
@@ -108,7 +108,7 @@ def score(
         RequestError: if chips and checkpoint do not fit.
 
     >>> import numpy as np, spacex
-    >>> spacex.score(np.full((2, 3, 256, 256), 0.05, "float32")).shape
+    >>> spacex.score(np.full((2, 3, 64, 64), 0.05, "float32")).shape
     (2,)
     """
     return attribute(chips, checkpoint, maps=(), device=device, trust=trust).score

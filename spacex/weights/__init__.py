@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 SHIPPED = {
-    "europe": Path(__file__).parents[1] / "synthetic" / "weights",  # until those of real land are trained
+    "europe": Path(__file__).parent / "europe",
     "demo": Path(__file__).parents[1] / "synthetic" / "weights",
 }
 """Folders by the name they are asked for: trained on real land, and on the embedded synthetic country."""
