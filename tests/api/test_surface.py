@@ -71,10 +71,12 @@ def test_all_settings_of_a_request_can_be_given():
 
 
 def test_requests_have_the_settings_defaults():
-    """A request made without settings, by a benchmark or a test, asks for what the command asks for."""
+    """A request made without settings, by a benchmark or a test, asks for what the command asks for.
+
+    Area, precision and catalogue are decided by what else is asked."""
     settings = declared(PlanSettings)
     for model in (SceneRequest, CompositeSettings, MapRequest):
-        for name in model.model_fields.keys() & settings.keys() - {"area", "precision"}:
+        for name in model.model_fields.keys() & settings.keys() - {"area", "precision", "catalogue"}:
             assert model.model_fields[name].default == settings[name].setting.default, name
 
 
@@ -102,10 +104,10 @@ def test_generated_chips_and_their_scores_come_out():
     import numpy as np
 
     x = np.random.default_rng(0).uniform(0.02, 0.2, (3, 3, 256, 256)).astype("float32")
-    result = spacex.attribute(x, maps=("attribution",))
+    result = spacex.attribute(x, "demo", maps=("attribution",))
     difference = np.abs(result.x_plus - result.x_minus).mean(axis=1)
     assert np.allclose(result.maps["attribution"], difference, atol=1e-6)
-    assert np.allclose(spacex.score(result.x_minus), result.score_minus, atol=1e-4)
+    assert np.allclose(spacex.score(result.x_minus, "demo"), result.score_minus, atol=1e-4)
     assert result.score_plus.shape == (3,)
 
 
@@ -114,18 +116,18 @@ def test_a_classifier_alone_scores_in_the_units_of_its_card(tmp_path):
 
     from spacex.checkpoint import save_checkpoint
 
-    x, shipped = np.full((2, 3, 256, 256), 0.05, "float32"), spacex.load_checkpoint()
+    x, shipped = np.full((2, 3, 256, 256), 0.05, "float32"), spacex.load_checkpoint("demo")
     fields = {"kind": "classifier", "generator": None, "preset": "", "applicability": None}
     for card in (shipped.card, shipped.card.model_copy(update={"scaling": shipped.card.scaling.identity(3)})):
         alone = save_checkpoint(tmp_path, card.model_copy(update=fields), {"classifier": shipped.classifier})
         given = x if card is shipped.card else shipped.card.scaling.standardise(torch.from_numpy(x)).numpy()
-        assert np.allclose(spacex.score(given, alone), spacex.score(x), atol=1e-5)
+        assert np.allclose(spacex.score(given, alone), spacex.score(x, "demo"), atol=1e-5)
 
 
 def test_chips_that_do_not_fit_are_refused():
     import numpy as np
 
-    with pytest.raises(RequestError, match="256"):
+    with pytest.raises(RequestError, match="64"):
         spacex.attribute(np.zeros((1, 3, 128, 128)))
     with pytest.raises(RequestError, match="finite"):
-        spacex.attribute(np.full((3, 256, 256), np.nan))
+        spacex.attribute(np.full((3, 64, 64), np.nan))

@@ -91,15 +91,12 @@ def test_the_page_is_one_offline_file_with_the_figures_in_it(report):
 
 def test_the_shipped_weights_beat_rivals_on_fresh_chips(fresh_chips, tmp_path):
     """The claim of the README's table, on a small sample of a country made for this test."""
-    from spacex.checkpoint import SHIPPED
     from spacex.evaluation.methods.captum import QUICK
 
-    if not (SHIPPED / "card.json").exists():
-        pytest.skip("no weights ship with this source tree")
     # first-convolution Grad-CAM is not in this list: it is as good on this world
     rivals = ("deeplift", "gradcam-last", "integrated", "brightness", "sobel", "distance", "noise", "chance")
     request = EvaluationRequest(
-        data=str(fresh_chips), output=str(tmp_path),
+        data=str(fresh_chips), checkpoint="demo", output=str(tmp_path),
         settings=EvaluationSettings(methods=("lift", *rivals), effort=QUICK, perturbed=0, sanity_chips=0),
     )  # fmt: skip
     made = evaluate(request)
