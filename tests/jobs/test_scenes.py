@@ -75,7 +75,7 @@ def test_a_map_of_a_cutout_equals_that_of_the_archive(words, mapped, archive_ite
     assert arrays(mapped(tmp_path / "a")) == arrays(mapped(tmp_path / "b", moved / "items.json"))
     assert not any(str(path).startswith(str(tmp_path / "cut")) for path in opened[before:])
     wide = list(words)
-    wide[1] = "23.95,67.965,24.03,67.985"
+    wide[1] = "23.93,67.95,24.07,68.0"
     assert invoke(scenes.app, [*wide, "--cutout", str(moved)]) == 2
     assert "holds a cutout of another area" in capsys.readouterr().err
     assert invoke(scenes.app, [*words, "--cutout", str(tmp_path / "a")]) == 2
