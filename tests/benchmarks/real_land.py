@@ -136,6 +136,8 @@ def auroc(truth: NDArray[np.bool_], values: NDArray[np.float64], weights: NDArra
     order = np.argsort(values, kind="stable")
     natural = truth[order]
     each = np.ones(len(truth)) if weights is None else weights[order]
+    if natural.all() or not natural.any():
+        return np.nan
     below = np.cumsum(each * ~natural)
     return float((each * natural * below).sum() / ((each * natural).sum() * below[-1]))
 
