@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 from spacex.models.residual import ResidualNetwork
 
 
-def arithmetic(device: str) -> dict[str, str]:
+def numerics(device: str) -> dict[str, str]:
     """What decides the last bits of a map besides code and precision: library, processor's instructions, device."""
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
     return {"torch": torch.__version__, "processor": torch.backends.cpu.get_cpu_capability(), "device": name}

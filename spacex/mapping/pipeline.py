@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from spacex.attribution.inference import arithmetic
+from spacex.attribution.inference import numerics
 from spacex.cube.store import Cube
 from spacex.execution.pipeline import TilePipeline
 from spacex.execution.tasks import Status, TileReport, TileTask
@@ -46,7 +46,7 @@ class Pipeline(TilePipeline[TileInput, Tile]):
     ) -> None:
         self._tiles = ChipBatcher(networks, settings, batch)
         super().__init__(read, self._tiles, readers=readers, time_limit=time_limit)
-        self._arithmetic = arithmetic(device)
+        self._numerics = numerics(device)
         self._cube, self._settings, self._display = cube, settings, list(display)
 
     def _submit(self, task: TileTask, read: TileInput, seconds: float) -> None:
@@ -70,7 +70,7 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         seconds = {name: round(value, 3) for name, value in tile.seconds.items()}
         scenes = tile.input.scenes
         provenance = {"scenes": scenes, "seconds": seconds, "chips": tile.computed, "worker": self._worker}
-        provenance["arithmetic"] = self._arithmetic
+        provenance["numerics"] = self._numerics
         self._cube.finish(tile.task, status, provenance)
         used = sum(scene.get("used_share", 1) > 0 for scene in scenes)
         fetched, doubtful = tile.input.fetched, doubtful_scenes(scenes)

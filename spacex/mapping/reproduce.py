@@ -13,7 +13,7 @@ from odc.geo import Geometry
 from pyproj import Transformer
 from shapely.geometry import box
 
-from spacex.attribution.inference import arithmetic
+from spacex.attribution.inference import numerics
 from spacex.checkpoint import Checkpoint
 from spacex.cube.layout import variables
 from spacex.cube.statuses import FINISHED
@@ -90,8 +90,8 @@ def reproduce(cube: Cube, task: TileTask, checkpoint: Checkpoint, items: str | N
         if report.status == Status.FAILED:
             raise TileError(f"tile {task} cannot be computed anew", got=report.reason)
         differing = {name: count for name, count in _differences(cube, made, task) if count}
-    now = {"code": code_digest(), **arithmetic("cpu")}
-    was = {"code": str(cube.attributes["spacex_code"]), **provenance.get("arithmetic", {})}
+    now = {"code": code_digest(), **numerics("cpu")}
+    was = {"code": str(cube.attributes["spacex_code"]), **provenance.get("numerics", {})}
     making = {name: f"was {was[name]}, is {now[name]}" for name in now if name in was and was[name] != now[name]}
     return Reproduction(str(task), tuple(v.name for v in variables(cube.spec)), differing, changed, making)
 
