@@ -50,6 +50,8 @@ class Checkpoint:
     """Standardised chips to chips with a lower score; None in a classifier's checkpoint."""
     applicability: Applicability | None = None
     """How unlike the training chips a chip is; None where nothing is known."""
+    sensitivity: Tensor | None = None
+    """(cells, cells) float32, positive: mean lift by place in a chip, by which maps are divided; None if unknown."""
     uri: str = ""
     """Where they were read from or written to."""
     trust: tuple[str, ...] = ()
@@ -64,7 +66,11 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    uri: str | Path, card: Card, modules: dict[str, nn.Module], applicability: Applicability | None = None
+    uri: str | Path,
+    card: Card,
+    modules: dict[str, nn.Module],
+    applicability: Applicability | None = None,
+    sensitivity: Tensor | None = None,
 ) -> Checkpoint:
     """Write networks and their card; an older checkpoint at `uri` stays whole until the new one is.
 
@@ -74,6 +80,7 @@ def save_checkpoint(
         modules: "classifier", and for kind "patterns" also "maximiser" and "minimiser". The classifier is that of a
             checkpoint, or the network itself that the card's `classifier` builds.
         applicability: of the classifier, where it is known.
+        sensitivity: of the classifier to places in a chip, where it is known.
 
     Returns:
         The checkpoint as it reads back from the store.
@@ -88,6 +95,8 @@ def save_checkpoint(
     states = {name: unwrap(module).state_dict() for name, module in modules.items()}
     if applicability is not None:
         states["applicability"] = applicability.tensors()
+    if sensitivity is not None:
+        states["sensitivity"] = {"cells": sensitivity}
     hashes = {}
     for part, state in states.items():
         data = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
@@ -153,7 +162,9 @@ def load_checkpoint(
         features = count_features(modules["classifier"], len(card.bands), card.chip_size)
         tensors = _read_weights(fs, folder, card, "applicability")
         applicability = Applicability.from_tensors(tensors, features).to(torch.device(device))
-    return Checkpoint(card=card, uri=str(uri), trust=tuple(trust), applicability=applicability, **modules)
+    sensitivity = _read_sensitivity(fs, folder, card)
+    named: dict[str, Any] = {"uri": str(uri), "trust": tuple(trust), **modules}
+    return Checkpoint(card, applicability=applicability, sensitivity=sensitivity, **named)
 
 
 def read_card(uri: str | Path) -> Card:
@@ -194,6 +205,18 @@ def _read_card(fs: Any, folder: str, uri: str | Path) -> Card:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "card"
         raise CheckpointError(f"the card of {uri} is damaged at {name}", got=first["msg"]) from error
+
+
+def _read_sensitivity(fs: Any, folder: str, card: Card) -> Tensor | None:
+    if not card.evened:
+        return None
+    cells = _read_weights(fs, folder, card, "sensitivity").get("cells", torch.zeros(0))
+    if cells.ndim != 2 or not 1 <= min(cells.shape) == max(cells.shape) <= card.chip_size:
+        got, expected = tuple(cells.shape), f"a square of at most {card.chip_size}"
+        raise CheckpointError(f"the sensitivity of {folder} does not fit", got=got, expected=expected)
+    if not bool((cells > 0).all() & cells.isfinite().all()):
+        raise CheckpointError(f"the sensitivity of {folder} is damaged", got="cells that are not positive")
+    return cells
 
 
 def _read_weights(fs: Any, folder: str, card: Card, part: str) -> dict[str, Tensor]:

@@ -161,6 +161,11 @@ class Card(Settings):
         """Names of the networks."""
         return ["classifier", "maximiser", "minimiser"] if self.kind == "patterns" else ["classifier"]
 
+    @property
+    def evened(self) -> bool:
+        """Whether a file beside the card has the classifier's sensitivity by place, which maps are divided by."""
+        return any(name.startswith("sensitivity-") for name in self.hashes)
+
     @model_validator(mode="after")
     def _check(self) -> Card:
         counts = {"bands": len(self.bands), "scaling": len(self.scaling.mean)}

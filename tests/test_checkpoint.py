@@ -179,6 +179,15 @@ def test_frame_and_stride_follow_the_chip_size(side: int, frame: int, stride: in
     assert Card.model_validate_json(card.model_dump_json()) == card
 
 
+@pytest.mark.parametrize(
+    "cells", [torch.zeros(4, 4), torch.ones(4, 3), torch.ones(300, 300), torch.full((2, 2), torch.nan)]
+)
+def test_a_sensitivity_that_maps_cannot_be_divided_by_is_refused(tmp_path: Path, cells: torch.Tensor) -> None:
+    card = make_card()
+    with pytest.raises(CheckpointError, match="sensitivity"):
+        save_checkpoint(tmp_path, card, {"classifier": Classifier(card.classifier)}, sensitivity=cells)
+
+
 def test_scaling_and_back() -> None:
     scaling = Scaling(mean=(0.1, 0.2), std=(0.05, 0.5))
     x = torch.tensor([0.2, 0.7]).view(1, 2, 1, 1)

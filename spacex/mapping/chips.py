@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import zoom
 
 from spacex.errors import RequestError
 from spacex.grid import Window
@@ -116,8 +118,19 @@ def mosaic(window: Window, parts: Mapping[Window, Array], bands: int | None = No
     return whole
 
 
+def sensitivity_field(cells: NDArray[Any], size: int) -> NDArray[np.float64]:
+    """A checkpoint's sensitivity (cells, cells) as (size, size) float64, with the mean 1 under a chip's weights."""
+    field = np.asarray(zoom(cells.astype(np.float64), size / len(cells), order=1, mode="nearest", grid_mode=True))
+    weights = taper(size, 0)[:, None] * taper(size, 0)
+    level: float = (field * weights).sum() / weights.sum()
+    return field / level
+
+
 class Blend:
     """The running weighted mean of chip maps over one window.
+
+    With a `field` it is their weighted sum over that of the field: what a classifier gives a place of a chip on
+    average shows no longer, and a chip that is `field` times a number gives that number everywhere.
 
     Add chips in lattice (row-major) order: only then a pixel has the same bits in every tile.
 
@@ -126,11 +139,20 @@ class Blend:
         frame: pixels at a chip's edge that have no weight.
         size: side of a chip.
         bands: number of bands of the maps; None for maps (size, size).
+        field: (size, size) positive: sensitivity by place in a chip; None for 1 everywhere.
     """
 
-    def __init__(self, window: Window, frame: int, size: int, bands: int | None = None) -> None:
+    def __init__(
+        self,
+        window: Window,
+        frame: int,
+        size: int,
+        bands: int | None = None,
+        field: NDArray[np.float64] | None = None,
+    ) -> None:
         side = taper(size, frame)
         self.window, self._weights = window, side[:, None] * side[None, :]
+        self._expected = self._weights if field is None else self._weights * field
         self._sum = np.zeros((*([] if bands is None else [bands]), *window.shape))
         self._weight = np.zeros(window.shape)
 
@@ -143,7 +165,7 @@ class Blend:
         weights = self._weights[in_chip]
         shares = values[(..., *in_chip)] if isinstance(values, np.ndarray) else values
         self._sum[(..., *pixels)] += weights * shares
-        self._weight[pixels] += weights
+        self._weight[pixels] += self._expected[in_chip]
 
     def mean(self) -> Array:
         """The blended map, (…, height, width) float32; NaN where no chip has weight."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spacex.attribution.inference import numerics
 from spacex.cube.store import Cube
 from spacex.execution.pipeline import TilePipeline
 from spacex.execution.tasks import Status, TileReport, TileTask
 from spacex.mapping.chip_batcher import ChipBatcher, Tile
+from spacex.mapping.chips import sensitivity_field
 from spacex.mapping.tile import ChipSettings, Networks, TileInput, blend_tile
 from spacex.sentinel2.contribution import doubtful_scenes
 
@@ -26,6 +29,7 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         settings: how tiles are cut.
         batch: windows or chips per call of the networks.
         display: positions, in the reflectance's bands, of those kept in the overviews' composite.
+        sensitivity: of the classifier to places in a chip, as in `Checkpoint`.
         readers: tiles read at the same time, ahead of the networks.
         time_limit: seconds after which the read or write of a tile fails.
         device: where the networks run, for the tiles' provenance.
@@ -40,6 +44,7 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         *,
         batch: int = 1,
         display: Sequence[int] = (0,),
+        sensitivity: NDArray[Any] | None = None,
         readers: int = 2,
         time_limit: float = 900.0,
         device: str = "cpu",
@@ -48,6 +53,7 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         super().__init__(read, self._tiles, readers=readers, time_limit=time_limit)
         self._numerics = numerics(device)
         self._cube, self._settings, self._display = cube, settings, list(display)
+        self._field = None if sensitivity is None else sensitivity_field(sensitivity, settings.chip_size)
 
     def _submit(self, task: TileTask, read: TileInput, seconds: float) -> None:
         """Put a tile that has been read into the batcher, with the chips that touch pixels asked for."""
@@ -63,7 +69,8 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         """Blend and write one tile (in the writer's thread)."""
         begun = time.perf_counter()
         window, region = self._cube.window(tile.task), self._cube.region
-        maps = blend_tile(tile.input, window, region, tile.results, tile.generated, self._settings, self._display)
+        parts, how = (tile.results, tile.generated), (self._settings, self._display)
+        maps = blend_tile(tile.input, window, region, *parts, *how, field=self._field)
         status = Status.DONE if np.isfinite(maps.maps["naturalness"]).any() else Status.NO_DATA
         self._cube.write(tile.task, maps)
         tile.seconds["writing"] = time.perf_counter() - begun

@@ -14,7 +14,7 @@ from spacex.cube.layout import CHUNK, CubeSpec
 from spacex.errors import RequestError
 from spacex.grid import Grid, Window, window_where
 from spacex.mapping.chips import check_stride
-from spacex.mapping.tile import ChipSettings
+from spacex.mapping.tile import LOCAL, ChipSettings
 from spacex.model_card import Card
 from spacex.models.generator import window_halo
 from spacex.pixel_code import code_digest
@@ -40,6 +40,8 @@ HOW_MADE = {
     "lowered": "the classifier's score of x- of the chips around a pixel, blended",
 }
 """How each attribution map is made."""
+EVENED = "; blended chips are divided by the classifier's blended mean sensitivity by place in a chip"
+"""What the maps that follow the classifier say too, where its sensitivity is known."""
 HOW_UNLIKE = (
     "how unlike the classifier's training chips the chips around a pixel are, blended; above 1 outside the area of "
     "applicability. Dissimilarity index of Meyer & Pebesma 2021 on mean and standard deviation of the channels of the "
@@ -93,7 +95,10 @@ class MapRequest(SceneRequest):
             tile_size=self.tile_size,
             intervals=self.intervals,
             dissimilarity=HOW_UNLIKE.format(card.applicability) if self.chips.dissimilar else "",
-            maps={name: HOW_MADE[name].format(steps=self.path_steps) for name in self.chips.maps},
+            maps={
+                name: HOW_MADE[name].format(steps=self.path_steps) + (EVENED if card.evened and name not in LOCAL else "")
+                for name in self.chips.maps
+            },
             display=display_bands(card.bands),
             bands=card.bands if {*PICTURES} & {*self.chips.maps} else (),
         )

@@ -129,6 +129,7 @@ def blend_tile(
     generated: Mapping[Window, GeneratorOutput],
     settings: ChipSettings,
     display: list[int],
+    field: NDArray[np.float64] | None = None,
 ) -> TileMaps:
     """Blend the chips of a tile into its maps, and mask pixels without data or outside the area.
 
@@ -140,6 +141,7 @@ def blend_tile(
         generated: the generators' output by window.
         settings: how the tile was cut.
         display: positions, in the reflectance's bands, of the composite's.
+        field: the classifier's sensitivity by place in a chip, which its explanations are divided by; None if unknown.
 
     Returns:
         The maps of the whole tile; NaN, or 0 observations, outside `read.window`.
@@ -153,10 +155,11 @@ def blend_tile(
     bands = {name: len(reflectance) for name in PICTURES}
     local = [name for name in settings.maps if name in LOCAL]
     rest = [name for name in settings.maps if name not in (*local, *settings.scores)]
-    blends = {name: Blend(read.window, 0, settings.chip_size) for name in (*rest, *settings.scores)}
+    size = settings.chip_size
+    blends = {name: Blend(read.window, 0, size) for name in settings.scores}
+    blends |= {name: Blend(read.window, 0, size, field=field) for name in rest}
     if not settings.window:
-        frame, size = settings.frame, settings.chip_size
-        blends |= {name: Blend(read.window, frame, size, bands.get(name)) for name in local}
+        blends |= {name: Blend(read.window, settings.frame, size, bands.get(name)) for name in local}
     # in lattice order: sums in another order may differ in their last bits
     for chip in sorted(results):
         for name, values in results[chip].maps.items():

@@ -67,6 +67,7 @@ class Job(TileJob):
             Cube(self.output),
             chips,
             batch=self.batch or (GPU_BATCH if on_gpu else threads),
+            sensitivity=None if checkpoint.sensitivity is None else checkpoint.sensitivity.numpy(),
             display=[card.bands.index(band) for band in display_bands(card.bands)],
             readers=self.concurrent_reads,
             time_limit=self.time_limit,

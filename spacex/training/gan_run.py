@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 from pydantic import AliasChoices, Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from spacex.attribution.lift import try_lift
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -27,6 +27,7 @@ from spacex.training.loop import Epoch, Progress, Run, TrainingLoop
 from spacex.training.metrics import collapse_reason, measure_frame, measure_generators
 from spacex.training.presets import DELTA, Preset
 from spacex.training.run_logger import RunLogger
+from spacex.training.sensitivity import measure_sensitivity
 from spacex.training.state import RunStore
 
 INTENDED = "Shows which pixels of a Sentinel-2 chip its classifier takes for natural (attribution maps)."
@@ -230,8 +231,6 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> 
     if train.side != source.chip_size:  # chips of another size have other statistics
         network, batch = classifier.classifier, run.preset.batch
         known = fit_applicability(network, source.scaling, train, batch, learner.distributed, source.features)
-    if not learner.distributed.is_main:
-        return
     frame, side = evaluation.frame(), train.side
     synthetic = SYNTHETIC.strip() if run.source.root == "demo" else ""
     generators = {role: cast(Generator, learner.result(role)) for role, _ in ROLES}
@@ -267,4 +266,7 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> 
         intended_use=INTENDED,
         limits=" ".join(filter(None, (run.preset.note, LIMITS, train.meaning, synthetic))),
     )
-    save_checkpoint(run.output, card, {"classifier": classifier.classifier, **generators}, known)
+    parts = classifier.classifier, generators["maximiser"], generators["minimiser"]
+    sensitivity = measure_sensitivity(Checkpoint(card, *parts), train, learner.distributed)
+    if learner.distributed.is_main:
+        save_checkpoint(run.output, card, dict(zip(card.parts, parts, strict=True)), known, sensitivity)

@@ -27,7 +27,9 @@ def checkpoint(request, tiny_checkpoint, tmp_path):
     statistics = feature_extractor(classifier)(torch.randn(12, 3, side, side))
     generators = {name: getattr(tiny_checkpoint, name) for name in ("maximiser", "minimiser")}
     known = learn_applicability(statistics, spatial_folds(range(12)))
-    return save_checkpoint(tmp_path / "checkpoint", card, {"classifier": classifier, **generators}, known)
+    sensitivity = torch.rand(side // 4, side // 4) + 0.5
+    modules = {"classifier": classifier, **generators}
+    return save_checkpoint(tmp_path / "checkpoint", card, modules, known, None if side == 120 else sensitivity)
 
 
 def test_any_tiling_gives_the_same_map(checkpoint, make_request, map_offline, tmp_path):
@@ -40,6 +42,7 @@ def test_any_tiling_gives_the_same_map(checkpoint, make_request, map_offline, tm
         request = make_request(box=BOX, chips=chips, tile_size=size)
         map_offline(request, tmp_path / f"{size}.zarr", checkpoint=checkpoint)
         cubes.append(spacex.open_cube(tmp_path / f"{size}.zarr").load())
+    assert ("sensitivity" in cubes[0].lift.attrs["comment"]) == (checkpoint.sensitivity is not None)
     for name in MAPS:
         one, two = (cube[name].values for cube in cubes)
         assert np.nanmax(one) > 0

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from spacex.errors import RequestError
 from spacex.grid import Window, chip_windows
-from spacex.mapping.chips import Blend, check_stride, extract_chips, taper
+from spacex.mapping.chips import Blend, check_stride, extract_chips, sensitivity_field, taper
 
 windows = st.builds(Window, st.integers(-5000, 5000), st.integers(-5000, 5000), st.integers(1, 90), st.integers(1, 90))
 
@@ -63,6 +63,21 @@ def test_a_part_equals_the_crop_of_the_whole_to_the_bit(window, layout, seed):
         part.add(chip, values)
     rows, cols = half.slices(window)
     np.testing.assert_array_equal(part.mean(), whole.mean()[rows, cols])
+
+
+@given(windows, layouts(), st.integers(0, 99))
+def test_what_every_chip_has_in_common_is_divided_out(window, layout, seed):
+    size, _, stride = layout
+    cells = np.random.default_rng(seed).random((size // 4, size // 4)) + 0.3
+    field = sensitivity_field(cells, size)
+    assert field.shape == (size, size)
+    blend = Blend(window, 0, size, field=field)
+    for chip in chip_windows(window, stride, size):
+        blend.add(chip, (3 * field).astype(np.float32))
+    np.testing.assert_allclose(blend.mean(), 3.0, rtol=1e-5)
+    # the level of a map stays: under a chip's weights the field has the mean 1
+    weights = taper(size, 0)
+    assert (field * weights[:, None] * weights).sum() == pytest.approx(weights.sum() ** 2)
 
 
 def test_overlap_by_hand():
