@@ -161,7 +161,7 @@ def load_checkpoint(
     if card.applicability is not None:
         features = count_features(modules["classifier"], len(card.bands), card.chip_size)
         tensors = _read_weights(fs, folder, card, "applicability")
-        applicability = Applicability.from_tensors(tensors, features).to(torch.device(device))
+        applicability = Applicability.from_tensors(tensors, features, len(card.bands)).to(torch.device(device))
     sensitivity = _read_sensitivity(fs, folder, card)
     named: dict[str, Any] = {"uri": str(uri), "trust": tuple(trust), **modules}
     return Checkpoint(card, applicability=applicability, sensitivity=sensitivity, **named)

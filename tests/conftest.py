@@ -89,7 +89,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
         watch = FeatureStatistics(looking := copy.deepcopy(modules["classifier"]).eval())
         with torch.no_grad(), watch:
             looking(torch.randn(12, 3, 256, 256))
-    known = learn_applicability(watch.pop(), spatial_folds(range(12)))
+    known = learn_applicability(watch.pop(), spatial_folds(range(12)), 3)
     return save_checkpoint(tmp_path_factory.mktemp("checkpoint"), card, modules, known)
 
 

@@ -14,7 +14,7 @@ from spacex.cube.layout import CHUNK, CubeSpec
 from spacex.errors import RequestError
 from spacex.grid import Grid, Window, window_where
 from spacex.mapping.chips import check_stride
-from spacex.mapping.tile import LOCAL, ChipSettings
+from spacex.mapping.tile import ChipSettings
 from spacex.model_card import Card
 from spacex.models.generator import window_halo
 from spacex.pixel_code import code_digest
@@ -45,7 +45,8 @@ EVENED = "; blended chips are divided by the classifier's blended mean sensitivi
 HOW_UNLIKE = (
     "how unlike the classifier's training chips the chips around a pixel are, blended; above 1 outside the area of "
     "applicability. Dissimilarity index of Meyer & Pebesma 2021 on mean and standard deviation of the channels of the "
-    "classifier's encoder, divided by its threshold from spatial folds ({0.threshold}, {0.chips} training chips)"
+    "classifier's encoder ({0.chips} training chips, threshold from spatial folds {0.threshold}), or of the bands "
+    "where that is larger, divided by the threshold"
 )
 
 
@@ -87,7 +88,9 @@ class MapRequest(SceneRequest):
 
     def spec(self, card: Card) -> CubeSpec:
         """The cube this request makes."""
-        extent = self.region.extent
+        extent, how = self.region.extent, dict(HOW_MADE)
+        if card.evened:
+            how |= {name: how[name] + EVENED for name in ("lift", "path_attribution")}
         return CubeSpec(
             crs=self.crs,
             resolution=self.resolution,
@@ -95,10 +98,7 @@ class MapRequest(SceneRequest):
             tile_size=self.tile_size,
             intervals=self.intervals,
             dissimilarity=HOW_UNLIKE.format(card.applicability) if self.chips.dissimilar else "",
-            maps={
-                name: HOW_MADE[name].format(steps=self.path_steps) + (EVENED if card.evened and name not in LOCAL else "")
-                for name in self.chips.maps
-            },
+            maps={name: how[name].format(steps=self.path_steps) for name in self.chips.maps},
             display=display_bands(card.bands),
             bands=card.bands if {*PICTURES} & {*self.chips.maps} else (),
         )

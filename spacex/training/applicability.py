@@ -45,4 +45,4 @@ def fit_applicability(
     extract = feature_extractor(classifier, features)
     chips = shard(train, chosen, batch, distributed)
     statistics = torch.cat([extract(scaling.standardise(x)).cpu() for x, _ in chips])
-    return learn_applicability(distributed.gather_rows(statistics), folds)
+    return learn_applicability(distributed.gather_rows(statistics), folds, len(scaling.mean))

@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 from pydantic import AliasChoices, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from spacex.attribution.lift import try_lift
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint

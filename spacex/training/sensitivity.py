@@ -12,10 +12,9 @@ from torch.nn import functional as F
 
 from spacex.attribution.attributor import Attributor
 from spacex.attribution.inference import choose_precision
-from spacex.attribution.lift import check_lift
+from spacex.attribution.lift import try_lift
 from spacex.checkpoint import Checkpoint
 from spacex.datasets.tiles import Chips
-from spacex.errors import RequestError
 from spacex.training.batches import shard
 from spacex.training.data import evenly_spaced
 from spacex.training.distributed import SINGLE, Distributed
@@ -32,17 +31,14 @@ LEAST = 0.25
 def measure_sensitivity(checkpoint: Checkpoint, train: Chips, distributed: Distributed = SINGLE) -> Tensor | None:
     """Mean lift by place in a chip, over chips that the processes share.
 
-    Without a rescale rule for the classifier it is that of the path attribution.
+    Where `Lift` cannot follow the classifier it is that of the path attribution.
 
     Returns:
         (side / `CELL`, side / `CELL`) float32 on the CPU with the mean 1; None if the maps are empty.
     """
     card = checkpoint.card
-    try:
-        check_lift(checkpoint.classifier, len(card.bands), card.chip_size)
-        name = "lift"
-    except RequestError:
-        name = "path_attribution"
+    followed = try_lift(checkpoint.classifier, len(card.bands), card.chip_size) is not None
+    name = "lift" if followed else "path_attribution"
     device = distributed.device
     attributor = Attributor(checkpoint, (name,), device=device, precision=choose_precision("auto", device))
     total = torch.zeros(1, card.chip_size, card.chip_size)

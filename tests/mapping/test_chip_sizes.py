@@ -26,7 +26,7 @@ def checkpoint(request, tiny_checkpoint, tmp_path):
     classifier = Classifier(shape).eval()
     statistics = feature_extractor(classifier)(torch.randn(12, 3, side, side))
     generators = {name: getattr(tiny_checkpoint, name) for name in ("maximiser", "minimiser")}
-    known = learn_applicability(statistics, spatial_folds(range(12)))
+    known = learn_applicability(statistics, spatial_folds(range(12)), 3)
     sensitivity = torch.rand(side // 4, side // 4) + 0.5
     modules = {"classifier": classifier, **generators}
     return save_checkpoint(tmp_path / "checkpoint", card, modules, known, None if side == 120 else sensitivity)

@@ -15,6 +15,7 @@ from spacex.models.applicability import (
     Applicability,
     FeatureStatistics,
     count_features,
+    fit_space,
     learn_applicability,
     spatial_folds,
 )
@@ -39,7 +40,7 @@ def test_index_and_threshold_are_those_of_meyer_and_pebesma():
     threshold = own[own <= high + 1.5 * (high - low)].max()
     nearest = NearestNeighbors(n_neighbors=1).fit(scaler.transform(train)).kneighbors(scaler.transform(new))[0][:, 0]
 
-    known = learn_applicability(torch.tensor(train, dtype=torch.float32), torch.tensor(folds))
+    known = fit_space(torch.tensor(train, dtype=torch.float32), torch.tensor(folds))
     assert float(known.mean_distance) == pytest.approx(mean, rel=2e-3)
     assert float(known.threshold) == pytest.approx(threshold, rel=5e-3)
     found = known.dissimilarity(torch.tensor(new, dtype=torch.float32)).numpy()
@@ -49,7 +50,7 @@ def test_index_and_threshold_are_those_of_meyer_and_pebesma():
 def test_by_hand_on_a_line():
     # at -3, -1, 1, 3 (spread √5): neighbours are 2 apart, the mean of 2, 4, 6, 2, 4, 2 is 10/3, so 0.6 of it
     line = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
-    known = learn_applicability(line, torch.arange(4))
+    known = fit_space(line, torch.arange(4))
     assert float(known.threshold) == pytest.approx(0.6, rel=1e-3)
     found = known.dissimilarity(torch.tensor([[-3.0], [0.0], [5.0], [13.0]]))
     np.testing.assert_allclose(found, [0.0, 0.5, 1.0, 5.0], atol=5e-3)
@@ -58,13 +59,31 @@ def test_by_hand_on_a_line():
 def test_what_lies_off_the_axes_counts_too():
     features = 3 * AXES
     train = torch.tensor(samples(200, features, rank=5), dtype=torch.float32)
-    known = learn_applicability(train, spatial_folds(range(200)))
+    known = fit_space(train, spatial_folds(range(200)))
     aside = torch.linalg.svd((train - known.centre) / known.spread)[2][-1]  # no training chip varies that way
     shifted = train[:5] + 20 * aside * known.spread
     assert (known.dissimilarity(train[:5]) < 0.1).all()
     np.testing.assert_allclose(
         known.dissimilarity(shifted), 20 / (known.mean_distance * known.threshold).item(), rtol=0.02
     )
+
+
+def test_haze_that_every_layer_ignores_is_seen_in_the_bands():
+    """Brightness varies by chip and the bands follow it; a layer without use for it gives noise."""
+    rng = np.random.default_rng(0)
+
+    def chips(count, gain=1.0, offset=0.0):
+        level = rng.lognormal(-3, 0.5, (count, 1)) * rng.normal(1, 0.1, (count, 3))
+        spread = level * rng.normal(0.3, 0.03, (count, 3))
+        noise = rng.normal(size=(count, 8))
+        return torch.tensor(np.hstack([gain * level + offset, gain * spread, noise]), dtype=torch.float32)
+
+    known = learn_applicability(chips(300), spatial_folds(range(300)), 3)
+    hazy = chips(100, 0.6, 0.15)
+    assert (known.dissimilarity(chips(100)) > 1).float().mean() < 0.1
+    assert (known.dissimilarity(hazy) > 1).all()
+    older = Applicability.from_tensors({k: v for k, v in known.tensors().items() if "bands." not in k}, 8, 3)
+    assert (older.dissimilarity(hazy) > 1).float().mean() < 0.1
 
 
 def test_a_place_is_never_cut_in_two():
@@ -76,7 +95,7 @@ def test_a_place_is_never_cut_in_two():
 
 def test_of_one_place_nothing_is_known():
     with pytest.raises(CheckpointError, match="two places"):
-        learn_applicability(torch.rand(9, 4), torch.zeros(9))
+        learn_applicability(torch.rand(9, 4), torch.zeros(9), 1)
 
 
 def test_statistics_are_those_of_every_level():
@@ -87,7 +106,7 @@ def test_statistics_are_those_of_every_level():
         first = network.unet.encoders[0](chips)
         second = network.unet.encoders[1](network.unet.pool(first))
         third = network.unet.encoders[2](network.unet.pool(second))
-        parts = [f(level) for level in (first, second, third) for f in (
+        parts = [f(level) for level in (chips, first, second, third) for f in (
             lambda v: v.mean((2, 3)), lambda v: v.var((2, 3), correction=0).sqrt())]  # fmt: skip
         watch = FeatureStatistics(network)
         network(chips * 2)  # not looked at
@@ -121,12 +140,14 @@ def test_what_is_known_travels_with_the_checkpoint(tiny_checkpoint, tmp_path):
         (lambda t: t | {"points": t["points"][:, 1:]}, "does not fit the classifier"),
         (lambda t: t | {"threshold": torch.tensor(torch.nan)}, "does not fit the classifier"),
         (lambda t: {"centre": t["centre"]}, "damaged"),
+        (lambda t: t | {"bands.centre": t["bands.centre"][:-1]}, "does not fit the classifier"),
     ],
 )
 def test_what_does_not_fit_is_refused(tiny_checkpoint, broken, line):
     tensors = tiny_checkpoint.applicability.tensors()
+    features = len(tensors["centre"])
     with pytest.raises(CheckpointError, match=line):
-        Applicability.from_tensors(broken(tensors), len(tensors["centre"]))
+        Applicability.from_tensors(broken(tensors), features, 3)
 
 
 def test_maps_and_scores_are_the_same_with_and_without_it(tiny_checkpoint):

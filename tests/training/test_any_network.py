@@ -65,8 +65,6 @@ def test_our_residual_network_is_trained_by_its_name_without_trust(pictures, tmp
     assert made.card.features == ("stem", "blocks.0", "blocks.1")
     asked = {"epochs": 1, "changes": SMALL} | QUIET
     patterns = spacex.train_gan(str(pictures), made.uri, str(tmp_path / "gan"), **asked)
-    assert patterns.sensitivity.shape == (16, 16)
-    assert float(patterns.sensitivity.mean()) == pytest.approx(1)
     assert spacex.attribute(np.full((1, 3, 64, 64), 0.3, "float32"), patterns).maps["lift"].shape == (1, 64, 64)
 
 
