@@ -50,8 +50,8 @@ class Product:
     """At 10 m."""
     tile: str = "34WFA"
     sensed: str = "20200703T100031"
-    strip: str = "20200703T095958"
-    """When the datastrip began."""
+    strip: str = ""
+    """When the datastrip began; empty: half a minute before the scene of that day."""
     processed: str = "20230612T214223"
     satellite: str = "2B"
     baseline: str = "05.00"
@@ -77,7 +77,8 @@ class Product:
 
     @property
     def datastrip(self) -> str:
-        return f"S{self.satellite}_OPER_MSI_L2A_DS_2BPS_{self.processed}_S{self.strip}_N{self.baseline}"
+        began = self.strip or f"{self.sensed[:8]}T095958"
+        return f"S{self.satellite}_OPER_MSI_L2A_DS_2BPS_{self.processed}_S{began}_N{self.baseline}"
 
     def shape(self, gsd: int) -> list[int]:
         return [side * 10 // gsd for side in self.grid.shape]

@@ -75,4 +75,5 @@ def grain_line(cube: Cube) -> str:
 
 
 def _slices(cube: Cube, task: TileTask) -> tuple[slice, slice]:
-    return cube.window(task).slices(cube.spec.stored)
+    # cubes of format 2 store no more than their extent
+    return cube.window(task).intersect(cube.spec.stored).slices(cube.spec.stored)

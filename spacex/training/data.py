@@ -86,7 +86,7 @@ def open_split(source: DatasetSettings, split: SplitName) -> Chips:
 
 def _advice(root: Path) -> str:
     """What to give instead of a folder that is no data set: one of its own, if that is one."""
-    inner = sorted(folder for folder in root.iterdir() if folder.is_dir())
+    inner = sorted(folder for folder in root.iterdir() if folder.is_dir()) if root.is_dir() else []
     below = [folder for folder in inner if _dataset_class(folder) is not None]
     if below:
         return f"Give {' or '.join(map(str, below[:3]))}."

@@ -116,8 +116,9 @@ class PatternLearner:
         u = self._standardise(self._add_blotches(x))
         inputs = {role: u for role, _ in ROLES}
         if partners is not None and self.preset.inputs == "mixed":
-            half, others = len(x) // 2, self._standardise(self._add_blotches(partners))
-            inputs["maximiser"] = torch.cat([u[:half], others[half:]]).contiguous(memory_format=torch.channels_last)
+            others = self._standardise(self._add_blotches(partners))
+            mixed = torch.where(self._keeps_natural(u), u, others)
+            inputs["maximiser"] = mixed.contiguous(memory_format=torch.channels_last)
         generated, log = self._generator_step(inputs, activate)
         if self.pools:
             other_class = u if partners is None or self.preset.domain == "single" else self._standardise(partners)
@@ -190,6 +191,12 @@ class PatternLearner:
         of_minus = classifier(minus).float()
         return {"maximiser": of_minus if plus is minus else classifier(plus).float(), "minimiser": of_minus}
 
+    def _keeps_natural(self, u: Tensor) -> Tensor:
+        """(n, 1, 1, 1) bool: every second chip of the global batch stays natural where inputs are mixed."""
+        first = self.distributed.rank * len(u)
+        places = torch.arange(first, first + len(u), device=u.device)
+        return (places % 2 == 0)[:, None, None, None]
+
     def _terms(self, inputs: ByRole, generated: ByRole, probe: GradientProbe) -> dict[str, Tensor]:
         """Every term of Eq. 6 whose weight is not 0, weighted, as ``term/generator``; the activation is apart."""
         weights, norm, terms = self.preset.weights, self.preset.change_norm, {}
@@ -197,7 +204,7 @@ class PatternLearner:
             # a chip's penalties are proportional to its change, so that a factor of both pictures is one of theirs
             cost = torch.ones_like(plain[:, :1, :1, :1])
             if role == "maximiser" and self.preset.inputs == "mixed":
-                cost[: len(cost) // 2] = self.preset.natural_cost  # the first half of a mixed batch is natural
+                cost[self._keeps_natural(plain)] = self.preset.natural_cost
             u = plain * cost
             # each term reads an alias of its own, so that the probe can tell their gradients apart
             picture = probe.alias(generated[role], f"similarity/{role}") * cost

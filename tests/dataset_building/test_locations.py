@@ -88,7 +88,7 @@ def test_neighbours_and_polygons_stay_together():
 
 
 def test_locations_are_stored_and_damage_is_told(tmp_path):
-    location = ChipLocation("a_0.tif", ROW, COL, 24.0, 68.0, "a", 1, "train")
+    location = ChipLocation("a_0.tif", ROW, COL, 24.0, 68.0, "a", 1, "train", share=0.5)
     save_locations(tmp_path / "locations.json", (location,))
     assert load_locations(tmp_path / "locations.json") == (location,)
     (tmp_path / "locations.json").write_text("[{")

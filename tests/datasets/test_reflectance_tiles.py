@@ -71,7 +71,7 @@ def test_places_come_from_a_table_or_from_the_files(tiles):
         ({"scale": 1}, "does not describe tiles.*bands"),
         (ABOUT | {"natural": ["Bog"]}, "names classes that .* lacks: got Bog; expected Field, Mire, Wood"),
         (ABOUT | {"bands": ["B04"]}, "3 bands instead of 1"),
-        (ABOUT | {"natural": []}, "the target is no class"),
+        (ABOUT | {"natural": []}, "no class of .* is 'natural': expected one of Field, Mire, Wood"),
         (ABOUT | {"bands": ["B08", "QA", "B03"]}, "unknown bands"),
     ],
 )

@@ -176,6 +176,10 @@ def stopped():
         table = SimpleNamespace(chips={"all": 0}, methods=())
         patch.setattr("spacex.evaluation.evaluate.write_report", lambda *_: table)
         patch.setattr("spacex.training.ray_train.train", nothing)
+        agreed = SimpleNamespace(tile="t", scenes={}, making={}, differing={}, variables=(), same=True)
+        patch.setattr("spacex.api.reproduction.reproduce", lambda *_, **__: agreed)
+        cut = SimpleNamespace(failed={}, stored=0)
+        patch.setattr("spacex.api.listing.ListedScenes.cut", lambda *_: cut)
         patch.setattr("spacex.execution.ray_cluster.connect", nothing)
         patch.setattr("spacex.api.training.load_checkpoint", lambda uri, **_: SimpleNamespace(uri=uri))
         patch.setattr("socketserver.BaseServer.serve_forever", nothing)
@@ -197,6 +201,9 @@ def base(
         "map": {"--bbox": "23.93,67.95,24.07,68.00", "--datetime": "2020-07-01/2020-08-30", "--catalogue": "demo",
                 "--items": archive_list, "--checkpoint": checkpoint, "--tile-size": "512", "--output": "out.zarr",
                 "--plan": None},
+        "scenes": {"--bbox": "23.93,67.95,24.07,68.00", "--datetime": "2020-07-01/2020-08-30", "--catalogue": "demo",
+                   "--items": archive_list},
+        "reproduce": {"cube": "cube.zarr", "--at": "24.0,67.97"},
         "make-dataset": {"--natural": str(statements / "natural.gpkg"),
                          "--anthropogenic": str(statements / "human.geojson"),
                          "--land-cover": str(statements / "corine.tif"), "--datetime": "2020-07-01/2020-08-30",
