@@ -50,8 +50,6 @@ class Product:
     """At 10 m."""
     tile: str = "34WFA"
     sensed: str = "20200703T100031"
-    strip: str = ""
-    """When the datastrip began; empty: half a minute before the scene of that day."""
     processed: str = "20230612T214223"
     satellite: str = "2B"
     baseline: str = "05.00"
@@ -76,9 +74,13 @@ class Product:
         return f"S{self.satellite}_MSIL2A_{self.sensed}_N{number}_R122_T{self.tile}_{self.processed}"
 
     @property
+    def strip(self) -> str:
+        """When the datastrip began: half a minute before the scene."""
+        return f"{self.sensed[:8]}T095958"
+
+    @property
     def datastrip(self) -> str:
-        began = self.strip or f"{self.sensed[:8]}T095958"
-        return f"S{self.satellite}_OPER_MSI_L2A_DS_2BPS_{self.processed}_S{began}_N{self.baseline}"
+        return f"S{self.satellite}_OPER_MSI_L2A_DS_2BPS_{self.processed}_S{self.strip}_N{self.baseline}"
 
     def shape(self, gsd: int) -> list[int]:
         return [side * 10 // gsd for side in self.grid.shape]

@@ -79,6 +79,11 @@ def offset_of(item: Mapping[str, Any], rule: OffsetRule, assets: Iterable[str]) 
             got = sorted(map(str, offsets))
             raise CatalogueError(f"the bands of {item['id']} advertise different offsets", got=got, expected="one")
         if (advertised := offsets.pop()) is not None:
+            if abs(advertised) >= DN_MAX:
+                expected = f"DN between -{DN_MAX} and {DN_MAX}, such as -1000"
+                raise CatalogueError(
+                    f"the bands of {item['id']} advertise no offset", got=advertised, expected=expected
+                )
             return Offset(advertised, f"the assets advertise {advertised} DN")
     if (baseline := baseline_of(item)) is None:
         raise CatalogueError(

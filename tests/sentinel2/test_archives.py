@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from scene_archives import BANDS, CLEAR, DAYS, JULY, SceneArchive
+from scene_archives import BANDS, CLEAR, DAYS, JULY, SceneArchive, load_archive_server
 from stand_in_items import SERVICES
 
 from spacex.sentinel2 import CatalogueProfile, Composite, get_catalogue, read_composite, search
@@ -21,19 +18,10 @@ from spacex.sentinel2.scene_request import CompositeSettings
 from spacex.sentinel2.scenes import Scene, by_cloud_cover
 
 
-def archive_server() -> Any:
-    if "archive_server" not in sys.modules:
-        path = Path(__file__).parents[1] / "ray" / "archive_server.py"
-        spec = importlib.util.spec_from_file_location("archive_server", path)
-        sys.modules["archive_server"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["archive_server"])
-    return sys.modules["archive_server"]
-
-
 @pytest.fixture(scope="module")
 def profiles(scene_archive: SceneArchive) -> Iterator[dict[str, CatalogueProfile]]:
     """Every profile at an address of its own, over the same pixels."""
-    server, made = archive_server(), {}
+    server, made = load_archive_server(), {}
     with ExitStack() as running:
         for name in SERVICES:
             served = running.enter_context(server.serve(server.Archive(scene_archive.folder)))

@@ -121,3 +121,10 @@ def test_dark_pixels_by_hand() -> None:
     clear = dn < 2001
     assert dark_pixels(dn, clear, Offset(-1000, "")) == DarkPixels(2000, 999, 1000)
     assert dark_pixels(dn, np.zeros_like(clear), Offset(0, "")) == DarkPixels(0, 0, 0)
+
+
+def test_an_offset_that_no_pixel_can_have_is_refused():
+    """A number that does not fit 16 bits stopped the reading of a tile with a traceback."""
+    item = {"id": "S2B_x", "properties": {}, "assets": {"B02": {"raster:bands": [{"scale": 1e-4, "offset": 7.0}]}}}
+    with pytest.raises(CatalogueError, match="advertise no offset: got 70000"):
+        offset_of(item, "metadata", ["B02"])
