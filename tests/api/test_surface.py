@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import spacex
-from spacex.api.declaration import declared
+from spacex.api.declaration import complete, declared
 from spacex.api.map_settings import PlanSettings
+from spacex.api.scenes import scene_fields
 from spacex.errors import RequestError
 from spacex.mapping.request import MapRequest
 from spacex.sentinel2.scene_request import CompositeSettings, SceneRequest
@@ -78,6 +79,8 @@ def test_requests_have_the_settings_defaults():
     for model in (SceneRequest, CompositeSettings, MapRequest):
         for name in model.model_fields.keys() & settings.keys() - {"area", "precision", "catalogue"}:
             assert model.model_fields[name].default == settings[name].setting.default, name
+    asked = complete(PlanSettings, {"bbox": (24.0, 67.9, 24.4, 68.0), "output": "map.zarr"})
+    assert scene_fields(asked, archive=lambda: pytest.fail("only the demo has one"))["catalogue"] == "earth-search"
 
 
 @pytest.mark.parametrize(

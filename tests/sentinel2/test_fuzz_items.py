@@ -124,7 +124,7 @@ def test_whatever_a_recorded_item_says_it_is_read_or_named(
 ) -> None:
     document = json.loads(real_data(f"stac_items/{name}.json").read_text())
     item = document.get("features", [document])[0]
-    check_mutations(RECORDED[name], item, MUTATIONS // 2, monkeypatch, caplog)
+    check_mutations(RECORDED[name], item, MUTATIONS, monkeypatch, caplog)
 
 
 def check_mutations(
@@ -167,7 +167,7 @@ def check_mutations(
             assert found, what
             fates["read"] += 1
     assert sum(fates.values()) == count
-    assert min(fates["left out"], fates["read"]) >= 10, fates
+    assert min(fates["left out"], fates["read"]) > 10, fates
 
 
 @pytest.fixture
