@@ -6,7 +6,6 @@ import math
 import os
 import platform
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import torch
@@ -17,7 +16,7 @@ import spacex
 from spacex.grid import CHIP
 from spacex.models.applicability import ApplicabilitySummary
 from spacex.models.classifier import ClassifierSettings
-from spacex.models.generator import GeneratorSettings
+from spacex.models.generator import GeneratorSettings, per_band
 from spacex.models.third_party import ThirdPartySettings
 from spacex.settings import Settings
 
@@ -50,15 +49,15 @@ class Scaling(Settings):
 
     def standardise(self, x: Tensor) -> Tensor:
         """Reflectance (n, bands, h, w) to standardised units."""
-        return (x - _per_band(self.mean, x.dtype, x.device)) / _per_band(self.std, x.dtype, x.device)
+        return (x - per_band(self.mean, x.dtype, x.device)) / per_band(self.std, x.dtype, x.device)
 
     def restore(self, u: Tensor) -> Tensor:
         """Standardised units (n, bands, h, w) to reflectance."""
-        return self.restore_change(u) + _per_band(self.mean, u.dtype, u.device)
+        return self.restore_change(u) + per_band(self.mean, u.dtype, u.device)
 
     def restore_change(self, change: Tensor) -> Tensor:
         """A difference of images in standardised units (n, bands, h, w), to reflectance."""
-        return change * _per_band(self.std, change.dtype, change.device)
+        return change * per_band(self.std, change.dtype, change.device)
 
 
 class LiftRecord(Settings):
@@ -68,12 +67,6 @@ class LiftRecord(Settings):
     """Difference between the attribution's sum and the change of the logit, as a share of that change."""
     quadrature: tuple[str, ...] = ()
     """Operations of the network without a closed rule, carried by quadrature."""
-
-
-@lru_cache(maxsize=64)
-def _per_band(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    # cached on its device: sending it with every batch would make the CPU wait for the GPU
-    return torch.tensor(values, dtype=dtype, device=device).view(1, -1, 1, 1)
 
 
 def _kind(settings: Any) -> str:

@@ -14,6 +14,7 @@ chips agree.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -96,14 +97,15 @@ class Generator(nn.Module):
         """The image of the direct form, or the bounded change of the delta form."""
         settings = self.settings
         if settings.std:
-            u = (u.float() - _per_band(settings.mean, u)) / _per_band(settings.std, u)
+            mean, std = (per_band(values, torch.float32, u.device) for values in (settings.mean, settings.std))
+            u = (u.float() - mean) / std
         inner = self.body(u.to(next(self.body.parameters()).dtype))
         with torch.autocast(u.device.type, enabled=False):
             h: Tensor = self.last(inner.float())
         if settings.form == "direct":
             return (torch.tanh(h) + 1) / 2
         change = settings.limit * torch.tanh(h / settings.limit)
-        return change * _per_band(settings.std, u) if settings.std else change
+        return change * std if settings.std else change
 
     def _initialise(self) -> None:
         # on the meta device, drawing numbers would load PyTorch's compiler: two seconds
@@ -141,8 +143,11 @@ class Residual(nn.Module):
         return out
 
 
-def _per_band(values: tuple[float, ...], like: Tensor) -> Tensor:
-    return torch.tensor(values, device=like.device).view(-1, 1, 1)
+@lru_cache(maxsize=64)
+def per_band(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One value for each band as (1, bands, 1, 1)."""
+    # cached on its device: sending it with every batch would make the CPU wait for the GPU
+    return torch.tensor(values, dtype=dtype, device=device).view(1, -1, 1, 1)
 
 
 def _body(settings: GeneratorSettings) -> nn.Sequential:
