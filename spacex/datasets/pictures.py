@@ -17,7 +17,6 @@ lie in 0..1: brightness as shown, not reflectance, so a classifier trained on th
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -34,7 +33,7 @@ from torch import Tensor
 
 from spacex.datasets import places
 from spacex.datasets.classes import class_order
-from spacex.datasets.splits import SPLITS, subsample
+from spacex.datasets.splits import SPLITS, number_of_name, subsample
 from spacex.datasets.tiles import Chips, Problem
 from spacex.errors import DataError
 from spacex.rasters import PICTURES, open_raster
@@ -142,7 +141,7 @@ def _is_hidden(path: Path) -> bool:
 def _draw_splits(paths: Sequence[str], missing: Sequence[str]) -> list[str]:
     """The split of each picture of one class: `train`, or with a chance of `HELD_OUT` each one of the missing ones."""
     # uniform in 0..1 and decided by the path alone; the missing splits are its first intervals
-    numbers = [int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") / 2**64 for path in paths]
+    numbers = [number_of_name(path) for path in paths]
     intervals = [int(number / HELD_OUT) for number in numbers]
     splits = [missing[interval] if interval < len(missing) else "train" for interval in intervals]
     # a small class may leave a split without a picture: the largest split gives it the one with the least number

@@ -6,7 +6,6 @@ split, so a chip stays in its split when others come and go, and two data sets o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -18,6 +17,7 @@ import pandas as pd
 from pyproj import Transformer
 from rasterio.errors import RasterioError
 
+from spacex.datasets.splits import number_of_name
 from spacex.datasets.tiles import READERS, Problem
 from spacex.errors import DataError
 from spacex.rasters import open_raster
@@ -39,7 +39,7 @@ def cell_of(lat: float, lon: float) -> str:
 
 def split_of_name(name: str) -> str:
     """The split of a cell, or of a chip without a place, by its name's SHA-256 digest: `test`, `val` or `train`."""
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    number = number_of_name(name)
     return "test" if number < HELD_OUT else "val" if number < 2 * HELD_OUT else "train"
 
 

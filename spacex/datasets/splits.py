@@ -100,6 +100,11 @@ def _subsample_each(mixed: pd.DataFrame, limit: int) -> pd.DataFrame:
     return mixed.loc[chosen].sort_index()
 
 
+def number_of_name(name: str) -> float:
+    """A number in 0..1, uniform over names and decided by the name alone: its SHA-256 digest."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+
+
 def split_hash(files: Sequence[str], splits: Sequence[str]) -> str:
     """Sixteen hexadecimal digits that name which file is in which split, whatever the order of rows."""
     lines = sorted(f"{file}\t{split}" for file, split in zip(files, splits, strict=True))
