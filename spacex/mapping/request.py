@@ -46,7 +46,7 @@ HOW_UNLIKE = (
     "how unlike the classifier's training chips the chips around a pixel are, blended; above 1 outside the area of "
     "applicability. Dissimilarity index of Meyer & Pebesma 2021 on mean and standard deviation of the channels of the "
     "classifier's encoder ({0.chips} training chips, threshold from spatial folds {0.threshold}), or of the bands "
-    "where that is larger, divided by the threshold"
+    "where the checkpoint knows those too and that is larger, divided by the threshold"
 )
 
 

@@ -100,8 +100,9 @@ def main() -> None:
     outcome = spacex.map_region(
         items=str(items), bbox=BOX, datetime="2020-07", checkpoint=asked.checkpoint, stride=asked.stride,
         resampling="bilinear", output=str(cube), max_cloud_cover=100,
+        quicklook=str(asked.output / "kempen.png"),
     )  # fmt: skip
-    print(outcome)
+    print(f"{outcome.cube.uri}: {outcome.chips} chips, {outcome.seconds:.0f} s; complete: {outcome.complete}")
 
 
 if __name__ == "__main__":
