@@ -51,7 +51,8 @@ def load_area(text: str) -> BaseGeometry:
     if name in AREAS:
         countries = COUNTRIES if name == "fennoscandia" else (name,)
         return _joined([_outlines()[country] for country in countries], name)
-    from spacex.vectors import FORMATS, read_polygons  # geopandas takes half a second
+    from spacex.vector_formats import FORMATS
+    from spacex.vectors import read_polygons  # geopandas takes half a second
 
     with _local(text) as path:
         if not exists(path):

@@ -1,7 +1,6 @@
 """Reads polygons from files of outside: the one way, for areas and labels alike.
 
-GDAL knows some eighty vector formats, goes by a file's content, and follows what some of them name: other files, web
-addresses, databases. So a file must have the first bytes of a known format, and GDAL must agree, before it is read.
+A file must be of a format that is read (`spacex.vector_formats`) before GDAL opens it.
 GeoJSON and GeoParquet are read without GDAL; an attribute filter on them is still GDAL's SQL, by way of a GeoPackage.
 """
 
@@ -28,13 +27,9 @@ from numpy.typing import NDArray
 from shapely.geometry import shape
 
 from spacex.errors import DataError
+from spacex.vector_formats import FORMATS, format_of, reason
 
 log = logging.getLogger(__name__)
-
-FORMATS = "a GeoPackage, Shapefile (.shp, or one in a .zip), GeoJSON, GeoParquet, FlatGeobuf or KML file"
-"""What can be read."""
-
-HEAD = 16384  # first bytes of a file that are examined; GDAL examines no more of them to choose a format
 
 MAX_SEGMENT = {"degrees": 0.05, "metres": 5000.0}
 """Longest segment of an outline before it is projected: an arc of 5 km deviates from its chord by some metres."""
@@ -54,6 +49,8 @@ class Polygons:
     """Of the file, a `pyproj.CRS`."""
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The attributes, a row per polygon."""
+    problems: tuple[str, ...] = ()
+    """With `keep_all`: what was wrong with each, e.g. that it was invalid and was mended; empty text for nothing."""
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -64,16 +61,22 @@ class Polygons:
             return self.shapes
         longest = MAX_SEGMENT["degrees" if self.crs.is_geographic else "metres"]
         series = geopandas.GeoSeries(shapely.segmentize(self.shapes, longest), crs=self.crs)
-        return _polygonal(series.to_crs(crs).to_numpy())
+        shapes = series.to_crs(crs).to_numpy()
+        # where the CRS does not reach, PROJ gives infinite coordinates, of which GEOS makes no polygon
+        shapes[~np.isfinite(shapely.bounds(shapes)).all(axis=1)] = shapely.Polygon()
+        return _polygonal(shapes)
 
 
-def read_polygons(file: str, where: str | None = None, what: str = "the vector file") -> Polygons:
+def read_polygons(
+    file: str, where: str | None = None, what: str = "the vector file", *, keep_all: bool = False
+) -> Polygons:
     """Read the polygons of a file in one of `FORMATS`; features without a polygon are left out with a warning.
 
     Args:
         file: path on this machine.
         where: which features, as an SQL expression over the attributes, e.g. ``IUCN_CAT in ('Ia','Ib','II')``.
         what: what to call the file in errors, e.g. ``--natural``.
+        keep_all: whether to keep the features without a polygon too, as empty ones.
 
     Raises:
         DataError: if it is none of these, is damaged, has no CRS, no polygon, or none that the filter matches.
@@ -86,25 +89,46 @@ def read_polygons(file: str, where: str | None = None, what: str = "the vector f
             raise
         except Exception as error:  # GDAL, pyogrio, pyarrow and pandas each have their own
             if where is None or not _readable(path, format, what, file):
-                raise DataError(f"{what} cannot be read: {file}", got=_reason(error)) from error
+                raise DataError(f"{what} cannot be read: {file}", got=reason(error)) from error
             do = "It is SQL over the attributes, e.g. IUCN_CAT in ('Ia','Ib','II')."
             what = f"the filter of {what} cannot be carried out: {where}"
-            raise DataError(what, got=_reason(error), do=do) from error
+            raise DataError(what, got=reason(error), do=do) from error
         if not len(frame):
             columns = _read(path, format, None, what, file).columns.drop("geometry", errors="ignore")
             got = f"no feature of {file}" + (f" matches {where}" if where else "")
             raise DataError(f"{what} is empty", got=got, do=f"Its attributes: {', '.join(columns[:20]) or 'none'}.")
+    return polygons_of(frame, what, file, keep_all=keep_all)
+
+
+def polygons_of(frame: Any, what: str, name: str, *, keep_all: bool = False) -> Polygons:
+    """The polygons of a GeoDataFrame; arguments and errors as `read_polygons`, `name` is the file's."""
     if frame.crs is None:
-        raise DataError(f"{what} has no CRS: {file}", do="Give it one, e.g. with `ogr2ogr -a_srs EPSG:4326`.")
-    shapes = _polygonal(frame.geometry.to_numpy())
+        raise DataError(f"{what} has no CRS: {name}", do="Give it one, e.g. with `ogr2ogr -a_srs EPSG:4326`.")
+    given = frame.geometry.to_numpy()
+    shapes = _polygonal(given)
     kept = np.array([shape is not None and not shape.is_empty for shape in shapes])
     if not kept.any():
         kinds = sorted({str(kind) for kind in frame.geom_type[~frame.geometry.is_empty].dropna()})
         problem = "holds no polygon" if kinds else "is empty, since no feature has a geometry"
-        raise DataError(f"{what} {problem}: {file}", got=", ".join(kinds) or None)
+        raise DataError(f"{what} {problem}: {name}", got=", ".join(kinds) or None)
+    table = pd.DataFrame(frame.drop(columns=frame.geometry.name))
+    if keep_all:
+        shapes[~kept] = shapely.Polygon()
+        return Polygons(shapes, frame.crs, table, tuple(map(_problem, given, kept)))
     if not kept.all():
-        log.warning("%s: %d of %d features have no polygon and are left out: %s", what, (~kept).sum(), len(kept), file)
-    return Polygons(shapes[kept], frame.crs, pd.DataFrame(frame.drop(columns=frame.geometry.name))[kept])
+        log.warning("%s: %d of %d features have no polygon and are left out: %s", what, (~kept).sum(), len(kept), name)
+    return Polygons(shapes[kept], frame.crs, table[kept])
+
+
+def _problem(given: Any, kept: bool) -> str:
+    """What is wrong with a geometry of which a polygon was made, or none; empty text if nothing is."""
+    if given is None or given.is_empty:
+        return "it has no geometry"
+    if not (valid := shapely.is_valid(given)):
+        invalid = f"its outline is invalid ({shapely.is_valid_reason(given)})"
+    if not kept:
+        return f"it is no polygon but a {given.geom_type}" if valid else f"{invalid} and holds no area"
+    return "" if valid else f"{invalid} and was mended"
 
 
 @contextmanager
@@ -121,7 +145,7 @@ def _unzipped(file: str, what: str) -> Iterator[Path]:
         try:
             _unpack_shapefile(path, Path(folder))
         except Exception as error:  # zipfile and the decompressors each have their own
-            raise DataError(f"{what} cannot be read: {file}", got=_reason(error), expected=FORMATS) from error
+            raise DataError(f"{what} cannot be read: {file}", got=reason(error), expected=FORMATS) from error
         yield Path(folder) / "a.shp"
 
 
@@ -136,65 +160,6 @@ def _unpack_shapefile(path: Path, folder: Path) -> None:
                 # under a name of ours: an archive's names may lead out of the folder
                 with archive.open(name) as source, (folder / f"a{name[-4:].lower()}").open("wb") as target:
                     shutil.copyfileobj(source, target)
-
-
-def format_of(file: str, what: str = "the vector file", name: str | None = None) -> str:
-    """GDAL's name of a file's format, by its first bytes and by GDAL.
-
-    Raises:
-        DataError: if it is of no format that is read, or damaged; calls it `what` and `name`.
-    """
-    path, name = Path(file), name or file
-    with path.open("rb") as content:
-        format = _format_by_head(content.read(HEAD), path.suffix.lower())
-    if format is None:
-        raise DataError(f"{what} is of no format that is read: {name}", expected=FORMATS)
-    if format in ("GeoJSON", "Parquet"):
-        return format
-    if format == "ESRI Shapefile":
-        _check_complete(path, what, name)
-    try:
-        driver = str(pyogrio.read_info(path.resolve(), layer=0)["driver"])
-    except Exception as error:
-        raise DataError(f"{what} cannot be read: {name}", got=_reason(error)) from error
-    if driver.removeprefix("LIB") != format:
-        raise DataError(f"{what} is of no format that is read: {name}", got=driver, expected=FORMATS)
-    return format
-
-
-def _format_by_head(head: bytes, suffix: str) -> str | None:
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if b"<OGR" in head:  # GDAL would follow it elsewhere, whatever stands before it
-        return None
-    if head.startswith(b"SQLite format 3\0") and head[68:70] == b"GP":
-        return "GPKG"
-    if head.startswith(b"\x00\x00\x27\x0a"):
-        return "ESRI Shapefile"
-    if head.startswith(b"PAR1"):
-        return "Parquet"
-    if head.startswith(b"fgb\x03fgb"):
-        return "FlatGeobuf"
-    if text.startswith((b"<?xml", b"<kml")) and b"<kml" in text:
-        return "KML"
-    return "GeoJSON" if text.startswith(b"{") or suffix in (".geojson", ".json") else None
-
-
-def _check_complete(path: Path, what: str, name: str) -> None:
-    """Refuse a Shapefile of which a part is shorter than its header says: GDAL would read the rest as null."""
-    for part in (path, path.with_suffix(".shx"), path.with_suffix(".dbf")):
-        if not part.is_file():
-            continue
-        with part.open("rb") as content:
-            head = content.read(100)
-        if part.suffix == ".dbf":
-            # records, and bytes of the header and of a record (little-endian); the end mark may be missing
-            expected = int.from_bytes(head[8:10], "little")
-            expected += int.from_bytes(head[4:8], "little") * int.from_bytes(head[10:12], "little")
-        else:
-            expected = 2 * int.from_bytes(head[24:28], "big")  # length in words of 16 bits
-        if (size := part.stat().st_size) < expected:
-            got = f"{size:,} of {expected:,} bytes of its {part.suffix}"
-            raise DataError(f"{what} is cut short: {name}", got=got, do="Copy it again.")
 
 
 def _read(path: Path, format: str, where: str | None, what: str, name: str) -> Any:
@@ -281,10 +246,6 @@ def _readable(path: Path, format: str, what: str, name: str) -> bool:
     with suppress(Exception):
         return _read(path, format, None, what, name) is not None
     return False
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _polygonal(shapes: NDArray[np.object_]) -> NDArray[np.object_]:

@@ -20,6 +20,8 @@ LEVELS = [
         "settings",
         "storage",
         "vectors",
+        "vector_formats",
+        "bootstrap",
         "areas",
         "intervals",
         "region",

@@ -14,9 +14,9 @@ from rasterio.errors import RasterioIOError
 from rasterio.transform import from_origin
 
 from spacex.datasets.anthroprotect import read_land_cover
+from spacex.datasets.corine_cover import open_cover
 from spacex.datasets.tiles import inspect, read_chip
 from spacex.errors import DataError
-from spacex.evaluation.landcover import open_cover
 from spacex.evaluation.samples import _read_truth
 from spacex.grid import Grid, Window
 from spacex.rasters import open_raster

@@ -13,7 +13,8 @@ import shapely
 
 from spacex.areas import load_area
 from spacex.errors import DataError
-from spacex.vectors import format_of, read_polygons
+from spacex.vector_formats import format_of
+from spacex.vectors import read_polygons
 
 NAMES = {"GPKG": "a.gpkg", "ESRI Shapefile": "a.shp", "GeoJSON": "a.geojson", "Parquet": "a.parquet"}
 STRICT = "IUCN_CAT in ('Ia','II')"

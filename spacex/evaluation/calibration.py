@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from spacex.evaluation.bootstrap import Interval, association, draw
+from spacex.bootstrap import Interval, association, draw
 from spacex.evaluation.methods.chip_batch import ChipBatch
 
 PARTS = (4, 2)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pandas as pd
 
-from spacex.evaluation.bootstrap import Interval
+from spacex.bootstrap import Interval
 from spacex.evaluation.calibration import unit_calibration
 from spacex.evaluation.doubts import FEW_PLACES
 from spacex.evaluation.figures import LABELS

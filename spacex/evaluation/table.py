@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from spacex.evaluation.bootstrap import Comparison, Interval, compare, draw, interval
+from spacex.bootstrap import Comparison, Interval, compare, draw, interval
 
 SETS = ("all", "hard")
 """Chips as they come, and those on which brightness says little (AUROC < 0.85)."""

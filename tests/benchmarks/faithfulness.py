@@ -32,8 +32,8 @@ from scipy.stats import spearmanr
 from shortcut import ShortcutSettings, falls, logits, trained_classifier, with_both, without
 
 from spacex.attribution.attributor import Attributor
+from spacex.bootstrap import ClusterBootstrap, association, draw, interval
 from spacex.checkpoint import Checkpoint, load_checkpoint
-from spacex.evaluation.bootstrap import ClusterBootstrap, association, draw, interval
 from spacex.evaluation.methods.captum import Effort
 from spacex.evaluation.methods.chip_batch import ChipBatch, supported_maps
 from spacex.evaluation.methods.selection import all_methods, choose

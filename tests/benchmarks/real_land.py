@@ -38,9 +38,9 @@ from torch.nn import functional as F
 from torchmetrics.functional.classification import binary_calibration_error
 
 from spacex.attribution.attributor import Attributor
+from spacex.bootstrap import ClusterBootstrap, compare, draw, interval
 from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.errors import DataError
-from spacex.evaluation.bootstrap import ClusterBootstrap, compare, draw, interval
 from spacex.evaluation.methods.captum import Effort, deep_lift
 from spacex.evaluation.methods.chip_batch import ChipBatch, Method, supporting
 from spacex.evaluation.methods.selection import all_methods, choose

@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from shortcut_report import write_shortcut
 
 from spacex.attribution.attributor import Attributor
+from spacex.bootstrap import draw, interval
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.evaluation import metrics
-from spacex.evaluation.bootstrap import draw, interval
 from spacex.evaluation.methods.captum import Effort
 from spacex.evaluation.methods.chip_batch import ChipBatch, Method, supported_maps
 from spacex.evaluation.methods.selection import all_methods, choose

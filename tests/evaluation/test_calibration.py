@@ -9,8 +9,8 @@ import torch
 from scipy.stats import linregress
 from torch import nn
 
+from spacex.bootstrap import association, draw
 from spacex.checkpoint import Checkpoint
-from spacex.evaluation.bootstrap import association, draw
 from spacex.evaluation.calibration import square_sums, unit_calibration
 from spacex.evaluation.methods.chip_batch import ChipBatch
 

@@ -7,6 +7,7 @@ product therefore evaluates every draw.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,20 @@ def interval(values: Values, draws: ClusterBootstrap) -> Interval:
     number, total = _resample(draws, _place_totals(draws, known, np.ones(len(values)), values))
     with np.errstate(invalid="ignore"):  # a draw may consist of places without any value: it has no mean
         return _interval(total / number, draws, known)
+
+
+def of_sums(values: Sequence[Values], statistic: Callable[..., Values], draws: ClusterBootstrap) -> Interval:
+    """A statistic of sums over all chips, e.g. the ratio of two, with its percentile bootstrap interval.
+
+    Args:
+        values: what is summed, ``(chips,)`` each, in the order in which the places were given to :func:`draw`.
+        statistic: called with an array of sums for each of the values, of which the first belongs to the estimate
+            and the others to the draws; gives its value for each, NaN where it has none.
+        draws: of the places.
+    """
+    every = np.ones(len(draws.places), bool)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _interval(statistic(*_resample(draws, _place_totals(draws, every, *values))), draws, every)
 
 
 def association(x: Values, y: Values, draws: ClusterBootstrap) -> tuple[Interval, Interval]:

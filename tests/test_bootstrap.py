@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spacex.evaluation import bootstrap
+from spacex import bootstrap
 
 
 def test_with_one_chip_per_place_the_interval_is_scipys_percentile_bootstrap():
@@ -57,3 +57,12 @@ def test_one_place_has_a_mean_but_no_interval():
     got = bootstrap.interval(np.array([1.0, 2.0]), bootstrap.draw(["a", "a"]))
     assert got.mean == 1.5
     assert np.isnan(got.low)
+
+
+def test_a_ratio_of_sums_over_chips_of_one_size_is_the_mean():
+    values, names = np.random.default_rng(3).random(50), [str(i // 2) for i in range(50)]
+    draws = bootstrap.draw(names)
+    assert bootstrap.of_sums((values, np.ones(50)), np.divide, draws) == bootstrap.interval(values, draws)
+    # twice the size is half the ratio, in the estimate and in every draw
+    got = bootstrap.of_sums((values, np.full(50, 2.0)), np.divide, draws)
+    assert got.low == pytest.approx(bootstrap.interval(values, draws).low / 2)
