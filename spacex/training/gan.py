@@ -28,6 +28,7 @@ from spacex.training.distributed import SINGLE, Distributed, frozen, unwrap_ddp
 from spacex.training.gradient_probe import GradientProbe, clip_gradients
 from spacex.training.image_pool import ImagePool
 from spacex.training.losses import Direction
+from spacex.training.mixed_inputs import mixed_inputs
 from spacex.training.presets import Preset
 from spacex.training.schedule import rate_factor
 
@@ -114,12 +115,14 @@ class PatternLearner:
         for network in self.networks.values():
             network.train()
         u = self._standardise(self._add_blotches(x))
-        inputs = {role: u for role, _ in ROLES}
+        inputs, costs = {role: u for role, _ in ROLES}, {role: torch.ones_like(u[:, :1, :1, :1]) for role, _ in ROLES}
         if partners is not None and self.preset.inputs == "mixed":
-            others = self._standardise(self._add_blotches(partners))
-            mixed = torch.where(self._keeps_natural(u), u, others)
-            inputs["maximiser"] = mixed.contiguous(memory_format=torch.channels_last)
-        generated, log = self._generator_step(inputs, activate)
+            others, cells = (
+                self._standardise(self._add_blotches(partners)),
+                seeded("cells", self.seed, self.step_number),
+            )
+            inputs, costs = mixed_inputs(u, others, self.preset, self._score, cells, self.distributed)
+        generated, log = self._generator_step(inputs, costs, activate)
         if self.pools:
             other_class = u if partners is None or self.preset.domain == "single" else self._standardise(partners)
             log |= self._discriminator_step(u, generated, other_class)
@@ -152,7 +155,7 @@ class PatternLearner:
         updates: dict[str, Any] = {"optimisers": self.optimisers, "schedules": self.schedules}
         return {"networks": networks, "averages": self.averages, **updates, "pools": self.pools}
 
-    def _generator_step(self, inputs: ByRole, activate: bool) -> tuple[ByRole, dict[str, Tensor]]:
+    def _generator_step(self, inputs: ByRole, costs: ByRole, activate: bool) -> tuple[ByRole, dict[str, Tensor]]:
         """One update of both generators on their chips; gives x₊ and x₋ (detached, by role) and the log."""
         probe = GradientProbe()
         # Gradients flow through the discriminators to the generators but are not collected in them. They are called
@@ -163,7 +166,7 @@ class PatternLearner:
                 before = [self._by_role(classifier, inputs) for classifier in self.classifiers]
             generated = {role: self.networks[role](u) for role, u in inputs.items()}
             logits = self._classify(generated, probe) if activate else None
-            terms = self._terms(inputs, generated, probe) | self._activations(logits, before)
+            terms = self._terms(inputs, generated, costs, probe) | self._activations(logits, before)
             total = torch.stack(list(terms.values())).sum()
         for role, _ in ROLES:
             self.optimisers[role].zero_grad(set_to_none=True)
@@ -191,20 +194,12 @@ class PatternLearner:
         of_minus = classifier(minus).float()
         return {"maximiser": of_minus if plus is minus else classifier(plus).float(), "minimiser": of_minus}
 
-    def _keeps_natural(self, u: Tensor) -> Tensor:
-        """(n, 1, 1, 1) bool: every second chip of the global batch stays natural where inputs are mixed."""
-        first = self.distributed.rank * len(u)
-        places = torch.arange(first, first + len(u), device=u.device)
-        return (places % 2 == 0)[:, None, None, None]
-
-    def _terms(self, inputs: ByRole, generated: ByRole, probe: GradientProbe) -> dict[str, Tensor]:
+    def _terms(self, inputs: ByRole, generated: ByRole, costs: ByRole, probe: GradientProbe) -> dict[str, Tensor]:
         """Every term of Eq. 6 whose weight is not 0, weighted, as ``term/generator``; the activation is apart."""
         weights, norm, terms = self.preset.weights, self.preset.change_norm, {}
         for role, plain in inputs.items():
-            # a chip's penalties are proportional to its change, so that a factor of both pictures is one of theirs
-            cost = torch.ones_like(plain[:, :1, :1, :1])
-            if role == "maximiser" and self.preset.inputs == "mixed":
-                cost[self._keeps_natural(plain)] = self.preset.natural_cost
+            # penalties are proportional to the change, so that a factor of both pictures is one of theirs
+            cost = costs[role]
             u = plain * cost
             # each term reads an alias of its own, so that the probe can tell their gradients apart
             picture = probe.alias(generated[role], f"similarity/{role}") * cost
@@ -293,6 +288,12 @@ class PatternLearner:
         for name, (role, picture) in zip(("plus", "minus"), generated.items(), strict=True):
             log[f"change/{name}"] = ((restore(picture) - restore(inputs[role])).abs() / self.spread).mean()
         return log
+
+    @torch.no_grad()
+    def _score(self, u: Tensor) -> Tensor:
+        with self.distributed.autocast():
+            score: Tensor = self.classifiers[0](u).float().sigmoid()
+        return score
 
     def _add_blotches(self, x: Tensor) -> Tensor:
         if not self.preset.blotches:

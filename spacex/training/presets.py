@@ -63,6 +63,13 @@ class Preset(Settings):
     natural_cost: float = Field(default=1.0, gt=0, exclude_if=lambda factor: factor == 1)
     """With mixed inputs, the factor of what w₊ pays for a change of natural chips: it is to leave them as they are.
     Omitted from the JSON when 1, so that older cards and runs stay equal."""
+    other_cost: float = Field(default=0.0, ge=0, exclude_if=lambda factor: factor == 0)
+    """With mixed inputs, w₋ sees both classes too, and this is the factor of what it pays for a change of chips and
+    cells that the classifier, whatever their label, takes for the other class. 0: it sees natural chips alone.
+    Omitted from the JSON when 0, like `cells` when 1, so that older cards and runs stay equal."""
+    cells: int = Field(default=1, ge=1, exclude_if=lambda count: count == 1)
+    """Where `other_cost` lets w₋ see both classes: the most cells along the side of a mosaic of a natural chip and
+    another one, a power of two. A batch has 1, 2, 4 ... up to so many, at random. 1: whole chips alone."""
     blotches: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda share: share == 0)
     """Share of the chips that get blotches of a foreign colour, so that the generators leave unknown patterns alone.
     For land with patterns that no training chip shows; maps then point less well at those that training chips do show.
@@ -110,6 +117,11 @@ class Preset(Settings):
                 f"generators of the form {self.generator.form} do not work in {self.units}: a delta, its limit and its "
                 "losses count in standard deviations (sigma), a direct image is reflectance"
             )
+        if self.cells & (self.cells - 1):
+            raise ValueError(f"cells = {self.cells}, expected a power of two: 1, 2, 4 ...")
+        if (self.other_cost and self.inputs != "mixed") or (self.cells > 1 and not self.other_cost):
+            got = f"other_cost = {self.other_cost:g}, cells = {self.cells}, inputs = {self.inputs!r}"
+            raise ValueError(f"cells need other_cost above 0, which needs inputs = 'mixed'; got {got}")
         return self
 
     @property

@@ -252,7 +252,7 @@ def pointing(checkpoint: Checkpoint, land: Land, cell: int, count: int, n: int) 
 
 def report_pointing(asked: argparse.Namespace) -> list[pd.DataFrame]:
     """A table per size of cell: methods by classifiers, and by how much lift is above each."""
-    land, tables = Land.open(asked.data, "test"), []
+    land, tables = Land.open(asked.data, asked.split), []
     for cell in (64, 16):
         columns = {}
         for uri in asked.checkpoints:
@@ -271,7 +271,7 @@ def report_pointing(asked: argparse.Namespace) -> list[pd.DataFrame]:
 
 def report_changes(asked: argparse.Namespace) -> list[pd.DataFrame]:
     """What x- and x+ do to the scores of natural and of other mosaics of the checkpoint's chip size."""
-    checkpoint, land = load_checkpoint(asked.checkpoints[0]), Land.open(asked.data, "test")
+    checkpoint, land = load_checkpoint(asked.checkpoints[0]), Land.open(asked.data, asked.split)
     judges = {"its own": checkpoint} | ({"a second": load_checkpoint(asked.second)} if asked.second else {})
     attributor, n, rows = Attributor(checkpoint, ("attribution",)), checkpoint.card.chip_size // SIDE, []
     for kind, share in (("natural", 1.0), ("other", 0.0)):
@@ -320,6 +320,7 @@ def main() -> None:
     parser.add_argument("--checkpoints", default=["europe"], type=lambda text: text.split(","), metavar="A,B,C")
     parser.add_argument("--second", help="another classifier that judges x- and x+")
     parser.add_argument("--tiffs", type=Path, nargs="*", default=[], help="chips for `surface`, B02, B03, B04 first")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="of `pointing` and `changes`; choose on val")
     parser.add_argument("--count", type=int, default=200, help="mosaics")
     parser.add_argument("--output", type=Path, help="folder of the tables as CSV")
     asked = parser.parse_args()

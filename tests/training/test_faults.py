@@ -115,7 +115,8 @@ def test_06_what_a_cycle_trains_is_a_setting(trains, flows, make_learner, chips)
 def test_07_the_generators_step_leaves_no_gradient_in_judges(name, make_learner, chips):
     learner = make_learner(name)
     u = learner._standardise(chips)
-    learner._generator_step({side: u for side, _ in ROLES}, True)
+    inputs, costs = ({side: value for side, _ in ROLES} for value in (u, torch.ones(1, 1, 1, 1)))
+    learner._generator_step(inputs, costs, True)
     judges = [learner.classifiers[0], *(learner.networks[n] for n in learner.networks if n.startswith("disc"))]
     assert all(p.grad is None for judge in judges for p in judge.parameters())
     assert all(p.requires_grad for n in learner.networks for p in learner.networks[n].parameters())

@@ -92,11 +92,15 @@ def test_settings_within_a_run_that_cards_omit_can_be_changed():
 
 
 def test_settings_that_the_json_omits_can_be_changed_too():
-    changed = with_overrides(PAPER, ["blotches=0.5", "weights.edges=3", "natural_cost=2"])
-    assert (changed.blotches, changed.weights.edges, changed.natural_cost) == (0.5, 3, 2)
+    changed = with_overrides(DELTA, ["blotches=0.5", "weights.edges=3", "natural_cost=2", "other_cost=4", "cells=2"])
+    omitted = changed.blotches, changed.weights.edges, changed.natural_cost, changed.other_cost, changed.cells
+    assert omitted == (0.5, 3, 2, 4, 2)
 
 
-@pytest.mark.parametrize("wrong", ["bogus=1", "generator.bogus=1", "epochs=0", "batch=many", "discriminator.base=4"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["bogus=1", "generator.bogus=1", "epochs=0", "batch=many", "discriminator.base=4", "cells=2"],
+)
 def test_changed_refuses_what_does_not_exist_or_fit(wrong):
     with pytest.raises(RequestError):
         with_overrides(DELTA, [wrong])
@@ -149,6 +153,46 @@ def test_the_minimiser_learns_the_same_whatever_the_maximiser_sees(make_learner,
     assert all(torch.equal(natural[name], mixed[name]) for name in natural)
     natural, mixed = (learner.result("maximiser").state_dict() for learner in learners.values())
     assert not all(torch.equal(natural[name], mixed[name]) for name in natural)
+
+
+def test_a_minimiser_that_pays_for_others_sees_mosaics_of_both_and_the_maximiser_what_it_saw(make_learner, chips):
+    learner = make_learner("delta", inputs="mixed", other_cost=10, cells=4)
+    alone = make_learner("delta", inputs="mixed")
+    seen = {}
+    for name, one, role in (("-", learner, "minimiser"), ("+", learner, "maximiser"), ("alone", alone, "maximiser")):
+        one.networks[role].register_forward_hook(lambda _, given, __, name=name: seen.update({name: given[0]}))
+    others, sides = chips.flip(0) - 0.06, set()
+    standardise, side = learner.explained.scaling.standardise, chips.shape[-1]
+    u, o = standardise(chips), standardise(others)
+    for _ in range(12):
+        learner.step(chips, others)
+        alone.step(chips, others)
+        torch.testing.assert_close(seen["+"], seen["alone"])
+        natural = (seen["-"] == u).all(dim=1)
+        assert (natural | (seen["-"] == o).all(dim=1)).all()
+        sides.add(next(n for n in (1, 2, 4) if torch.equal(natural, in_cells(natural, side // n))))
+        assert 0.2 < natural.float().mean() < 0.8
+    assert sides == {1, 2, 4}
+
+
+def in_cells(natural, side):
+    """As if all of a cell were what its first pixel is."""
+    return natural[:, ::side, ::side].repeat_interleave(side, 1).repeat_interleave(side, 2)
+
+
+def test_what_the_minimiser_pays_goes_by_the_classifier_s_score_and_not_by_the_label(make_learner, chips):
+    dear, alike = (make_learner("delta", inputs="mixed", other_cost=cost, average=0) for cost in (10, 1))
+    for learner in (dear, alike):
+        torch.nn.init.constant_(learner.networks["minimiser"].last.bias, 0.3)
+    chips = chips * torch.tensor([0.1, 0.5, 0.8, 1, 2, 3]).view(-1, 1, 1, 1)
+    # both sides are the same chips, so that labels say nothing
+    logs = [learner.step(chips, chips) for learner in (dear, alike)]
+    score = dear.classifiers[0](dear.explained.scaling.standardise(chips)).sigmoid()
+    assert score.min() < 0.5 < score.max()
+    expected = float((score + 10 * (1 - score)).mean())
+    for term in ("similarity", "smooth"):
+        paid = [float(log[f"loss/{term}/minimiser"]) for log in logs]
+        assert paid[0] == pytest.approx(expected * paid[1], rel=1e-3, abs=1e-7)
 
 
 def test_what_moves_several_classifiers_asks_each_by_its_own_logit(make_learner, chips):
