@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +55,7 @@ class Polygons:
     def __len__(self) -> int:
         return len(self.shapes)
 
-    def projected(self, crs: str) -> NDArray[np.object_]:
+    def projected(self, crs: Any) -> NDArray[np.object_]:
         """The polygons in another CRS, (n,), edges split finely enough to stay straight on the globe; valid."""
         if self.crs == crs:
             return self.shapes
@@ -98,6 +98,13 @@ def read_polygons(
             got = f"no feature of {file}" + (f" matches {where}" if where else "")
             raise DataError(f"{what} is empty", got=got, do=f"Its attributes: {', '.join(columns[:20]) or 'none'}.")
     return polygons_of(frame, what, file, keep_all=keep_all)
+
+
+def joined(files: Sequence[Polygons]) -> Polygons:
+    """The polygons of several files one after the other, in the CRS of the first."""
+    shapes = [polygons.projected(files[0].crs) for polygons in files]
+    tables = pd.concat([polygons.table for polygons in files], ignore_index=True)
+    return Polygons(np.concatenate(shapes), files[0].crs, tables)
 
 
 def polygons_of(frame: Any, what: str, name: str, *, keep_all: bool = False) -> Polygons:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -58,7 +59,10 @@ class PlannedDataset:
 
 
 def plan_dataset(
-    natural: str | None = None, anthropogenic: str | None = None, /, **settings: Unpack[MakeDatasetSettings]
+    natural: str | Sequence[str] | None = None,
+    anthropogenic: str | Sequence[str] | None = None,
+    /,
+    **settings: Unpack[MakeDatasetSettings],
 ) -> PlannedDataset:
     """Work out a set of chips without reading a pixel of a scene or writing anything; see `make_dataset`."""
     asked = complete(MakeDatasetSettings, settings, natural=natural, anthropogenic=anthropogenic)
@@ -67,8 +71,8 @@ def plan_dataset(
 
 @documented(MakeDatasetSettings)
 def make_dataset(
-    natural: str | None = None,
-    anthropogenic: str | None = None,
+    natural: str | Sequence[str] | None = None,
+    anthropogenic: str | Sequence[str] | None = None,
     /,
     *,
     runner: Runner | None = None,
@@ -94,7 +98,12 @@ def make_dataset(
     """
     asked = complete(MakeDatasetSettings, settings, natural=natural, anthropogenic=anthropogenic)
     work = plan_chips(asked, chosen_area(asked, asked["bbox"]), chosen_intervals(asked, asked["datetime"]))
-    return work.run(runner, time_limit=asked["time_limit"])
+    return work.run(runner, **run_arguments(asked))
+
+
+def run_arguments(asked: MakeDatasetSettings) -> dict[str, Any]:
+    """The settings that `PlannedDataset.run` takes."""
+    return {"time_limit": asked["time_limit"], "readers": asked["threads"]}
 
 
 def plan_chips(asked: MakeDatasetSettings, area: BaseGeometry | None, intervals: Intervals) -> PlannedDataset:
@@ -110,7 +119,7 @@ def plan_chips(asked: MakeDatasetSettings, area: BaseGeometry | None, intervals:
         sampling["distance"] = CHIP * asked["resolution"]
     request = checked(
         lambda: DatasetRequest(
-            natural=LabelSource.from_file(str(asked["natural"]), where=asked["natural_where"]),
+            natural=_label_sources(asked["natural"], asked["natural_where"]),
             anthropogenic=_anthropogenic_labels(asked),
             land_cover=_land_cover(asked),
             area=None if area is None else dict(mapping(area)),
@@ -135,19 +144,21 @@ def _with_demo_files(asked: MakeDatasetSettings) -> MakeDatasetSettings:
     from spacex.synthetic.country import LAND_COVER, LAND_USE, PROTECTED, STRICT
 
     folder, asked = _demo_country(), asked.copy()
-    if asked["natural"] is None:
+    if not asked["natural"]:
         asked["natural"], asked["natural_where"] = str(folder / PROTECTED), asked["natural_where"] or STRICT
-    if asked["anthropogenic"] is None and asked["land_cover"] is None:
+    if not asked["anthropogenic"] and asked["land_cover"] is None:
         asked["anthropogenic"], asked["land_cover"] = str(folder / LAND_USE), str(folder / LAND_COVER)
     return asked
 
 
-def _anthropogenic_labels(asked: MakeDatasetSettings) -> LabelSource | None:
-    if asked["anthropogenic"] is not None:
-        return LabelSource.from_file(asked["anthropogenic"], where=asked["anthropogenic_where"])
-    if asked["anthropogenic_where"] is not None:
+def _label_sources(files: str | Sequence[str], where: str | None) -> tuple[LabelSource, ...]:
+    return tuple(LabelSource.from_file(file, where=where) for file in ([files] if isinstance(files, str) else files))
+
+
+def _anthropogenic_labels(asked: MakeDatasetSettings) -> tuple[LabelSource, ...]:
+    if asked["anthropogenic_where"] is not None and not asked["anthropogenic"]:
         raise RequestError("--anthropogenic-where without --anthropogenic", got=asked["anthropogenic_where"])
-    return None
+    return _label_sources(asked["anthropogenic"], asked["anthropogenic_where"])
 
 
 def _land_cover(asked: MakeDatasetSettings) -> LandCover | None:
@@ -156,5 +167,5 @@ def _land_cover(asked: MakeDatasetSettings) -> LandCover | None:
         if classes is not None:
             raise RequestError("--anthropogenic-classes without --land-cover", got=",".join(classes))
         return None
-    usual = ANTHROPOGENIC_CLASSES if asked["anthropogenic"] is None else ()
+    usual = () if asked["anthropogenic"] else ANTHROPOGENIC_CLASSES
     return LandCover.from_file(asked["land_cover"], anthropogenic=usual if classes is None else tuple(classes))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from spacex.api.declaration import FIRST, HOW, MANY, REQUIRED, WHAT, WHERE, Setting
+from spacex.api.declaration import FIRST, HOW, MANY, REQUIRED, RUNS, WHAT, WHERE, Setting
 from spacex.api.scene_settings import Box, ReadSettings, SceneSettings, is_demo
 from spacex.api.training_settings import LARGEST_SEED
-from spacex.api.validation import check_dataset_folder, check_local_file, check_shared_file, parse_bands, split_names
+from spacex.api.validation import check_dataset_folder, check_local_files, check_shared_file, parse_bands, split_names
 from spacex.errors import RequestError
 
 
@@ -17,11 +17,16 @@ class MakeDatasetSettings(SceneSettings, ReadSettings, total=False):
 
     output: Annotated[str, Setting(FIRST, REQUIRED, check=check_dataset_folder)]
     """Folder of the set, on a disk that every worker sees. A report and contact sheets go to OUTPUT.run beside it."""
-    natural: Annotated[str | None, Setting(FIRST, metavar="FILE", check=check_local_file)]
-    """Polygons of natural land: GeoPackage, Shapefile, GeoJSON or GeoParquet. The demo catalogue has a default."""
+    natural: Annotated[
+        str | Sequence[str], Setting(FIRST, (), typed=list[str], metavar="FILE", check=check_local_files)
+    ]
+    """Polygons of natural land: GeoPackage, Shapefile, GeoJSON or GeoParquet. Repeat it (in Python: give a list) for
+    land in several files, as the WDPA ships. The demo catalogue has a default."""
     natural_where: Annotated[str | None, Setting(FIRST, unset="all", metavar="EXPR")]
     """Which of its features: SQL over its attributes, e.g. "IUCN_CAT in ('Ia','Ib','II')"."""
-    anthropogenic: Annotated[str | None, Setting(FIRST, metavar="FILE", check=check_local_file)]
+    anthropogenic: Annotated[
+        str | Sequence[str], Setting(FIRST, (), typed=list[str], metavar="FILE", check=check_local_files)
+    ]
     """Polygons of anthropogenic land, likewise."""
     anthropogenic_where: Annotated[str | None, Setting(FIRST, unset="all", metavar="EXPR")]
     """Which of its features: SQL over its attributes, e.g. "IUCN_CAT in ('Ia','Ib','II')"."""
@@ -54,11 +59,13 @@ class MakeDatasetSettings(SceneSettings, ReadSettings, total=False):
     """Classes of --land-cover that are anthropogenic, as beginnings of CORINE codes, comma separated."""
     min_valid: Annotated[float, Setting(HOW, 0.9, least=0.01, most=1, metavar="P")]
     """Share of a chip that must have data; others are left out."""
+    threads: Annotated[int | None, Setting(RUNS, unset="2", least=1, most=1024, metavar="N")]
+    """Tiles that each worker reads at the same time, with as many of its CPUs."""
     seed: Annotated[int, Setting(HOW, 0, least=0, most=LARGEST_SEED)]
     """Names every random draw."""
 
 
 def check_natural(asked: MakeDatasetSettings) -> None:
     """Refuse a data set for which nothing states what is natural."""
-    if asked["natural"] is None and not is_demo(asked):
+    if not asked["natural"] and not is_demo(asked):
         raise RequestError("nothing states what is natural", do="Give --natural, a file of polygons.")

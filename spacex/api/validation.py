@@ -152,6 +152,12 @@ def check_local_file(name: str, uri: str) -> None:
     check_exists(name, uri)
 
 
+def check_local_files(name: str, files: str | Sequence[str]) -> None:
+    """Refuse files as `check_local_file`; several are a list."""
+    for file in [files] if isinstance(files, str) else files:
+        check_local_file(name, file)
+
+
 def check_shared_file(name: str, uri: str) -> None:
     """Refuse a file that is not there, or that the workers of a cluster do not see."""
     check_shared(name, uri)

@@ -38,7 +38,7 @@ def make_dataset(asked: DatasetOptions) -> None:
     area = chosen_area(asked, asked["bbox"])
     execution.announce(asked)
 
-    from spacex.api.dataset import plan_chips
+    from spacex.api.dataset import plan_chips, run_arguments
 
     work = plan_chips(asked, area, intervals)
     description = work.describe()
@@ -47,13 +47,13 @@ def make_dataset(asked: DatasetOptions) -> None:
             description, asked["output"]
         )
         return
-    runner, tiles = execution.make_runner(asked), description["tiles"]
+    runner, tiles = execution.make_runner(asked, threads=asked["threads"]), description["tiles"]
     console.echo(
         f"{description['chips_to_make']} chips to make in {tiles['new']} new tiles, {tiles['redo']} to redo, "
         f"{tiles['done']} done -> {work.folder.root}"
     )
     on_start = execution.write_plan(str(work.folder.run / "plan.json"), description)
-    dataset = execution.run_interruptibly(lambda: work.run(runner, on_start=on_start, time_limit=asked["time_limit"]))
+    dataset = execution.run_interruptibly(lambda: work.run(runner, on_start=on_start, **run_arguments(asked)))
     console.show_dataset(dataset, work.folder)
     if not dataset.complete or not dataset.chips:
         raise typer.Exit(execution.INCOMPLETE)

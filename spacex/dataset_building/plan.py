@@ -26,7 +26,7 @@ from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch
 from spacex.sentinel2.scene_list import Scenes
 from spacex.sentinel2.scene_search import search, warn_of_unknown
 from spacex.sentinel2.scenes import FOOTPRINT_SLACK, footprint_in
-from spacex.vectors import read_polygons
+from spacex.vectors import joined, read_polygons
 
 OPTIONS = {NATURAL: "--natural", ANTHROPOGENIC: "--anthropogenic"}
 MAX_SEGMENT = 0.01
@@ -132,10 +132,11 @@ def find_locations(request: DatasetRequest, left_out: dict[str, str]) -> tuple[S
     """
     # labels of both classes, in the grid's CRS
     grid = Grid(request.crs, request.resolution)
-    natural = read_polygons(request.natural.file, request.natural.where, "--natural")
+    natural = joined([read_polygons(source.file, source.where, "--natural") for source in request.natural])
     anthropogenic = np.empty(0, dtype=object)
-    if (source := request.anthropogenic) is not None:
-        anthropogenic = read_polygons(source.file, source.where, "--anthropogenic").projected(request.crs)
+    if request.anthropogenic:
+        files = [read_polygons(source.file, source.where, "--anthropogenic") for source in request.anthropogenic]
+        anthropogenic = joined(files).projected(request.crs)
     if request.land_cover is not None:
         check_cover(request.land_cover.file)
     labels = LabelGrid(grid, natural.projected(request.crs), anthropogenic, request.land_cover)

@@ -92,8 +92,8 @@ class DatasetRequest(SceneRequest):
     """First and last day, ISO 8601."""
     area: dict[str, Any] | None = None
     """GeoJSON polygon in EPSG:4326 in which chips must lie; None: wherever there are labels."""
-    natural: LabelSource
-    anthropogenic: LabelSource | None = None
+    natural: tuple[LabelSource, ...]
+    anthropogenic: tuple[LabelSource, ...] = ()
     land_cover: LandCover | None = None
     bands: tuple[str, ...] = SENTINEL2_BANDS
     """Bands that are read; the others of a chip's ten are no data."""
@@ -122,14 +122,13 @@ class DatasetRequest(SceneRequest):
     def fingerprint(self) -> str:
         """Identifies request, files by their content, and code; paths of files do not count."""
         plain = self.model_dump(mode="json", exclude={"items"})
-        for name in ("natural", "anthropogenic", "land_cover"):
-            if plain[name]:
-                plain[name].pop("file")
+        for source in (*plain["natural"], *plain["anthropogenic"], *filter(None, [plain["land_cover"]])):
+            source.pop("file")
         return fingerprint(plain, code_digest(*CODE))
 
     def check(self) -> None:
         """Refuse a request that labels only one class."""
-        if self.anthropogenic is None and not (self.land_cover and self.land_cover.anthropogenic):
+        if not self.anthropogenic and not (self.land_cover and self.land_cover.anthropogenic):
             raise RequestError("nothing says what is anthropogenic", do="Give --anthropogenic or --land-cover.")
 
 

@@ -149,7 +149,7 @@ def test_papers_tell_what_was_made(made):
     assert report.count("data:image/png;base64") == 3
     assert "wdpa" not in report  # names stand in the pictures
     card = json.loads((made / "dataset.json").read_text())
-    assert card["request"]["natural"]["digest"]
+    assert card["request"]["natural"][0]["digest"]
     assert "synthetic" in card["source"]
     scenes = [scene for file in (run / "tiles").iterdir() for scene in json.loads(file.read_text())["scenes"]]
     assert {scene["id"] for scene in scenes} <= {"a34", "a35", "b34", "c35"}
@@ -185,6 +185,34 @@ def test_the_plan_speaks_to_people(job, arguments, tmp_path, capsys):
     told = dict(line.strip().split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line[:1].strip())
     assert "natural" in told["train"]
     assert told["scenes"] == "4"
+
+
+def test_a_class_in_several_files_is_that_of_one(job, arguments, statements, tmp_path, capsys):
+    """Whatever their formats and CRS: the WDPA ships in three Shapefiles."""
+    parks = geopandas.read_file(statements / "natural.gpkg")
+    parks.iloc[:1].to_file(tmp_path / "one.geojson", driver="GeoJSON")
+    parks.iloc[1:].to_crs(3035).to_file(tmp_path / "other.shp")
+    drawn = []
+    for files in ([statements / "natural.gpkg"], [tmp_path / "one.geojson", tmp_path / "other.shp"]):
+        capsys.readouterr()
+        repeated = [word for file in files for word in ("--natural", str(file))]
+        assert call(job, [*arguments(tmp_path / "x", natural=None), *repeated, "--plan", "--json"]) == 0
+        drawn.append(json.loads(capsys.readouterr().out)["chips"])
+    assert drawn[0] == drawn[1]
+    assert sum(part["natural"] for part in drawn[0].values()) > 2
+
+
+def test_threads_are_the_tiles_that_a_worker_reads_at_once(job, arguments, tmp_path, monkeypatch):
+    jobs = []
+
+    def stop(job, *_, **__):
+        jobs.append(job)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spacex.dataset_building.run.run_tiles", stop)
+    for given in ({}, {"threads": 5}):
+        assert call(job, arguments(tmp_path / "x", **given)) == 130
+    assert [job.concurrent_reads for job in jobs] == [2, 5]
 
 
 def test_land_cover_alone_states_the_anthropogenic_class(job, arguments, statements, tmp_path, capsys):

@@ -16,7 +16,8 @@ from small_archive import EAST, NORTH, SOUTH, WEST
 from spacex.cube.extend import carried_statuses
 from spacex.cube.reader import open_cube
 from spacex.cube.statuses import new_statuses
-from spacex.errors import CubeError, RequestError
+from spacex.cube.store import Cube
+from spacex.errors import CatalogueError, CubeError, RequestError
 from spacex.execution.local import run_local
 from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.plan import make_plan
@@ -145,6 +146,16 @@ def test_a_step_that_begins_on_the_day_of_another_is_refused(make_request, map_i
     same_day = make_request(box=area, intervals=(("2020-07-01", "2020-07-31"),))
     with pytest.raises(RequestError, match=r"same day: got 2020-07-01/2020-07-31 and 2020-07-01/2020-08-30"):
         map_into(same_day, tmp_path / "c.zarr", grow=True)
+
+
+def test_days_without_scenes_are_refused_when_a_cube_grows_too(make_request, archive_list, tiny_checkpoint, tmp_path):
+    area, output = (WEST, SOUTH, WEST + 0.03, SOUTH + 0.015), str(tmp_path / "c.zarr")
+    request = make_request(box=area, items=archive_list)
+    execute(make_plan(request, output, tiny_checkpoint), with_pipeline(run_local), threads=1)
+    june = make_request(box=area, items=archive_list, intervals=(("2020-06-01", "2020-06-30"),))
+    with pytest.raises(CatalogueError, match="no scenes for this area and interval: got 2020-06-01/2020-06-30"):
+        make_plan(june, output, tiny_checkpoint, grow=True)
+    assert Cube(output).spec.intervals == (JULY,)
 
 
 def test_a_killed_extension_does_not_mix_the_scenes_of_steps(
