@@ -15,6 +15,7 @@ PIXEL_CODE = (
     "models",
     "mapping/chip_batcher.py",
     "mapping/chips.py",
+    "mapping/halves.py",
     "mapping/tile.py",
     "sentinel2",
 )

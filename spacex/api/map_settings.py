@@ -18,7 +18,7 @@ from spacex.api.validation import (
     names_of,
     parse_place,
 )
-from spacex.attribution.names import DEFAULT_MAPS, GENERATED, MAP_NAMES, PATH_STEPS
+from spacex.attribution.names import DEFAULT_MAPS, GENERATED, MAP_NAMES, PATH_STEPS, UNCERTAINTIES
 
 if TYPE_CHECKING:
     from spacex.checkpoint import Checkpoint
@@ -65,6 +65,11 @@ class PlanSettings(AreaSettings, total=False):
     ]
     """Maps, comma separated: attribution, lift, path_attribution; x_plus, x_minus, the generated pictures in all bands;
     raised, lowered, their scores. The score, naturalness, is in every cube; naturalness alone maps nothing else."""
+    uncertainty: Annotated[
+        Sequence[str], Setting(WHAT, (), typed=str, parse=names_of(*UNCERTAINTIES), unset="none", metavar="NAME")
+    ]
+    """How sure the score is: pixels also scores two halves of every pixel's observations and maps naturalness_noise,
+    the standard error of naturalness that the scenes' noise leaves. Pixels need two observations for it."""
     path_steps: Annotated[int, Setting(HOW, PATH_STEPS, least=1, most=1000, metavar="N")]
     """Points on the path of the path attribution."""
     precision: Annotated[Literal["auto", "float32", "bfloat16"], Setting(HOW, "auto", metavar="NAME")]

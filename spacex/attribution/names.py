@@ -11,6 +11,10 @@ PICTURES = ("x_plus", "x_minus")
 RAISED, LOWERED = "raised", "lowered"
 """On request: the scores of x+ and of x-."""
 GENERATED = (*PICTURES, RAISED, LOWERED)
+NOISE = "naturalness_noise"
+"""On request: the standard error of the score (`spacex.mapping.halves`)."""
+UNCERTAINTIES = ("pixels",)
+"""What the uncertainty of the score can be told from: the halves of every pixel's observations."""
 LOCAL = ("attribution", *PICTURES)
 """Maps whose values depend on a pixel's surroundings only; all others depend on the whole chip."""
 PATH_STEPS = 4

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from zarr.codecs import ZstdCodec
 
-from spacex.attribution.names import LOWERED, PICTURES, RAISED
+from spacex.attribution.names import LOWERED, NOISE, PICTURES, RAISED
 from spacex.cube import encoding, geo_metadata
 from spacex.cube.encoding import Variable
 from spacex.errors import RequestError
@@ -33,7 +33,11 @@ CHUNK = 512
 """Side of a chunk in pixels."""
 TILES = "tiles"
 """Group of the arrays with one value per tile."""
-QUANTITIES = {"attribution": "reflectance", "dissimilarity": "dissimilarity index over its threshold"}
+QUANTITIES = {
+    "attribution": "reflectance",
+    "dissimilarity": "dissimilarity index over its threshold",
+    NOISE: "classifier's score",
+}
 """What a map counts; those not named here count the classifier's logits per pixel."""
 
 

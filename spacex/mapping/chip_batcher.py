@@ -19,6 +19,7 @@ from spacex.attribution.attributor import ChipMaps, GeneratorOutput
 from spacex.execution.tasks import TileTask
 from spacex.grid import Window, bounds
 from spacex.mapping.chips import ChipPixels, extract_chips, mosaic
+from spacex.mapping.halves import extract_pairs, gap
 from spacex.mapping.tile import ChipResult, ChipSettings, Networks, TileInput
 
 Array = NDArray[np.float32]
@@ -42,13 +43,17 @@ class Tile:
     results: dict[Window, ChipResult] = field(default_factory=dict)
     missing: int = 0
     """Windows not yet generated."""
+    pairs: list[ChipPixels] = field(default_factory=list)
+    """Both halves of the chips within reach, where the noise is mapped."""
+    gaps: dict[Window, float] = field(default_factory=dict)
+    """By chip, how far the answers to its halves lie apart (`spacex.mapping.halves`)."""
     computed: int = 0
     """Chips classified for this tile; a shared chip counts for the tile that requested it first."""
 
     @property
     def complete(self) -> bool:
-        """True once every chip has been classified."""
-        return len(self.results) == len(self.chips)
+        """True once every chip has been classified, and every pair of halves."""
+        return len(self.results) == len(self.chips) and len(self.gaps) == len(self.pairs)
 
 
 @dataclass(eq=False)
@@ -110,6 +115,7 @@ class ChipBatcher:
         self._networks, self._settings, self._batch = networks, settings, batch
         self._windows = WorkQueue[GeneratorOutput](3 * CACHE_BYTES // 4)
         self._chips = WorkQueue[ChipResult](CACHE_BYTES // 4)
+        self._pairs = WorkQueue[float](CACHE_BYTES // 16)
         self._collect: Callable[[], None] | None = None
         self._tiles: list[Tile] = []
 
@@ -120,7 +126,8 @@ class ChipBatcher:
     @property
     def needs_input(self) -> bool:
         """True if there is no full batch to compute and none in progress."""
-        return max(len(self._windows.waiting), len(self._chips.waiting)) < self._batch and self._collect is None
+        waiting = max(len(self._windows.waiting), len(self._chips.waiting), len(self._pairs.waiting))
+        return waiting < self._batch and self._collect is None
 
     def submit(self, task: TileTask, read: TileInput, chips: list[Window], seconds: float) -> None:
         """Extract the chips of a tile that has been read, and queue its windows and chips.
@@ -134,6 +141,14 @@ class ChipBatcher:
         extracted = extract_chips(read.reflectance, read.padded_window, chips, self._settings.min_valid)
         tile = Tile(task, read, extracted, {"reading": seconds})
         self._tiles.append(tile)
+        if read.halves is not None:
+            pairs = self._settings.pairs(read.window)
+            arrays = read.halves, read.reflectance, read.padded_window
+            tile.pairs = extract_pairs(*arrays, pairs, self._settings.min_valid)
+            for pair in tile.pairs:
+                known = self._pairs.request(tile, pair, pair.window)
+                if known is not None:
+                    tile.gaps[pair.window] = known
         padded_to_window = {window.pad(self._settings.margin): window for window in self._windows_under(tile)}
         # a window may have gaps: `min_valid` is a demand on chips only
         padded = extract_chips(read.reflectance, read.padded_window, padded_to_window, min_valid=0.0)
@@ -185,9 +200,15 @@ class ChipBatcher:
                 for name, needed in zip(("delta_minus", "delta_plus"), self._settings.needs, strict=True)
             ]
             return self._run(chips, lambda x: self._networks.classify(x, *deltas), self._store_chip)
+        if pairs := self._take(self._pairs, flush):
+            return self._run(pairs, self._classify_pairs, self._store_pair)
         if windows := self._take(self._windows, flush):
             return self._run(windows, self._networks.generate, self._store_window)
         return None
+
+    def _classify_pairs(self, x: Array) -> Callable[[], ChipMaps]:
+        """Score both halves of chips, (n, 2 x bands, side, side): first and second of each in turn."""
+        return self._networks.classify(x.reshape(2 * len(x), -1, *x.shape[2:]))
 
     def _take(self, queue: WorkQueue[Any], flush: bool) -> list[_Item[Any]]:
         if not queue.waiting or (len(queue.waiting) < self._batch and not flush):
@@ -260,6 +281,12 @@ class ChipBatcher:
         self._chips.store(item, result, RESULT_OVERHEAD + sum(values.nbytes for values in maps.values()))
         for tile in item.tiles:
             tile.results[item.key[1]] = result
+
+    def _store_pair(self, item: _Item[float], output: ChipMaps, index: int) -> None:
+        apart = gap(*output.score[2 * index : 2 * index + 2])
+        self._pairs.store(item, apart, RESULT_OVERHEAD)
+        for tile in item.tiles:
+            tile.gaps[item.key[1]] = apart
 
 
 def _mosaic_delta(item: _Item[ChipResult], name: str) -> Array:

@@ -37,13 +37,14 @@ def operations_per_chip(checkpoint: Checkpoint, request: MapRequest) -> int:
         return np.full((1, len(card.bands), side, side), 0.1, np.float32)
 
     chip = constant(card.chip_size)
+    halves = _operations(lambda: network.classify(np.repeat(chip, 2, axis=0))) if chips.halves else 0
     if not chips.window:
-        return _operations(lambda: network.attribute(chip))
+        return halves + _operations(lambda: network.attribute(chip))
     deltas = [0 * chip if needed else None for needed in chips.needs]
     classifying = _operations(lambda: network.classify(chip, *deltas))
     generating = _operations(lambda: network.generate(constant(chips.window + 2 * chips.margin))) if chips.maps else 0
     # of a window a chip needs the pixels that it adds to its neighbours' on the lattice: stride²
-    return classifying + round(generating * (chips.stride / chips.window) ** 2)
+    return halves + classifying + round(generating * (chips.stride / chips.window) ** 2)
 
 
 def _operations(call: Callable[[], object]) -> int:

@@ -70,7 +70,8 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         begun = time.perf_counter()
         window, region = self._cube.window(tile.task), self._cube.region
         parts, how = (tile.results, tile.generated), (self._settings, self._display)
-        maps = blend_tile(tile.input, window, region, *parts, *how, field=self._field)
+        gaps = tile.gaps if self._settings.halves else None
+        maps = blend_tile(tile.input, window, region, *parts, *how, field=self._field, gaps=gaps)
         status = Status.DONE if np.isfinite(maps.maps["naturalness"]).any() else Status.NO_DATA
         self._cube.write(tile.task, maps)
         tile.seconds["writing"] = time.perf_counter() - begun

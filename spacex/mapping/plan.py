@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from spacex.attribution.inference import check_generators
 from spacex.attribution.lift import check_lift
+from spacex.attribution.names import NOISE
 from spacex.checkpoint import Checkpoint
 from spacex.cube.extend import carried_statuses, check_not_replaced
 from spacex.cube.statuses import new_statuses, tasks_where
@@ -34,7 +35,9 @@ from spacex.sentinel2.scene_search import search, warn_of_unknown
 from spacex.sentinel2.scenes import Scene
 from spacex.storage import resolve_link, run_folder
 
-STORED_BYTES = {"attribution": 1.8, "lift": 2.2, "path_attribution": 2.2, "raised": 0.3, "lowered": 0.3}
+STORED_BYTES = {
+    "attribution": 1.8, "lift": 2.2, "path_attribution": 2.2, "raised": 0.3, "lowered": 0.3, NOISE: 1.0,
+}  # fmt: skip
 """Bytes a finished pixel of each map takes in the cube with its overviews, measured on the embedded region."""
 STORED_PER_BAND, STORED_ALWAYS = 1.4, 2.0
 """The same of each band of x+ and of x-, and of what every cube holds: scores, observations, composite."""
@@ -120,7 +123,8 @@ class Plan:
     def stored_bytes(self) -> float:
         """Bytes that a finished pixel takes in the cube, expected."""
         per_picture = STORED_PER_BAND * len(self.checkpoint.card.bands)
-        return STORED_ALWAYS + sum(STORED_BYTES.get(name, per_picture) for name in self.request.chips.maps)
+        maps = (*self.request.chips.maps, *([NOISE] if self.request.chips.halves else []))
+        return STORED_ALWAYS + sum(STORED_BYTES.get(name, per_picture) for name in maps)
 
     @property
     def bytes_to_read(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, field_validator
 from shapely.geometry import shape
 
-from spacex.attribution.names import PATH_STEPS, PICTURES, Precision
+from spacex.attribution.names import NOISE, PATH_STEPS, PICTURES, Precision
 from spacex.checkpoint import Checkpoint
 from spacex.cube.layout import CHUNK, CubeSpec
 from spacex.errors import RequestError
@@ -47,6 +47,12 @@ HOW_UNLIKE = (
     "applicability. Dissimilarity index of Meyer & Pebesma 2021 on mean and standard deviation of the channels of the "
     "classifier's encoder ({0.chips} training chips, threshold from spatial folds {0.threshold}), or of the bands "
     "where the checkpoint knows those too and that is larger, divided by the threshold"
+)
+
+
+HOW_NOISY = (
+    "standard error of naturalness that the noise of the scenes leaves, from the scores of two halves of every pixel's "
+    "observations, pooled over the chips around it; what all scenes of a time step share is not in it"
 )
 
 
@@ -91,6 +97,7 @@ class MapRequest(SceneRequest):
         extent, how = self.region.extent, dict(HOW_MADE)
         if card.evened:
             how |= {name: how[name] + EVENED for name in ("lift", "path_attribution")}
+        maps = {name: how[name].format(steps=self.path_steps) for name in self.chips.maps}
         return CubeSpec(
             crs=self.crs,
             resolution=self.resolution,
@@ -98,7 +105,7 @@ class MapRequest(SceneRequest):
             tile_size=self.tile_size,
             intervals=self.intervals,
             dissimilarity=HOW_UNLIKE.format(card.applicability) if self.chips.dissimilar else "",
-            maps={name: how[name].format(steps=self.path_steps) for name in self.chips.maps},
+            maps=maps | ({NOISE: HOW_NOISY} if self.chips.halves else {}),
             display=display_bands(card.bands),
             bands=card.bands if {*PICTURES} & {*self.chips.maps} else (),
         )

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spacex.attribution.attributor import ChipMaps, GeneratorOutput
-from spacex.attribution.names import LOCAL, LOWERED, PICTURES, RAISED
+from spacex.attribution.names import LOCAL, LOWERED, NOISE, PICTURES, RAISED
 from spacex.cube.store import TileMaps
 from spacex.grid import CHIP, Window, bounds, chip_windows
 from spacex.mapping.chips import Blend, mosaic
+from spacex.mapping.halves import noise_map, reach
 from spacex.region import Region
 from spacex.settings import Settings
 
@@ -43,6 +44,8 @@ class ChipSettings(Settings):
     """Halo in pixels around each window, for the generators' receptive field; cut off from their output."""
     min_valid: float = 0.5
     """Share of a chip that must have data; with less, the map would explain the fill values."""
+    uncertainty: tuple[str, ...] = ()
+    """What the uncertainty of the score is told from: ``pixels``, the two halves of every pixel's observations."""
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -55,6 +58,11 @@ class ChipSettings(Settings):
         """Whether the classifier needs x− for a map, and whether it needs x+."""
         return any(name not in (*LOCAL, RAISED) for name in self.maps), RAISED in self.maps
 
+    @property
+    def halves(self) -> bool:
+        """Whether chips are scored from halves of their pixels' observations too, for a map of the noise."""
+        return "pixels" in self.uncertainty
+
     def chips(self, pixels: Window) -> list[Window]:
         """The chips of the global lattice that touch `pixels`."""
         return chip_windows(pixels, self.stride, self.chip_size)
@@ -63,13 +71,18 @@ class ChipSettings(Settings):
         """The generators' windows that cover `pixels`, on the global lattice, without their margins."""
         return chip_windows(pixels, self.window, self.window) if self.window and self.maps else []
 
+    def pairs(self, pixels: Window) -> list[Window]:
+        """The chips whose halves tell the noise of `pixels`, where it is asked for."""
+        return chip_windows(pixels.pad(reach(self.chip_size)), self.stride, self.chip_size) if self.halves else []
+
     def padded(self, window: Window) -> Window:
         """The pixels to read for a tile: every chip that touches it, and the generators' windows under these chips."""
         chips = bounds(self.chips(window))
         if chips is None:
             return window
-        windows = bounds(self.windows(chips))
-        return chips if windows is None else windows.pad(self.margin)
+        windows, pairs = bounds(self.windows(chips)), bounds(self.pairs(window))
+        read = [chips if windows is None else windows.pad(self.margin), *([] if pairs is None else [pairs])]
+        return bounds(read) or window
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,8 @@ class TileInput:
     """Provenance of every scene considered."""
     fetched: int = 0
     """Bytes fetched from scenes for it, compressed."""
+    halves: Array | None = None
+    """(2, bands, height, width) composites of two halves of each pixel's observations, if the settings ask for them."""
 
 
 class Networks(Protocol):
@@ -130,6 +145,7 @@ def blend_tile(
     settings: ChipSettings,
     display: list[int],
     field: NDArray[np.float64] | None = None,
+    gaps: Mapping[Window, float] | None = None,
 ) -> TileMaps:
     """Blend the chips of a tile into its maps, and mask pixels without data or outside the area.
 
@@ -142,6 +158,7 @@ def blend_tile(
         settings: how the tile was cut.
         display: positions, in the reflectance's bands, of the composite's.
         field: the classifier's sensitivity by place in a chip, which its explanations are divided by; None if unknown.
+        gaps: between the answers to the halves of every chip within reach, in logits; None where none were scored.
 
     Returns:
         The maps of the whole tile; NaN, or 0 observations, outside `read.window`.
@@ -173,6 +190,11 @@ def blend_tile(
         whole = mosaic(read.window, parts, bands.get(name), fill=np.nan)
         maps[name] = np.where(np.isfinite(maps["naturalness"]), whole, np.nan)
     maps = {name: np.where(valid, values, np.nan) for name, values in maps.items()}
+    if gaps is not None:
+        scores = {chip: results[chip].scores["naturalness"] for chip in sorted(results)}
+        noise = noise_map(read.window, gaps, scores, size)
+        twice = valid & (read.observations[inner] > 1) & np.isfinite(maps["naturalness"])
+        maps[NOISE] = np.where(twice, noise, np.nan)
     return TileMaps(
         {name: _pad(window, read.window, values, np.nan) for name, values in maps.items()},
         _pad(window, read.window, np.where(inside, read.observations[inner], 0).astype(np.uint16), 0),

@@ -86,7 +86,7 @@ class SceneSource:
     def __post_init__(self) -> None:
         request = self.request
         catalogue = request.profile
-        composer = Composer(self.bands, catalogue, request.composite, BlockReader())
+        composer = Composer(self.bands, catalogue, request.composite, BlockReader(), keep_halves=request.chips.halves)
         self._composites = CompositeCache(self.scenes, request.region.grid, composer)
 
     def read(self, task: TileTask) -> TileInput:
@@ -96,4 +96,4 @@ class SceneSource:
         padded_window = self.request.chips.padded(window)
         composite = self._composites.read(padded_window, task.time)
         arrays = composite.reflectance, composite.observations
-        return TileInput(window, padded_window, *arrays, composite.scene_records, composite.fetched)
+        return TileInput(window, padded_window, *arrays, composite.scene_records, composite.fetched, composite.halves)

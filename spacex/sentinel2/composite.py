@@ -66,6 +66,9 @@ class Composite:
     """Bytes of file blocks that were fetched for it, as they are stored."""
     classes: NDArray[np.uint8] | None = None
     """(y, x) SCL of each pixel's first clear observation, 0 where there is none; None unless asked for."""
+    halves: NDArray[np.float32] | None = None
+    """(2, band, y, x) medians of every pixel's first, third, … and of its second, fourth, … observation alone; NaN
+    where it has fewer than two. None unless asked for."""
 
     @property
     def scene_records(self) -> list[dict[str, Any]]:
@@ -100,7 +103,7 @@ class Composer:
     """Makes composites of any scenes on any grid. Safe to use from several threads.
 
     Memory, besides cached file blocks: (2 x `enough` + 6) arrays of 16 bits per pixel and one more for each scene that
-    is used, whatever the number of bands.
+    is used, whatever the number of bands; with `keep_halves` `enough` / 2 more, and of float32 two for each band.
     """
 
     bands: Sequence[str]
@@ -113,6 +116,8 @@ class Composer:
     """Files read in parallel; composers of this process with the same number share them."""
     keep_classes: bool = False
     """Whether composites come with `classes`."""
+    keep_halves: bool = False
+    """Whether they come with `halves`; nothing more is read for them."""
 
     def compose(self, scenes: Iterable[Scene], geobox: GeoBox) -> Composite:
         """The composite of scenes that can touch a grid; see `read_composite`."""
@@ -125,13 +130,20 @@ class Composer:
         self._assign_observations(parts, tables, observations, classes)
         depth, used = int(observations.max(initial=0)), [part for part in parts if part.assignments]
         reflectance = np.empty((len(keys), *shape), np.float32)
-        for plane, stack in zip(reflectance, self._band_stacks(used, keys, (depth, *shape), tables), strict=True):
-            plane[:], count = median(stack)
+        halves = np.empty((2, len(keys), *shape), np.float32) if self.keep_halves else None
+        for band, stack in enumerate(self._band_stacks(used, keys, (depth, *shape), tables)):
+            if halves is not None:
+                # by turns, so that both halves have as many of the less cloudy scenes; copies, for `median` sorts
+                halves[0, band], halves[1, band] = (median(stack[first::2].copy())[0] for first in (0, 1))
+            reflectance[band], count = median(stack)
             # a band may have no data where the classification is clear
             observations = np.minimum(observations, count)
         np.copyto(reflectance, np.float32(np.nan), where=observations < self.settings.min_observations)
+        if halves is not None:
+            whole = np.isfinite(halves).all(axis=(0, 1)) & (observations >= self.settings.min_observations)
+            np.copyto(halves, np.float32(np.nan), where=~whole)
         usages, fetched = tuple(part.usage for part in parts), sum(part.fetched for part in parts)
-        return Composite(reflectance, observations, usages, fetched, classes)
+        return Composite(reflectance, observations, usages, fetched, classes, halves)
 
     def usage(self, scenes: Iterable[Scene], geobox: GeoBox) -> dict[str, Window]:
         """Where scenes give observations: a window of the grid by id; only classifications are read.

@@ -41,11 +41,12 @@ class CachedBlock:
     observations: CompressedArray
     usages: tuple[SceneUsage, ...]
     """How much of each scene was used in the window that the block was made in."""
+    halves: CompressedArray | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
-        return self.reflectance.nbytes + self.observations.nbytes
+        return sum(part.nbytes for part in (self.reflectance, self.observations, self.halves) if part is not None)
 
 
 class CompositeCache:
@@ -77,11 +78,14 @@ class CompositeCache:
         blocks = self._cache.get(keys, lambda missing: self._make(missing, fetched))
         reflectance = np.empty((len(self._composer.bands), *window.shape), np.float32)
         observations = np.empty(window.shape, np.uint16)
+        halves = np.empty((2, *reflectance.shape), np.float32) if self._composer.keep_halves else None
         for (_, row, col), block in blocks.items():
             block_window = _pixels(Window(row, col, 1, 1))
             copy_shared(block.reflectance.pixels(), block_window, reflectance, window)
             copy_shared(block.observations.pixels(), block_window, observations, window)
-        return Composite(reflectance, observations, _total_usages(blocks.values()), sum(fetched))
+            if halves is not None and block.halves is not None:
+                copy_shared(block.halves.pixels(), block_window, halves, window)
+        return Composite(reflectance, observations, _total_usages(blocks.values()), sum(fetched), halves=halves)
 
     def _make(self, keys: list[BlockKey], fetched: list[int]) -> Mapping[BlockKey, CachedBlock]:
         made: dict[BlockKey, CachedBlock] = {}
@@ -99,7 +103,8 @@ class CompositeCache:
                     roi = _pixels(Window(*cell, 1, 1)).slices(window)
                     reflectance = CompressedArray.of_medians(whole.reflectance[:, *roi])
                     observations = CompressedArray.of(whole.observations[roi])
-                    made[step, *cell] = CachedBlock(reflectance, observations, whole.usages)
+                    halves = None if whole.halves is None else CompressedArray.of_medians(whole.halves[..., *roi])
+                    made[step, *cell] = CachedBlock(reflectance, observations, whole.usages, halves)
         return made
 
 

@@ -17,6 +17,9 @@ from pyproj import Transformer
 from spacex.errors import CatalogueError, TileError
 from spacex.grid import Grid, Window
 from spacex.sentinel2 import CatalogueProfile, Composite, CompositeSettings, read_composite
+from spacex.sentinel2.block_reader import BlockReader
+from spacex.sentinel2.composite import Composer
+from spacex.sentinel2.scenes import by_cloud_cover as by_rank
 
 BANDS = ("B02", "B04")
 
@@ -186,6 +189,28 @@ def test_a_pixel_takes_its_first_clear_observations_and_no_more(
     everything = read_composite(scenes, geobox, BANDS, catalogue, CompositeSettings(enough=0))
     np.testing.assert_array_equal(result.observations, np.minimum(everything.observations, enough))
     assert everything.observations.max() > enough
+
+
+def test_halves_are_the_medians_of_every_other_observation(
+    ranked: list, geobox: GeoBox, catalogue: CatalogueProfile
+) -> None:
+    settings, scenes = CompositeSettings(enough=4), [p.scene for p in ranked]
+    reader = BlockReader(cache_bytes=0)
+    made = Composer(BANDS, catalogue, settings, reader, keep_halves=True).compose(scenes, geobox)
+    plain = read_composite(scenes, geobox, BANDS, catalogue, settings)
+    np.testing.assert_array_equal(made.reflectance, plain.reflectance)
+    assert plain.halves is None
+    assert made.halves is not None
+    single = np.array([read_composite([scene], geobox, BANDS, catalogue).reflectance for scene in by_rank(scenes)])
+    number = np.isfinite(single[:, 0]).cumsum(axis=0)  # of each observation in its pixel's list, from 1
+    used = np.isfinite(single) & (number <= 4)[:, None]
+    for half, odd in enumerate((1, 0)):
+        mine = np.where(used & (number % 2 == odd)[:, None], single, np.nan)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            expected = np.nanmedian(mine, axis=0)
+        np.testing.assert_allclose(made.halves[half], np.where(plain.observations > 1, expected, np.nan), rtol=3e-7)
+    assert set(np.unique(plain.observations)) >= {1, 2, 3}
 
 
 def test_a_window_of_a_larger_read_is_the_smaller_read_when_enough_is_enough(

@@ -97,3 +97,13 @@ def test_a_fault_leaves_nothing_behind(scenes: list, catalogue: CatalogueProfile
             made.read(window)
     scenes[0].item["assets"]["red"]["href"] = href
     assert np.isfinite(made.read(window).reflectance).any()
+
+
+def test_halves_are_put_together_too(scenes: list, catalogue: CatalogueProfile, geobox: GeoBox, window: Window) -> None:
+    composer = Composer(BANDS, catalogue, CompositeSettings(), BlockReader(0), threads=2, keep_halves=True)
+    whole = composer.compose(scenes, geobox).halves
+    part = Window(window.row + 5, window.col + 9, 40, 44)
+    got = CompositeCache([scenes], Grid(), composer).read(part).halves
+    assert whole is not None
+    assert np.isfinite(whole).any()
+    np.testing.assert_array_equal(got, whole[..., *part.slices(window)])
