@@ -50,9 +50,10 @@ RGB = ("B02", "B03", "B04")
 SIDE = 64
 """Pixels of a chip."""
 METHODS = (
-    "lift+", "path+", "attribution", "lowered", "deeplift+", "deeplift-blur+", "integrated+", "gradcam-first",
-    "gradcam-last", "occlusion+", "brightness", "excess-green", "chance",
+    "lift+", "lift-8+", "lift", "path+", "attribution", "lowered", "deeplift+", "deeplift-blur+", "integrated+",
+    "gradcam-first", "gradcam-last", "occlusion+", "brightness", "excess-green", "chance",
 )  # fmt: skip
+"""`lift` is the map as cubes store it, without signs; `lift+` its positive part of the mean over bands."""
 MOSAICS = 200
 """Of each kind, in the comparison with the colour control."""
 APART, RIVER = ("Finland", "Denmark", "Estonia"), "River"
@@ -227,7 +228,13 @@ def methods_of(checkpoint: Checkpoint) -> list[Method]:
         return (2 * chips.x[:, green] - chips.x[:, red] - chips.x[:, blue]).clamp(min=0)
 
     listed = all_methods(checkpoint, Effort(gradient_steps=32))
+
+    def summed_lift(chips: ChipBatch) -> Tensor:
+        summed = F.avg_pool2d(chips.lift.mean(dim=1, keepdim=True), 8).clamp(min=0)
+        return F.interpolate(summed, scale_factor=8)[:, 0]
+
     listed += [
+        Method("lift-8+", "ours", summed_lift, "Lift summed over squares of 8 pixels, positive part."),
         Method("deeplift-blur+", "gradient", lambda c: supporting(deep_lift(c, blurred(c))), "DeepLIFT from a blur."),
         Method("excess-green", "trivial", excess_green, "2 B03 - B04 - B02, positive part."),
     ]
