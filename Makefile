@@ -42,8 +42,8 @@ europe: $(STAMP)
 	  --set recipe.cutmix=0.5 --set recipe.gains=[0.15,0.08] --set recipe.offsets=[0.0086,0.0086] --precision bfloat16
 	$(RUN) jobs/train_gan.py --data eurosat:$(DATA) --classifier runs/europe/classifier --output runs/europe/patterns \
 	  --preset delta --limit 6000 --epochs 6 --set batch=16 --set warmup=20 --set weights.activation=1.2 \
-	  --set weights.similarity=2 --set weights.edges=3 --set generator.base=12 --set generator.cap=48 \
-	  --set generator.blocks=3 --set generator.downs=2 --set generator.stem=5 --precision bfloat16
+	  --set weights.similarity=2 --set weights.edges=3 --set other_cost=2 --set cells=4 --set generator.base=12 \
+	  --set generator.cap=48 --set generator.blocks=3 --set generator.downs=2 --set generator.stem=5 --precision bfloat16
 	rm -f spacex/weights/europe/*.safetensors
 	cp runs/europe/patterns/card.json runs/europe/patterns/*.safetensors spacex/weights/europe/
 

@@ -19,7 +19,7 @@ as CSV with `--output`.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,8 +220,8 @@ def blurred(chips: ChipBatch) -> Tensor:
     return u
 
 
-def methods_of(checkpoint: Checkpoint) -> list[Method]:
-    """The compared methods, as far as this checkpoint allows them."""
+def methods_of(checkpoint: Checkpoint, names: Sequence[str]) -> list[Method]:
+    """The named methods, as far as this checkpoint allows them."""
     red, green, blue = (checkpoint.card.bands.index(band) for band in ("B04", "B03", "B02"))
 
     def excess_green(chips: ChipBatch) -> Tensor:
@@ -238,14 +238,16 @@ def methods_of(checkpoint: Checkpoint) -> list[Method]:
         Method("deeplift-blur+", "gradient", lambda c: supporting(deep_lift(c, blurred(c))), "DeepLIFT from a blur."),
         Method("excess-green", "trivial", excess_green, "2 B03 - B04 - B02, positive part."),
     ]
-    return choose(listed, [method.name for method in listed if method.name in METHODS])
+    return choose(listed, [method.name for method in listed if method.name in names])
 
 
-def pointing(checkpoint: Checkpoint, land: Land, cell: int, count: int, n: int) -> pd.DataFrame:
+def pointing(
+    checkpoint: Checkpoint, land: Land, cell: int, count: int, n: int, names: Sequence[str] = METHODS
+) -> pd.DataFrame:
     """Share of each method's positive values on natural cells: a row per mosaic, a column per method, and `place`."""
     x, mask, places = mixed(land, count, n, cell, 0.5, 7)
     attributor = Attributor(checkpoint, ("attribution", "lift", "path_attribution"))
-    listed, rows = methods_of(checkpoint), []
+    listed, rows = methods_of(checkpoint, names), []
     for start in range(0, count, 4):
         batch = ChipBatch(attributor, x[start : start + 4], [f"mosaic {start + i}" for i in range(4)])
         inside = mask[start : start + 4]
@@ -265,7 +267,7 @@ def report_pointing(asked: argparse.Namespace) -> list[pd.DataFrame]:
         for uri in asked.checkpoints:
             checkpoint = load_checkpoint(uri)
             n = max(checkpoint.card.chip_size // SIDE, 2)
-            shares = pointing(checkpoint, land, cell, asked.count, n)
+            shares = pointing(checkpoint, land, cell, asked.count, n, asked.methods)
             draws = draw(shares.pop("place").tolist())
             lift = shares["lift+"].to_numpy()
             columns[f"{uri}, {cell}"] = {name: str(interval(shares[name].to_numpy(), draws)) for name in shares}
@@ -327,6 +329,9 @@ def main() -> None:
     parser.add_argument("--checkpoints", default=["europe"], type=lambda text: text.split(","), metavar="A,B,C")
     parser.add_argument("--second", help="another classifier that judges x- and x+")
     parser.add_argument("--tiffs", type=Path, nargs="*", default=[], help="chips for `surface`, B02, B03, B04 first")
+    parser.add_argument(
+        "--methods", default=METHODS, type=lambda text: text.split(","), metavar="A,B", help="lift+ too"
+    )
     parser.add_argument("--split", choices=SPLITS, default="test", help="of `pointing` and `changes`; choose on val")
     parser.add_argument("--count", type=int, default=200, help="mosaics")
     parser.add_argument("--output", type=Path, help="folder of the tables as CSV")
