@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 from faithfulness import SHARES, curve, summary
 from numpy.typing import NDArray
-from real_land import SIDE, Land
+from real_chips import SIDE, Land
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -15,7 +15,8 @@ import argparse
 import numpy as np
 import pandas as pd
 import torch
-from real_land import METHODS, Land, methods_of
+from real_chips import Land
+from real_land import METHODS, methods_of
 
 from spacex.attribution.attributor import Attributor
 from spacex.bootstrap import compare, draw, interval

@@ -9,7 +9,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from planted_mark import MARK, Marked
-from real_land import SIDE, Land
+from real_chips import SIDE, Land
 
 
 @pytest.fixture
