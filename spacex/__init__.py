@@ -4,10 +4,10 @@
 >>> spacex.plan(catalogue="demo").describe()["cube"]
 '1 x 2100 x 2100 pixels of 10 m in EPSG:3035'
 
-`scenes` lists what there is; `plan` and `map_region` make a cube, `open_cube` reads it, `reproduce` checks it, `export`
-and `describe_cube` share it; `make_dataset` makes labelled chips, `attribute` and `score` look at chips;
-`train_classifier`, `train_gan`, `load_checkpoint` and `evaluate` are about the networks. Importing this package is
-cheap: whatever a function needs is loaded when it is first asked for.
+`scenes` lists what there is; `plan` and `map_region` make a cube, `open_cube` reads it, `change` compares two of its
+time steps, `reproduce` checks it, `export` and `describe_cube` share it; `make_dataset` makes labelled chips,
+`attribute` and `score` look at chips; `train_classifier`, `train_gan`, `load_checkpoint` and `evaluate` are about the
+networks. Importing this package is cheap: whatever a function needs is loaded when it is first asked for.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from spacex.api.attribution import attribute as attribute
     from spacex.api.attribution import score as score
+    from spacex.api.change import change as change
     from spacex.api.dataset import make_dataset as make_dataset
     from spacex.api.evaluation import evaluate as evaluate
     from spacex.api.listing import scenes as scenes
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "attribute": "spacex.api.attribution",
+    "change": "spacex.api.change",
     "describe_cube": "spacex.cube.stac",
     "evaluate": "spacex.api.evaluation",
     "export": "spacex.cube.export",

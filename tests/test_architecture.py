@@ -35,7 +35,7 @@ LEVELS = [
     {"training", "checkpoint_import"},
     {"execution"},
     {"cube"},
-    {"dataset_building", "mapping"},
+    {"changes", "dataset_building", "mapping"},
     {"evaluation"},
     {"viewer"},
     {"api"},

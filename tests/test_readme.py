@@ -46,6 +46,7 @@ NOT_OURS = {
 }
 """Programs that are not started, and why."""
 ONLY_READ = {
+    "change": "takes a cube of two summers; tests/changes runs it",
     "evaluate": "minutes; tests/evaluation runs it",
     "import-checkpoint": "needs the authors' file; tests/test_checkpoint_import.py runs it",
     "make-dataset": "minutes; tests/jobs/test_make_dataset.py runs it",

@@ -19,6 +19,7 @@ COMMANDS = {
     "train-gan": "train_gan",
     "evaluate": "evaluate",
     "export": "export",
+    "change": "change",
     "reproduce": "reproduce",
     "import-checkpoint": "import_checkpoint",
     "view": "view",

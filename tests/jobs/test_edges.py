@@ -76,6 +76,7 @@ MORE = {
     "train-classifier --target": ("natural",),
     "train-classifier --trust": ("third_party_networks", "os", "third_party_networks,os"),
     "map --trust": ("third_party_networks", "os"),
+    "map --uncertainty": ("pixels", "pixels,pixels", "none", "classifier", "pixels,"),
     "train-gan --set": ("generator.base=0", "generator=1", "batch=-1", "weights.cycle=-1",
                         "weights.cycle=NaN", "name=x"),
     "evaluate --methods": ("brightness", "brightness,brightness", "bogus", "brightness x chance"),
@@ -178,6 +179,9 @@ def stopped():
         patch.setattr("spacex.training.ray_train.train", nothing)
         agreed = SimpleNamespace(tile="t", scenes={}, making={}, differing={}, variables=(), same=True)
         patch.setattr("spacex.api.reproduction.reproduce", lambda *_, **__: agreed)
+        same = SimpleNamespace(places=np.rec.array(np.zeros(0, [("area_ha", "f8")])), too_small=0, notes=[],
+                               areas={"unchanged": 0.0, "changed": 0.0})  # fmt: skip
+        patch.setattr("spacex.api.change.change", lambda *_, **__: same)
         cut = SimpleNamespace(failed={}, stored=0)
         patch.setattr("spacex.api.listing.ListedScenes.cut", lambda *_: cut)
         patch.setattr("spacex.execution.ray_cluster.connect", nothing)
@@ -204,6 +208,7 @@ def base(
         "scenes": {"--bbox": "23.93,67.95,24.07,68.00", "--datetime": "2020-07-01/2020-08-30", "--catalogue": "demo",
                    "--items": archive_list},
         "reproduce": {"cube": "cube.zarr", "--at": "24.0,67.97"},
+        "change": {"cube": "cube.zarr", "other": "cube.zarr"},
         "make-dataset": {"--natural": str(statements / "natural.gpkg"),
                          "--anthropogenic": str(statements / "human.geojson"),
                          "--land-cover": str(statements / "corine.tif"), "--datetime": "2020-07-01/2020-08-30",

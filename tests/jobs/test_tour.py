@@ -50,9 +50,11 @@ def test_plan_coverage_and_picture_show_themselves(tour):
 
 
 def test_the_questions_are_answered(tour):
-    for words in ("reserve = Polygon", "squares =", "change ="):
+    for words in ("reserve = Polygon", "squares =", "noise ="):
         text = outputs(tour, words)[-1].data["text/plain"]
         assert "nan" not in text.lower(), (words, text)
+    changed = outputs(tour, "change = spacex.change")[-1].data["text/plain"]
+    assert "'unchanged'" in changed
     table = outputs(tour, "class_table")[-1].data["text/plain"]
     for column in ("attribution", "lift", "naturalness"):
         assert column in table

@@ -1,0 +1,72 @@
+"""Change from Python: `change` compares two time steps and finds the places that differ by more than the noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Unpack
+
+from spacex.api.change_settings import ChangeSettings
+from spacex.api.declaration import complete, documented
+from spacex.changes.difference import Comparison, Step
+from spacex.changes.places import ENDINGS, Changes, find_changes
+from spacex.cube.store import Cube
+from spacex.errors import RequestError
+
+
+@documented(ChangeSettings)
+def change(
+    cube: str,
+    other: str | None = None,
+    /,
+    *,
+    report: Callable[[int], None] = lambda blocks: None,
+    **settings: Unpack[ChangeSettings],
+) -> Changes:
+    """Find what changed between two time steps of a cube, or of two cubes on one grid, by more than the noise.
+
+    Args:
+        {settings}
+        report: called with the number of blocks that are done, after each.
+
+    Returns:
+        The `places`, a GeoDataFrame of polygons with area, mean change of naturalness and its standard error; the
+        `areas` by what can be said of them, and `notes` of what is doubtful.
+
+    Raises:
+        CubeError: if there is no such cube, or its overviews are missing.
+        RequestError: if there is no such time step or map, or the cubes lie on different grids.
+
+    >>> import spacex
+    >>> box, days = (24.0, 67.95, 24.02, 67.96), ["2020-07-01/2020-07-31", "2020-08-01/2020-08-31"]
+    >>> outcome = spacex.map_region(catalogue="demo", bbox=box, datetime=days, output="months.zarr")
+    >>> len(spacex.change("months.zarr", of="naturalness").places)
+    0
+    """
+    asked = complete(ChangeSettings, settings, cube=cube, other=other)
+    output = asked["output"]
+    if output is not None and not output.lower().endswith(ENDINGS):
+        raise RequestError("output has another ending", got=output, expected=" or ".join(ENDINGS))
+    first = Cube(asked["cube"])
+    second = first if asked["other"] is None else Cube(asked["other"])
+    between = asked["between"]
+    if between is not None and len(between) != 2:
+        raise RequestError("between", got=between, expected="two time steps, e.g. 2019 2024")
+    earlier = _step(first, 0, None if between is None else between[0])
+    later = _step(second, len(second.spec.intervals) - 1, None if between is None else between[1])
+    if earlier.cube is later.cube and earlier.number == later.number:
+        do = "Give two steps with between, or another cube."
+        raise RequestError("a time step cannot be compared with itself", got=earlier.days[0], do=do)
+    comparison = Comparison(earlier, later, asked["of"], asked["false_alarms"], asked["min_area"])
+    return find_changes(comparison, output, asked["map"], report)
+
+
+def _step(cube: Cube, default: int, begins: str | None) -> Step:
+    """The time step whose first day begins with a text."""
+    if begins is None:
+        return Step(cube, default)
+    days = [first for first, _ in cube.spec.intervals]
+    found = [number for number, day in enumerate(days) if day.startswith(begins)]
+    if len(found) != 1:
+        got = f"{begins}, of {', '.join(days)}"
+        raise RequestError("which time step", got=got, expected="the beginning of one of its first days")
+    return Step(cube, found[0])

@@ -1,0 +1,233 @@
+"""Two time steps on one grid, compared block by block: what differs by more than the noise, and what cannot be told.
+
+All is done at 20 m, the first level that holds the picture itself. A block is whole cells of a global lattice, so that
+no pixel's answer depends on what else was compared.
+
+**False alarms.** Noise alone shall exceed in `false_alarms` places per 1,000 km² on average. A map of scores has one
+independent place per square of the chips' stride, a picture one per smallest area that is reported; the threshold is
+the quantile of the noise at `false_alarms` over the number of such places in 1,000 km². Noise with longer tails than
+normal gives more; `tests/benchmarks/change.py` measures how many on land that did not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from spacex.attribution.names import NOISE
+from spacex.changes.fit import CELL, distances, smoothed
+from spacex.cube.layout import variables
+from spacex.cube.store import Cube
+from spacex.errors import CubeError, RequestError
+from spacex.grid import Grid, Window
+
+LEVEL = 1
+"""Of the cubes; half their resolution."""
+BLOCK = 8 * CELL
+"""Side of a block in pixels."""
+SMOOTH = 3
+"""Side in pixels of the squares that a picture is averaged over before it is compared."""
+QUANTUM = 0.004 / np.sqrt(12)
+"""Standard error of a stored score by its steps alone."""
+Z90 = 1.645
+"""Standard errors to either side of a normal 90 % interval."""
+SCORE = "naturalness"
+
+Array = NDArray[np.float32]
+
+
+class State(IntEnum):
+    """What a comparison says of a pixel."""
+
+    EMPTY = 0
+    """Neither step has data."""
+    UNCHANGED = 1
+    """Compared; what differs may be noise."""
+    CHANGED = 2
+    """Compared; differs by more than the noise."""
+    OUTSIDE = 3
+    """Unlike the classifier's training chips in either step: not reported as change."""
+    ONE_STEP = 4
+    """One step has no data."""
+    UNTOLD = 5
+    """Too little land around it has data in both steps to tell its noise."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One time step of a cube."""
+
+    cube: Cube
+    number: int
+
+    @property
+    def days(self) -> tuple[str, str]:
+        """First and last, ISO 8601."""
+        return self.cube.spec.intervals[self.number]
+
+    def holds(self, name: str) -> bool:
+        """Whether the cube has a variable."""
+        return any(variable.name == name for variable in variables(self.cube.spec))
+
+    def read(self, name: str, window: Window) -> Array:
+        """A variable's values in a window of the global grid of `LEVEL`, (…, height, width); NaN = no data."""
+        variable = next(one for one in variables(self.cube.spec) if one.name == name)
+        stored = self.cube.spec.stored.coarsen(1 << LEVEL)
+        part = window.intersect(stored)
+        bands = [len(variable.bands)] if variable.bands else []
+        values = np.full((*bands, *window.shape), np.nan, np.float32)
+        if not part.empty:
+            array = self.cube.array(f"{LEVEL}/{name}")
+            read = np.asarray(array[(self.number, ..., *part.slices(stored))])
+            values[(..., *part.slices(window))] = variable.decode(read)
+        return values
+
+
+@dataclass(frozen=True)
+class Block:
+    """A compared part of the land, (height, width) each."""
+
+    window: Window
+    before: Array
+    """Naturalness of the earlier step."""
+    change: Array
+    """Naturalness of the later step less that of the earlier."""
+    error: Array
+    """Its standard error."""
+    exceedance: Array
+    """Size of what is compared over its threshold: above 1 it differs by more than the noise."""
+    state: NDArray[np.uint8]
+    """`State` of every pixel."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, and when it counts as changed."""
+
+    earlier: Step
+    later: Step
+    of: str
+    """The variable that tells change: naturalness, whose noise is that of scores; any other's is fitted."""
+    false_alarms: float
+    """Places per 1,000 km² that noise alone may give."""
+    least: float
+    """Smallest area reported, in hectares."""
+
+    def __post_init__(self) -> None:
+        one, other = self.earlier.cube, self.later.cube
+        if (one.spec.crs, one.spec.resolution) != (other.spec.crs, other.spec.resolution):
+            got = f"{one.spec.crs} at {one.spec.resolution:g} m and {other.spec.crs} at {other.spec.resolution:g} m"
+            raise RequestError("the cubes lie on different grids", got=got, expected="one CRS and resolution")
+        for step in (self.earlier, self.later):
+            if step.cube.spec.format < 3 or step.cube.published_levels <= LEVEL:
+                do = "Repeat the command that maps, to its end." if step.cube.spec.format > 2 else "Map it anew."
+                raise CubeError(f"{step.cube.uri} has no overviews on the global grid", do=do)
+            if not step.holds(self.of):
+                known = ", ".join(v.name for v in variables(step.cube.spec) if v.overviews)
+                raise RequestError(f"{step.cube.uri} has no such map", got=self.of, expected=known)
+        if one.extent.intersect(other.extent).empty:
+            raise RequestError("the cubes have no land in common", got=f"{one.extent} and {other.extent}")
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The global grid that is compared on."""
+        spec = self.earlier.cube.spec
+        return Grid(spec.crs, spec.resolution * (1 << LEVEL))
+
+    @cached_property
+    def window(self) -> Window:
+        """The land that both cubes cover, on that grid."""
+        return self.earlier.cube.extent.intersect(self.later.cube.extent).coarsen(1 << LEVEL)
+
+    @cached_property
+    def noise_is_mapped(self) -> bool:
+        """Whether both cubes tell the noise of their scores by place."""
+        return self.earlier.holds(NOISE) and self.later.holds(NOISE)
+
+    @cached_property
+    def widening(self) -> float:
+        """Factor on the standard errors, so that nine tenths of the land lie within their 90 % intervals.
+
+        The noise of the scenes is not all that differs between two years that did not change: seasons do, and with them
+        the scores of some covers more than of others. As long as less than a tenth of the land changed, the 90th
+        percentile of the differences tells how much. It is at least 1 where the noise is mapped; where it is not, the
+        differences alone tell it.
+        """
+        ratios = []
+        for window in self.windows():
+            _, change, error = self._difference(window)
+            ratio = np.abs(change) / error
+            ratios.append(ratio[np.isfinite(ratio)][::16])
+        found = np.concatenate(ratios)
+        told = float(np.quantile(found, 0.9)) / Z90 if found.size else 1.0
+        return max(told, 1.0 if self.noise_is_mapped else 1e-3)
+
+    @property
+    def threshold(self) -> float:
+        """Size that noise exceeds as often as is allowed: in standard errors, or the root of a chi-squared distance."""
+        if self.of == SCORE:
+            request = self.earlier.cube.attributes["request"]
+            place = (request["chips"]["stride"] * self.earlier.cube.spec.resolution) ** 2
+            freedom = 1
+        else:
+            place, freedom = self.least * 1e4, self.bands
+        return float(np.sqrt(chi2.isf(min(0.5, self.false_alarms * place / 1e9), freedom)))
+
+    @property
+    def bands(self) -> int:
+        """Of the variable that is compared."""
+        return max(1, len(next(v for v in variables(self.earlier.cube.spec) if v.name == self.of).bands))
+
+    def windows(self) -> Iterator[Window]:
+        """The blocks of the land."""
+        cells = self.window.coarsen(BLOCK)
+        for row, col in product(range(cells.row, cells.stop_row), range(cells.col, cells.stop_col)):
+            yield Window(row, col, 1, 1).refine(BLOCK)
+
+    def blocks(self) -> Iterator[Block]:
+        """The land, compared block by block; what lies outside both cubes' extent is cut off."""
+        for window in self.windows():
+            part = window.intersect(self.window)
+            block = self._compare(window)
+            cut = part.slices(window)
+            yield Block(part, *(values[cut] for values in block))
+
+    def _compare(self, window: Window) -> tuple[Any, ...]:
+        before, change, error = self._difference(window)
+        error *= np.float32(self.widening)
+        size = np.abs(change) / error if self.of == SCORE else self._distance(window)
+        exceedance = size / np.float32(self.threshold)
+        # from what counts least to what counts most
+        state = np.where(exceedance > 1, State.CHANGED, State.UNCHANGED).astype(np.uint8)
+        state[np.isnan(exceedance)] = State.UNTOLD
+        for step in (self.earlier, self.later):
+            if step.holds("dissimilarity"):
+                state[step.read("dissimilarity", window) > 1] = State.OUTSIDE
+        after = self.later.read(SCORE, window)
+        state[np.isfinite(before) != np.isfinite(after)] = State.ONE_STEP
+        state[np.isnan(before) & np.isnan(after)] = State.EMPTY
+        return before, change, error, exceedance, state
+
+    def _difference(self, window: Window) -> tuple[Array, Array, Array]:
+        """Naturalness before, its change, and the standard error of that before it is widened."""
+        first, second = (step.read(SCORE, window) for step in (self.earlier, self.later))
+        if self.noise_is_mapped:
+            noise = [step.read(NOISE, window) ** 2 + np.float32(QUANTUM**2) for step in (self.earlier, self.later)]
+            return first, second - first, np.sqrt(noise[0] + noise[1])
+        # a logit that errs alike everywhere moves a score as much as its slope there, and storing it a little more
+        mean = (first + second) / 2
+        return first, second - first, np.asarray(mean * (1 - mean) + QUANTUM, np.float32)
+
+    def _distance(self, window: Window) -> Array:
+        around = window.pad(CELL)
+        pictures = [smoothed(step.read(self.of, around), SMOOTH) for step in (self.earlier, self.later)]
+        before, after = (picture if picture.ndim == 3 else picture[None] for picture in pictures)
+        return np.sqrt(distances(before, after))

@@ -1,0 +1,204 @@
+"""Change between two time steps of cubes whose values, and whose changes, are known."""
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from scipy.stats import chi2
+
+import spacex
+from spacex.changes.difference import QUANTUM, Comparison, State, Step
+from spacex.changes.fit import CELL, distances, smoothed
+from spacex.commands import change as command
+from spacex.commands.app import invoke
+from spacex.cube.layout import CubeSpec
+from spacex.cube.overviews import make_overviews
+from spacex.cube.store import Cube, TileMaps, create_cube
+from spacex.errors import CubeError, RequestError
+from spacex.execution.tasks import Status, TileTask
+
+SIDE = 1024
+DAYS = (("2019-07-01", "2019-08-31"), ("2024-07-01", "2024-08-31"))
+ABOUT = {"request": {"chips": {"stride": 192}, "area": {"type": "Polygon", "coordinates": []}}}
+
+
+def write_cube(uri, steps, *, noise=True, dissimilar=True, intervals=DAYS, crs="EPSG:3035"):
+    """A cube of one tile with the maps of each time step; naturalness 0.6 and noise 0.02 where a step says nothing."""
+    maps = {"naturalness_noise": "drawn by a test"} if noise else {}
+    spec = CubeSpec(
+        crs=crs, resolution=10, extent=(0, 0, SIDE, SIDE), tile_size=SIDE, intervals=intervals, maps=maps,
+        dissimilarity="drawn by a test" if dissimilar else "", display=("B04", "B03", "B02"),
+    )  # fmt: skip
+    cube = create_cube(uri, spec, "0123", ABOUT)
+    for number, step in enumerate(steps):
+        flat = {"naturalness": 0.6, "naturalness_noise": 0.02, "dissimilarity": 0.3}
+        values = {name: step.get(name, np.full((SIDE, SIDE), level, "f4")) for name, level in flat.items()}
+        composite = step.get("composite", np.full((3, SIDE, SIDE), 0.1, "f4"))
+        cube.write(TileTask(number, 0, 0), TileMaps(values, np.ones((SIDE, SIDE), "u2"), composite))
+        cube.finish(TileTask(number, 0, 0), Status.DONE, {})
+    make_overviews(cube)
+    return uri
+
+
+def painted(level=0.6, **squares):
+    """A map with squares (row, col, side) of other values."""
+    values = np.full((SIDE, SIDE), level, "f4")
+    for row, col, side, value in squares.values():
+        values[row : row + side, col : col + side] = value
+    return values
+
+
+@pytest.fixture(scope="module")
+def summers(tmp_path_factory):
+    """Ground of three bands in two summers: the later one brighter and hazier by place, with noise of its own."""
+    random = np.random.default_rng(4)
+    coarse = np.kron(random.uniform(0.02, 0.1, (64, 64)), np.ones((16, 16)))
+    ground = np.stack([coarse * tone for tone in (1.0, 0.8, 0.6)])
+    across = np.linspace(0, 1, SIDE)[None, None, :]
+    later = ground * (1.1 - 0.1 * across) + 0.01 * across
+
+    def seen(reflectance, seed):
+        return (reflectance + np.random.default_rng(seed).normal(0, 0.003, reflectance.shape)).astype("f4")
+
+    changed = later.copy()
+    changed[:, 300:320, 300:320] = [[[0.12]], [[0.10]], [[0.08]]]
+    changed[:, 700:704, 100:104] = 0.3
+    folder = tmp_path_factory.mktemp("summers")
+    same = write_cube(str(folder / "same.zarr"), [{"composite": seen(ground, 1)}, {"composite": seen(later, 2)}])
+    cut = write_cube(str(folder / "cut.zarr"), [{"composite": seen(ground, 1)}, {"composite": seen(changed, 3)}])
+    return same, cut
+
+
+def test_haze_and_gain_are_no_change_and_a_clearing_is(summers):
+    same, cut = summers
+    assert len(spacex.change(same, min_area=0).places) <= 1
+    found = spacex.change(cut)
+    (place,) = found.places.itertuples()
+    assert place.geometry.intersection(square(300, 300, 20)).area == pytest.approx(200**2, rel=0.2)
+    assert 3 < place.area_ha < 7
+    # a clearing of 16 pixels is seen, and smaller than a hectare
+    assert found.too_small >= 1
+    assert found.areas["unchanged"] + found.areas["changed"] == pytest.approx((SIDE / 100) ** 2)
+
+
+def square(row, col, side):
+    from shapely.geometry import box
+
+    return box(col * 10, -(row + side) * 10, (col + side) * 10, -row * 10)
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    after = painted(fell=(100, 100, 200, 0.2), unlike=(600, 600, 200, 0.1), gone=(100, 700, 100, np.nan))
+    unlike = painted(0.3, here=(600, 600, 200, 1.5))
+    uri = str(tmp_path_factory.mktemp("scored") / "scored.zarr")
+    return write_cube(uri, [{}, {"naturalness": after, "dissimilarity": unlike}])
+
+
+def test_a_score_changed_by_more_than_its_noise(scored, tmp_path):
+    output, picture = str(tmp_path / "change.gpkg"), str(tmp_path / "change.tif")
+    found = spacex.change(scored, between=("2019", "2024-07"), of="naturalness", output=output, map=picture)
+    (place,) = geopandas.read_file(output).itertuples()
+    assert place.area_ha == pytest.approx(400)
+    assert place.change == pytest.approx(-0.4, abs=0.004)
+    assert place.change_se == pytest.approx(np.sqrt(2 * (0.02**2 + QUANTUM**2)), rel=1e-3)
+    assert place.naturalness_before == pytest.approx(0.6, abs=0.002)
+    assert str(found.places.crs) == "EPSG:3035"
+    # land that is unlike the training chips, or has no data in a step, is counted and not reported
+    assert found.areas == pytest.approx(
+        {"unchanged": 104.8576 - 9, "changed": 4, "outside": 4, "one_step": 1, "untold": 0}, abs=1e-6
+    )
+    assert [note.split(" km²")[0] for note in found.notes] == ["4.0", "1.0"]
+    with rasterio.open(picture) as file:
+        assert file.descriptions == ("naturalness_before", "change", "standard_error", "exceedance", "state")
+        assert file.res == (20.0, 20.0)
+        assert file.read(5)[[75, 350, 75], [75, 350, 370]].tolist() == [State.CHANGED, State.OUTSIDE, State.ONE_STEP]
+        limit = np.sqrt(chi2.isf(1 * (192 * 10) ** 2 / 1e9, 1))
+        assert file.read(4)[75, 75] == pytest.approx(0.4 / place.change_se / limit, rel=0.01)
+
+
+def test_without_a_map_of_the_noise_the_differences_tell_it(tmp_path):
+    random = np.random.default_rng(0)
+    shapes = [np.kron(random.normal(0.6, 0.03, (64, 64)), np.ones((16, 16))).astype("f4") for _ in DAYS]
+    shapes[1][:200, :200] = 0.1
+    cube = write_cube(str(tmp_path / "plain.zarr"), [{"naturalness": values} for values in shapes], noise=False)
+    found = spacex.change(cube, of="naturalness", false_alarms=1e-5)
+    assert len(found.places) == 1
+    # a little wider than the truth, for a twenty-fifth of the land changed; and scores are stored in steps of 0.004
+    assert 1 < found.places.change_se[0] / (0.03 * np.sqrt(2)) < 1.3
+    assert "from the sizes of the differences themselves" in found.notes[0]
+
+
+def test_seasons_widen_the_mapped_noise(tmp_path):
+    random = np.random.default_rng(0)
+    shapes = [np.kron(random.normal(0.6, 0.06, (64, 64)), np.ones((16, 16))).astype("f4") for _ in DAYS]
+    cube = write_cube(str(tmp_path / "wide.zarr"), [{"naturalness": values} for values in shapes])
+    found = spacex.change(cube, of="naturalness", false_alarms=100)
+    assert found.notes[0].startswith("standard errors of naturalness are 3.0 times those of the scenes' noise")
+
+
+def test_two_cubes_on_one_grid(scored, tmp_path):
+    later = write_cube(str(tmp_path / "later.zarr"), [{"naturalness": painted(fell=(100, 100, 100, 0.2))}],
+                       intervals=DAYS[1:])  # fmt: skip
+    found = spacex.change(scored, later, between=("2019", "2024"), of="naturalness")
+    assert found.places.area_ha.tolist() == [100.0]
+
+
+def test_an_answer_does_not_depend_on_what_is_compared_around_it(summers):
+    cube = Cube(summers[1])
+    whole = Comparison(Step(cube, 0), Step(cube, 1), "composite", 1.0, 1.0)
+    (block,) = whole.blocks()
+    pictures = [smoothed(step.read("composite", block.window.pad(CELL)), 3) for step in (whole.earlier, whole.later)]
+    part = (slice(None), slice(CELL, 4 * CELL), slice(2 * CELL, 5 * CELL))
+    alone = distances(*(picture[part] for picture in pictures))
+    expected = block.exceedance[CELL : 2 * CELL, 2 * CELL : 3 * CELL] * np.float32(whole.threshold)
+    np.testing.assert_allclose(np.sqrt(alone), expected, rtol=1e-6)
+    assert np.isfinite(alone).all()
+
+
+def test_distances_of_normal_noise_are_chi_squared():
+    random = np.random.default_rng(1)
+    before = random.uniform(0.1, 0.3, (3, 3 * CELL, 3 * CELL))
+    after = 0.9 * before + 0.02 + random.normal(0, 0.01, before.shape) @ np.eye(3 * CELL)
+    told = distances(before.astype("f4"), after.astype("f4")).ravel()
+    for share in (0.5, 0.9, 0.99):
+        assert (told < chi2.ppf(share, 3)).mean() == pytest.approx(share, abs=0.01)
+    before[:, :, CELL:] = np.nan
+    assert np.isnan(distances(before.astype("f4"), after.astype("f4"))).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"between": ("2019", "2020")}, "which time step"),
+        ({"between": ("2019", "2019")}, "cannot be compared with itself"),
+        ({"of": "lift"}, "has no such map"),
+        ({"output": "change.shp"}, "another ending"),
+        ({"between": ("2019",)}, "two time steps"),
+        ({"false_alarms": 0.0}, "false_alarms"),
+    ],
+)
+def test_wrong_requests_are_one_line(scored, settings, message):
+    with pytest.raises(RequestError, match=message):
+        spacex.change(scored, **settings)
+
+
+def test_cubes_on_other_grids_and_unfinished_ones_are_refused(scored, tmp_path):
+    other = write_cube(str(tmp_path / "other.zarr"), [{}], intervals=DAYS[1:], crs="EPSG:32635")
+    with pytest.raises(RequestError, match="different grids"):
+        spacex.change(scored, other)
+    spec = Cube(scored).spec.model_copy(update={"tile_size": 512})
+    empty = create_cube(str(tmp_path / "empty.zarr"), spec, "0", ABOUT)
+    assert empty.published_levels == 1
+    with pytest.raises(CubeError, match="no overviews"):
+        spacex.change(empty.uri)
+
+
+def test_the_command_says_what_was_found(scored, tmp_path, capsys):
+    output = str(tmp_path / "change.parquet")
+    words = [scored, "--between", "2019", "2024", "--of", "naturalness", "--output", output]
+    assert invoke(command.app, words) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "1 places changed, 400 ha of 99.9 km² compared; 0 smaller than 1 ha are left out"
+    assert told[-1] == f"written: {output}"
+    assert geopandas.read_parquet(output).area_ha.tolist() == [400.0]
