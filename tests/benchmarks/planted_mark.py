@@ -39,9 +39,10 @@ from spacex.training.presets import Preset
 
 MARK, HOUSING = 16, "Residential"
 """Side of the mark in pixels, and the class it is cut from."""
-STEPS, RATE, BATCH = 120, 5e-4, 64
+STEPS, RATE, BATCH = 100, 5e-4, 64
 """Of the classifier's further training."""
-GENERATOR_STEPS = 320
+GENERATOR_STEPS = 300
+"""Of the generators; those that ship took 810."""
 METHODS = ("lift", "path", "attribution", "lowered", "deeplift", "integrated", "gradcam-first", "gradcam-last",
            "brightness")  # fmt: skip
 
