@@ -45,8 +45,9 @@ EVENED = "; blended chips are divided by the classifier's blended mean sensitivi
 HOW_UNLIKE = (
     "how unlike the classifier's training chips the chips around a pixel are, blended; above 1 outside the area of "
     "applicability. Dissimilarity index of Meyer & Pebesma 2021 on mean and standard deviation of the channels of the "
-    "classifier's encoder ({0.chips} training chips, threshold from spatial folds {0.threshold}), or of the bands "
-    "where the checkpoint knows those too and that is larger, divided by the threshold"
+    "classifier's encoder ({0.chips} training chips, threshold from spatial folds {0.threshold}), or on mean, "
+    "standard deviation and its logarithm of the bands where the checkpoint knows those and that is larger, divided by "
+    "the threshold"
 )
 
 

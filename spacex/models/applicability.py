@@ -8,9 +8,12 @@ that training samples themselves reach, outliers left out, if those of their own
 The predictors here are mean and standard deviation over a chip, in two spaces. One is every channel of the U-Net's
 encoder, all levels: the head's last layer would not do, because the classifier has learned to ignore what makes a place
 unusual. A classifier trained with random gains and offsets ignores haze in all of its layers, so the other space is the
-chip's bands themselves, whitened: bands rise and fall together, and what breaks that is strange. A chip is as strange
-as the space says in which it is stranger. Unlike the paper's, predictors are not weighted by importance: a network
-gives none.
+chip's bands themselves, whitened: bands rise and fall together, and what breaks that is strange. The logarithms of
+their standard deviations count too: another gain is the same step for every chip there. A chip is as strange as the
+space says in which it is stranger. Unlike the paper's, predictors are not weighted by importance: a network gives none.
+
+How neighbouring pixels differ would tell what is spoiled apart even better, but also the JPEGs of a data set from the
+reflectance of a map.
 """
 
 from __future__ import annotations
@@ -29,8 +32,10 @@ from spacex.settings import Settings
 
 AXES = 32
 """Principal axes that are kept; of what lies off them only the length is."""
-BANDS = "bands."
+BANDS = "log_bands."
 """Before the names of the tensors of the bands' space."""
+FLAT = 1e-3
+"""Standard deviation of a band up to which a chip counts as blank, in the units of the classifier's input."""
 FOLDS = 10
 """Spatial folds of the threshold: whole places, never parts of one."""
 WHITENING = 0.1
@@ -152,7 +157,7 @@ class Applicability:
         index = self.layers.dissimilarity(statistics[:, -len(self.layers.centre) :])
         if self.bands is None:
             return index
-        return torch.maximum(index, self.bands.dissimilarity(statistics[:, : len(self.bands.centre)]))
+        return torch.maximum(index, self.bands.dissimilarity(_band_features(statistics, len(self.bands.centre) // 3)))
 
     @property
     def summary(self) -> ApplicabilitySummary:
@@ -178,14 +183,14 @@ class Applicability:
     def from_tensors(cls, tensors: dict[str, Tensor], features: int, bands: int) -> Applicability:
         """Check and take what :meth:`tensors` gave, for a classifier of as many `features` and `bands`.
 
-        `features` are those of its layers (`count_features`).
+        `features` are those of its layers (`count_features`). Spaces of another name are left out.
 
         Raises:
             CheckpointError: if they do not fit together, or the classifier.
         """
         own = {name.removeprefix(BANDS): tensor for name, tensor in tensors.items() if name.startswith(BANDS)}
-        layers = {name: tensor for name, tensor in tensors.items() if not name.startswith(BANDS)}
-        space = FeatureSpace.from_tensors(own, 2 * bands) if own else None
+        layers = {name: tensor for name, tensor in tensors.items() if "." not in name}
+        space = FeatureSpace.from_tensors(own, 3 * bands) if own else None
         return cls(FeatureSpace.from_tensors(layers, features), space)
 
 
@@ -195,7 +200,7 @@ def learn_applicability(statistics: Tensor, folds: Tensor, bands: int) -> Applic
     Raises:
         CheckpointError: with fewer than two chips, or two folds: nothing can be said then.
     """
-    own, layers = statistics[:, : 2 * bands], statistics[:, 2 * bands :]
+    own, layers = _band_features(statistics, bands), statistics[:, 2 * bands :]
     return Applicability(fit_space(layers, folds), fit_space(own, folds, whiten=True))
 
 
@@ -260,6 +265,12 @@ def spatial_folds(places: Sequence[object], folds: int = FOLDS) -> Tensor:
     """(n,) fold of each chip; chips of one place share theirs, places take turns in the order they first appear."""
     order = {place: number for number, place in enumerate(dict.fromkeys(places))}
     return torch.tensor([order[place] % folds for place in places])
+
+
+def _band_features(statistics: Tensor, bands: int) -> Tensor:
+    """(n, 3 * bands): mean, standard deviation and its logarithm, of chips' `FeatureStatistics`."""
+    own = statistics[:, : 2 * bands].float()
+    return torch.cat([own, own[:, bands:].clamp_min(FLAT).log()], dim=1)
 
 
 def _project(statistics: Tensor, centre: Tensor, spread: Tensor, axes: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from spacex.training.batches import shard
 from spacex.training.data import evenly_spaced
 from spacex.training.distributed import SINGLE, Distributed
 
-CHIPS = 1000
-"""Training chips, evenly spaced over the split, that stand for all."""
+CHIPS = 3000
+"""Training chips at most, evenly spaced over the split, that stand for all."""
 
 
 @torch.no_grad()

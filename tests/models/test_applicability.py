@@ -12,6 +12,7 @@ from spacex.checkpoint import load_checkpoint, save_checkpoint
 from spacex.errors import CheckpointError
 from spacex.models.applicability import (
     AXES,
+    BANDS,
     Applicability,
     FeatureStatistics,
     count_features,
@@ -82,8 +83,25 @@ def test_haze_that_every_layer_ignores_is_seen_in_the_bands():
     hazy = chips(100, 0.6, 0.15)
     assert (known.dissimilarity(chips(100)) > 1).float().mean() < 0.1
     assert (known.dissimilarity(hazy) > 1).all()
-    older = Applicability.from_tensors({k: v for k, v in known.tensors().items() if "bands." not in k}, 8, 3)
+    # of a bands' space that another version stored nothing is known
+    older = Applicability.from_tensors({k.replace(BANDS, "other."): v for k, v in known.tensors().items()}, 8, 3)
+    assert older.bands is None
     assert (older.dissimilarity(hazy) > 1).float().mean() < 0.1
+
+
+def test_a_gain_is_as_strange_for_a_flat_chip_as_for_a_rough_one():
+    """Bands vary together, by a factor of a hundred between chips; one band of the strange ones is doubled."""
+    rng = np.random.default_rng(0)
+
+    def chips(count, gain=1.0):
+        contrast = rng.lognormal(0, 1.2, (count, 1)) * rng.lognormal(0, 0.1, (count, 3))
+        mean = rng.normal(size=(count, 3))
+        return torch.tensor(np.hstack([mean, contrast * [1, gain, 1], rng.normal(size=(count, 8))]).astype("f4"))
+
+    known = learn_applicability(chips(1000), spatial_folds(range(1000)), 3)
+    assert (known.dissimilarity(chips(200)) > 1).float().mean() < 0.15
+    strange = known.dissimilarity(torch.cat([chips(200, 3), chips(200, 1 / 3)]))
+    assert (strange > 1).float().mean() > 0.95
 
 
 def test_a_place_is_never_cut_in_two():
@@ -140,7 +158,7 @@ def test_what_is_known_travels_with_the_checkpoint(tiny_checkpoint, tmp_path):
         (lambda t: t | {"points": t["points"][:, 1:]}, "does not fit the classifier"),
         (lambda t: t | {"threshold": torch.tensor(torch.nan)}, "does not fit the classifier"),
         (lambda t: {"centre": t["centre"]}, "damaged"),
-        (lambda t: t | {"bands.centre": t["bands.centre"][:-1]}, "does not fit the classifier"),
+        (lambda t: t | {f"{BANDS}centre": t[f"{BANDS}centre"][:-1]}, "does not fit the classifier"),
     ],
 )
 def test_what_does_not_fit_is_refused(tiny_checkpoint, broken, line):
