@@ -31,10 +31,8 @@ from spacex.sentinel2.stac_io import BoundedStacIO
 log = logging.getLogger(__name__)
 
 RETRIES = BoundedRetry(total=6, connect=2, read=2, backoff_factor=1.0, status_forcelist=BUSY, allowed_methods=None)
-"""A busy catalogue is asked again after 0, 2, 4, 8, 16, 32 s, or when its answer says.
-
-Only twice where nobody answers at all: a mistyped address is likelier than a server restarting.
-"""
+"""A busy catalogue is asked again after 0, 2, 4, 8, 16, 32 s, or when its answer says; only twice where nobody answers
+at all: a mistyped address is likelier than a server restarting."""
 TIMEOUT = (10.0, 90.0)
 """Seconds to wait for a connection, and for an answer."""
 MAX_ITEMS = 100_000

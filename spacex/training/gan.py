@@ -2,8 +2,7 @@
 
 The loss is the paper's Eq. 6, L = L_sim + L_cyc + L_adv + λ·L_AM, for both generators in one backward pass. A step
 runs the generators four times (twice without a cycle loss): w₊(x) and w₋(x) serve the similarity, activation and
-adversarial terms and are also the other generator's input for the cycle. The frozen classifier scores x₊ and x₋ in
-one forward pass.
+adversarial terms and are also the other generator's input for the cycle. The frozen classifier scores both at once.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ from spacex.training.schedule import rate_factor
 
 ROLES: tuple[tuple[str, Direction], ...] = (("maximiser", "raise"), ("minimiser", "lower"))
 """The two generators, and the direction in which each moves the score."""
-
 
 ByRole = dict[str, Tensor]
 """A batch for each of the two, or of each."""
@@ -134,8 +132,7 @@ class PatternLearner:
     def result(self, role: str) -> nn.Module:
         """The generator that goes into the checkpoint: the running mean of its weights if the preset keeps one."""
         if role in self.averages:
-            mean: nn.Module = self.averages[role].module
-            return mean.eval()
+            return self.averages[role].module.eval()
         return unwrap_ddp(self.networks[role]).eval()
 
     def state_dict(self) -> dict[str, Any]:
@@ -179,13 +176,8 @@ class PatternLearner:
             if role in self.averages:
                 self.averages[role].update_parameters(unwrap_ddp(self.networks[role]))
         generated = {role: picture.detach() for role, picture in generated.items()}
-        log = {f"loss/{name}": term.detach() for name, term in terms.items()}
-        return generated, {
-            **log,
-            **probe.norms(),
-            **norms,
-            **self._scores(inputs, generated, before[0]["minimiser"], logits),
-        }
+        log = {f"loss/{name}": term.detach() for name, term in terms.items()} | probe.norms() | norms
+        return generated, log | self._scores(inputs, generated, before[0]["minimiser"], logits)
 
     @staticmethod
     def _by_role(classifier: nn.Module, inputs: ByRole) -> ByRole:
