@@ -10,10 +10,12 @@ from __future__ import annotations
 import ast
 import inspect
 import math
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from itertools import pairwise
 from operator import attrgetter
 from types import NoneType, UnionType
@@ -80,7 +82,7 @@ class Setting:
         """
         # The order matters: text is checked before it is parsed, and a check sees what the parser made of it. A value
         # that was parsed before is neither text nor a list, so that settings may be completed more than once.
-        value = self.default if given is None else given
+        value = self.default if given is None else _text_of(given)
         if value is REQUIRED:
             raise RequestError(f"{name} is missing", do="Give it.")
         if value is None:
@@ -106,6 +108,13 @@ class Setting:
             raise RequestError(name, got=value, expected="a finite number")
         if isinstance(value, int | float) and not self.least <= value <= self.most:
             raise RequestError(name, got=value, expected=f"{self.least:g} to {self.most:g}")
+
+
+def _text_of(given: Any) -> Any:
+    """A path, or paths, as the text that a setting takes."""
+    if isinstance(given, tuple | list):
+        return type(given)(map(_text_of, given))
+    return os.fspath(given) if isinstance(given, os.PathLike) else given
 
 
 @dataclass(frozen=True)
@@ -188,13 +197,20 @@ def pick(asked: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 def documented(model: type) -> Callable[[Function], Function]:
     """Give a function that takes a model's settings as keywords their signature, and their help in its docstring.
 
-    The settings that it takes by position come first; their help takes the place of the line ``{settings}``.
+    The settings that it takes by position come first; their help takes the place of the line ``{settings}``. A value
+    that does not fit is a `RequestError` of the function, as it is one line of a command.
     """
 
-    def decorate(function: Function) -> Function:
+    def decorate(plain: Function) -> Function:
+        @wraps(plain)
+        def function(*given: Any, **settings: Any) -> Any:
+            from spacex.settings import checked  # with pydantic, which --help need not wait for
+
+            return checked(lambda: plain(*given, **settings))
+
         # The function itself takes the settings as one ``**settings``, typed by the model. What `help` and a notebook
         # show is made here: first what it takes by position, then the model's keywords, then those of its own.
-        own, known = inspect.signature(function), declared(model)
+        own, known = inspect.signature(plain), declared(model)
         positional = [known[name] for name in own.parameters if name in known]
         parameters = [
             inspect.Parameter(
@@ -212,6 +228,6 @@ def documented(model: type) -> Callable[[Function], Function]:
         lines = [f"{one.name}: {known[one.name].help}{unset[one.name]}" for one in parameters]
         text = "\n".join(textwrap.fill(line, 112, subsequent_indent="    ") for line in lines)
         function.__doc__ = (function.__doc__ or "").replace("        {settings}", textwrap.indent(text, " " * 8))
-        return function
+        return function  # type: ignore[return-value]
 
     return decorate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from html import escape
 from typing import Any, Unpack
 
@@ -156,7 +157,7 @@ def map_region(
     """
     asked = complete(MapSettings, settings, bbox=bbox)
     work = plan_map(asked, map_area(asked, asked["bbox"]), chosen_intervals(asked, asked["datetime"]))
-    return work.run(runner, **run_arguments(asked))
+    return decide_precision(work, asked, runner).run(runner, **run_arguments(asked))
 
 
 def plan_map(asked: PlanSettings, area: BaseGeometry, intervals: Intervals) -> PlannedMap:
@@ -187,6 +188,17 @@ def choose_cube_precision(asked: PlanSettings, device: str) -> Precision:
     if asked["precision"] == "auto" and (begun := find_cube(resolve_link(asked["output"]))) is not None:
         return MapRequest.model_validate(begun.attributes["request"]).precision
     return choose_precision(asked["precision"], device)
+
+
+def decide_precision(work: PlannedMap, asked: PlanSettings, runner: Runner | None) -> PlannedMap:
+    """The map with what ``auto`` means where its networks run: Ray's workers may have other machines than this one."""
+    function, how = (runner.func, runner.keywords) if isinstance(runner, partial) else (runner, {})
+    # by its name, for Ray takes seconds to import
+    if asked["precision"] != "auto" or getattr(function, "__name__", "") != "run_ray":
+        return work
+    from spacex.execution.ray_actors import worker_precision
+
+    return work.with_precision(worker_precision(how.get("cpus", 1.0), how.get("gpus", 0.0)))
 
 
 def run_arguments(asked: MapSettings) -> dict[str, Any]:

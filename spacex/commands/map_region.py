@@ -53,7 +53,7 @@ def map_region(asked: MapOptions) -> None:
     area = map_area(asked, asked["bbox"])
     execution.announce(asked)
 
-    from spacex.api.mapping import plan_map, run_arguments
+    from spacex.api.mapping import decide_precision, plan_map, run_arguments
     from spacex.mapping.estimate import tiles_geojson
     from spacex.storage import run_folder, write_text
 
@@ -66,10 +66,7 @@ def map_region(asked: MapOptions) -> None:
         print(json.dumps(description, indent=1)) if asked["json"] else console.show_map_plan(description, work.output)
         return
     runner = execution.make_runner(asked, asked["gpu"], asked["threads"])
-    if asked["precision"] == "auto" and not asked["local"]:
-        from spacex.execution.ray_actors import worker_precision
-
-        work = work.with_precision(worker_precision(float(asked["threads"] or 1), 1.0 if asked["gpu"] else 0.0))
+    work = decide_precision(work, asked, runner)
     tiles = description["tiles"]
     console.echo(f"{tiles['new']} new, {tiles['redo']} to redo, {tiles['done']} done tiles -> {work.output}")
     outcome = execution.run_interruptibly(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spacex.cube.layout import variables
 from spacex.cube.store import Cube
@@ -29,9 +31,23 @@ class MapNumbers:
     """99th percentile."""
 
 
+_summaries: WeakKeyDictionary[Cube, tuple[bytes, list[MapNumbers]]] = WeakKeyDictionary()
+"""Of each cube at work the statuses that its numbers belong to, and the numbers."""
+
+
 def summarise_maps(cube: Cube) -> list[MapNumbers]:
-    """Mean and 99th percentile of every attribution map and score, over up to `SAMPLED` finished tiles."""
-    done = np.argwhere(cube.statuses() == Status.DONE)
+    """Mean and 99th percentile of every attribution map and score, over up to `SAMPLED` finished tiles.
+
+    Report, picture and terminal tell them of one run, so that they are kept until another tile is finished.
+    """
+    statuses = cube.statuses()
+    known = _summaries.get(cube)
+    if known is None or known[0] != statuses.tobytes():
+        known = _summaries[cube] = statuses.tobytes(), _summarise(cube, np.argwhere(statuses == Status.DONE))
+    return known[1]
+
+
+def _summarise(cube: Cube, done: NDArray[np.intp]) -> list[MapNumbers]:
     # evenly from all of them rather than the first ones, which lie side by side
     chosen = done[np.unique(np.linspace(0, len(done) - 1, SAMPLED).astype(int))] if len(done) else done
     first = cube.spec.tiling.tiles

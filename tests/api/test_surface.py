@@ -103,6 +103,20 @@ def test_a_wrong_request_is_one_clear_line(wrong, message):
         spacex.plan(bbox=(24.0, 67.9, 24.4, 68.0))
 
 
+def test_paths_are_taken_and_what_does_not_fit_is_refused_alike(tmp_path, tiny_checkpoint):
+    """`pathlib` for every setting that is a place, and no traceback of pydantic's for what no place is."""
+    from small_pictures import build_pictures
+
+    data, classifier, output = build_pictures(tmp_path / "data"), tmp_path / "none", tmp_path / "gan"
+    with pytest.raises(RequestError, match=f"no checkpoint at {classifier}"):
+        spacex.train_gan(data, classifier, output)
+    with pytest.raises(RequestError, match="got bands B02,B03,B04; expected red,green,blue"):
+        spacex.train_gan(data, Path(tiny_checkpoint.uri), output, further=[Path(tiny_checkpoint.uri)])
+    with pytest.raises(RequestError, match=r"limit: got 'many'"):
+        spacex.train_classifier(data, output, limit="many", target="plain")
+    assert not output.exists()
+
+
 def test_generated_chips_and_their_scores_come_out():
     import numpy as np
 

@@ -29,6 +29,16 @@ def test_a_map_of_generators_that_collapsed_is_called_doubtful(cube):
     assert faint_line(list(numbers.values())).startswith("doubtful: next to nothing shows in attribution (0.0012,")
 
 
+def test_numbers_are_read_once_until_a_tile_is_finished(cube, monkeypatch):
+    fill(cube, 0.0012)
+    assert summarise_maps(cube) is summarise_maps(cube)
+    first = TileTask(0, *next(iter(cube.spec.tiling)))
+    cube.finish(first, Status.FAILED, {})
+    before = summarise_maps(cube)
+    cube.finish(first, Status.DONE, {})
+    assert summarise_maps(cube) is not before
+
+
 def test_other_maps_are_not(cube):
     fill(cube, 2 * FLOORS["attribution"])
     assert faint_line(summarise_maps(cube)) == ""

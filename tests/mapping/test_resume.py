@@ -1,7 +1,11 @@
 """What a resumed run asks of the cube that is there."""
 
-from fakes import IdlePipeline, with_pipeline
+from functools import partial
 
+from fakes import IdlePipeline, with_pipeline
+from small_archive import DAYS, EAST, NORTH, SOUTH, WEST
+
+import spacex
 from spacex.api.declaration import complete
 from spacex.api.map_settings import PlanSettings
 from spacex.api.mapping import PlannedMap, choose_cube_precision
@@ -9,6 +13,8 @@ from spacex.cube.store import Cube, create_cube
 from spacex.execution.local import run_local
 from spacex.mapping.plan import make_plan
 from spacex.mapping.run import describe, execute
+
+BOX = (WEST, SOUTH, EAST, NORTH)
 
 
 def test_the_driver_opens_the_cube_twice(make_request, tiny_checkpoint, tmp_path, monkeypatch):
@@ -39,6 +45,28 @@ def test_auto_precision_is_what_a_cube_was_made_with(make_request, tiny_checkpoi
     assert choose_cube_precision(asked | {"precision": "bfloat16"}, "cpu") == "bfloat16"
     begun = PlannedMap(make_plan(request, output, tiny_checkpoint, scenes=[[]]))
     assert begun.with_precision("bfloat16").fingerprint == fresh.fingerprint
+
+
+def test_auto_precision_of_ray_s_workers_is_decided_by_their_machines(
+    archive_list, tiny_checkpoint, tmp_path, monkeypatch
+):
+    from spacex.execution import ray_actors
+
+    asked_of, made = [], []
+    monkeypatch.setattr("spacex.attribution.inference.native_bfloat16", lambda device: False)
+    monkeypatch.setattr(ray_actors, "worker_precision", lambda *what: asked_of.append(what) or "bfloat16")
+    monkeypatch.setattr(PlannedMap, "run", lambda self, *_, **__: made.append(self.plan.request.precision))
+    request = {"bbox": BOX, "datetime": DAYS, "catalogue": "demo", "items": archive_list, "output": tmp_path / "c.zarr"}
+    for runner, more in (
+        (None, {}),
+        (run_local, {}),
+        (ray_actors.run_ray, {}),
+        (partial(ray_actors.run_ray, workers=2, gpus=1.0), {}),
+        (ray_actors.run_ray, {"precision": "float32"}),
+    ):
+        spacex.map_region(**request, checkpoint=tiny_checkpoint, runner=runner, **more)
+    assert made == ["float32", "float32", "bfloat16", "bfloat16", "float32"]
+    assert asked_of == [(1.0, 0.0), (1.0, 1.0)]
 
 
 def test_the_plan_counts_the_bytes_of_the_maps_that_are_asked_for(make_request, tiny_checkpoint, tmp_path):

@@ -75,6 +75,38 @@ def check_record(scene: Scene) -> None:
     assert Scene.from_json(json.loads(json.dumps(scene.to_json()))) == scene
 
 
+TILE = [{"grid:code": "MGRS-34WED"}, {"s2:mgrs_tile": "34WED"}, {"id": "S2A_34WED_20200703_0_L2A"}]
+TILE += [
+    {f"{prefix}:utm_zone": 34, f"{prefix}:latitude_band": "W", f"{prefix}:grid_square": "ED"}
+    for prefix in ("mgrs", "sentinel")
+]
+MADE = [{"s2:generation_time": "2023-06-12T21:42:23Z"}, {"processing:datetime": "2023-06-12T23:42:23+02:00"}]
+MADE += [{"id": "S2A_MSIL2A_20200703T100031_N0500_R122_20230612T214223"}]
+OFFSET = [
+    {"raster:bands": [{"scale": 1e-4, "offset": -0.1}]},
+    {"raster:scale": 1e-4, "raster:offset": -0.1},
+    {"bands": [{"raster:scale": 1e-4, "raster:offset": -0.1}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("field", "expected", "properties", "asset"),
+    [
+        *[("tile", "34WED", one, {}) for one in TILE],
+        *[("processed", "05.00 20230612T214223", one, {}) for one in MADE],
+        *[("offset", -1000, {"s2:processing_baseline": "02.14"}, one) for one in OFFSET],
+    ],
+)
+def test_what_is_stated_in_one_place_alone_is_read_and_kept(field, expected, properties, asset) -> None:
+    """Of several places for the same thing; and the trimmed item, of which lists are made, states it too."""
+    stated = {"datetime": "2020-07-03T10:00:31Z", "s2:processing_baseline": "05.00", **properties}
+    item = {"id": stated.pop("id", "x"), "properties": stated, "assets": {"red": {"href": "red.tif", **asset}}}
+    for _ in range(2):
+        scene = scene_of(item, offset_of(item, "metadata", ["red"]), ["red"])
+        assert (scene.offset.dn if field == "offset" else getattr(scene, field)) == expected
+        item = scene.item
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(("name", "style", "dn", "tile", "platform", "processed", "sun"), RECORDED)
 def test_recorded_items_of_the_real_services(real_data, name, style, dn, tile, platform, processed, sun) -> None:
