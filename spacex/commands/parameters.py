@@ -77,7 +77,8 @@ def _parameter(one: Declared) -> inspect.Parameter:
     # Names are typed and shown with commas. An option that may be repeated has no default to show: its help says what
     # none means, and a default of typer's would be added to rather than replaced.
     if isinstance(default, tuple):
-        default = ",".join(map(str, default)) if kind is str else None
+        # no names are no text: empty text would be refused as something that was typed
+        default = ",".join(map(str, default)) if kind is str and default else None
     return inspect.Parameter(
         one.name,
         inspect.Parameter.KEYWORD_ONLY,
