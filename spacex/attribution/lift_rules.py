@@ -198,10 +198,11 @@ def normalise(run: Run, x: Tensor, eps: float, centred: bool) -> Tensor:
         c = x - x.mean(-1, keepdim=True) if centred else x
         return c, (c.square().mean(-1, keepdim=True) + eps).rsqrt()
 
-    starts, (c, s) = run.exchange(x), parts(x.detach())
+    c, s = parts(x.detach())
+    starts = run.exchange(c, s)
     if starts is None or not x.requires_grad:
         return c * s
-    c0, s0 = parts(starts[0])
+    c0, s0 = starts
 
     def back(g: Tensor, c: Tensor, s: Tensor, slope: Tensor) -> list[Tensor]:
         to_c = (g * s).addcmul_(c, (g * c).mean(-1, keepdim=True) * slope, value=-2)

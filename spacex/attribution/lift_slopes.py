@@ -111,12 +111,12 @@ SMOOTH = frozenset(_SMOOTH.split())
 def smooth_slope(function: Callable[[Tensor], Tensor], x: Tensor, x0: Tensor, y: Tensor, y0: Tensor) -> Tensor:
     """The chord of a smooth function, given its values y and y0."""
     distance = x - x0
-    near = distance.abs() < MIN_DISTANCE
     slope = (y - y0).div_(distance)
-    middle = torch.lerp(x, x0, 0.5)
+    near = distance.abs_() < MIN_DISTANCE
     if x.is_cuda:  # which elements are near is not asked, for the answer would wait for all queued work
-        return torch.where(near, _tangent(function, middle), slope)
-    slope[near] = _tangent(function, middle[near])
+        return torch.where(near, _tangent(function, torch.lerp(x, x0, 0.5)), slope)
+    places = near.nonzero(as_tuple=True)
+    slope[places] = _tangent(function, torch.lerp(x[places], x0[places], 0.5))
     return slope
 
 
