@@ -6,8 +6,9 @@
 
 `scenes` lists what there is; `plan` and `map_region` make a cube, `open_cube` reads it, `change` compares two of its
 time steps, `reproduce` checks it, `export` and `describe_cube` share it; `make_dataset` makes labelled chips,
-`attribute` and `score` look at chips; `train_classifier`, `train_gan`, `load_checkpoint` and `evaluate` are about the
-networks. Importing this package is cheap: whatever a function needs is loaded when it is first asked for.
+`attribute` and `score` look at chips; `train_classifier`, `train_gan`, `load_checkpoint`, `evaluate` and
+`certify` are about the networks. Importing this package is cheap: whatever a function needs is loaded when it is first
+asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from spacex.api.attribution import score as score
     from spacex.api.change import change as change
     from spacex.api.dataset import make_dataset as make_dataset
+    from spacex.api.evaluation import certify as certify
     from spacex.api.evaluation import evaluate as evaluate
     from spacex.api.listing import scenes as scenes
     from spacex.api.mapping import map_region as map_region
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "attribute": "spacex.api.attribution",
+    "certify": "spacex.api.evaluation",
     "change": "spacex.api.change",
     "describe_cube": "spacex.cube.stac",
     "evaluate": "spacex.api.evaluation",

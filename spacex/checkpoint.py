@@ -106,7 +106,7 @@ def save_checkpoint(
         write_bytes(f"{str(uri).rstrip('/')}/{name}", data, durable=True)
     summary = None if applicability is None else applicability.summary
     card = card.model_copy(update={"hashes": hashes, "applicability": summary})
-    write_bytes(f"{str(uri).rstrip('/')}/card.json", card.model_dump_json(indent=2).encode(), durable=True)
+    write_card(uri, card)
     # weights that no card names any more; object stores remember listings from before
     fs.invalidate_cache(folder)
     for path in fs.ls(folder, detail=False):
@@ -116,6 +116,11 @@ def save_checkpoint(
     # whoever has built the network has imported its module
     trust = [card.classifier.module] if isinstance(card.classifier, ThirdPartySettings) else []
     return load_checkpoint(uri, trust=trust)
+
+
+def write_card(uri: str | Path, card: Card) -> None:
+    """Write the card of the checkpoint at `uri`, whole or not at all; its weights must be those that the card names."""
+    write_bytes(f"{str(uri).rstrip('/')}/card.json", card.model_dump_json(indent=2).encode(), durable=True)
 
 
 def load_checkpoint(

@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from torch import Tensor
 
 import spacex
+from spacex.certificate import Certificate
 from spacex.grid import CHIP
 from spacex.models.applicability import ApplicabilitySummary
 from spacex.models.classifier import ClassifierSettings
@@ -148,6 +149,10 @@ class Card(Settings):
     """What the weights are for, in words."""
     limits: str = ""
     """What they are not for."""
+    meaning: str = Field("", exclude_if=lambda text: not text)
+    """What the labels that it learned from mean, in words; empty: what the data set's own documents say."""
+    certificate: Certificate | None = Field(None, exclude_if=lambda one: one is None)
+    """What was measured of the finished checkpoint; None if nothing was."""
 
     @property
     def parts(self) -> list[str]:

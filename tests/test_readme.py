@@ -46,6 +46,7 @@ NOT_OURS = {
 }
 """Programs that are not started, and why."""
 ONLY_READ = {
+    "certify": "minutes; tests/evaluation/test_certify.py runs it",
     "change": "takes a cube of two summers; tests/changes runs it",
     "evaluate": "minutes; tests/evaluation runs it",
     "import-checkpoint": "needs the authors' file; tests/test_checkpoint_import.py runs it",

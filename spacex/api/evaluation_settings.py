@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
-from spacex.api.declaration import FIRST, HOW, MANY, RUNS, WHAT, Setting
+from spacex.api.declaration import FIRST, HOW, MANY, REQUIRED, RUNS, WHAT, Setting
 from spacex.api.training_settings import LARGEST_SEED
 from spacex.api.validation import check_checkpoints, check_data, check_folder, names_of, split_names
 from spacex.attribution.names import PATH_STEPS
@@ -90,3 +90,18 @@ class EvaluateSettings(TypedDict, total=False):
     trust: Annotated[Sequence[str], Setting(RUNS, (), typed=list[str], unset="none", metavar="MODULE")]
     """Installed module whose networks may be named; its code runs here and on the workers. May be repeated. The model
     builders of timm, torchvision and torchgeo need no trust."""
+
+
+class CertifySettings(TypedDict, total=False):
+    """Which checkpoint is measured, on which chips."""
+
+    checkpoint: Annotated[str, Setting("", REQUIRED, argument=True, check=check_checkpoints)]
+    """Folder or URI of a trained checkpoint; its card is written anew."""
+    data: Annotated[str, Setting(FIRST, REQUIRED, check=check_data)]
+    """The data set it was trained on, as for training: a folder, eurosat:FOLDER and its like, or demo."""
+    mosaic: Annotated[int, Setting(WHAT, 1, least=1, most=16)]
+    """Chips are mosaics of N x N smaller ones, as they were in training."""
+    grouped: Annotated[bool, Setting(WHAT, False)]
+    """Split by place, as it was in training."""
+    trust: Annotated[Sequence[str], Setting(RUNS, (), typed=list[str], unset="none", metavar="MODULE")]
+    """Installed module whose networks the card may name; its code runs here. May be repeated."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, Unpack
 
 from spacex.api.declaration import complete, documented, pick
+from spacex.api.evaluation import keep_certificate, print_line
 from spacex.api.training_settings import ClassifierSettings, GanSettings, TrainingSettings
 from spacex.checkpoint import Checkpoint, load_checkpoint, read_card
-from spacex.errors import RequestError
+from spacex.errors import DataError, RequestError
 from spacex.models.third_party import ThirdPartySettings, check_installed, check_trusted
 from spacex.settings import PICTURE_BANDS, SENTINEL2_BANDS, checked
 from spacex.storage import absolute_uri
@@ -28,11 +28,6 @@ R = TypeVar("R", bound=Run)
 
 Report = Callable[[Epoch], None]
 """Called after each epoch."""
-
-
-def print_line(line: object) -> None:
-    """One line on stderr, e.g. of an epoch."""
-    print(line, file=sys.stderr, flush=True)
 
 
 @documented(ClassifierSettings)
@@ -194,4 +189,10 @@ def _train(
         here = Distributed(device=choose_device(asked["gpu"]), precision=asked["precision"])
         for epoch in learn(run, here, progress):
             report(epoch)
+    trained = load_checkpoint(run.output, trust=run.trust)
+    if trained.card.certificate is None:
+        try:
+            keep_certificate(trained, run.source, progress, "cuda" if asked["gpu"] and not asked["workers"] else "cpu")
+        except DataError as error:
+            progress(f"no certificate: {error}")
     return load_checkpoint(run.output, trust=run.trust)

@@ -115,7 +115,7 @@ def show_dataset(dataset: BuiltDataset, folder: DatasetFolder) -> None:
 def show_map(outcome: Outcome, output: str, quicklook: str | None) -> None:
     """Print how a run ended, where cube and picture are, and what to do next."""
     from spacex.cube.applicability import trust_line
-    from spacex.cube.summary import faint_line, grain_line, summarise_maps
+    from spacex.cube.summary import faint_line, grain_line, meaning_lines, summarise_maps
     from spacex.storage import absolute_uri, run_folder
 
     _show_quarantined(outcome.quarantined)
@@ -126,7 +126,8 @@ def show_map(outcome: Outcome, output: str, quicklook: str | None) -> None:
         echo(f"picture: {absolute_uri(quicklook)}")
     if "report" not in outcome.unwritten:
         echo(f"report: {absolute_uri(f'{run_folder(output)}/report.html')}")
-    for line in (trust_line(outcome.cube), faint_line(summarise_maps(outcome.cube)), grain_line(outcome.cube)):
+    doubts = trust_line(outcome.cube), faint_line(summarise_maps(outcome.cube)), grain_line(outcome.cube)
+    for line in (*meaning_lines(outcome.cube), *doubts):
         if line:
             echo(line)
     _show_unwritten(outcome.unwritten)

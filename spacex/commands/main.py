@@ -18,6 +18,7 @@ COMMANDS = {
     "train-classifier": "train_classifier",
     "train-gan": "train_gan",
     "evaluate": "evaluate",
+    "certify": "certify",
     "export": "export",
     "change": "change",
     "reproduce": "reproduce",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from typing import Any
 
 import fsspec
@@ -60,6 +61,9 @@ TOPS = {"naturalness": 1.0, "dissimilarity": 2.0}
 HATCH = "////"
 """Pattern over pixels outside the classifier's area of applicability."""
 
+CHARACTERS = 12
+"""Of the heading, on an inch."""
+
 Image = NDArray[np.float32]
 Extent = tuple[float, float, float, float]
 """Left, right, bottom, top in km from the upper-left corner."""
@@ -94,7 +98,9 @@ def render(cube: Cube, time: int | None = None) -> bytes:
     for index, step in enumerate(steps):
         _draw_step(figure, axes[2 * index], axes[2 * index + 1], cube, names, step)
     doubt = faint_line(summarise_maps(cube))
-    figure.suptitle("\n".join(filter(None, (_heading(cube), doubt))), fontsize=10, color="#b00020" if doubt else None)
+    meaning = textwrap.fill(cube.attributes["checkpoint"].get("meaning", ""), round(size[0] * CHARACTERS))
+    heading = "\n".join(filter(None, (_heading(cube), meaning, doubt)))
+    figure.suptitle(heading, fontsize=10, color="#b00020" if doubt else None)
     patches = [Patch(facecolor=colour, edgecolor="black", label=label) for label, colour in GAPS.items()]
     if cube.spec.dissimilarity:
         label = "unlike the training chips: not to be trusted"

@@ -25,6 +25,7 @@ from shapely.geometry import mapping, shape
 from spacex.attribution.names import GENERATED
 from spacex.cube import layout
 from spacex.cube.store import Cube
+from spacex.cube.summary import meaning_lines
 from spacex.sentinel2.catalogue_profiles import get_catalogue
 from spacex.sentinel2.scene_list import scenes_by_interval
 from spacex.sentinel2.scenes import Scene
@@ -96,6 +97,7 @@ def _item(cube: Cube, step: int, suffix: str) -> pystac.Item:
         end_datetime=pystac.utils.str_to_datetime(last),
         properties={
             "title": cube.attributes["title"],
+            "description": _description(cube),
             "license": cube.attributes.get("license", "other"),
             "gsd": cube.spec.resolution,
             "constellation": "sentinel-2",
@@ -126,7 +128,7 @@ def _collection(cube: Cube) -> pystac.Collection:
     return pystac.Collection(
         id=_identifier(cube),
         title=cube.attributes["title"],
-        description=f"{cube.attributes['title']}, {len(cube.spec.intervals)} time steps. {cube.attributes['source']}.",
+        description=f"{len(cube.spec.intervals)} time steps. {_description(cube)}",
         license=cube.attributes.get("license", "other"),
         extent=pystac.Extent(pystac.SpatialExtent([list(area.bounds)]), pystac.TemporalExtent([period])),
         providers=[pystac.Provider("SpacEX", roles=[pystac.ProviderRole.PROCESSOR], extra_fields=_processing(cube))],
@@ -173,6 +175,11 @@ def _processing(cube: Cube) -> dict[str, Any]:
     preset = f", preset {checkpoint['preset']}" if checkpoint.get("preset") else ""
     lineage = f"{cube.attributes['source']}; median of clear observations; networks trained on {data}{preset}"
     return {"processing:software": {"SpacEX": version}, "processing:lineage": lineage}
+
+
+def _description(cube: Cube) -> str:
+    """What the cube is made of, what its scores mean and how well its classifier does, as Markdown."""
+    return f"{cube.attributes['title']}. {cube.attributes['source']}.\n\n" + "\n\n".join(meaning_lines(cube))
 
 
 def _datacube(cube: Cube, steps: Sequence[int]) -> dict[str, Any]:

@@ -8,12 +8,17 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from spacex.certificate import Certificate
 from spacex.cube.layout import variables
 from spacex.cube.store import Cube
 from spacex.display import FLOORS
 from spacex.execution.tasks import Status, TileTask
 from spacex.grid import CHIP
 
+UNCERTIFIED = (
+    "the checkpoint has no certificate: nothing says how it does on chips that its training has not seen; "
+    "`spacex certify` measures that"
+)
 SAMPLED = 8
 """Tiles of full resolution behind the numbers of a map."""
 FEW_CHIPS = 16
@@ -88,6 +93,14 @@ def grain_line(cube: Cube) -> str:
         f"naturalness shows squares of {grain:.1f} km, one per chip, on this small region; --stride {finer} makes them "
         f"{finer * cube.spec.resolution / 1000:.1f} km, for {(stride / finer) ** 2:.0f} times the chips"
     )
+
+
+def meaning_lines(cube: Cube) -> list[str]:
+    """What the classifier's scores mean, and how it did on chips that its training has not seen, a sentence each."""
+    card = cube.attributes.get("checkpoint", {})
+    certificate = card.get("certificate")
+    known = f"its certificate: {Certificate.model_validate(certificate).line}" if certificate else UNCERTIFIED
+    return [line for line in (card.get("meaning", ""), known) if line]
 
 
 def _slices(cube: Cube, task: TileTask) -> tuple[slice, slice]:

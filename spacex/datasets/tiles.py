@@ -157,7 +157,7 @@ class Chips(Dataset[tuple[Tensor, Tensor]]):
     advice: str | None = None
     """What to do about an empty split."""
     meaning = ""
-    """What the labels mean, for the card's limits, where it is not what AnthroProtect's do."""
+    """What the labels mean, for the card, where it is not what AnthroProtect's do."""
     _preloaded: Tensor | None = None
 
     def __init__(

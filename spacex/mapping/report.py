@@ -19,7 +19,7 @@ from spacex.cube import quicklook
 from spacex.cube.applicability import MAX_SIDE, tiles_outside, trust_line
 from spacex.cube.layout import variables
 from spacex.cube.store import Cube
-from spacex.cube.summary import faint_line, grain_line, summarise_maps
+from spacex.cube.summary import faint_line, grain_line, meaning_lines, summarise_maps
 from spacex.execution.report import compare_with_plan, render_template, status_image, status_legend, summarise_run
 from spacex.execution.run_stats import RunStats
 from spacex.execution.tasks import Status
@@ -114,7 +114,7 @@ def render(plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[s
             (" to ".join(days), status_image(states, tiles_outside(cube, step)))
             for step, (days, states) in enumerate(zip(cube.spec.intervals, statuses, strict=True))
         ],
-        doubts=list(filter(None, (faint_line(numbers), trust_line(cube), grain_line(cube)))),
+        doubts=[*meaning_lines(cube), *filter(None, (faint_line(numbers), trust_line(cube), grain_line(cube)))],
         numbers=[(n.name.replace("_", " "), n.unit, f"{n.mean:.3g}", f"{n.high:.3g}") for n in numbers],
         picture=_picture(cube),
         hatched=bool(cube.spec.dissimilarity),

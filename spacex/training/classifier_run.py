@@ -37,7 +37,10 @@ LIMITS = (
     "Made for surface reflectance of the bands, the season and the region it was trained on; it says nothing "
     "about protection status, and a score outside those conditions means nothing."
 )
-SYNTHETIC = " Trained on the embedded synthetic landscape only: fit for trying the software, not for real land."
+SYNTHETIC = (
+    "Natural means natural land of the embedded synthetic landscape: fit for trying the software, not for real land."
+)
+"""What the labels of the embedded data set mean."""
 MIN_SIDE = 64
 """Smallest chip, in pixels, that our own classifier's head can take."""
 
@@ -146,7 +149,8 @@ def learn_classifier(
             metrics=metrics,
             training=training_record(run, seconds) | digests,
             intended_use=INTENDED,
-            limits=" ".join(filter(None, (LIMITS, train.meaning))) + (SYNTHETIC if run.source.root == "demo" else ""),
+            limits=LIMITS,
+            meaning=SYNTHETIC if run.source.root == "demo" else train.meaning,
         )
         network = copy.deepcopy(learner.result()).cpu().requires_grad_(False)
         record = try_lift(classifier_view(network, card), len(card.bands), card.chip_size)

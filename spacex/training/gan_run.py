@@ -232,7 +232,6 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> 
         network, batch = classifier.classifier, run.preset.batch
         known = fit_applicability(network, source.scaling, train, batch, learner.distributed, source.features)
     frame, side = evaluation.frame(), train.side
-    synthetic = SYNTHETIC.strip() if run.source.root == "demo" else ""
     generators = {role: cast(Generator, learner.result(role)) for role, _ in ROLES}
     if (scaling := learner.explained.scaling) != source.scaling:
         generators = {role: _standalone(generator, scaling) for role, generator in generators.items()}
@@ -264,7 +263,8 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> 
             "classifier": source.training.get("classifier", {}) if nested else source.training,
         },
         intended_use=INTENDED,
-        limits=" ".join(filter(None, (run.preset.note, LIMITS, train.meaning, synthetic))),
+        limits=" ".join(filter(None, (run.preset.note, LIMITS))),
+        meaning=SYNTHETIC if run.source.root == "demo" else train.meaning or source.meaning,
     )
     parts = classifier.classifier, generators["maximiser"], generators["minimiser"]
     sensitivity = measure_sensitivity(Checkpoint(card, *parts), train, learner.distributed)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from spacex.certificate import Certificate, Check
 from spacex.cube.overviews import make_overviews
 from spacex.cube.quicklook import render
 from spacex.cube.store import TileMaps
-from spacex.cube.summary import faint_line, grain_line, summarise_maps
+from spacex.cube.summary import UNCERTIFIED, faint_line, grain_line, meaning_lines, summarise_maps
 from spacex.display import FLOORS
 from spacex.execution.tasks import Status, TileTask
 
@@ -68,3 +69,16 @@ def test_a_small_region_says_how_coarse_its_scores_are(cube, stride, said):
     if said:
         assert f"squares of {stride / 100:.1f} km" in line
         assert f"--stride 64 makes them 0.6 km, for {(stride / 64) ** 2:.0f} times the chips" in line
+
+
+def test_a_map_says_what_its_scores_mean_and_how_good_they_are(cube):
+    assert meaning_lines(cube) == [UNCERTIFIED]
+    checks = (Check(name="AUROC", value=0.991, low=0.98, high=0.999, control="colour alone", beside=0.94),)
+    certificate = Certificate(data="chips, test split official", chips=1200, places=31, checks=checks)
+    card = {"meaning": "Natural means forest.", "certificate": certificate.model_dump(mode="json")}
+    cube.attributes["checkpoint"] = card
+    assert meaning_lines(cube) == [
+        "Natural means forest.",
+        "its certificate: AUROC 0.991 [0.98, 0.999] (colour alone 0.94) "
+        "(1,200 chips of 31 places of chips, test split official)",
+    ]

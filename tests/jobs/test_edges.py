@@ -185,7 +185,9 @@ def stopped():
         cut = SimpleNamespace(failed={}, stored=0)
         patch.setattr("spacex.api.listing.ListedScenes.cut", lambda *_: cut)
         patch.setattr("spacex.execution.ray_cluster.connect", nothing)
-        patch.setattr("spacex.api.training.load_checkpoint", lambda uri, **_: SimpleNamespace(uri=uri))
+        certified = SimpleNamespace(certificate="measured")
+        patch.setattr("spacex.api.training.load_checkpoint", lambda uri, **_: SimpleNamespace(uri=uri, card=certified))
+        patch.setattr("spacex.api.evaluation.keep_certificate", lambda *_: SimpleNamespace(checks=(), missing={}))
         patch.setattr("socketserver.BaseServer.serve_forever", nothing)
         patch.setattr("webbrowser.open", nothing)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -217,6 +219,7 @@ def base(
         "train-classifier": {"--data": data, "--output": "out", "--base": "2", "--set": "network.levels=2"},
         "train-gan": {"--data": data, "--classifier": checkpoint, "--output": "out"},
         "evaluate": {"--data": str(judged_data), "--checkpoint": checkpoint, "--output": "out", "--methods": "chance"},
+        "certify": {"checkpoint": checkpoint, "--data": data},
         "import-checkpoint": {"file": str(asos_file), "--output": "out"},
         "view": {"cube": "cube.zarr", "--port": "0"},
         "export": {"cube": "cube.zarr", "folder": "out"},

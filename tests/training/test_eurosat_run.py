@@ -38,7 +38,7 @@ def test_the_card_tells_of_places_of_every_class_and_of_shares(mosaic, side, tmp
     assert card.data["name"] == "eurosat:chips"
     assert card.data["split"].startswith("by place")
     assert card.data.get("mosaic", 1) == mosaic
-    assert "not protection" in card.limits
+    assert "not protection" in card.meaning
     test = card.metrics["test"]
     assert test["auroc"] > 0.9  # dark forest and water against bright fields and roofs
     if mosaic == 1:

@@ -27,7 +27,7 @@ def test_a_network_that_averages_over_the_chip_maps_with_mosaics(chips, tmp_path
     assert (card.chip_size, card.frame, card.stride) == (128, card.frame, 128 - 2 * card.frame)
     # statistics of larger chips, not the classifier's own
     assert card.applicability.chips <= 12
-    assert "forest, herbaceous vegetation" in card.limits
+    assert "forest, herbaceous vegetation" in card.meaning
 
 
 def test_our_own_network_is_built_for_one_size(chips, tmp_path):

@@ -1,0 +1,56 @@
+"""What was measured of a finished checkpoint on chips that its training has not seen; its card and maps carry it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import Field
+
+import spacex
+from spacex.settings import Settings
+
+
+class Check(Settings):
+    """One measured property of a checkpoint, a mean over chips with its 95 % interval by place."""
+
+    name: str
+    """What was measured, in words."""
+    value: float
+    low: float | None = None
+    """None where all chips are of one place."""
+    high: float | None = None
+    control: str = ""
+    """The trivial control beside it, in words; empty: none."""
+    beside: float | None = None
+    """The control's value."""
+    gap: float | None = None
+    """Value less the control's, on the same chips."""
+    gap_low: float | None = None
+    gap_high: float | None = None
+
+    def __str__(self) -> str:
+        beside = "" if self.beside is None else f" ({self.control} {self.beside:.3g})"
+        interval = "" if self.low is None else f" [{self.low:.3g}, {self.high:.3g}]"
+        return f"{self.name} {self.value:.3g}{interval}{beside}"
+
+
+class Certificate(Settings):
+    """What was measured of a finished checkpoint on chips that its training has not seen."""
+
+    data: str
+    """Of which data set, and how its split was made."""
+    chips: int
+    places: int
+    """Places the chips come from; below about ten the intervals are uncertain."""
+    checks: tuple[Check, ...]
+    missing: dict[str, str] = Field(default_factory=dict)
+    """What was not measured, and why."""
+    code_version: str = Field(default_factory=lambda: spacex.__version__)
+    """Version of this package that measured."""
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    """When, UTC, ISO 8601."""
+
+    @property
+    def line(self) -> str:
+        """The checks one after the other, in a sentence."""
+        return f"{'; '.join(map(str, self.checks))} ({self.chips:,} chips of {self.places:,} places of {self.data})"
