@@ -29,7 +29,7 @@ LEVELS = [
         "display",
         "weights",
     },
-    {"datasets", "sentinel2", "models", "model_card"},
+    {"datasets", "sentinel2", "models", "certificate", "model_card"},
     {"synthetic", "checkpoint", "checkpoint_networks"},
     {"attribution"},
     {"training", "checkpoint_import"},

@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from spacex.attribution.attributor import Attributor
@@ -43,7 +42,7 @@ RANDOMISED = 12
 CELLS = 4
 """Cells along a side of a chip in the pointing game."""
 BATCH = 8
-DRAWS = 500
+DRAWS = 1000
 """Repetitions of the bootstrap of an AUROC, which is not a mean over chips."""
 HAZE = 0.6, 0.15
 """Factor and offset of heavy haze: what the sky adds, and takes away of the land's contrast."""
@@ -84,7 +83,7 @@ def certify(
     places = _places(test, [*natural, *other])
     draws = draw(places)
     truth = np.repeat([True, False], [len(natural), len(other)])
-    seen = _look(attributor, test, [*natural, *other])
+    seen = _observe(attributor, test, [*natural, *other])
     control = _colour_control(train)(seen.colours)
     checks += _scores(truth, seen.scores, control, draws)
     if seen.dissimilarity is None:
@@ -104,7 +103,7 @@ def certify(
     return Certificate(data=held, chips=len(truth), places=len(set(places)), checks=tuple(checks), missing=missing)
 
 
-class _Seen(NamedTuple):
+class _Observed(NamedTuple):
     """What one pass over some chips gives."""
 
     scores: Values
@@ -113,9 +112,9 @@ class _Seen(NamedTuple):
     dissimilarity: Values | None
 
 
-def _look(
+def _observe(
     attributor: Attributor, chips: Chips, indices: Sequence[int], spoil: Callable[[Tensor], Tensor] = lambda x: x
-) -> _Seen:
+) -> _Observed:
     """Scores, colours and dissimilarity of chips, after something was done to them."""
     scores, colours, unlike = [], [], []
     for x in _batches(chips, indices):
@@ -125,7 +124,7 @@ def _look(
         colours.append(_colours(x))
         unlike += [] if dissimilarity is None else [dissimilarity.cpu()]
     strange = torch.cat(unlike).double().numpy() if unlike else None
-    return _Seen(torch.cat(scores).double().numpy(), np.concatenate(colours), strange)
+    return _Observed(torch.cat(scores).double().numpy(), np.concatenate(colours), strange)
 
 
 def _batches(chips: Chips, indices: Sequence[int]) -> Iterator[Tensor]:
@@ -148,21 +147,30 @@ def _colour_control(train: Chips) -> Callable[[NDArray[np.float32]], Values]:
     return lambda seen: np.asarray(trees.predict_proba(seen)[:, 1])
 
 
-def _scores(truth: Flags, ours: Values, control: Values, draws: ClusterBootstrap) -> list[Check]:
+def _scores(truth: Flags, scores: Values, control: Values, draws: ClusterBootstrap) -> list[Check]:
     """AUROC and accuracy beside colour alone."""
-    right, beside = (((values > 0.5) == truth).astype(float) for values in (ours, control))
-    weights = draws.weights[:DRAWS, draws.places]
-    mixed = [each for each in weights if (each * truth).any() and (each * ~truth).any()]
-    resampled = [[roc_auc_score(truth, v, sample_weight=each) for v in (ours, control)] for each in mixed]
-    drawn, wide = np.array(resampled).reshape(-1, 2), len(set(draws.places)) > 1
-    areas = [float(roc_auc_score(truth, values)) for values in (ours, control)]
-    low, high = np.percentile(drawn[:, 0], [2.5, 97.5]) if wide else (None, None)
-    gap_low, gap_high = np.percentile(drawn[:, 0] - drawn[:, 1], [2.5, 97.5]) if wide else (None, None)
+    right, beside = (((values > 0.5) == truth).astype(float) for values in (scores, control))
+    areas = np.stack([_auroc(truth, values, draws) for values in (scores, control)], axis=1)
+    of_all, drawn = areas[0], areas[1:][np.isfinite(areas[1:]).all(axis=1)]
+    low = high = gap_low = gap_high = None
+    if len(set(draws.places)) > 1:  # one place says nothing about other places
+        low, high = np.percentile(drawn[:, 0], [2.5, 97.5])
+        gap_low, gap_high = np.percentile(drawn[:, 0] - drawn[:, 1], [2.5, 97.5])
     area = Check(
-        name="AUROC", value=areas[0], low=low, high=high, control="colour alone", beside=areas[1],
-        gap=areas[0] - areas[1], gap_low=gap_low, gap_high=gap_high,
+        name="AUROC", value=of_all[0], low=low, high=high, control="colour alone", beside=of_all[1],
+        gap=of_all[0] - of_all[1], gap_low=gap_low, gap_high=gap_high,
     )  # fmt: skip
     return [area, _against("accuracy", "colour alone", right, beside, draws)]
+
+
+def _auroc(truth: Flags, values: Values, draws: ClusterBootstrap) -> Values:
+    """Share of pairs in the right order, ties counting half: of all chips, then of every draw of places; NaN: none."""
+    weights = np.concatenate([np.ones((1, len(truth))), draws.weights[:DRAWS, draws.places]])
+    natural, other = values[truth][:, None], values[~truth]
+    ordered = (natural > other) + 0.5 * (natural == other)
+    pairs = weights[:, truth].sum(axis=1) * weights[:, ~truth].sum(axis=1)
+    right = ((weights[:, truth] @ ordered) * weights[:, ~truth]).sum(axis=1)
+    return np.asarray(np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
 
 
 def _applicability(
@@ -176,10 +184,10 @@ def _applicability(
     }
     checks = [_mean("test chips outside the area of applicability", (known > 1).astype(float), draws)]
     for name, spoil in strange.items():
-        found = _look(attributor, test, indices, spoil).dissimilarity
-        assert found is not None
+        spoiled = _observe(attributor, test, indices, spoil).dissimilarity
+        assert spoiled is not None
         # a chip's share of the known ones that it exceeds; the mean of these shares is the AUROC
-        exceeded = np.searchsorted(np.sort(known), found) / len(known)
+        exceeded = np.searchsorted(np.sort(known), spoiled) / len(known)
         checks.append(_mean(f"AUROC of {name} by dissimilarity", exceeded, draws))
     return checks
 
@@ -268,5 +276,5 @@ def _against(name: str, control: str, values: Values, beside: Values, draws: Clu
     )
 
 
-def _rounded(found: Interval) -> list[float | None]:
-    return [value if np.isfinite(value) else None for value in (found.mean, found.low, found.high)]
+def _rounded(estimate: Interval) -> list[float | None]:
+    return [value if np.isfinite(value) else None for value in (estimate.mean, estimate.low, estimate.high)]
