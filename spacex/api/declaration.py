@@ -133,6 +133,11 @@ class Declared:
         return f"--{self.name.replace('_', '-')}" if option is None else option
 
     @property
+    def shown(self) -> str:
+        """What a command's errors call it: its option, or the name of an argument."""
+        return self.name if self.setting.argument else self.option.partition("/")[0]
+
+    @property
     def typed(self) -> Any:
         """Its type on the command line."""
         if self.setting.typed is None and get_origin(self.type) is UnionType:
@@ -184,7 +189,7 @@ def complete(model: type[Model], given: Mapping[str, Any], /, *, options: bool =
     if wrong := (given.keys() - known.keys()) | (given.keys() & first.keys()):
         raise TypeError(f"unknown or given twice: {', '.join(sorted(wrong))}; there are {', '.join(sorted(known))}")
     given = {**given, **first}
-    names = {name: one.option.partition("/")[0] if options else name for name, one in known.items()}
+    names = {name: one.shown if options else name for name, one in known.items()}
     # a TypedDict is a dict when it runs
     return {name: one.setting.accept(names[name], given.get(name)) for name, one in known.items()}  # type: ignore[return-value]
 

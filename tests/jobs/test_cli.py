@@ -154,6 +154,13 @@ def test_no_workers_means_this_process_as_for_trainings() -> None:
     assert make_runner(asked) is run_local
 
 
+def test_an_argument_is_called_what_the_usage_calls_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(overview(), ["view", "none.zarr"]) == 2
+    assert capsys.readouterr().err == "error: cube: there is no none.zarr.\n"
+    assert invoke(overview(), ["view", "--help"]) == 0
+    assert "{cube}" in capsys.readouterr().out
+
+
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(overview(), ["--version"]) == 0
     assert capsys.readouterr().out == f"spacex {spacex.__version__}\n"
