@@ -52,5 +52,7 @@ class Certificate(Settings):
 
     @property
     def line(self) -> str:
-        """The checks one after the other, in a sentence."""
-        return f"{'; '.join(map(str, self.checks))} ({self.chips:,} chips of {self.places:,} places of {self.data})"
+        """The checks that have a control beside them, in a sentence."""
+        shown = "; ".join(str(check) for check in self.checks if check.control)
+        measured = f"{self.chips:,} chips of {self.places:,} places of {self.data}"
+        return f"{shown} ({measured}; all {len(self.checks)} checks are in its card)"

@@ -73,12 +73,15 @@ def test_a_small_region_says_how_coarse_its_scores_are(cube, stride, said):
 
 def test_a_map_says_what_its_scores_mean_and_how_good_they_are(cube):
     assert meaning_lines(cube) == [UNCERTIFIED]
-    checks = (Check(name="AUROC", value=0.991, low=0.98, high=0.999, control="colour alone", beside=0.94),)
+    checks = (
+        Check(name="AUROC", value=0.991, low=0.98, high=0.999, control="colour alone", beside=0.94),
+        Check(name="x- turns natural chips", value=1.0),
+    )
     certificate = Certificate(data="chips, test split official", chips=1200, places=31, checks=checks)
     card = {"meaning": "Natural means forest.", "certificate": certificate.model_dump(mode="json")}
     cube.attributes["checkpoint"] = card
     assert meaning_lines(cube) == [
         "Natural means forest.",
         "its certificate: AUROC 0.991 [0.98, 0.999] (colour alone 0.94) "
-        "(1,200 chips of 31 places of chips, test split official)",
+        "(1,200 chips of 31 places of chips, test split official; all 2 checks are in its card)",
     ]
