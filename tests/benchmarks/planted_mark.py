@@ -9,7 +9,8 @@ is measured, not assumed: on natural chips of unseen places that carry one, the 
 around it is replaced by a chip of the other class, and the logit's change noted. A faithful map's share on the mark
 follows the mark's share of both effects, chip by chip: slope 1. The same study on synthetic land: `faithfulness.py`.
 
-Prints a table, and writes `chips.csv`, `planted.csv` and `planted.png`. What is trained is kept.
+Prints two tables, of the size of the effect and of marks that raise the score alone, and writes `chips.csv`,
+`planted.csv`, `planted-raises.csv` and `planted.png`. What is trained is kept.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ STEPS, RATE, BATCH = 100, 5e-4, 64
 """Of the classifier's further training."""
 GENERATOR_STEPS = 300
 """Of the generators; those that ship took 810."""
-METHODS = ("lift", "path", "attribution", "lowered", "deeplift", "integrated", "gradcam-first", "gradcam-last",
+METHODS = ("lift", "lift+", "path", "attribution", "lowered", "deeplift", "integrated", "gradcam-first", "gradcam-last",
            "brightness")  # fmt: skip
 
 
@@ -120,7 +121,10 @@ def trained(source: Checkpoint, chips: Marked, share: float, folder: Path, prese
 
 
 def measured(checkpoint: Checkpoint, chips: Marked, count: int) -> pd.DataFrame:
-    """A row per method and natural chip with a mark: `effect` and `map`, the mark's part of both."""
+    """A row per method and natural chip with a mark: `effect` and `map`, the mark's part of both.
+
+    `raises` is the effect without marks that lower the score, which a map of what raises it leaves out.
+    """
     rng, attributor = np.random.default_rng(0), Attributor(checkpoint, supported_maps(checkpoint))
     kinds = [np.flatnonzero(chips.land.natural == kind) for kind in (True, False)]
     natural, other = (torch.from_numpy(rng.choice(kind, count, replace=False)) for kind in kinds)
@@ -132,10 +136,11 @@ def measured(checkpoint: Checkpoint, chips: Marked, count: int) -> pd.DataFrame:
         logit, of_mark, of_land = (
             attributor.score(attributor.standardise(values[part].numpy())).logit for values in (x, plain, around)
         )
-        mark, land = (logit - of_mark).abs().double(), (logit - of_land).abs().double()
+        mark, land = (logit - of_mark).double(), (logit - of_land).double()
         batch = ChipBatch(attributor, x[part], [f"chip {i}" for i in part.tolist()])
         facts = {"place": [chips.land.places[i] for i in natural[part].tolist()], "logit": logit.numpy(),
-                 "effect": (mark / (mark + land)).numpy()}  # fmt: skip
+                 "effect": (mark.abs() / (mark.abs() + land.abs())).numpy(),
+                 "raises": (mark.clamp(min=0) / (mark.clamp(min=0) + land.abs())).numpy()}  # fmt: skip
         for method in methods:
             values = method(batch).double()
             share = (values * where[part]).sum((1, 2)) / values.sum((1, 2)).clamp(min=1e-12)
@@ -160,10 +165,11 @@ def main() -> None:
         print(f"labels by the mark: {share:g}, effect {frames[-1]['effect'].mean():.3f}", flush=True)
     chips = pd.concat(frames, ignore_index=True)
     chips.to_csv(asked.output / "chips.csv", index=False)
-    table = summary(chips)
-    table.to_csv(asked.output / "planted.csv", index=False)
     curve(chips).savefig(asked.output / "planted.png", dpi=120)
-    print(table.T.to_string(header=False))
+    for name, effect in (("planted", "effect"), ("planted-raises", "raises")):
+        table = summary(chips.assign(effect=chips[effect]))
+        table.to_csv(asked.output / f"{name}.csv", index=False)
+        print(f"effect: {effect}\n{table.T.to_string(header=False)}")
 
 
 if __name__ == "__main__":
