@@ -146,7 +146,7 @@ def _notes(comparison: Comparison, areas: dict[str, float]) -> Iterator[str]:
     elif comparison.widening > 1:
         yield (
             f"standard errors of naturalness are {comparison.widening:.1f} times those of the scenes' noise, so that "
-            "nine tenths of the land lie within their 90 % intervals: seasons differ between the steps too"
+            "nine tenths of the land lie within their 90 % intervals: seasons differ too, or much of the land changed"
         )
     told = {
         "outside": "unlike the classifier's training chips in a step, not reported",
