@@ -4,11 +4,11 @@
 >>> spacex.plan(catalogue="demo").describe()["cube"]
 '1 x 2100 x 2100 pixels of 10 m in EPSG:3035'
 
-`scenes` lists what there is; `plan` and `map_region` make a cube, `open_cube` reads it, `change` compares two of its
-time steps, `reproduce` checks it, `export` and `describe_cube` share it; `make_dataset` makes labelled chips,
-`attribute` and `score` look at chips; `train_classifier`, `train_gan`, `load_checkpoint`, `evaluate` and
-`certify` are about the networks. Importing this package is cheap: whatever a function needs is loaded when it is first
-asked for.
+`scenes` lists what there is; `plan` and `map_region` make a cube, `open_cube` reads it, `sites` says what it holds of
+every polygon of a file, `change` compares two of its time steps, `reproduce` checks it, `export` and `describe_cube`
+share it; `make_dataset` makes labelled chips, `attribute` and `score` look at chips; `train_classifier`, `train_gan`,
+`load_checkpoint`, `evaluate` and `certify` are about the networks. Importing this package is cheap: whatever a function
+needs is loaded when it is first asked for.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from spacex.api.mapping import map_region as map_region
     from spacex.api.mapping import plan as plan
     from spacex.api.reproduction import reproduce as reproduce
+    from spacex.api.sites import sites as sites
     from spacex.api.training import train_classifier as train_classifier
     from spacex.api.training import train_gan as train_gan
     from spacex.checkpoint import load_checkpoint as load_checkpoint
@@ -50,6 +51,7 @@ _MODULES = {
     "reproduce": "spacex.api.reproduction",
     "scenes": "spacex.api.listing",
     "score": "spacex.api.attribution",
+    "sites": "spacex.api.sites",
     "train_classifier": "spacex.api.training",
     "train_gan": "spacex.api.training",
 }

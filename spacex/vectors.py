@@ -224,7 +224,7 @@ def _matches(frame: Any, where: str) -> NDArray[np.bool_]:
             twin = next((other for other in columns if other.lower() == name.lower()), None)
             if twin is None or name in where:
                 columns.pop(twin or name, None)
-                columns[name] = _storable(frame[name])
+                columns[name] = storable(frame[name])
     row = "spacex_row"
     with tempfile.TemporaryDirectory(prefix="spacex-") as folder:
         file = Path(folder) / "features.gpkg"
@@ -234,7 +234,7 @@ def _matches(frame: Any, where: str) -> NDArray[np.bool_]:
     return np.isin(np.arange(len(frame)), rows)
 
 
-def _storable(column: Any) -> Any:
+def storable(column: Any) -> Any:
     """A column's values as numbers, times or text."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)

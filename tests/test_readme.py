@@ -53,6 +53,7 @@ ONLY_READ = {
     "make-dataset": "minutes; tests/jobs/test_make_dataset.py runs it",
     "reproduce": "takes a cube of its own place; tests/jobs/test_scenes.py runs it",
     "scenes": "asks a catalogue; tests/jobs/test_scenes.py runs it",
+    "sites": "takes polygons of its own place; tests/cube/test_sites.py runs it",
     "train-classifier": "minutes; tests/training runs it",
     "train-gan": "minutes; tests/training runs it",
     "view": "serves until it is stopped; tests/viewer runs it",

@@ -58,6 +58,13 @@ def check_file(name: str, uri: str) -> None:
         _check_writable(name, uri, file.parent)
 
 
+def check_table(name: str, uri: str) -> None:
+    """Refuse a table of sites whose name has no ending of a known format, or that cannot be written."""
+    if not uri.lower().endswith((".parquet", ".gpkg", ".csv")):
+        raise RequestError(f"{name} has no ending that says its format", got=uri, expected=".parquet, .gpkg or .csv")
+    check_file(name, uri)
+
+
 def _local_place(name: str, uri: str) -> Path | None:
     """The path to be written; None for that of a store, which has been asked for it then."""
     check_shared(name, uri)
@@ -156,6 +163,12 @@ def check_local_files(name: str, files: str | Sequence[str]) -> None:
     """Refuse files as `check_local_file`; several are a list."""
     for file in [files] if isinstance(files, str) else files:
         check_local_file(name, file)
+
+
+def check_zones(name: str, zones: object) -> None:
+    """Refuse a file of polygons that is not there, or not on this machine; a table in memory is checked when used."""
+    if isinstance(zones, str):
+        check_local_file(name, zones)
 
 
 def check_shared_file(name: str, uri: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spacex.cube.sites import Sites
     from spacex.dataset_building.folder import DatasetFolder
     from spacex.dataset_building.run import BuiltDataset
     from spacex.mapping.run import Outcome
@@ -132,6 +133,21 @@ def show_map(outcome: Outcome, output: str, quicklook: str | None) -> None:
             echo(line)
     _show_unwritten(outcome.unwritten)
     _show_end(outcome.quarantined, f"view {shlex.quote(output)}", f"cube: {absolute_uri(output)}")
+
+
+def show_sites(sites: Sites) -> None:
+    """Print a table of sites in short: how many there are in which state, and why the worst are."""
+    table = sites.table
+    steps = table["first_day"].nunique()
+    counts = ", ".join(f"{number:,} {state}" for state, number in sites.count().items())
+    echo(f"{_items(table['zone'].unique(), 'zone')} at {steps} time step{'s' * (steps > 1)}: {counts}")
+    told = table[(table["reason"] != "") & (table["state"] != "outside")]
+    for row in told.head(3).itertuples():
+        echo(f"  zone {row.zone}, {row.first_day}: {row.state}: {row.reason}")
+    if len(told) > 3:
+        echo(f"  and {len(told) - 3:,} more: see the column reason")
+    if sites.land_cover is not None:
+        echo(f"{_items(sites.land_cover['class'].unique(), 'class')[:-1]}es of land cover: {sites.cover}")
 
 
 def _show_quarantined(quarantined: Mapping[Any, str]) -> None:

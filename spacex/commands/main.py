@@ -19,6 +19,7 @@ COMMANDS = {
     "train-gan": "train_gan",
     "evaluate": "evaluate",
     "certify": "certify",
+    "sites": "sites",
     "export": "export",
     "change": "change",
     "reproduce": "reproduce",
@@ -37,7 +38,7 @@ WHERE = (
 
 def main() -> None:
     """The installed command. A sub-command is called directly: its own application answers `--help` at once."""
-    # Only the module of the command that was named is imported; all eight take three times as long.
+    # Only the module of the command that was named is imported; all of them take three times as long.
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in COMMANDS:
         application.main(import_module(f"spacex.commands.{COMMANDS[name]}").app, sys.argv[2:], f"spacex {name}")

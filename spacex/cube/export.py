@@ -23,13 +23,14 @@ from rasterio.windows import Window as RasterWindow
 from shapely.geometry.base import BaseGeometry
 
 from spacex.areas import box_area, load_area
+from spacex.attribution.names import LOWERED, RAISED
 from spacex.cube.levels import crop
 from spacex.cube.store import Cube
 from spacex.errors import RequestError
 from spacex.grid import Grid, Window
 from spacex.region import Region
 from spacex.settings import RGB
-from spacex.storage import local_path, publish_file
+from spacex.storage import local_path, publish_file, write_text
 
 TILE = 512
 """Side of a COG's internal tile in pixels."""
@@ -37,6 +38,8 @@ BLOCK = 4 * TILE
 """Side in pixels of the block that is in memory at once."""
 CACHE = 256
 """GDAL's block cache in megabytes."""
+MOST_OBSERVATIONS = 8
+"""Where the colours of the observations end, if their number has no limit."""
 COG = {
     "BLOCKSIZE": TILE, "COMPRESS": "DEFLATE", "PREDICTOR": "YES", "OVERVIEW_RESAMPLING": "AVERAGE",
     "STATISTICS": "YES", "SPARSE_OK": "TRUE", "BIGTIFF": "IF_SAFER",
@@ -86,8 +89,8 @@ def export(
         report: called with each file when it is finished.
 
     Returns:
-        The files, in the order of variables and time steps. No data is NaN in float32 maps, else the band's no-data
-        value.
+        The GeoTIFFs, in the order of variables and time steps; a layer style for QGIS lies beside each. No data is NaN
+        in float32 maps, else the band's no-data value.
 
     Raises:
         RequestError: if there is no such variable or time step, or the window lies outside; nothing is written.
@@ -110,6 +113,9 @@ def export(
     files = []
     for layer, window in layers:
         files.append(_export(layer, window, mask, _tags(opened, layer), folder))
+        # colour scales end where the overviews say, which are there once a run has ended
+        if opened.published_levels > 1:
+            write_text(f"{files[-1].removesuffix('.tif')}.qml", _style(opened, layer))
         report(files[-1])
     return files
 
@@ -197,6 +203,20 @@ def _stream(layer: Layer, window: Window, mask: BaseGeometry | None, tags: dict[
             if not (np.isnan(values) if floating else values == nodata).all():
                 row, col = block.row - window.row, block.col - window.col
                 target.write(values, window=RasterWindow(col, row, block.width, block.height))
+
+
+def _style(cube: Cube, layer: Layer) -> str:
+    """The layer's colours in the quicklook, as a style for QGIS."""
+    from spacex.cube.layer_style import map_style, picture_style  # with matplotlib, which a refusal need not wait for
+    from spacex.cube.quicklook import colour_scale
+
+    if layer.values.ndim == 3:
+        return picture_style(layer.values[layer.values.dims[0]].values.tolist())
+    if layer.name == "observations":
+        most = cube.attributes.get("request", {}).get("composite", {}).get("max_observations")
+        return map_style("viridis", float(most or MOST_OBSERVATIONS))
+    name = "naturalness" if layer.name in (RAISED, LOWERED) else layer.name
+    return map_style(*colour_scale(cube, name, cube.spec.intervals.index(layer.days)))
 
 
 def _tags(cube: Cube, layer: Layer) -> dict[str, str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import fsspec
 import numpy as np
+import shapely
+import xarray as xr
 from affine import Affine
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from rasterio.features import geometry_mask
 from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
 
 from spacex.cube.levels import open_level
 from spacex.cube.store import Cube
@@ -28,6 +31,7 @@ from spacex.cube.summary import faint_line, summarise_maps
 from spacex.display import FLOORS, to_rgb, white_and_gamma
 from spacex.errors import RequestError
 from spacex.execution.tasks import Status
+from spacex.grid import Window
 
 WIDEST = 900
 """Longest side of a panel in pixels; larger maps are averaged."""
@@ -86,17 +90,20 @@ def draw(cube: Cube | str, picture: str, time: int | None = None) -> None:
         file.write(render(Cube(cube) if isinstance(cube, str) else cube, time))
 
 
-def render(cube: Cube, time: int | None = None) -> bytes:
-    """The picture of `draw` as the bytes of a PNG file."""
+def render(cube: Cube, time: int | None = None, site: BaseGeometry | None = None) -> bytes:
+    """The picture of `draw` as the bytes of a PNG file; of a site, in the cube's CRS, its surroundings and outline."""
+    window = cube.extent if site is None else _surroundings(cube, site)
     steps = range(len(cube.spec.intervals)) if time is None else [time]
     names = [name for name in (*cube.spec.maps, *cube.spec.scores) if name in TITLES]
-    ratio = cube.extent.height / cube.extent.width
+    ratio = window.height / window.width
     size = PANEL * (1 + len(names)), len(steps) * (PANEL * ratio + 1.6)
     figure = Figure(figsize=size, dpi=110, layout="constrained")
     # a thin row for the colour bars under each row of maps keeps all maps of one size
     axes = figure.subplots(2 * len(steps), 1 + len(names), squeeze=False, height_ratios=[30 * ratio, 1] * len(steps))
     for index, step in enumerate(steps):
-        _draw_step(figure, axes[2 * index], axes[2 * index + 1], cube, names, step)
+        _draw_step(figure, axes[2 * index], axes[2 * index + 1], cube, names, step, window)
+        for axis in axes[2 * index] if site is not None else ():
+            _outline(axis, cube, site, window)
     doubt = faint_line(summarise_maps(cube))
     meaning = textwrap.fill(cube.attributes["checkpoint"].get("meaning", ""), round(size[0] * CHARACTERS))
     heading = "\n".join(filter(None, (_heading(cube), meaning, doubt)))
@@ -111,14 +118,46 @@ def render(cube: Cube, time: int | None = None) -> bytes:
     return file.getvalue()
 
 
-def _draw_step(figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str], step: int) -> None:
+def _surroundings(cube: Cube, site: BaseGeometry) -> Window:
+    """The pixels around a site: a fifth of its length more on each side, and a kilometre at least."""
+    left, bottom, right, top = site.bounds
+    margin = max(1000.0, 0.2 * max(right - left, top - bottom))
+    return cube.grid.window(left - margin, bottom - margin, right + margin, top + margin).intersect(cube.extent)
+
+
+def _outline(axis: Axes, cube: Cube, site: BaseGeometry, window: Window) -> None:
+    """Draw a site's outline in km from the window's upper-left corner, white on black."""
+    transform = cube.grid.transform(window)
+    for ring in shapely.get_rings(shapely.get_parts(site)):
+        x, y = shapely.get_coordinates(ring).T
+        for colour, width in (("black", 2.4), ("white", 1.0)):
+            axis.plot((x - transform.c) / 1000, (transform.f - y) / 1000, color=colour, linewidth=width)
+
+
+def colour_scale(cube: Cube, name: str, step: int) -> tuple[str, float]:
+    """Matplotlib's name of a map's colour scale, and where it ends at a time step; it begins at 0."""
+    return COLOURS.get(name, "inferno"), _top(name, _overview(cube, [name], step, cube.extent)[0][name].values)[0]
+
+
+def _overview(cube: Cube, names: list[str], step: int, window: Window) -> tuple[xr.Dataset, int]:
+    """Maps of a window with at most `WIDEST` pixels a side, and how many of full resolution make one side of these."""
     # the coarsest level that is still sharp enough; the composite begins at level 1
-    level = max(1, min(cube.published_levels - 1, math.ceil(math.log2(max(cube.extent.shape) / WIDEST))))
-    data = open_level(cube.uri, level, chunks={})[["composite", *names]].isel(time=step)
+    level = max(1, min(cube.published_levels - 1, math.ceil(math.log2(max(window.shape) / WIDEST))))
+    data = open_level(cube.uri, level, chunks={})[names].isel(time=step)
+    if window != cube.extent:
+        left, bottom, right, top = cube.grid.geobox(window).boundingbox
+        data = data.sel(x=slice(left, right), y=slice(top, bottom))
     factor = max(1, math.ceil(max(data.sizes["y"], data.sizes["x"]) / WIDEST))
     data = data.coarsen(y=factor, x=factor, boundary="trim").mean().compute()  # type: ignore[attr-defined]
-    gaps = _gaps(cube, step, data["y"].values, data["x"].values, 2**level * factor)
-    kilometres = cube.spec.resolution * 2**level * factor / 1000
+    return data, 2**level * factor
+
+
+def _draw_step(
+    figure: Figure, row: Any, bars: Any, cube: Cube, names: list[str], step: int, window: Window
+) -> None:  # fmt: skip
+    data, factor = _overview(cube, ["composite", *names], step, window)
+    gaps = _gaps(cube, step, data["y"].values, data["x"].values, factor)
+    kilometres = cube.spec.resolution * factor / 1000
     extent = (0.0, data.sizes["x"] * kilometres, data.sizes["y"] * kilometres, 0.0)
     first, last = cube.spec.intervals[step]
     _panel(row[0], to_rgb(data["composite"].values, cube.spec.display), gaps, extent)

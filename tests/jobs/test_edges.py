@@ -79,6 +79,10 @@ MORE = {
     "map --uncertainty": ("pixels", "pixels,pixels", "none", "classifier", "pixels,"),
     "train-gan --set": ("generator.base=0", "generator=1", "batch=-1", "weights.cycle=-1",
                         "weights.cycle=NaN", "name=x"),
+    "sites --zones": (".", "/etc/passwd", "/vsimem/x.gpkg", "PG:dbname=x"),
+    "sites --where": ("1 = 1", "';--", "nothing = 1"),
+    "sites --by": (".", "/etc/passwd", "/vsicurl/http://127.0.0.1:9/x.tif"),
+    "sites --output": ("x.csv", "x.parquet", "x.shp", "no/folder/x.gpkg", "/proc/x.gpkg", ".gpkg", "memory://x.csv"),
     "evaluate --methods": ("brightness", "brightness,brightness", "bogus", "brightness x chance"),
     "evaluate --control": ("null", "null=", "=x", "null=/nowhere"),
     "import-checkpoint --bands": ("B02,B03,B04", "B02", "B99,B02,B03", "B02,B02,B02"),
@@ -223,6 +227,7 @@ def base(
         "import-checkpoint": {"file": str(asos_file), "--output": "out"},
         "view": {"cube": "cube.zarr", "--port": "0"},
         "export": {"cube": "cube.zarr", "folder": "out"},
+        "sites": {"cube": "cube.zarr", "--zones": str(statements / "natural.gpkg"), "--output": "sites.gpkg"},
     }  # fmt: skip
     torch.set_num_threads(threads)
     logging.getLogger("spacex").handlers[:] = handlers

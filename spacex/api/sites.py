@@ -1,0 +1,54 @@
+"""Tables of sites from Python: `sites` says of every polygon what a cube holds there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Unpack
+
+from spacex.api.declaration import complete, documented
+from spacex.api.site_settings import SiteSettings
+from spacex.cube.site_files import write_sites
+from spacex.cube.site_pages import write_pages
+from spacex.cube.sites import Sites, tabulate
+from spacex.errors import RequestError
+from spacex.vectors import polygons_of, read_polygons
+
+
+@documented(SiteSettings)
+def sites(
+    cube: str, /, *, report: Callable[[int], None] = lambda blocks: None, **settings: Unpack[SiteSettings]
+) -> Sites:
+    """Make a table of sites: for every polygon and time step what is mapped, how natural it is, how sure that is.
+
+    Args:
+        {settings}
+        report: called with the number of blocks of the cube that are done, after each.
+
+    Returns:
+        The `table`, a GeoDataFrame with a row per polygon and time step, and the one by `land_cover`. Polygons that
+        overlap, lie outside, are invalid or smaller than a pixel have a row each, with the reason in a column.
+
+    Raises:
+        CubeError: if there is no such cube.
+        DataError: if the zones or the land cover cannot be read.
+
+    >>> import geopandas, shapely, spacex
+    >>> outline = shapely.box(24.005, 67.952, 24.015, 67.956)
+    >>> zones = geopandas.GeoDataFrame({"name": ["mire"]}, geometry=[outline], crs=4326)
+    >>> spacex.sites("lapland.zarr", zones=zones).table.state.tolist()
+    ['mapped']
+    """
+    asked = complete(SiteSettings, settings, cube=cube)
+    zones, where = asked["zones"], asked["where"]
+    if isinstance(zones, str):
+        polygons = read_polygons(zones, where, "--zones", keep_all=True)
+    elif where is None:
+        polygons = polygons_of(zones, "zones", "the GeoDataFrame", keep_all=True)
+    else:
+        raise RequestError("where filters a file of zones", got="a GeoDataFrame", do="Filter it with pandas.")
+    made = tabulate(asked["cube"], polygons, asked["by"], report)
+    if asked["output"] is not None:
+        write_sites(made, asked["output"])
+    if asked["pages"] is not None:
+        write_pages(asked["cube"], made, asked["pages"])
+    return made
