@@ -9,6 +9,8 @@ Examples:
 
     spacex view s3://bucket/finland.zarr --write-only
 
+    spacex view lapland.zarr --zones sites.gpkg
+
 Exit code 2: there is no cube, or its page cannot be written or served. Ctrl-C ends it.
 """
 
@@ -17,7 +19,7 @@ from __future__ import annotations
 from typing import Annotated, TypedDict
 
 from spacex.api.declaration import REQUIRED, Setting
-from spacex.api.validation import check_exists, check_folder
+from spacex.api.validation import check_exists, check_folder, check_local_file
 from spacex.commands.app import make_app
 from spacex.commands.parameters import make_command
 
@@ -27,6 +29,8 @@ class ViewOptions(TypedDict, total=False):
 
     cube: Annotated[str, Setting("", REQUIRED, argument=True, check=check_exists)]
     """The cube: a path or any fsspec URI."""
+    zones: Annotated[str | None, Setting("", unset="none", check=check_local_file, metavar="FILE")]
+    """Table of `spacex sites` (.gpkg or .parquet): sites coloured by naturalness; a click tells their numbers."""
     port: Annotated[int, Setting("", 8765, least=0, most=65535)]
     """On 127.0.0.1; 0 takes a free one."""
     browser: Annotated[bool, Setting("", False)]
@@ -44,6 +48,7 @@ def view(asked: ViewOptions) -> None:
     folder = view(
         asked["cube"],
         asked["port"],
+        zones=asked["zones"],
         open_browser=asked["browser"],
         write_only=asked["write_only"],
         on_ready=lambda address: print(f"the map is at {address} until Ctrl-C", flush=True),

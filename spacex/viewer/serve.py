@@ -34,6 +34,7 @@ def view(
     uri: str,
     port: int = 8765,
     *,
+    zones: str | None = None,
     open_browser: bool = False,
     write_only: bool = False,
     on_ready: Callable[[str], None] = print,
@@ -43,6 +44,7 @@ def view(
     Args:
         uri: of the cube, a path or any fsspec URI.
         port: on 127.0.0.1; 0 takes a free one.
+        zones: table of sites of this cube, which are drawn over it; None for none.
         open_browser: also show the page.
         write_only: only write the page.
         on_ready: called with the page's address once it is served.
@@ -52,13 +54,14 @@ def view(
 
     Raises:
         CubeError: if there is no cube of this version's format.
+        DataError: if the zones are no table of sites of this cube.
         RequestError: if the page cannot be written, or the port is taken.
     """
     uri = uri.rstrip("/")
     if write_only:
-        return write_page(uri)
+        return write_page(uri, zones)
     with open_server(uri, port) as server:  # a port that cannot be had is refused before anything is written
-        folder = write_page(uri)
+        folder = write_page(uri, zones)
         address = f"http://127.0.0.1:{server.server_port}/{quote(folder.rsplit('/', 1)[-1])}/"
         on_ready(address)
         if open_browser:
@@ -75,10 +78,11 @@ def view_folder(uri: str) -> str:
     return uri.rstrip("/").removesuffix(".zarr") + ".view"
 
 
-def write_page(uri: str) -> str:
-    """Write the static page beside a cube, replacing an older one; gives its folder.
+def write_page(uri: str, zones: str | None = None) -> str:
+    """Write the static page beside a cube, replacing an older one; gives its folder. Arguments as `view`.
 
     Raises:
+        DataError: if the zones are no table of sites of this cube.
         CubeError: if there is no cube of this version's format.
         RequestError: if it cannot be written there.
     """
@@ -86,7 +90,11 @@ def write_page(uri: str) -> str:
     name = cube.uri.rstrip("/").rsplit("/", 1)[-1]
     white, gamma = white_and_gamma(cube.spec.display)
     display = escape(json.dumps({"white": white, "gamma": gamma, "floors": FLOORS}))
-    folder = view_folder(uri)
+    folder, sites = view_folder(uri), None
+    if zones is not None:
+        from spacex.viewer.sites import sites_json  # with geopandas, which a page without them need not wait for
+
+        sites = sites_json(cube, zones)
     try:
         fs, path = fsspec.core.url_to_fs(folder)
         fs.makedirs(path, exist_ok=True)
@@ -96,7 +104,12 @@ def write_page(uri: str) -> str:
             if file.name == "index.html":
                 content = content.replace(b'content="CUBE"', f'content="../{quote(name)}"'.encode())
                 content = content.replace(b'content="DISPLAY"', f'content="{display}"'.encode())
+                content = content.replace(
+                    b'content="SITES"', b'content=""' if sites is None else b'content="sites.json"'
+                )
             fs.pipe_file(f"{path}/{file.name}", content)
+        if sites is not None:
+            fs.pipe_file(f"{path}/sites.json", sites)
     except OSError as error:
         raise RequestError(f"the page cannot be written to {folder}", got=f"{type(error).__name__}: {error}") from error
     return folder

@@ -7,7 +7,7 @@ import {defaults} from 'ol/control/defaults.js';
 import {get as getProjection, transform} from 'ol/proj.js';
 import {register} from 'ol/proj/proj4.js';
 import {Cube, STATES} from './cube.js';
-import {STATE_COLOURS, hatchLayer, mapLayer, pictureLayer, scaleOf, tilesLayer} from './layers.js';
+import {STATE_COLOURS, hatchLayer, mapLayer, pictureLayer, scaleOf, sitesLayer, tilesLayer} from './layers.js';
 
 const $ = (id) => document.getElementById(id);
 
@@ -58,6 +58,26 @@ async function start() {
   tiles.setZIndex(4);
   map.addLayer(tiles);
   tell(cube);
+  const table = document.querySelector('meta[name=sites]').content;
+  const sites = table ? sitesLayer(await (await fetch(table)).json(), shown.time) : null;
+  if (sites) {
+    sites.setZIndex(5);
+    map.addLayer(sites);
+    $('sitesbox').hidden = false;
+    $('sites').addEventListener('change', () => sites.setVisible($('sites').checked));
+  }
+
+  /** The numbers of the smallest site at a place of the screen: it may lie within a larger one. */
+  function told(pixel) {
+    const found = [];
+    map.forEachFeatureAtPixel(pixel, (feature) => { found.push(feature); }, {layerFilter: (layer) => layer === sites});
+    const [site] = found.sort((a, b) => a.getGeometry().getArea() - b.getGeometry().getArea());
+    $('site').hidden = !site;
+    if (!site) return;
+    $('sitename').textContent = site.get('name');
+    list($('sitefacts'), site.get('steps')[shown.time] ?? {state: 'no row of this time step'});
+    $('site').open = true;
+  }
 
   function picture() {
     if (shown.picture || !$('picture').checked) return shown.picture?.setVisible($('picture').checked);
@@ -201,11 +221,13 @@ async function start() {
   $('time').addEventListener('change', () => {
     shown.time = Number($('time').value);
     for (const layer of [shown.layer, shown.picture, shown.hatch]) layer?.getSource().updateDimensions({time: shown.time});
+    sites?.at(shown.time);
+    $('site').hidden = true;
     remember();
     return states();
   });
   map.on('pointermove', pointed);
-  map.on('singleclick', ({coordinate}) => made(coordinate));
+  map.on('singleclick', ({coordinate, pixel}) => { told(pixel); made(coordinate); });
   map.on('moveend', () => { northwards(); remember(); });
 
   $('time').value = shown.time;
@@ -214,7 +236,7 @@ async function start() {
   document.querySelector(`input[value="${first}"]`).checked = true;
   await Promise.all([picture(), show(first)]);
   for (const name of ['low', 'high', 'clear']) asked.delete(name); // they were meant for the first layer
-  window.spacex = {map, cube, show, time: () => shown.time};
+  window.spacex = {map, cube, show, sites, told, time: () => shown.time};
 }
 
 function tell(cube) {

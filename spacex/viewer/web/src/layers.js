@@ -1,6 +1,7 @@
 // OpenLayers layers over a cube: maps through a colour scale, the composite, and the tiles' outlines.
 import Feature from 'ol/Feature.js';
 import Fill from 'ol/style/Fill.js';
+import GeoJSON from 'ol/format/GeoJSON.js';
 import GeoZarr from 'ol/source/GeoZarr.js';
 import Stroke from 'ol/style/Stroke.js';
 import Style from 'ol/style/Style.js';
@@ -115,5 +116,29 @@ export function tilesLayer(cube) {
     layer.getSource().addFeatures(Array.from(states, (state, i) => new Feature({
       geometry: fromExtent(cube.box(Math.floor(i / cols), i % cols)), state: Number(state)})));
   };
+  return layer;
+}
+
+/** The colour of a share through the stops of a scale. */
+function colourAt(stops, share) {
+  const place = Math.min(Math.max(share, 0), 1) * (stops.length - 1);
+  const below = Math.min(Math.floor(place), stops.length - 2);
+  const [from, to] = [channels(stops[below]), channels(stops[below + 1])];
+  return from.map((value, i) => Math.round(value + (place - below) * (to[i] - value)));
+}
+
+/** Outlines of sites, filled by their mean naturalness at a time step; grey and dashed where nothing is mapped. */
+export function sitesLayer(collection, time) {
+  const layer = new VectorLayer({source: new VectorSource({features: new GeoJSON().readFeatures(collection)})});
+  layer.at = (step) => layer.setStyle((feature) => {
+    const row = feature.get('steps')[step];
+    if (!row) return undefined;
+    const mean = row.naturalness_mean;
+    const fill = mean === null ? '#8884' : `rgba(${colourAt(SCORE, mean).join()},0.75)`;
+    return [new Style({stroke: new Stroke({color: '#fff', width: 3})}), new Style({
+      fill: new Fill({color: fill}),
+      stroke: new Stroke({color: '#111', width: 1.2, ...(mean === null ? {lineDash: [4, 4]} : {})})})];
+  });
+  layer.at(time);
   return layer;
 }
