@@ -35,8 +35,8 @@ def sites(
     >>> import geopandas, shapely, spacex
     >>> outline = shapely.box(24.005, 67.952, 24.015, 67.956)
     >>> zones = geopandas.GeoDataFrame({"name": ["mire"]}, geometry=[outline], crs=4326)
-    >>> spacex.sites("lapland.zarr", zones=zones).table.state.tolist()
-    ['mapped']
+    >>> spacex.sites("lapland.zarr", zones=zones).table.mapped_km2.round(1).tolist()
+    [0.2]
     """
     asked = complete(SiteSettings, settings, cube=cube)
     zones, where = asked["zones"], asked["where"]

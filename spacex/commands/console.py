@@ -141,11 +141,11 @@ def show_sites(sites: Sites) -> None:
     steps = table["first_day"].nunique()
     counts = ", ".join(f"{number:,} {state}" for state, number in sites.count().items())
     echo(f"{_items(table['zone'].unique(), 'zone')} at {steps} time step{'s' * (steps > 1)}: {counts}")
-    told = table[(table["reason"] != "") & (table["state"] != "outside")]
-    for row in told.head(3).itertuples():
+    noted = table[(table["reason"] != "") & (table["state"] != "outside")]
+    for row in noted.head(3).itertuples():
         echo(f"  zone {row.zone}, {row.first_day}: {row.state}: {row.reason}")
-    if len(told) > 3:
-        echo(f"  and {len(told) - 3:,} more: see the column reason")
+    if len(noted) > 3:
+        echo(f"  and {len(noted) - 3:,} more: see the column reason")
     if sites.land_cover is not None:
         echo(f"{_items(sites.land_cover['class'].unique(), 'class')[:-1]}es of land cover: {sites.cover}")
 

@@ -15,7 +15,7 @@ from spacex.cube.store import Cube
 from spacex.execution.report import render_template
 from spacex.storage import write_text
 
-TOLD_ONCE = ("zone", "first_day", "last_day")
+IN_HEADINGS = ("zone", "first_day", "last_day")
 """Columns that are in a page's headings."""
 
 
@@ -57,7 +57,7 @@ def _page(cube: Cube, sites: Sites, table: pd.DataFrame, name: str, picture: byt
     numbers = [
         (column, meaning, [_text(value) for value in table[column]])
         for column, meaning in COLUMNS.items()
-        if column not in TOLD_ONCE
+        if column not in IN_HEADINGS
     ]
     land = pd.DataFrame()
     if sites.land_cover is not None:

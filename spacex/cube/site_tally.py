@@ -73,15 +73,15 @@ class SiteTally:
         """Add the pixels of a tile that is done."""
         known = {variable.name: variable for variable in variables(cube.spec)}
         place = (self.step, *block.window.slices(cube.spec.stored))
-        found = block.pixels
+        covered = block.pixels
 
         def read(name: str) -> NDArray[Any]:
-            return np.asarray(cube.array(f"0/{name}")[place]).ravel()[found.pixels]
+            return np.asarray(cube.array(f"0/{name}")[place]).ravel()[covered.pixels]
 
         codes = read("naturalness")
-        np.add.at(self.codes, (found.zones, codes), found.shares)
+        np.add.at(self.codes, (covered.zones, codes), covered.shares)
         mapped = codes > 0
-        zones, shares = found.zones[mapped], found.shares[mapped]
+        zones, shares = covered.zones[mapped], covered.shares[mapped]
         observations = read("observations")[mapped]
         np.add.at(self.observed, zones, shares * observations)
         np.minimum.at(self.least, zones, observations)
@@ -89,11 +89,11 @@ class SiteTally:
             unlike = read("dissimilarity")[mapped] > 1
             np.add.at(self.unlike, zones[unlike], shares[unlike])
         if "lift" in known:
-            rows, cols = np.divmod(found.pixels[mapped], block.window.width)
+            rows, cols = np.divmod(covered.pixels[mapped], block.window.width)
             chip = cube.attributes["request"].get("chips", {}).get("chip_size", CHIP)
             land = {
                 "zone": zones,
-                "class": 0 if classes is None else classes.ravel()[found.pixels[mapped]],
+                "class": 0 if classes is None else classes.ravel()[covered.pixels[mapped]],
                 "row": (rows + block.window.row) // chip,
                 "col": (cols + block.window.col) // chip,
                 "area": shares,

@@ -173,8 +173,8 @@ def _rows(
     if not cube.spec.dissimilarity:
         rows["unlike_km2"] = np.nan
     rows = rows.join(pd.DataFrame(scenes))
-    judged = [_judge(row, problem, pixel) for row, problem in zip(rows.itertuples(), zones.problems, strict=True)]
-    rows["state"], rows["reason"] = zip(*judged, strict=True)
+    states = [_state_of(row, problem, pixel) for row, problem in zip(rows.itertuples(), zones.problems, strict=True)]
+    rows["state"], rows["reason"] = zip(*states, strict=True)
     return rows
 
 
@@ -190,7 +190,7 @@ def _scenes(scenes: dict[str, tuple[str, float]]) -> dict[str, Any]:
             "scene_days": float(spread)}  # fmt: skip
 
 
-def _judge(row: Any, problem: str, pixel: float) -> tuple[str, str]:
+def _state_of(row: Any, problem: str, pixel: float) -> tuple[str, str]:
     """State of a zone, and the reasons for it in words; `pixel` is the area of one in km²."""
     reasons = [problem] if problem else []
     if not row.area_km2:
@@ -227,7 +227,7 @@ def _lift(cube: Cube, tally: SiteTally, rows: pd.DataFrame) -> pd.DataFrame:
     rows[names] = np.nan
     if "lift" not in cube.spec.maps:
         return pd.DataFrame(columns=list(LAND_COVER_COLUMNS))
-    pixel, found = cube.spec.resolution**2 / 1e6, []
+    pixel, by_class_rows = cube.spec.resolution**2 / 1e6, []
     for zone, land in tally.land().groupby("zone"):
         squares = land.groupby(["row", "col"])[["area", "lift"]].sum()
         draws = draw([f"{row} {col}" for row, col in squares.index], REPETITIONS)
@@ -237,8 +237,8 @@ def _lift(cube: Cube, tally: SiteTally, rows: pd.DataFrame) -> pd.DataFrame:
         for code, part in land.groupby("class"):
             there = part.set_index(["row", "col"])[["area", "lift", "naturalness"]].reindex(squares.index, fill_value=0)
             own = [there[name].to_numpy() for name in ("area", "lift", "naturalness")]
-            found.append({"zone": zone + 1, "class": int(code), **_class_row(own, area, lift, pixel, draws)})
-    by_class = pd.DataFrame(found, columns=list(LAND_COVER_COLUMNS))
+            by_class_rows.append({"zone": zone + 1, "class": int(code), **_class_row(own, area, lift, pixel, draws)})
+    by_class = pd.DataFrame(by_class_rows, columns=list(LAND_COVER_COLUMNS))
     by_class["first_day"] = cube.spec.intervals[tally.step][0]
     by_class["class_name"] = by_class["class"].map({0: "no land cover", **CLASSES})
     return by_class

@@ -77,9 +77,9 @@ class ZoneBlock:
         # a tile that has not been mapped needs no pixels, unless the area's edge runs through it
         if self.region.outline.contains(shapely.box(*self.grid.geobox(self.window).boundingbox)):
             return np.asarray(shapely.area(self.shapes) / self.grid.resolution**2)
-        found = self.pixels
-        order = np.searchsorted(self.zones, found.zones)
-        return np.bincount(order, weights=found.shares, minlength=len(self.zones)).astype(np.float64)
+        covered = self.pixels
+        order = np.searchsorted(self.zones, covered.zones)
+        return np.bincount(order, weights=covered.shares, minlength=len(self.zones)).astype(np.float64)
 
 
 def zone_blocks(cube: Cube, shapes: NDArray[np.object_]) -> Iterator[ZoneBlock]:

@@ -45,7 +45,7 @@ def test_a_bar_shows_how_far_the_map_is(tour):
 
 def test_the_table_of_sites_has_a_row_per_step(tour):
     shown = outputs(tour, "sites = spacex.sites")[-1].data["text/html"]
-    assert shown.count("<td>mapped</td>") == 2
+    assert shown.count("<td>mapped</td>") + shown.count("<td>doubtful</td>") == 2
 
 
 def test_plan_coverage_and_picture_show_themselves(tour):
