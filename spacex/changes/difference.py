@@ -153,8 +153,11 @@ class Comparison:
 
     @cached_property
     def noise_is_mapped(self) -> bool:
-        """Whether both cubes tell the noise of their scores by place."""
-        return self.earlier.holds(NOISE) and self.later.holds(NOISE)
+        """Whether both steps tell the noise of their scores by place, anywhere: pixels need two observations for it."""
+        steps = (self.earlier, self.later)
+        if not all(step.holds(NOISE) for step in steps):
+            return False
+        return all(any(np.isfinite(step.read(NOISE, window)).any() for window in self.windows()) for step in steps)
 
     @cached_property
     def widening(self) -> float:

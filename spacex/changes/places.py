@@ -140,7 +140,7 @@ def _notes(comparison: Comparison, areas: dict[str, float]) -> Iterator[str]:
     """What a reader of the result must know."""
     if not comparison.noise_is_mapped:
         yield (
-            "a cube has no map of its noise (--uncertainty pixels): standard errors of naturalness are told from the "
+            "a step has no map of its noise (--uncertainty pixels): standard errors of naturalness are told from the "
             "sizes of the differences themselves, nine tenths of which lie within their 90 % intervals"
         )
     elif comparison.widening > 1:
