@@ -249,8 +249,9 @@ function tell(cube) {
   $('time').replaceChildren(...spec.intervals.map(([first, last], i) => new Option(`${first} to ${last}`, i)));
   $('credit').textContent = [attributes.source, `licence: ${attributes.license ?? 'not stated'}`, attributes.institution]
     .filter(Boolean).map((sentence) => `${sentence[0].toUpperCase()}${sentence.slice(1)}.`).join(' ');
-  const {preset, bands, data, created, code_version: version, intended_use: use, limits} = card;
-  list($('card'), {preset, bands, trained_on: data?.name, created, version, use, limits});
+  const {preset, bands, data, created, code_version: version, intended_use: use, limits, meaning} = card;
+  const certificate = card.certificate?.checks.map((check) => `${check.name} ${check.value.toFixed(3)}`).join(", ");
+  list($('card'), {meaning, preset, bands, trained_on: data?.name, created, version, use, limits, certificate});
 }
 
 function list(place, facts) {
