@@ -30,7 +30,7 @@ def change(
 
     Returns:
         The `places`, a GeoDataFrame of polygons with area, mean change of naturalness and its standard error; the
-        `areas` by what can be said of them, and `notes` of what is doubtful.
+        `areas` by what can be said of them, and `doubts`, sentences on what is doubtful.
 
     Raises:
         CubeError: if there is no such cube, or its overviews are missing.
@@ -65,8 +65,8 @@ def _step(cube: Cube, default: int, begins: str | None) -> Step:
     if begins is None:
         return Step(cube, default)
     days = [first for first, _ in cube.spec.intervals]
-    found = [number for number, day in enumerate(days) if day.startswith(begins)]
-    if len(found) != 1:
+    matching = [number for number, day in enumerate(days) if day.startswith(begins)]
+    if len(matching) != 1:
         got = f"{begins}, of {', '.join(days)}"
         raise RequestError("which time step", got=got, expected="the beginning of one of its first days")
-    return Step(cube, found[0])
+    return Step(cube, matching[0])

@@ -36,7 +36,7 @@ LEVEL = 1
 BLOCK = 8 * CELL
 """Side of a block in pixels."""
 SAMPLED = 16
-"""Blocks at most from which the threshold is told, evenly from all."""
+"""Blocks at most from which the threshold is estimated, evenly from all."""
 SMOOTH = 3
 """Side in pixels of the squares that a picture is averaged over before it is compared."""
 QUANTUM = 0.004 / np.sqrt(12)
@@ -173,9 +173,9 @@ class Comparison:
             _, change, error = self._difference(window)
             ratio = np.abs(change) / error
             ratios.append(ratio[np.isfinite(ratio) & ~self._outside(window)][::16])
-        found = np.concatenate(ratios)
-        told = float(np.quantile(found, 0.9)) / Z90 if found.size else 1.0
-        return max(told, 1.0 if self.noise_is_mapped else 1e-3)
+        pooled = np.concatenate(ratios)
+        factor = float(np.quantile(pooled, 0.9)) / Z90 if pooled.size else 1.0
+        return max(factor, 1.0 if self.noise_is_mapped else 1e-3)
 
     @cached_property
     def threshold(self) -> float:
@@ -189,11 +189,11 @@ class Comparison:
         normal = float(np.sqrt(chi2.isf(share, freedom)))
         windows = list(self.windows())
         sampled = windows[:: -(-len(windows) // SAMPLED)]
-        found = []
+        parts = []
         for window in sampled:
             size = self._size(window, *self._difference(window)[1:])
-            found.append(size[np.isfinite(size) & ~self._outside(window)][::16])
-        if not (sizes := np.concatenate(found)).size:
+            parts.append(size[np.isfinite(size) & ~self._outside(window)][::16])
+        if not (sizes := np.concatenate(parts)).size:
             return normal
         middle, upper = np.quantile(sizes, (0.5, 0.75))
         return max(normal, float(upper + (upper - middle) * np.log(0.25 / share) / np.log(2)))

@@ -38,7 +38,7 @@ class Changes:
     """Square kilometres by what is said of them, by the names of `State`."""
     too_small: int
     """Places that changed and are smaller than the smallest area."""
-    notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     """What is doubtful, and where the standard error comes from, in sentences."""
 
 
@@ -64,7 +64,7 @@ def find_changes(
         if places is not None:
             _write_places(table, Path(work) / f"places.{places.rpartition('.')[2].lower()}")
             publish_file(f"{work}/places.{places.rpartition('.')[2].lower()}", places)
-    return Changes(table, areas, too_small, list(_notes(comparison, areas)))
+    return Changes(table, areas, too_small, list(_doubts(comparison, areas)))
 
 
 def _write_map(comparison: Comparison, raster: str, mask: str, report: Callable[[int], None]) -> dict[str, float]:
@@ -136,7 +136,7 @@ def _write_places(table: Any, file: Path) -> None:
         table.to_file(file, driver="GPKG" if file.suffix == ".gpkg" else "GeoJSON", engine="pyogrio")
 
 
-def _notes(comparison: Comparison, areas: dict[str, float]) -> Iterator[str]:
+def _doubts(comparison: Comparison, areas: dict[str, float]) -> Iterator[str]:
     """What a reader of the result must know."""
     if not comparison.noise_is_mapped:
         yield (
@@ -148,11 +148,11 @@ def _notes(comparison: Comparison, areas: dict[str, float]) -> Iterator[str]:
             f"standard errors of naturalness are {comparison.widening:.1f} times those of the scenes' noise, so that "
             "nine tenths of the land lie within their 90 % intervals: seasons differ too, or much of the land changed"
         )
-    told = {
+    areas_left_out = {
         "outside": "unlike the classifier's training chips in a step, not reported",
         "one_step": "without data in one of the steps",
         "untold": "with too few observations, or too little data around, to tell the noise",
     }
-    for name, what in told.items():
+    for name, what in areas_left_out.items():
         if areas[name] > 0:
             yield f"{areas[name]:,.1f} km² {what}"

@@ -23,15 +23,15 @@ def change(asked: ChangeSettings) -> None:
 
     settings = dict(asked)
     cubes = [settings.pop("cube"), settings.pop("other")]
-    found = change(*cubes, **settings)  # type: ignore[arg-type]
-    compared = found.areas["unchanged"] + found.areas["changed"]
-    hectares = found.places.area_ha.sum()
+    changes = change(*cubes, **settings)  # type: ignore[arg-type]
+    compared = changes.areas["unchanged"] + changes.areas["changed"]
+    hectares = changes.places.area_ha.sum()
     print(
-        f"{len(found.places):,} places changed, {hectares:,.0f} ha of {compared:,.1f} km² compared; "
-        f"{found.too_small:,} smaller than {asked['min_area']:g} ha are left out"
+        f"{len(changes.places):,} places changed, {hectares:,.0f} ha of {compared:,.1f} km² compared; "
+        f"{changes.too_small:,} smaller than {asked['min_area']:g} ha are left out"
     )
-    for note in found.notes:
-        print(note)
+    for doubt in changes.doubts:
+        print(doubt)
     for file in filter(None, (asked["output"], asked["map"])):
         print(f"written: {file}")
 

@@ -108,7 +108,7 @@ def test_a_score_changed_by_more_than_its_noise(scored, tmp_path):
     assert found.areas == pytest.approx(
         {"unchanged": 104.8576 - 9, "changed": 4, "outside": 4, "one_step": 1, "untold": 0}, abs=1e-6
     )
-    assert [note.split(" km²")[0] for note in found.notes] == ["4.0", "1.0"]
+    assert [note.split(" km²")[0] for note in found.doubts] == ["4.0", "1.0"]
     with rasterio.open(picture) as file:
         assert file.descriptions == ("naturalness_before", "change", "standard_error", "exceedance", "state")
         assert file.res == (20.0, 20.0)
@@ -126,7 +126,7 @@ def test_without_a_map_of_the_noise_the_differences_tell_it(tmp_path):
     assert len(found.places) == 1
     # a little wider than the truth, for a twenty-fifth of the land changed; and scores are stored in steps of 0.004
     assert 1 < found.places.change_se[0] / (0.03 * np.sqrt(2)) < 1.3
-    assert "from the sizes of the differences themselves" in found.notes[0]
+    assert "from the sizes of the differences themselves" in found.doubts[0]
 
 
 def test_seasons_widen_the_mapped_noise(tmp_path):
@@ -134,7 +134,7 @@ def test_seasons_widen_the_mapped_noise(tmp_path):
     shapes = [np.kron(random.normal(0.6, 0.06, (64, 64)), np.ones((16, 16))).astype("f4") for _ in DAYS]
     cube = write_cube(str(tmp_path / "wide.zarr"), [{"naturalness": values} for values in shapes])
     found = spacex.change(cube, of="naturalness", false_alarms=100)
-    assert found.notes[0].startswith("standard errors of naturalness are 3.0 times those of the scenes' noise")
+    assert found.doubts[0].startswith("standard errors of naturalness are 3.0 times those of the scenes' noise")
 
 
 def test_two_cubes_on_one_grid(scored, tmp_path):
