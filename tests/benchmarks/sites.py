@@ -62,13 +62,13 @@ def make_zones(cube: Cube, count: int) -> geopandas.GeoDataFrame:
     """Polygons with wavy outlines whose centres lie in the area; every fifth lies partly over the one before it."""
     rng, outline = np.random.default_rng(1), cube.region.outline
     left, bottom, right, top = outline.bounds
+    x = y = radius = 0.0
     shapes: list[shapely.Polygon] = []
     while len(shapes) < count:
-        x, y = rng.uniform(left, right), rng.uniform(bottom, top)
+        over = len(shapes) % 5 == 4
+        x, y = (x + 0.5 * radius, y) if over else (rng.uniform(left, right), rng.uniform(bottom, top))
         radius = float(np.exp(rng.normal(np.log(1000), 1.1)).clip(60, 25_000))
-        if len(shapes) % 5 == 4:
-            x, y = shapes[-1].centroid.x + radius / 2, shapes[-1].centroid.y
-        if outline.contains(shapely.Point(x, y)):
+        if over or outline.contains(shapely.Point(x, y)):
             corners = int(np.clip(radius / 5, 30, 2000))
             turn = np.linspace(0, 2 * np.pi, corners, endpoint=False)
             far = radius * (1 + 0.3 * np.sin(5 * turn + rng.random() * 6) + rng.normal(0, 0.01, corners))
