@@ -10,7 +10,7 @@ from spacex.api.declaration import complete, documented, pick
 from spacex.api.evaluation import keep_certificate, print_line
 from spacex.api.training_settings import ClassifierSettings, GanSettings, TrainingSettings
 from spacex.checkpoint import Checkpoint, load_checkpoint, read_card
-from spacex.errors import DataError, RequestError
+from spacex.errors import RequestError, SpacexError
 from spacex.models.third_party import ThirdPartySettings, check_installed, check_trusted
 from spacex.settings import PICTURE_BANDS, SENTINEL2_BANDS, checked
 from spacex.storage import absolute_uri
@@ -193,6 +193,6 @@ def _train(
     if trained.card.certificate is None:
         try:
             keep_certificate(trained, run.source, progress, "cuda" if asked["gpu"] and not asked["workers"] else "cpu")
-        except DataError as error:
+        except SpacexError as error:  # the training is finished all the same
             progress(f"no certificate: {error}")
     return load_checkpoint(run.output, trust=run.trust)

@@ -31,6 +31,8 @@ TOLERANCE_BFLOAT16 = 1e-2
 ROUNDING, ROUNDING_BFLOAT16 = 0.01, 0.1
 """Share of the tolerance that is allowed of the sum of absolute values, where the change itself is next to nothing:
 closed rules miss 1e-7 of that sum in float32, and with bfloat16 weights 1.5e-4."""
+LOGIT_ROUNDING = 4
+"""Units in the last place of the larger logit that the sum may always miss: the logits themselves are no better."""
 
 
 class Lift:
@@ -89,7 +91,8 @@ class Lift:
         miss = max(abs(float(signed.sum()) - change), abs(float(logit - plain[0])))
         rounded = any(weight.dtype == torch.bfloat16 for weight in self.network.parameters())
         tolerance, share = (TOLERANCE_BFLOAT16, ROUNDING_BFLOAT16) if rounded else (TOLERANCE, ROUNDING)
-        if not miss <= tolerance * max(abs(change), share * total):
+        rounding = LOGIT_ROUNDING * torch.finfo(torch.float32).eps * max(abs(float(logits)) for logits in plain)
+        if not miss <= max(tolerance * max(abs(change), share * total), rounding):
             unknown = sorted(mode.cut | mode.quadrature) or ["compiled code, or an autograd function of its own"]
             raise _refusal([*unknown, f"the sum misses {miss / max(abs(change), 1e-30):.1%} of the logit's change"])
         return LiftRecord(

@@ -68,7 +68,9 @@ def test_all_settings_of_a_request_can_be_given():
     composite = set(CompositeSettings.model_fields) - {"snow_is_clear", "min_sun_elevation"} | {"snow", "min_sun"}
     asked = set(MapRequest.model_fields) - {"chips", "intervals", "composite"} | chips | days | composite
     assert asked <= set(PlanSettings.__annotations__)
-    assert set(PlanSettings.__annotations__) - asked == {"bbox", "output", "grow", "checkpoint", "gpu", "trust"}
+    assert set(PlanSettings.__annotations__) - asked == {
+        "bbox", "output", "grow", "checkpoint", "gpu", "trust", "uncertainty",
+    }  # fmt: skip
 
 
 def test_requests_have_the_settings_defaults():

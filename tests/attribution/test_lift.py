@@ -216,6 +216,17 @@ def test_networks_are_complete(name, classes):
     assert torch.equal(Lift(network, x[:1])(x[:1], x0[:1])[0], Lift(network, x[:1])(x[:1], x0[:1])[0])
 
 
+class Steady(nn.Module):
+    """A logit that hardly depends on the chip, and whose own rounding is larger than a ten-thousandth of its change."""
+
+    def forward(self, u: Tensor) -> Tensor:
+        return 10 + 1e-6 * u.tanh().mean((1, 2, 3))
+
+
+def test_a_logit_that_hardly_changes_is_followed_to_its_own_rounding():
+    assert check_lift(Steady(), 3, 64).miss > 1e-4
+
+
 def test_of_our_network_lift_is_the_rescale_rule_of_its_modules():
     """The rescale rule as it was published: a slope for every ReLU and tanh, from two plain runs."""
     torch.manual_seed(1)

@@ -183,7 +183,7 @@ def stopped():
         patch.setattr("spacex.training.ray_train.train", nothing)
         agreed = SimpleNamespace(tile="t", scenes={}, making={}, differing={}, variables=(), same=True)
         patch.setattr("spacex.api.reproduction.reproduce", lambda *_, **__: agreed)
-        same = SimpleNamespace(places=np.rec.array(np.zeros(0, [("area_ha", "f8")])), too_small=0, notes=[],
+        same = SimpleNamespace(places=np.rec.array(np.zeros(0, [("area_ha", "f8")])), too_small=0, doubts=[],
                                areas={"unchanged": 0.0, "changed": 0.0})  # fmt: skip
         patch.setattr("spacex.api.change.change", lambda *_, **__: same)
         cut = SimpleNamespace(failed={}, stored=0)
@@ -205,7 +205,9 @@ def base(
     """A request of each command that is carried out."""
     monkeypatch.chdir(tmp_path)
     threads, handlers = torch.get_num_threads(), list(logging.getLogger("spacex").handlers)
-    create_cube("cube.zarr", make_request().spec(tiny_checkpoint.card), "a", {})
+    request = make_request()
+    about = {"request": request.model_dump(mode="json")}
+    create_cube("cube.zarr", request.spec(tiny_checkpoint.card), "a", about)
     checkpoint, data = tiny_checkpoint.uri, str(tiny_data)
     yield {
         "map": {"--bbox": "23.93,67.95,24.07,68.00", "--datetime": "2020-07-01/2020-08-30", "--catalogue": "demo",
