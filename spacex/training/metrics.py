@@ -32,7 +32,8 @@ def binary_metrics(score: Tensor, label: Tensor) -> dict[str, Any]:
     """Metrics of scores (n,) in [0, 1] against labels (n,) 0 or 1, or natural shares in between.
 
     Returns:
-        ``chips``; ``accuracy`` at 0.5; ``auroc``; ``ece``, the expected calibration error (L1, `BINS` equal bins);
+        ``chips``; ``accuracy`` at 0.5; ``auroc``, NaN if all are of one class; ``ece``, the expected calibration error
+        (L1, `BINS` equal bins);
         ``confusion``: counts by true (unnatural, natural) and predicted class. Where there are shares, these are of the
         chips that are natural or not as a whole, and there are ``mixed``, the number of the others, and
         ``correlation``, Pearson's, of score and share over all.
@@ -43,10 +44,11 @@ def binary_metrics(score: Tensor, label: Tensor) -> dict[str, Any]:
         mixed = {"mixed": int((~pure).sum()), "correlation": float(together)}
         return {**binary_metrics(score[pure], label[pure]), **mixed}
     truth, names = label.long(), ("unnatural", "natural")
+    both = bool(truth.any() and not truth.all())
     return {
         "chips": len(score),
         "accuracy": float(tm.binary_accuracy(score, truth)),
-        "auroc": float(tm.binary_auroc(score, truth)),
+        "auroc": float(tm.binary_auroc(score, truth)) if both else nan,
         "ece": float(tm.binary_calibration_error(score, truth, n_bins=BINS, norm="l1")),
         "confusion": _by_name(tm.binary_confusion_matrix(score, truth), names),
     }

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 import torch
@@ -24,6 +25,10 @@ def test_classification_by_hand_and_by_scikit_learn():
         "unnatural": {"unnatural": 2, "natural": 0},
         "natural": {"unnatural": 1, "natural": 2},
     }
+
+
+def test_one_class_alone_has_no_auroc():
+    assert math.isnan(binary_metrics(torch.tensor([0.1, 0.9]), torch.tensor([1.0, 1.0]))["auroc"])
 
 
 def test_calibration_error_by_hand():
