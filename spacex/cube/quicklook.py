@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
+from functools import lru_cache
 from typing import Any
 
 import fsspec
@@ -92,8 +93,15 @@ def draw(cube: Cube | str, picture: str, time: int | None = None) -> None:
 
 def render(cube: Cube, time: int | None = None, site: BaseGeometry | None = None) -> bytes:
     """The picture of `draw` as the bytes of a PNG file; of a site, in the cube's CRS, its surroundings and outline."""
+    steps = tuple(range(len(cube.spec.intervals))) if time is None else (time,)
+    return _render(cube, steps, site, f"{cube.published_levels} {cube.statuses().tobytes()!r} {cube.attributes}")
+
+
+# a run's report shows the picture that is drawn beside the cube, which takes more than a second
+@lru_cache(maxsize=1)
+def _render(cube: Cube, steps: tuple[int, ...], site: BaseGeometry | None, state: str) -> bytes:
+    """`render` of some time steps; `state` is all by which the same cube may look different later."""
     window = cube.extent if site is None else _surroundings(cube, site)
-    steps = range(len(cube.spec.intervals)) if time is None else [time]
     names = [name for name in (*cube.spec.maps, *cube.spec.scores) if name in TITLES]
     ratio = window.height / window.width
     size = PANEL * (1 + len(names)), len(steps) * (PANEL * ratio + 1.6)

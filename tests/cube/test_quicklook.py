@@ -43,3 +43,19 @@ def test_a_faint_map_is_drawn_faint_and_called_doubtful(tmp_path, monkeypatch):
     colour = np.array(matplotlib.colormaps["inferno"](0.0012 / 0.003)[:3]) * 255
     assert (np.abs(drawn - colour).max(axis=-1) < 8).mean() > 0.1
     assert ["doubtful: the generators change next to nothing" in text for text in said].count(True) == 1
+
+
+def test_a_picture_of_one_state_is_drawn_once(cube, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(quicklook.Figure, "savefig", lambda self, file, **how: drawn.append(self))
+    monkeypatch.setattr("spacex.cube.quicklook._draw_step", lambda *_: None)
+    cube.attributes |= {"request": {"area": {"type": "Point", "coordinates": [15.5, 62.6]}}}
+    cube.attributes |= {"checkpoint": {"preset": "delta", "kind": "patterns", "data": {}}}
+    last = len(cube.spec.intervals) - 1
+    quicklook.render(cube, last)
+    quicklook.render(cube, last)
+    assert len(drawn) == 1
+    place = next(iter(cube.spec.tiling))
+    cube.finish(TileTask(last, *place), Status.NO_DATA, {})
+    quicklook.render(cube, last)
+    assert len(drawn) == 2
