@@ -128,7 +128,8 @@ class ProgressLog:
         # The first tiles come late, since networks are loaded and catalogues asked before them, and then nearly at the
         # same time, since all workers began together. So the clock starts with the first, and two rounds are awaited.
         begun, counted = self._first
-        if finished - counted < 2 * in_hand or now - begun < LOG_S:
+        # while dead workers are replaced nothing is in hand, and nothing may have been finished since either
+        if finished - counted < max(2 * in_hand, 1) or now - begun < LOG_S:
             return ""
         rate = (finished - counted) / (now - begun)
         return f"{rate:.2f} tiles/s, {format_duration(round((self._total - finished) / rate))} left"

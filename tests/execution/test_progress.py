@@ -44,6 +44,17 @@ def test_no_time_is_left_before_it_can_be_known_and_then_the_right_one(clock, tm
         clock.seconds += 2.5
 
 
+def test_nothing_is_estimated_while_all_workers_are_gone(clock, tmp_path):
+    queue = TaskQueue([TileTask(0, 0, col) for col in range(10)])
+    log = ProgressLog(str(tmp_path / "progress.json"), queue, Counter(), "mapping", stream=io.StringIO())
+    queue.complete(TileReport(task=queue.take(worker=0), status=Status.DONE))
+    log.tick(workers=1)
+    clock.seconds += 100
+    assert not queue.in_progress
+    log.tick(workers=0)
+    assert "left" not in log._note()
+
+
 def test_a_lost_worker_is_one_short_line_that_says_what_happens_next(monkeypatch, caplog):
     monkeypatch.setattr(ray_actors, "RunMetrics", lambda run: None)
     task, actor = TileTask(0, 0, 0), SimpleNamespace(ping=SimpleNamespace(remote=lambda: "call"))
