@@ -78,7 +78,12 @@ def of_sums(values: Sequence[Values], statistic: Callable[..., Values], draws: C
     """
     every = np.ones(len(draws.places), bool)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _interval(statistic(*_resample(draws, _place_totals(draws, every, *values))), draws, every)
+        return of_draws(statistic(*_resample(draws, _place_totals(draws, every, *values))), draws)
+
+
+def of_draws(statistic: Values, draws: ClusterBootstrap) -> Interval:
+    """The interval of a statistic whose first value is the estimate and whose others are those of the draws, or NaN."""
+    return _interval(statistic, draws, np.ones(len(draws.places), bool))
 
 
 def association(x: Values, y: Values, draws: ClusterBootstrap) -> tuple[Interval, Interval]:

@@ -26,7 +26,7 @@ from scipy.stats import chi2
 
 from spacex.attribution.names import NOISE
 from spacex.changes.fit import CELL, distances, smoothed
-from spacex.cube.layout import variables
+from spacex.cube.layout import variables, variables_by_name
 from spacex.cube.store import Cube
 from spacex.errors import CubeError, RequestError
 from spacex.grid import Grid, Window
@@ -79,11 +79,11 @@ class Step:
 
     def holds(self, name: str) -> bool:
         """Whether the cube has a variable."""
-        return any(variable.name == name for variable in variables(self.cube.spec))
+        return name in variables_by_name(self.cube.spec)
 
     def read(self, name: str, window: Window) -> Array:
         """A variable's values in a window of the global grid of `LEVEL`, (…, height, width); NaN = no data."""
-        variable = next(one for one in variables(self.cube.spec) if one.name == name)
+        variable = variables_by_name(self.cube.spec)[name]
         stored = self.cube.spec.stored.coarsen(1 << LEVEL)
         part = window.intersect(stored)
         bands = [len(variable.bands)] if variable.bands else []
@@ -201,7 +201,7 @@ class Comparison:
     @property
     def bands(self) -> int:
         """Of the variable that is compared."""
-        return max(1, len(next(v for v in variables(self.earlier.cube.spec) if v.name == self.of).bands))
+        return max(1, len(variables_by_name(self.earlier.cube.spec)[self.of].bands))
 
     def windows(self) -> Iterator[Window]:
         """The blocks of the land."""

@@ -104,6 +104,11 @@ def variables(spec: CubeSpec) -> tuple[Variable, ...]:
     return (*maps, *scores, encoding.observations(), encoding.composite(spec.display))
 
 
+def variables_by_name(spec: CubeSpec) -> dict[str, Variable]:
+    """The same by their names."""
+    return {variable.name: variable for variable in variables(spec)}
+
+
 def _map(name: str, made: str, bands: tuple[str, ...]) -> Variable:
     if name in PICTURES:
         return encoding.picture(name, made, bands)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spacex.cube.layout import variables
+from spacex.cube.layout import variables_by_name
 from spacex.cube.store import Cube
 from spacex.cube.zonal import ZoneBlock
 from spacex.execution.tasks import Status, TileTask
@@ -71,7 +71,7 @@ class SiteTally:
 
     def _add_pixels(self, cube: Cube, block: ZoneBlock, classes: NDArray[np.uint16] | None) -> None:
         """Add the pixels of a tile that is done."""
-        known = {variable.name: variable for variable in variables(cube.spec)}
+        known = variables_by_name(cube.spec)
         place = (self.step, *block.window.slices(cube.spec.stored))
         covered = block.pixels
 

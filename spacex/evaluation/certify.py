@@ -21,7 +21,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import Tensor
 
 from spacex.attribution.attributor import Attributor
-from spacex.bootstrap import ClusterBootstrap, Interval, compare, draw, interval
+from spacex.bootstrap import ClusterBootstrap, Interval, compare, draw, interval, of_draws
 from spacex.certificate import Certificate, Check
 from spacex.checkpoint import Checkpoint
 from spacex.datasets.splits import on_sphere
@@ -76,8 +76,6 @@ def certify(
     if not natural or not other:
         got = f"{len(natural)} natural and {len(other)} other chips"
         raise DataError(f"nothing can be measured on the test split of {source.root}", got=got, expected="both kinds")
-    if len(test.classes) > 2:
-        missing["colour alone"] = "the control tells two classes apart"
     progress(f"certificate: scores of {len(natural) + len(other)} test chips")
     attributor = Attributor(checkpoint, (), device=device)
     places = _places(test, [*natural, *other])
@@ -150,17 +148,12 @@ def _colour_control(train: Chips) -> Callable[[NDArray[np.float32]], Values]:
 def _scores(truth: Flags, scores: Values, control: Values, draws: ClusterBootstrap) -> list[Check]:
     """AUROC and accuracy beside colour alone."""
     right, beside = (((values > 0.5) == truth).astype(float) for values in (scores, control))
-    areas = np.stack([_auroc(truth, values, draws) for values in (scores, control)], axis=1)
-    of_all, drawn = areas[0], areas[1:][np.isfinite(areas[1:]).all(axis=1)]
-    low = high = gap_low = gap_high = None
-    if len(set(draws.places)) > 1:  # one place says nothing about other places
-        low, high = np.percentile(drawn[:, 0], [2.5, 97.5])
-        gap_low, gap_high = np.percentile(drawn[:, 0] - drawn[:, 1], [2.5, 97.5])
-    area = Check(
-        name="AUROC", value=of_all[0], low=low, high=high, control="colour alone", beside=of_all[1],
-        gap=of_all[0] - of_all[1], gap_low=gap_low, gap_high=gap_high,
-    )  # fmt: skip
-    return [area, _against("accuracy", "colour alone", right, beside, draws)]
+    area, rival = (_auroc(truth, values, draws) for values in (scores, control))
+    gap = of_draws(area - rival, draws)
+    return [
+        _check("AUROC", of_draws(area, draws), "colour alone", float(rival[0]), gap),
+        _against("accuracy", "colour alone", right, beside, draws),
+    ]
 
 
 def _auroc(truth: Flags, values: Values, draws: ClusterBootstrap) -> Values:
@@ -258,23 +251,25 @@ def _randomised(attributor: Attributor, test: Chips, natural: Sequence[int]) -> 
 
 
 def _mean(name: str, values: Values, draws: ClusterBootstrap) -> Check:
-    mean, low, high = _rounded(interval(values, draws))
-    return Check(name=name, value=mean or 0.0, low=low, high=high)
+    return _check(name, interval(values, draws))
 
 
 def _against(name: str, control: str, values: Values, beside: Values, draws: ClusterBootstrap) -> Check:
-    gap, gap_low, gap_high = _rounded(compare(values, beside, draws).difference)
-    measured = _mean(name, values, draws)
-    return measured.model_copy(
-        update={
-            "control": control,
-            "beside": float(beside.mean()),
-            "gap": gap,
-            "gap_low": gap_low,
-            "gap_high": gap_high,
-        }
-    )
+    gap = compare(values, beside, draws).difference
+    return _check(name, interval(values, draws), control, float(beside.mean()), gap)
 
 
-def _rounded(estimate: Interval) -> list[float | None]:
-    return [value if np.isfinite(value) else None for value in (estimate.mean, estimate.low, estimate.high)]
+def _check(
+    name: str, measured: Interval, control: str = "", beside: float | None = None, gap: Interval | None = None
+) -> Check:
+    low, high = _ends(measured)
+    gap_low, gap_high = (None, None) if gap is None else _ends(gap)
+    return Check(
+        name=name, value=measured.mean, low=low, high=high, control=control, beside=beside,
+        gap=None if gap is None else gap.mean, gap_low=gap_low, gap_high=gap_high,
+    )  # fmt: skip
+
+
+def _ends(estimate: Interval) -> tuple[float | None, float | None]:
+    """Of an interval; None where there is only one place."""
+    return (estimate.low, estimate.high) if np.isfinite(estimate.low) else (None, None)

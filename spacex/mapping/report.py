@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spacex.attribution.names import GENERATED, NOISE
 from spacex.cube import quicklook
 from spacex.cube.applicability import MAX_SIDE, tiles_outside, trust_line
-from spacex.cube.layout import variables
+from spacex.cube.layout import variables_by_name
 from spacex.cube.store import Cube
 from spacex.cube.summary import faint_line, grain_line, meaning_lines, summarise_maps
 from spacex.execution.report import compare_with_plan, render_template, status_image, status_legend, summarise_run
@@ -56,7 +56,7 @@ def seam(cube: Cube, variable: str | None = None, borders: int = BORDERS) -> Sea
     pairs = _finished_pairs(cube.statuses() == Status.DONE)
     chosen = pairs[:: max(1, len(pairs) // borders)][:borders]
     name = variable or next(name for name in (*cube.spec.maps, *cube.spec.scores) if name not in (*GENERATED, NOISE))
-    decode = next(stored.decode for stored in variables(cube.spec) if stored.name == name)
+    decode = variables_by_name(cube.spec)[name].decode
     array, size = cube.array(f"0/{name}"), cube.spec.tile_size
     ratios = [ratio for pair in chosen if (ratio := _ratio(array, decode, size, *pair)) is not None]
     return Seam(float(np.median(ratios)), len(ratios)) if ratios else None

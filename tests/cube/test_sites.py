@@ -14,7 +14,6 @@ from rasterio.features import rasterize
 import spacex
 from spacex.commands.app import invoke
 from spacex.commands.sites import app
-from spacex.cube.layout import CubeSpec
 from spacex.cube.overviews import make_overviews
 from spacex.cube.sites import COLUMNS, LAND_COVER_COLUMNS
 from spacex.cube.store import Cube, TileMaps, create_cube
@@ -23,15 +22,10 @@ from spacex.errors import DataError, RequestError
 from spacex.execution.tasks import Status, TileTask
 from spacex.vectors import read_polygons
 
-SPEC = CubeSpec(
-    crs="EPSG:3035",
-    resolution=10,
-    extent=(-440_000, 460_000, 700, 1100),
-    tile_size=512,
-    intervals=(("2020-07-01", "2020-08-30"), ("2021-07-01", "2021-08-30")),
-    maps={"lift": "random numbers"},
-    dissimilarity="random numbers",
-    display=("B04",),
+from .conftest import SPEC as TWO_STEPS
+
+SPEC = TWO_STEPS.model_copy(
+    update={"maps": {"lift": "random numbers"}, "dissimilarity": "random numbers", "display": ("B04",)}
 )
 LEFT, TOP = 4_600_000, 4_400_000
 """Upper-left corner of the extent in metres."""
