@@ -61,6 +61,10 @@ class _OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     total = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here; PyTorch would import its compiler, which takes a second, to be sure
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)

@@ -21,7 +21,6 @@ from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.estimate import tiles_geojson
 from spacex.mapping.extend_request import covers, newly_left_out
 from spacex.mapping.plan import Plan, refresh
-from spacex.mapping.report import render
 from spacex.mapping.request import MapRequest
 from spacex.mapping.worker import Job
 from spacex.model_card import Card
@@ -140,7 +139,9 @@ def _write_reports(
     plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[str, Any] | None
 ) -> dict[str, str]:
     """Write report, tiles and STAC description, also on interruption; gives those that failed, with reasons."""
-    from spacex.cube.stac import describe_cube  # pystac takes a moment to import
+    # matplotlib takes a moment to import, which a plan need not wait for
+    from spacex.cube.stac import describe_cube
+    from spacex.mapping.report import render
 
     report, tiles = (f"{run_folder(plan.output)}/{name}" for name in ("report.html", "tiles.geojson"))
     return write_outputs(

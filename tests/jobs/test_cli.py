@@ -179,6 +179,18 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
     assert found.stderr.strip() == "[]"
 
 
+def test_a_plan_waits_for_no_import_that_only_a_map_needs() -> None:
+    """Neither pictures, nor PyTorch's compiler, which counting operations used to import: 2 of 4 processor seconds."""
+    code = (
+        "import sys, torch, spacex.api.mapping\n"
+        "from spacex.mapping.estimate import _operations\n"
+        "assert _operations(lambda: torch.ones(2, 3) @ torch.ones(3, 4)) == 2 * 2 * 3 * 4\n"
+        "print(sorted({'matplotlib', 'torch._dynamo'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("name", [name for name in COMMANDS if (ROOT / "jobs" / f"{COMMANDS[name]}.py").exists()])
 def test_a_job_is_its_command(name: str) -> None:
     """The file in jobs/ and the sub-command are one function with one help, but for the name."""

@@ -165,7 +165,7 @@ def test_outputs_that_cannot_be_written_are_named_and_change_the_exit_code(
     def fail(*_):
         raise OSError("no room")
 
-    monkeypatch.setattr("spacex.mapping.run.render", fail)
+    monkeypatch.setattr("spacex.mapping.report.render", fail)
     output, picture = tmp_path / "score.zarr", tmp_path / "score.png"
     monkeypatch.setattr("spacex.cube.quicklook.draw", fail)
     words = arguments(output, bbox=("23.98", "67.97", "24.0", "67.98"), maps="naturalness", quicklook=picture)
