@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import rasterio
 import shapely
@@ -195,6 +196,25 @@ class Cutout:
         """The pixels of a classification that a window of the grid needs: for the cloud buffer, and one around them."""
         margin = 1 + self.settings.cloud_buffer  # one is enough for the bands' bilinear resampling
         return needed_window(self.grid.geobox(window), header.grid, margin).intersect(header.extent)
+
+
+def other_settings(items: str | None, composite: Mapping[str, Any]) -> str:
+    """A sentence if a list of items is a cutout's that was made for composites of other settings; else empty.
+
+    Args:
+        items: URI of the list; None where there is none.
+        composite: the settings, as JSON.
+    """
+    try:
+        with fsspec.open(f"{(items or '').rpartition('/')[0]}/{REQUEST}", "rt") as file:
+            made_for = json.load(file)["composite"]
+    except (OSError, ValueError, KeyError):
+        return ""  # a list of other making, or one that is not there: reading it says so
+    changed = [
+        f"{name} {made_for.get(name)}, now {value}" for name, value in composite.items() if made_for.get(name) != value
+    ]
+    lacking = f"doubtful: the cutout {items} may lack observations that these settings use; it was made for "
+    return lacking + "; ".join(changed) if changed else ""
 
 
 def _rows_and_columns(source: Any, bounds: Bounds) -> tuple[slice, slice]:

@@ -28,13 +28,13 @@ def mapped(load_job, words):
     """Maps into a folder from another list; gives the cube's name."""
     job = load_job("map_region")
 
-    def run(folder, items=None):
-        chosen = list(words)
+    def run(folder, items=None, *more):
+        chosen = [*words, *more]
         if items is not None:
             chosen[chosen.index("--items") + 1] = str(items)
         output = str(folder / "map.zarr")
-        more = ["--local", "--threads", "1", "--maps", "attribution", "--output", output]
-        assert invoke(job.app, [*chosen, *more]) == 0
+        always = ["--local", "--threads", "1", "--maps", "attribution", "--output", output]
+        assert invoke(job.app, [*chosen, *always]) == 0
         return output
 
     return run
@@ -74,6 +74,10 @@ def test_a_map_of_a_cutout_equals_that_of_the_archive(words, mapped, archive_ite
     (tmp_path / "b").mkdir()
     assert arrays(mapped(tmp_path / "a")) == arrays(mapped(tmp_path / "b", moved / "items.json"))
     assert not any(str(path).startswith(str(tmp_path / "cut")) for path in opened[before:])
+    assert "the cutout" not in capsys.readouterr().err
+    (tmp_path / "c").mkdir()
+    mapped(tmp_path / "c", moved / "items.json", "--enough", "1", "--cloud-buffer", "2")
+    assert "it was made for cloud_buffer 0, now 2; enough 8, now 1\n" in capsys.readouterr().err
     wide = list(words)
     wide[1] = "23.93,67.95,24.07,68.0"
     assert invoke(scenes.app, [*wide, "--cutout", str(moved)]) == 2
