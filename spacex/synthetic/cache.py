@@ -10,10 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
+
+from joblib import Parallel, delayed
 
 from spacex.storage import atomic_path
 
@@ -107,9 +107,10 @@ def process_map(workers: int, chunk: int = 1) -> Iterator[Map]:
     if workers == 0:
         yield map
         return
-    # spawned, because forking a process that runs threads (torch, GDAL) can hang
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield lambda function, items: pool.map(function, items, chunksize=chunk)
+    # Not forked, which can hang where threads run (torch, GDAL). Nor spawned, which runs the user's script again in
+    # each process, where it waits for the lock that its parent holds: joblib's processes import what they are given.
+    pool = Parallel(n_jobs=workers, batch_size=chunk, return_as="generator", idle_worker_timeout=60)
+    yield lambda function, items: pool(delayed(function)(item) for item in items)
 
 
 class _WithoutDocstrings(ast.NodeTransformer):

@@ -1,4 +1,7 @@
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -88,3 +91,25 @@ def test_what_takes_minutes_says_how_far_it_is_and_how_to_clear_it(tmp_path, mon
     cache.cached_folder("dataset-default-0123", build)
     cache.cached_folder("dataset-tiny-0123", lambda folder: None)
     assert capfd.readouterr().err == ""
+
+
+def test_a_script_without_a_main_guard_is_run_once(tmp_path):
+    """Spawned processes would run it again, and each would wait for the folder that its parent is building."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import operator\n"
+        "from spacex.synthetic.cache import cached_folder, process_map\n"
+        "print('begun', flush=True)\n"
+        "def build(part):\n"
+        "    with process_map(2) as parallel:\n"
+        "        print(list(parallel(operator.neg, range(3))))\n"
+        "print(cached_folder('x', build).name)\n"
+    )
+    environment = {**os.environ, "SPACEX_CACHE": str(tmp_path / "cache")}
+    asked = {"capture_output": True, "text": True, "env": environment, "timeout": 60}
+    assert subprocess.run([sys.executable, str(script)], **asked).stdout.split("\n") == [
+        "begun",
+        "[0, -1, -2]",
+        "x",
+        "",
+    ]
