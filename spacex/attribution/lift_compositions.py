@@ -34,8 +34,11 @@ def layer_norm(
     *_: Any,
 ) -> Tensor:  # fmt: skip
     """Layer norm over the last dimensions."""
-    y = rules.normalise(run, x.flatten(-len(normalized_shape)), eps, centred=True).view(x.shape)
-    return _affine(run, y, weight, bias)
+    flat = x.flatten(-len(normalized_shape))
+    if all(one is None or isinstance(one, torch.nn.Parameter) for one in (weight, bias)):
+        scale, shift = (None if one is None else one.flatten() for one in (weight, bias))
+        return rules.normalise(run, flat, eps, True, scale, shift).view(x.shape)
+    return _affine(run, rules.normalise(run, flat, eps, centred=True).view(x.shape), weight, bias)
 
 
 def rms_norm(
@@ -66,14 +69,6 @@ def instance_norm(
         if not use_input_stats:
             return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
         return F.group_norm(x, x.shape[1], weight, bias, eps)
-
-
-def batch_norm(run: Run, func: Function, *args: Any, **kwargs: Any) -> Tensor:
-    """Linear by stored statistics; by the batch's own, refused."""
-    if (args[5] if len(args) > 5 else kwargs.get("training", False)) and args[0].requires_grad:
-        run.cut.add("batch_norm by the statistics of the batch")
-    out: Tensor = func(*args, **kwargs)
-    return out
 
 
 def glu(run: Run, func: Function, x: Tensor, dim: int = -1) -> Tensor:

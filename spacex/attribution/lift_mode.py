@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from spacex.attribution import lift_compositions as made_of
+from spacex.attribution import lift_linear as linear
 from spacex.attribution import lift_rules as rules
 from spacex.attribution.lift_slopes import CLOSED, SMOOTH
 
@@ -43,7 +44,7 @@ LINEAR = frozenset(_LINEAR.split())
 """Linear in eval mode, or without a difference to carry."""
 
 _POLYNOMIAL = """
-    einsum mv dot inner outer ger baddbmm addmm addmv addbmm addcmul linear conv1d conv2d conv3d convolution
+    einsum mv dot inner outer ger baddbmm addmm addmv addbmm addcmul linear conv1d conv3d convolution
     conv_transpose1d conv_transpose2d conv_transpose3d bilinear tensordot kron lerp"""
 _POOLS = [f"{start}max_pool{n}d{end}" for n in (1, 2, 3) for start in ("", "_") for end in ("", "_with_indices")]
 
@@ -51,6 +52,7 @@ RULES: dict[str, Callable[..., Any]] = {
     **{name: partial(rules.elementwise, name) for name in {*CLOSED, *SMOOTH}},
     **{name: rules.product for name in ("mul", "multiply", "__mul__", "__rmul__")},
     **{name: rules.matrix_product for name in ("matmul", "mm", "bmm", "__matmul__")},
+    "conv2d": linear.convolution, "batch_norm": linear.batch_norm,
     "__rmatmul__": lambda run, func, a, b: rules.matrix_product(run, torch.matmul, b, a),
     **{name: rules.polynomial for name in _POLYNOMIAL.split()},
     **{name: made_of.divide for name in ("div", "divide", "true_divide", "__truediv__", "__div__")},
@@ -62,7 +64,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "norm": made_of.norm, **{name: rules.vector_norm for name in ("linalg_norm", "linalg_vector_norm")},
     "softmax": rules.softmax, "log_softmax": made_of.log_softmax, "logsumexp": rules.logsumexp,
     "layer_norm": made_of.layer_norm, "rms_norm": made_of.rms_norm, "group_norm": made_of.group_norm,
-    "instance_norm": made_of.instance_norm, "batch_norm": made_of.batch_norm, "glu": made_of.glu,
+    "instance_norm": made_of.instance_norm, "glu": made_of.glu,
     "grid_sampler": rules.sample, "var": rules.variance, "std": made_of.standard_deviation,
     "var_mean": made_of.variance_and_mean, "std_mean": made_of.variance_and_mean,
     "scaled_dot_product_attention": made_of.attention, "cosine_similarity": made_of.cosine_similarity,

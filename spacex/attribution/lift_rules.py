@@ -22,7 +22,6 @@ EQUAL_LOGARITHMS = 1e-2
 """Difference below which the logarithmic mean of two numbers is their mean: off by a twelfth of its square."""
 POINTS = 32
 """Gauss-Legendre points for an operation without a closed rule."""
-
 Function = Callable[..., Any]
 
 
@@ -58,7 +57,7 @@ def elementwise(name: str, run: Run, func: Function, x: Tensor, *args: Any, **kw
         slope = closed(now, start, *args, **kwargs)
     else:
         slope = smooth_slope(lambda t: func(t, *args, **kwargs), now, start, y.float(), starts[1].float())
-    return _carry(y, lambda g, slope: [(g * slope).to(g.dtype)], [slope], x)
+    return carry(y, lambda g, slope: [(g * slope).to(g.dtype)], [slope], x)
 
 
 def product(run: Run, func: Function, a: Any, b: Any, **kwargs: Any) -> Tensor:
@@ -125,7 +124,7 @@ def mean_gradient(
         return mean_gradients(of_moving, saved[: len(moving)], saved[len(moving) :], count, g)
 
     saved = [*(before[i] for i in moving), *ends]
-    return _carry(of_moving(*ends), back, saved, *(flat[i] for i in moving))
+    return carry(of_moving(*ends), back, saved, *(flat[i] for i in moving))
 
 
 def maximum(run: Run, func: Function, a: Tensor, b: Tensor) -> Tensor:
@@ -140,7 +139,7 @@ def maximum(run: Run, func: Function, a: Tensor, b: Tensor) -> Tensor:
         to_b = (g * share).to(g.dtype)
         return [(g - to_b).sum_to_size(shapes[0]), to_b.sum_to_size(shapes[1])]
 
-    return _carry(y, back, [share], a, b)
+    return carry(y, back, [share], a, b)
 
 
 def vector_norm(
@@ -184,31 +183,54 @@ def softmax(
         level = weighted.sum(along, keepdim=True) / mean.sum(along, keepdim=True)
         return [weighted.addcmul_(mean, level, value=-1)]
 
-    return _carry(p, back, [_logarithmic_mean(logarithms, starts[0], p, starts[1])], x)
+    return carry(p, back, [_logarithmic_mean(logarithms, starts[0], p, starts[1])], x)
 
 
-def normalise(run: Run, x: Tensor, eps: float, centred: bool) -> Tensor:
+def normalise(
+    run: Run, x: Tensor, eps: float, centred: bool, weight: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
     """Divide by the root mean square along the last dimension, after taking the mean off if `centred`.
 
     y = c s: Dy = s' Dc + c' Ds with the middles '. Ds is −s² s0² / (s + s0) times the difference of the variance, which
-    is the mean of 2 c' Dc. Nothing is divided by a difference.
+    is the mean of 2 c' Dc. Nothing is divided by a difference. Where `centred`, weights that do not change may scale
+    and shift y. Torch's own backward pass, r (g − mean g) − r³ c mean(c g), then does it all: with c' for c, with
+    r = s s0 / s', and s' / r as a factor.
     """
+    if centred:
+        return _layer_norm(run, x, eps, weight, bias)
 
-    def parts(x: Tensor) -> tuple[Tensor, Tensor]:
-        c = x - x.mean(-1, keepdim=True) if centred else x
-        return c, (c.square().mean(-1, keepdim=True) + eps).rsqrt()
+    def scale(x: Tensor) -> Tensor:
+        return (x.square().mean(-1, keepdim=True) + eps).rsqrt()
 
-    c, s = parts(x.detach())
+    c, s = x.detach(), scale(x.detach())
     starts = run.exchange(c, s)
     if starts is None or not x.requires_grad:
         return c * s
     c0, s0 = starts
 
     def back(g: Tensor, c: Tensor, s: Tensor, slope: Tensor) -> list[Tensor]:
-        to_c = (g * s).addcmul_(c, (g * c).mean(-1, keepdim=True) * slope, value=-2)
-        return [to_c - to_c.mean(-1, keepdim=True) if centred else to_c]
+        return [(g * s).addcmul_(c, (g * c).mean(-1, keepdim=True) * slope, value=-2)]
 
-    return _carry(c * s, back, [torch.lerp(c, c0, 0.5), (s + s0) / 2, (s * s0).square_().div_(s + s0)], x)
+    return carry(c * s, back, [torch.lerp(c, c0, 0.5), (s + s0) / 2, (s * s0).square_().div_(s + s0)], x)
+
+
+def _layer_norm(run: Run, x: Tensor, eps: float, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    width, dtype = x.shape[-1:], torch.promote_types(x.dtype, torch.float32)
+    now = x.detach().to(dtype)
+    scale, shift = (None if one is None else one.detach().to(dtype) for one in (weight, bias))
+    y, mean, s = torch.native_layer_norm(now, width, scale, shift, eps)
+    starts = run.exchange(now, mean, s)
+    if starts is None or not x.requires_grad:
+        return y.to(x.dtype)
+    mean, middle = torch.lerp(mean, starts[1], 0.5), (s + starts[2]) / 2
+    r = s * starts[2] / middle
+
+    def back(g: Tensor, c: Tensor, mean: Tensor, r: Tensor, factor: Tensor) -> list[Tensor]:
+        backward = torch.ops.aten.native_layer_norm_backward
+        to_x, *_ = backward(g.to(dtype), c, width, mean, r, scale, shift, [True, False, False])
+        return [to_x.mul_(factor).to(g.dtype)]
+
+    return carry(y.to(x.dtype), back, [torch.lerp(now, starts[0], 0.5), mean, r, middle / r], x)
 
 
 def floating_tensors(values: Any) -> list[Tensor]:
@@ -232,7 +254,7 @@ def _bilinear(run: Run, func: Function, a: Any, b: Any, back: Callable[..., list
         out = func(a, b)
         return out
     out = func(a.detach(), b.detach())
-    return _carry(out, back, [torch.lerp(a.detach(), starts[0], 0.5), torch.lerp(b.detach(), starts[1], 0.5)], a, b)
+    return carry(out, back, [torch.lerp(a.detach(), starts[0], 0.5), torch.lerp(b.detach(), starts[1], 0.5)], a, b)
 
 
 def _weighted_sum(x: Tensor, weights: Tensor, value: Tensor, dim: Any) -> Tensor:
@@ -248,7 +270,7 @@ def _logarithmic_mean(logarithm: Tensor, logarithm0: Tensor, p: Tensor, p0: Tens
     return mean.nan_to_num_(0.0, 0.0, 0.0)
 
 
-def _carry(value: Tensor, back: Callable[..., list[Tensor]], saved: Sequence[Tensor], *inputs: Tensor) -> Tensor:
+def carry(value: Tensor, back: Callable[..., list[Tensor]], saved: Sequence[Tensor], *inputs: Tensor) -> Tensor:
     """`value`, a function of `inputs`, with a backward pass of the outer gradient and what is saved for it."""
     out: Tensor = _Carry.apply(value, back, saved, *inputs)  # type: ignore[no-untyped-call]
     return out

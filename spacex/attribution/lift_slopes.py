@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -112,16 +113,26 @@ def smooth_slope(function: Callable[[Tensor], Tensor], x: Tensor, x0: Tensor, y:
     """The chord of a smooth function, given its values y and y0."""
     distance = x - x0
     slope = (y - y0).div_(distance)
-    near = distance.abs_() < MIN_DISTANCE
-    if x.is_cuda:  # which elements are near is not asked, for the answer would wait for all queued work
-        return torch.where(near, _tangent(function, torch.lerp(x, x0, 0.5)), slope)
-    places = near.nonzero(as_tuple=True)
-    slope[places] = _tangent(function, torch.lerp(x[places], x0[places], 0.5))
+    distance.abs_()
+    if x.device.type != "cpu":  # which elements are near is not asked, for the answer would wait for all queued work
+        return torch.where(distance < MIN_DISTANCE, _tangent(function, torch.lerp(x, x0, 0.5)), slope)
+    places = np.flatnonzero(_line(distance, slope).numpy() < MIN_DISTANCE)  # a tenth of torch's time
+    if len(places):
+        chosen = torch.from_numpy(places)
+        middle = torch.lerp(_line(x, slope)[chosen], _line(x0, slope)[chosen], 0.5)
+        _line(slope, slope)[chosen] = _tangent(function, middle)
     return slope
+
+
+def _line(x: Tensor, like: Tensor) -> Tensor:
+    """All elements of x in the order in which those of `like` lie in memory, where there are no gaps."""
+    same = x if x.stride() == like.stride() else torch.empty_like(like).copy_(x)
+    return same.as_strided((x.numel(),), (1,))
 
 
 def _tangent(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     with torch.enable_grad():
         point = x.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(function(point).sum(), point)
+        y = function(point)
+        (gradient,) = torch.autograd.grad(y, point, torch.ones_like(y))
     return gradient

@@ -5,7 +5,8 @@
     python tests/benchmarks/lift.py resnet18 convnext_atto
 
 Forward pass, gradient and lift of one chip take turns; what counts is the median of the ratios. Memory is what each
-adds to the process's peak, in a process of its own. timm must be importable (its folder in PYTHONPATH).
+adds to the process's peak, in a process of its own. Networks run as a checkpoint's do: layers keep their input
+(`disable_inplace`). timm must be importable (its folder in PYTHONPATH).
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ def runs(name: str) -> dict[str, Callable[[], object]]:
     """Forward pass, gradient and lift of one chip under one network."""
     from spacex.attribution.lift import Lift
     from spacex.models.classes import BinaryView
+    from spacex.models.third_party import disable_inplace
 
     network, side = timm_networks.build(name)
-    view = BinaryView(network).eval()
+    view = BinaryView(disable_inplace(network)).eval()
     x, baseline = torch.randn(2, 1, 3, side, side).unbind()
     lift = Lift.__new__(Lift)  # without the check at loading, whose peak of memory hides the call's
     lift.network = view
