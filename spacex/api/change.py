@@ -9,8 +9,11 @@ from spacex.api.change_settings import ChangeSettings
 from spacex.api.declaration import complete, documented
 from spacex.changes.difference import Comparison, Step
 from spacex.changes.places import ENDINGS, Changes, find_changes
+from spacex.changes.site_changes import SiteChanges
+from spacex.cube.site_files import write_tables
 from spacex.cube.store import Cube
 from spacex.errors import RequestError
+from spacex.vectors import polygons_of, read_polygons
 
 
 @documented(ChangeSettings)
@@ -29,11 +32,13 @@ def change(
         report: called with the number of blocks that are done, after each.
 
     Returns:
-        The `places`, a GeoDataFrame of polygons with area, mean change of naturalness and its standard error; the
-        `areas` by what can be said of them, and `doubts`, sentences on what is doubtful.
+        The `places`, a GeoDataFrame of polygons with area, mean change of naturalness and its standard error; `sites`,
+        one with a row per zone, if zones were given; the `areas` by what can be said of them, and `doubts`, sentences
+        on what is doubtful.
 
     Raises:
         CubeError: if there is no such cube, or its overviews are missing.
+        DataError: if the zones cannot be read.
         RequestError: if there is no such time step or map, or the cubes lie on different grids.
 
     >>> import spacex
@@ -57,7 +62,19 @@ def change(
         do = "Give two steps with between, or another cube."
         raise RequestError("a time step cannot be compared with itself", got=earlier.days[0], do=do)
     comparison = Comparison(earlier, later, asked["of"], asked["false_alarms"], asked["min_area"])
-    return find_changes(comparison, output, asked["map"], report)
+    zones, table = asked["zones"], asked["table"]
+    if zones is None:
+        if table is not None:
+            raise RequestError("table needs zones", got=table, do="Give zones too, or leave table out.")
+        return find_changes(comparison, output, asked["map"], report)
+    if isinstance(zones, str):
+        polygons = read_polygons(zones, what="--zones", keep_all=True)
+    else:
+        polygons = polygons_of(zones, "zones", "the GeoDataFrame", keep_all=True)
+    changes = find_changes(comparison, output, asked["map"], report, SiteChanges(comparison, polygons))
+    if table is not None:
+        write_tables({"change": changes.sites}, table)
+    return changes
 
 
 def _step(cube: Cube, default: int, begins: str | None) -> Step:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from spacex.api.declaration import FIRST, HOW, REQUIRED, WHAT, Setting
-from spacex.api.validation import check_exists, check_file
+from spacex.api.validation import check_exists, check_file, check_table, check_zones
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+else:
+    GeoDataFrame = Any  # on the command line zones are named by text
 
 MapName = Literal["naturalness", "composite", "lift", "attribution", "path_attribution"]
 
@@ -29,6 +34,13 @@ class ChangeSettings(TypedDict, total=False):
     map: Annotated[str | None, Setting(FIRST, ending=".tif", unset="none", check=check_file, metavar="FILE.tif")]
     """GeoTIFF of 20 m: naturalness before, its change, the standard error of that, how far the change exceeds the
     noise, and what is said of the pixel."""
+    zones: Annotated[
+        GeoDataFrame | str | None, Setting(WHAT, typed=str, unset="none", check=check_zones, metavar="FILE")
+    ]
+    """Polygons to say what changed in, a row each: any file that `spacex sites` takes. In Python also a
+    GeoDataFrame."""
+    table: Annotated[str | None, Setting(WHAT, unset="none", check=check_table, metavar="FILE")]
+    """File for the rows of the zones: its name ends in .parquet (GeoParquet), .gpkg or .csv (without outlines)."""
     of: Annotated[MapName, Setting(WHAT, "composite", metavar="NAME")]
     """What tells change: composite, the picture, finds places from a hectare on; naturalness only what moves the score
     of a whole chip by more than its standard error; lift, attribution or path_attribution, if the cube has it."""

@@ -17,6 +17,7 @@ from rasterio.features import geometry_mask, shapes
 from rasterio.windows import Window as RasterWindow
 
 from spacex.changes.difference import Block, Comparison, State
+from spacex.changes.site_changes import SiteChanges
 from spacex.cube.export import COG
 from spacex.storage import local_path, publish_file
 
@@ -38,12 +39,18 @@ class Changes:
     """Square kilometres by what is said of them, by the names of `State`."""
     too_small: int
     """Places that changed and are smaller than the smallest area."""
+    sites: Any = None
+    """A GeoDataFrame with a row per zone, `spacex.changes.site_changes.COLUMNS`; None if no zones were given."""
     doubts: list[str] = field(default_factory=list)
     """What is doubtful, and where the standard error comes from, in sentences."""
 
 
 def find_changes(
-    comparison: Comparison, places: str | None, map_file: str | None, report: Callable[[int], None]
+    comparison: Comparison,
+    places: str | None,
+    map_file: str | None,
+    report: Callable[[int], None],
+    sites: SiteChanges | None = None,
 ) -> Changes:
     """Compare, and write what was asked for; files appear only when they are complete.
 
@@ -52,11 +59,12 @@ def find_changes(
         places: file of the places, by its ending one of `ENDINGS`; None for none.
         map_file: GeoTIFF of `LAYERS` at 20 m; None for none.
         report: called with the number of blocks that are done, after each.
+        sites: zones to say what changed in; None for none.
     """
     beside = next((local_path(file) for file in (map_file, places) if file is not None), None)
     with TemporaryDirectory(prefix=".change-", dir=None if beside is None else beside.parent) as work:
         raster, mask = f"{work}/map.tif", f"{work}/changed.tif"
-        areas = _write_map(comparison, raster, mask, report)
+        areas = _write_map(comparison, raster, mask, report, sites)
         table, too_small = _table(comparison, raster, mask)
         if map_file is not None:
             rasterio.shutil.copy(raster, f"{work}/cog.tif", driver="COG", **COG)
@@ -64,10 +72,13 @@ def find_changes(
         if places is not None:
             _write_places(table, Path(work) / f"places.{places.rpartition('.')[2].lower()}")
             publish_file(f"{work}/places.{places.rpartition('.')[2].lower()}", places)
-    return Changes(table, areas, too_small, list(_doubts(comparison, areas)))
+    of_sites = None if sites is None else sites.table(table)
+    return Changes(table, areas, too_small, of_sites, list(_doubts(comparison, areas)))
 
 
-def _write_map(comparison: Comparison, raster: str, mask: str, report: Callable[[int], None]) -> dict[str, float]:
+def _write_map(
+    comparison: Comparison, raster: str, mask: str, report: Callable[[int], None], sites: SiteChanges | None
+) -> dict[str, float]:
     """Write the layers, and apart from them where the land changed; gives the areas by state."""
     window, grid = comparison.window, comparison.grid
     profile: dict[str, Any] = {
@@ -91,6 +102,8 @@ def _write_map(comparison: Comparison, raster: str, mask: str, report: Callable[
             layers.write(_stack(block), window=here)
             if (is_changed := block.state == State.CHANGED).any():
                 changed.write(is_changed.astype(np.uint8), 1, window=here)
+            if sites is not None:
+                sites.add(block)
             report(number)
     pixel = (grid.resolution / 1000) ** 2
     return {state.name.lower(): float(counts[state] * pixel) for state in State if state is not State.EMPTY}

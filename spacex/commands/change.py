@@ -4,6 +4,8 @@
 
     spacex change before.zarr after.zarr --of naturalness --output change.parquet
 
+    spacex change lapland.zarr --zones natura.gpkg --table sites.csv
+
 A place has its area, the mean change of naturalness and its standard error. Land unlike the training chips, and land
 without data in one of the steps, is never reported as change, but counted.
 
@@ -30,9 +32,13 @@ def change(asked: ChangeSettings) -> None:
         f"{len(changes.places):,} places changed, {hectares:,.0f} ha of {compared:,.1f} km² compared; "
         f"{changes.too_small:,} smaller than {asked['min_area']:g} ha are left out"
     )
+    if changes.sites is not None:
+        touched, count = int((changes.sites["places"] > 0).sum()), len(changes.sites)
+        kept = "" if asked["table"] else "; --table FILE keeps what is said of each"
+        print(f"places changed in {touched:,} of {count:,} zones{kept}")
     for doubt in changes.doubts:
         print(doubt)
-    for file in filter(None, (asked["output"], asked["map"])):
+    for file in filter(None, (asked["output"], asked["map"], asked["table"])):
         print(f"written: {file}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,27 +20,34 @@ LAYERS = ("sites", "land_cover")
 
 
 def write_sites(sites: Sites, output: str) -> list[str]:
-    """Write the table, and the one by land cover: a second layer of a GeoPackage, else a file beside it.
+    """Write the table of sites, and the one by land cover, as `write_tables`."""
+    return write_tables(dict(zip(LAYERS, (sites.table, sites.land_cover), strict=True)), output)
+
+
+def write_tables(tables: Mapping[str, pd.DataFrame | None], output: str) -> list[str]:
+    """Write a table, and each further one as a layer of a GeoPackage, else into a file beside the first.
 
     Args:
-        sites: the tables.
+        tables: by the names of their layers; None is left out.
         output: path or fsspec URI that ends in one of `ENDINGS`. A GeoPackage and GeoParquet hold the zones' outlines
             in the CRS of their file; CSV has none.
 
     Returns:
         The files, each of which appears only when it is complete.
     """
-    ending = "." + output.lower().rpartition(".")[2]
+    ending, files = "." + output.lower().rpartition(".")[2], dict[Path, str]()
     local = local_path(output)
     with TemporaryDirectory(prefix=".sites-", dir=None if local is None else local.parent) as work:
-        table, land = Path(work) / f"table{ending}", Path(work) / f"land{ending}"
-        _write(sites.table, table, LAYERS[0])
-        files = {table: output}
-        if sites.land_cover is not None:
-            into = table if ending == ".gpkg" else land
-            _write(sites.land_cover, into, LAYERS[1])
-            if into == land:
-                files[land] = f"{output[: -len(ending)]}.{LAYERS[1]}{ending}"
+        for layer, table in tables.items():
+            if table is None:
+                continue
+            into = Path(work) / f"table{ending}"
+            if not files or ending == ".gpkg":
+                files[into] = output
+            else:
+                into = Path(work) / f"{layer}{ending}"
+                files[into] = f"{output[: -len(ending)]}.{layer}{ending}"
+            _write(table, into, layer)
         for file, target in files.items():
             publish_file(file, target)
     return list(files.values())

@@ -18,7 +18,7 @@ from spacex.cube.attributes import check_format
 from spacex.cube.encoding import naturalness
 from spacex.cube.site_tally import CODES, SiteTally
 from spacex.cube.store import Cube
-from spacex.cube.zonal import zone_blocks
+from spacex.cube.zonal import overlaps, percent, with_attributes, zone_blocks
 from spacex.datasets.corine import CLASSES
 from spacex.datasets.corine_cover import open_cover
 from spacex.errors import RequestError
@@ -128,11 +128,11 @@ def tabulate(
         for tally in tallies:
             tally.add(opened, block, classes)
         report(number)
-    overlapping = _overlapping(shapes, opened.spec.resolution**2)
+    overlapping = overlaps(shapes, opened.spec.resolution**2)
     own, lands = [_rows(opened, tally, zones, shapes, overlapping) for tally in tallies], []
     for tally, rows in zip(tallies, own, strict=True):
         lands.append(_lift(opened, tally, rows))
-    table = pd.concat([_carry(zones.table, rows) for rows in own], ignore_index=True)
+    table = pd.concat([with_attributes(zones.table, rows, COLUMNS) for rows in own], ignore_index=True)
     order = np.lexsort((table["first_day"], table["zone"]))
     frame = geopandas.GeoDataFrame(table, geometry=zones.shapes[table["zone"] - 1], crs=zones.crs)
     frame = frame.iloc[order].reset_index(drop=True)
@@ -204,7 +204,7 @@ def _state_of(row: Any, problem: str, pixel: float) -> tuple[str, str]:
         "is not mapped yet": row.unfinished_km2,
         "is unlike the training chips": row.unlike_km2,
     }
-    reasons += [f"{_percent(part / row.area_km2)} of it {what}" for what, part in parts.items() if part > 0]
+    reasons += [f"{percent(part / row.area_km2)} of it {what}" for what, part in parts.items() if part > 0]
     if row.overlapping:
         reasons.append(f"it shares land with {row.overlapping} other zone{'s' * (row.overlapping > 1)}")
     if not row.mapped_km2:
@@ -215,10 +215,6 @@ def _state_of(row: Any, problem: str, pixel: float) -> tuple[str, str]:
     else:
         state = "mapped" if row.mapped_km2 >= WHOLE * row.area_km2 else "partly"
     return state, "; ".join(reasons)
-
-
-def _percent(share: float) -> str:
-    return "all" if share > 1 - 1e-9 else f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.1f} %"
 
 
 def _lift(cube: Cube, tally: SiteTally, rows: pd.DataFrame) -> pd.DataFrame:
@@ -262,31 +258,3 @@ def _class_row(
 
 def _named(name: str, value: Interval) -> dict[str, float]:
     return {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
-
-
-def _overlapping(shapes: NDArray[np.object_], pixel: float) -> NDArray[np.int64]:
-    """(n,) number of other zones with which each shares more than `pixel` square metres."""
-    one, other = shapely.STRtree(shapes).query(shapes, predicate="intersects")
-    pairs = one < other
-    one, other = one[pairs], other[pairs]
-    # one pair at a time: outlines of protected areas have many thousand corners
-    shared = np.array(
-        [shapely.area(shapely.intersection(shapes[a], shapes[b])) > pixel for a, b in zip(one, other, strict=True)]
-    )
-    return np.bincount(np.concatenate([one[shared], other[shared]]) if len(one) else [], minlength=len(shapes)).astype(
-        np.int64
-    )
-
-
-def _carry(attributes: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the zones' own attributes after their number; one whose name is taken gets another."""
-    taken, carried = {name.lower() for name in (*COLUMNS, "geometry", "geom", "fid")}, {}
-    for name in map(str, attributes.columns):
-        new = name
-        # a GeoPackage's columns ignore case
-        while new.lower() in taken:
-            new += "_of_zone"
-        taken.add(new.lower())
-        carried[new] = attributes[name].to_numpy()
-    head, tail = ["zone"], [name for name in COLUMNS if name != "zone"]
-    return pd.concat([rows[head], pd.DataFrame(carried, index=rows.index), rows[tail]], axis=1)

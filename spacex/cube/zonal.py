@@ -7,12 +7,13 @@ pixel that lies within a polygon is exact (exactextract, after Baston), so that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
@@ -39,25 +40,20 @@ class ZonePixels:
 
 
 @dataclass(frozen=True)
-class ZoneBlock:
-    """Part of a tile, and the zones that have land in it."""
+class ZoneWindow:
+    """The zones that have land in a window."""
 
-    position: tuple[int, int]
-    """Of the tile in the arrays with one value per tile."""
-    statuses: NDArray[np.uint8]
-    """(time steps,) `Status` of the tile at each."""
     window: Window
-    """The block: the smallest one that holds the zones' land here."""
+    """The smallest one that holds the zones' land here."""
     zones: NDArray[np.int64]
     """(k,) index of each zone."""
     shapes: NDArray[np.object_]
-    """(k,) their polygons within the block."""
+    """(k,) their polygons within the window."""
     grid: Grid
-    region: Region
 
     @cached_property
-    def pixels(self) -> ZonePixels:
-        """The zones' pixels, of those whose centre lies in the area that was asked for."""
+    def covered(self) -> ZonePixels:
+        """The zones' pixels."""
         from exactextract import exact_extract
         from exactextract.raster import NumPyRasterSource
 
@@ -68,8 +64,25 @@ class ZoneBlock:
         table = exact_extract(source, features, ["cell_id", "coverage"], output="pandas")
         pixels, shares = (np.concatenate(list(table[name])) for name in ("cell_id", "coverage"))
         zones = np.repeat(self.zones, table["cell_id"].map(len))
-        kept = (shares > 0) & self.region.inside(self.window).ravel()[pixels]
+        kept = shares > 0
         return ZonePixels(zones[kept], pixels[kept], shares[kept])
+
+
+@dataclass(frozen=True)
+class ZoneBlock(ZoneWindow):
+    """Part of a tile, and the zones that have land in it."""
+
+    position: tuple[int, int]
+    """Of the tile in the arrays with one value per tile."""
+    statuses: NDArray[np.uint8]
+    """(time steps,) `Status` of the tile at each."""
+    region: Region
+
+    @cached_property
+    def pixels(self) -> ZonePixels:
+        """The zones' pixels, of those whose centre lies in the area that was asked for."""
+        kept = self.region.inside(self.window).ravel()[self.covered.pixels]
+        return ZonePixels(self.covered.zones[kept], self.covered.pixels[kept], self.covered.shares[kept])
 
     @cached_property
     def areas(self) -> NDArray[np.float64]:
@@ -103,13 +116,21 @@ def zone_blocks(cube: Cube, shapes: NDArray[np.object_]) -> Iterator[ZoneBlock]:
             window = Window(tile.row + down, tile.col + right, side, side).intersect(cube.extent)
             if window.empty:
                 continue
-            near = np.sort(tree.query(_box(cube, window), predicate="intersects"))
-            parts = [_polygons(part) for part in shapely.intersection(shapes[near], _box(cube, window))]
-            kept = np.array([not part.is_empty for part in parts], bool)
-            if kept.any():
-                land = np.array(parts, object)[kept]
-                smallest = cube.grid.window(*shapely.total_bounds(land)).intersect(window)
-                yield ZoneBlock(position, of_tile, smallest, near[kept], land, cube.grid, cube.region)
+            part = zones_within(tree, window, cube.grid)
+            if part is not None:
+                yield ZoneBlock(part.window, part.zones, part.shapes, cube.grid, position, of_tile, cube.region)
+
+
+def zones_within(tree: shapely.STRtree, window: Window, grid: Grid) -> ZoneWindow | None:
+    """The zones of a tree that have land in a window of a grid, cut by it; None if there are none."""
+    outline = shapely.box(*grid.geobox(window).boundingbox)
+    near = np.sort(tree.query(outline, predicate="intersects"))
+    parts = [_polygons(part) for part in shapely.intersection(tree.geometries[near], outline)]
+    kept = np.array([not part.is_empty for part in parts], bool)
+    if not kept.any():
+        return None
+    land = np.array(parts, object)[kept]
+    return ZoneWindow(grid.window(*shapely.total_bounds(land)).intersect(window), near[kept], land, grid)
 
 
 def _polygons(geometry: shapely.Geometry) -> shapely.Geometry:
@@ -121,3 +142,42 @@ def _polygons(geometry: shapely.Geometry) -> shapely.Geometry:
 
 def _box(cube: Cube, window: Window) -> shapely.Geometry:
     return shapely.box(*cube.grid.geobox(window).boundingbox)
+
+
+def percent(share: float) -> str:
+    """A share of a zone in words."""
+    return "all" if share > 1 - 1e-9 else f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.1f} %"
+
+
+def overlaps(shapes: NDArray[np.object_], pixel: float) -> NDArray[np.int64]:
+    """(n,) number of other zones with which each shares more than `pixel` square metres."""
+    one, other = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    pairs = one < other
+    one, other = one[pairs], other[pairs]
+    # one pair at a time: outlines of protected areas have many thousand corners
+    shared = np.array(
+        [shapely.area(shapely.intersection(shapes[a], shapes[b])) > pixel for a, b in zip(one, other, strict=True)]
+    )
+    return np.bincount(np.concatenate([one[shared], other[shared]]) if len(one) else [], minlength=len(shapes)).astype(
+        np.int64
+    )
+
+
+def with_attributes(attributes: pd.DataFrame, rows: pd.DataFrame, columns: Collection[str]) -> pd.DataFrame:
+    """The rows with the zones' own attributes after their number; one whose name is taken gets another.
+
+    Args:
+        attributes: of the zones, a row each.
+        rows: a row per zone, with `columns`.
+        columns: of the table in their order, the number of the `zone` among them.
+    """
+    taken, carried = {name.lower() for name in (*columns, "geometry", "geom", "fid")}, {}
+    for name in map(str, attributes.columns):
+        new = name
+        # a GeoPackage's columns ignore case
+        while new.lower() in taken:
+            new += "_of_zone"
+        taken.add(new.lower())
+        carried[new] = attributes[name].to_numpy()
+    head, tail = ["zone"], [name for name in columns if name != "zone"]
+    return pd.concat([rows[head], pd.DataFrame(carried, index=rows.index), rows[tail]], axis=1)

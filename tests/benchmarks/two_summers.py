@@ -53,13 +53,18 @@ DRAWN_ON = {"clearcut": FOREST, "ditches": (Cover.MIRE,), "field": (*FOREST, Cov
 Plan = list[dict[str, Any]]
 
 
+def land(seed: int) -> Landscape:
+    """The country of a seed: the demo's of the first, others of the rest."""
+    return Landscape(DEMO_SEED + seed - 1)
+
+
 def build(folder: Path, seed: int = 1, workers: int = 1) -> None:
-    """Write scenes, their list and the planted changes."""
+    """Write scenes, their list and the planted changes; another seed is another country under other skies."""
     west, south, east, north = BBOX
     across, down = MARGIN_DEGREES
     geobox = utm_geobox(32635, west - across, south - down, east + across, north + down)
     folder.mkdir(parents=True, exist_ok=True)
-    planted = plant(render_ground(geobox, Landscape(DEMO_SEED)), np.random.default_rng(key_of(seed, "planted")))
+    planted = plant(render_ground(geobox, land(seed)), np.random.default_rng(key_of(seed, "planted")))
     frame = geopandas.GeoDataFrame(planted, geometry="geometry", crs="EPSG:3035")
     frame.to_file(folder / "planted.geojson", engine="pyogrio")
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -110,7 +115,7 @@ def plant(ground: SceneGround, random: np.random.Generator) -> Plan:
 
 def _write_year(folder: Path, geobox: GeoBox, planted: Plan, seed: int, year: str) -> list[dict[str, Any]]:
     """One summer's scenes."""
-    ground = render_ground(geobox, Landscape(DEMO_SEED))
+    ground = render_ground(geobox, land(seed))
     x, y = project(geobox.pad(MARGIN))
     painted = ground.painted
     cover, reflectance = painted.cover.copy(), painted.reflectance
@@ -197,4 +202,4 @@ def _write(folder: Path, geobox: GeoBox, dn: Any, classes: Any) -> None:
 if __name__ == "__main__":
     import sys
 
-    build(Path(sys.argv[1]))
+    build(Path(sys.argv[1]), *map(int, sys.argv[2:]))

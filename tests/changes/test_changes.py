@@ -22,14 +22,14 @@ DAYS = (("2019-07-01", "2019-08-31"), ("2024-07-01", "2024-08-31"))
 ABOUT = {"request": {"chips": {"stride": 192}, "area": {"type": "Polygon", "coordinates": []}}}
 
 
-def write_cube(uri, steps, *, noise=True, dissimilar=True, intervals=DAYS, crs="EPSG:3035"):
+def write_cube(uri, steps, *, noise=True, dissimilar=True, intervals=DAYS, crs="EPSG:3035", about=ABOUT):
     """A cube of one tile with the maps of each time step; naturalness 0.6 and noise 0.02 where a step says nothing."""
     maps = {"naturalness_noise": "drawn by a test"} if noise else {}
     spec = CubeSpec(
         crs=crs, resolution=10, extent=(0, 0, SIDE, SIDE), tile_size=SIDE, intervals=intervals, maps=maps,
         dissimilarity="drawn by a test" if dissimilar else "", display=("B04", "B03", "B02"),
     )  # fmt: skip
-    cube = create_cube(uri, spec, "0123", ABOUT)
+    cube = create_cube(uri, spec, "0123", about)
     for number, step in enumerate(steps):
         flat = {"naturalness": 0.6, "naturalness_noise": 0.02, "dissimilarity": 0.3}
         values = {name: step.get(name, np.full((SIDE, SIDE), level, "f4")) for name, level in flat.items()}

@@ -184,7 +184,7 @@ def stopped():
         agreed = SimpleNamespace(tile="t", scenes={}, making={}, differing={}, variables=(), same=True)
         patch.setattr("spacex.api.reproduction.reproduce", lambda *_, **__: agreed)
         same = SimpleNamespace(places=np.rec.array(np.zeros(0, [("area_ha", "f8")])), too_small=0, doubts=[],
-                               areas={"unchanged": 0.0, "changed": 0.0})  # fmt: skip
+                               areas={"unchanged": 0.0, "changed": 0.0}, sites=None)  # fmt: skip
         patch.setattr("spacex.api.change.change", lambda *_, **__: same)
         cut = SimpleNamespace(failed={}, stored=0)
         patch.setattr("spacex.api.listing.ListedScenes.cut", lambda *_: cut)

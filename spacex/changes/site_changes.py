@@ -1,0 +1,158 @@
+"""A table of sites with what changed in each: areas compared and changed, mean difference and its standard error.
+
+Blocks are added as they are compared, so nothing but sums is in memory. Pixels count by the exact share of them that
+lies within a zone; changed area is that of the reported places within it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import geopandas
+import numpy as np
+import pandas as pd
+import shapely
+from numpy.typing import NDArray
+
+from spacex.changes.difference import LEVEL, Block, Comparison, State
+from spacex.cube.zonal import overlaps, percent, with_attributes, zones_within
+from spacex.grid import CHIP
+from spacex.region import Region
+from spacex.vectors import Polygons
+
+WHOLE = 0.99
+"""Share of a zone that must be compared for it to be called compared rather than partly compared."""
+COLUMNS = {
+    "zone": "number of the feature in the file of zones, from 1",
+    "state": "compared (99 % of it or more), partly, not compared, outside, no polygon",
+    "reason": "why it is not simply compared, and what else is to be known; empty if nothing is",
+    "from": "first day of the earlier time step",
+    "to": "first day of the later time step",
+    "area_km2": "area of the zone in the cubes' CRS",
+    "compared_km2": "area that is judged, changed or not",
+    "changed_ha": "area of reported places within the zone",
+    "changed_share": "its share of the compared area",
+    "places": "reported places that have land in it",
+    "naturalness_before": "mean score of the compared area in the earlier step, 0 to 1",
+    "change": "mean score of the later step less that of the earlier",
+    "change_se": "its standard error: errors within a chip are taken as one, those of different chips as independent",
+    "unlike_km2": "area unlike the classifier's training chips in a step",
+    "one_step_km2": "area with data in one step only",
+    "untold_km2": "area with too little data around it to tell its noise",
+    "no_data_km2": "area without data in both",
+    "outside_km2": "area outside what the cubes were asked for",
+    "overlapping": "number of other zones with which it shares more than a pixel of land; that land counts for each",
+}
+"""The columns of the table, besides the zones' own attributes and their geometry, and what each holds."""
+
+
+@dataclass
+class SiteChanges:
+    """Sums of every zone over the blocks of a comparison; areas in pixels."""
+
+    comparison: Comparison
+    zones: Polygons
+    """Read with `keep_all`; each becomes a row."""
+    shapes: NDArray[np.object_] = field(init=False)
+    """(n,) the zones in the cubes' CRS."""
+    areas: NDArray[np.float64] = field(init=False)
+    """(n, states) area by `State`; what is outside the cubes' area is in none."""
+    squares: list[pd.DataFrame] = field(default_factory=list)
+    """Compared area, and naturalness, change and error summed over it, by zone and square of a chip's side."""
+
+    def __post_init__(self) -> None:
+        self.shapes = self.zones.projected(self.comparison.grid.crs)
+        self.areas = np.zeros((len(self.zones), len(State)))
+        self._tree = shapely.STRtree(self.shapes)
+        cubes = {step.cube.uri: step.cube for step in (self.comparison.earlier, self.comparison.later)}
+        self._regions = [Region(cube.region.area, self.comparison.grid) for cube in cubes.values()]
+        chips = self.comparison.earlier.cube.attributes["request"]["chips"]
+        self._chip = chips.get("chip_size", CHIP) >> LEVEL
+
+    def add(self, block: Block) -> None:
+        """Add a compared block."""
+        part = zones_within(self._tree, block.window, self.comparison.grid)
+        if part is None:
+            return
+        here, pixels, zones = part.window.slices(block.window), part.covered.pixels, part.covered.zones
+        state, shares = block.state[here].ravel()[pixels], part.covered.shares
+        inside = np.all([region.inside(part.window) for region in self._regions], axis=0).ravel()[pixels]
+        # a pixel of 20 m may have data though its centre lies outside
+        kept = inside | (state != State.EMPTY)
+        np.add.at(self.areas, (zones[kept], state[kept]), shares[kept])
+        rows, cols = np.divmod(pixels, part.window.width)
+        values = {name: getattr(block, name)[here].ravel()[pixels] for name in ("before", "change", "error")}
+        is_compared = np.isin(state, (State.UNCHANGED, State.CHANGED)) & np.isfinite(values["change"])
+        square = pd.DataFrame({
+            "zone": zones, "row": (rows + part.window.row) // self._chip, "col": (cols + part.window.col) // self._chip,
+            "area": shares, **{name: shares * each for name, each in values.items()},
+            "sure": shares * np.isfinite(values["error"]),
+        })[is_compared]  # fmt: skip
+        self.squares.append(square.groupby(["zone", "row", "col"], as_index=False).sum())
+
+    def table(self, places: Any) -> geopandas.GeoDataFrame:
+        """The table, a row per zone in the CRS of the zones' file, from the places that are reported."""
+        pixel = self.comparison.grid.resolution**2 / 1e6
+        areas, states = shapely.area(self.shapes) / 1e6, self.areas * pixel
+        outside = np.maximum(0, areas - states.sum(axis=1))
+        # less than a thousandth of a pixel is the rounding of the pixels' shares
+        outside[outside < np.maximum(1e-3 * pixel, 1e-6 * areas)] = 0
+        compared = states[:, [State.UNCHANGED, State.CHANGED]].sum(axis=1)
+        polygons = shapely.make_valid(places.geometry.to_numpy())
+        place, zone = self._tree.query(polygons, predicate="intersects")
+        changed = shapely.area(shapely.intersection(polygons[place], self.shapes[zone])) / 1e4
+        count = len(self.zones)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rows = pd.DataFrame({
+                "zone": np.arange(1, count + 1), "area_km2": areas, "compared_km2": compared,
+                "from": self.comparison.earlier.days[0], "to": self.comparison.later.days[0],
+                "changed_ha": np.bincount(zone, changed, count),
+                "changed_share": np.bincount(zone, changed, count) / 100 / compared,
+                "places": np.bincount(zone[changed > 0], minlength=count),
+                "unlike_km2": states[:, State.OUTSIDE], "one_step_km2": states[:, State.ONE_STEP],
+                "untold_km2": states[:, State.UNTOLD], "no_data_km2": states[:, State.EMPTY], "outside_km2": outside,
+                "overlapping": overlaps(self.shapes, pixel * 1e6),
+            })  # fmt: skip
+        rows = rows.join(self._means())
+        problems = zip(rows.itertuples(), self.zones.problems, strict=True)
+        states_of = [_state_of(row, problem, pixel) for row, problem in problems]
+        rows["state"], rows["reason"] = zip(*states_of, strict=True)
+        table = with_attributes(self.zones.table, rows, COLUMNS)
+        return geopandas.GeoDataFrame(table, geometry=self.zones.shapes, crs=self.zones.crs)
+
+    def _means(self) -> pd.DataFrame:
+        """Mean score before, its change and the standard error of that, by zone."""
+        names = ["naturalness_before", "change", "change_se"]
+        if not self.squares:
+            return pd.DataFrame(np.nan, np.arange(len(self.zones)), names)
+        squares = pd.concat(self.squares).groupby(["zone", "row", "col"], as_index=False).sum()
+        squares["square_error"] = squares["error"] ** 2
+        sums = squares.groupby("zone").sum().reindex(np.arange(len(self.zones)))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = (sums["before"] / sums["area"], sums["change"] / sums["area"])
+            return pd.DataFrame(dict(zip(names, (*means, np.sqrt(sums["square_error"]) / sums["sure"]), strict=True)))
+
+
+def _state_of(row: Any, problem: str, pixel: float) -> tuple[str, str]:
+    """State of a zone, and the reasons for it in words; `pixel` is the area of one in km²."""
+    reasons = [problem] if problem else []
+    if not row.area_km2:
+        return "no polygon", "; ".join(reasons) or "it lies where the cubes' CRS does not reach"
+    if row.area_km2 < pixel:
+        reasons.append(f"it is smaller than a pixel of the comparison ({row.area_km2 / pixel:.2g} of one)")
+    parts = {
+        "lies outside the cubes": row.outside_km2,
+        "has no data": row.no_data_km2,
+        "has data in one step only": row.one_step_km2,
+        "is unlike the training chips": row.unlike_km2,
+        "has too little data around it to tell its noise": row.untold_km2,
+    }
+    reasons += [f"{percent(part / row.area_km2)} of it {what}" for what, part in parts.items() if part > 0]
+    if row.overlapping:
+        reasons.append(f"it shares land with {row.overlapping} other zone{'s' * (row.overlapping > 1)}")
+    if not row.compared_km2:
+        state = "outside" if row.outside_km2 >= row.area_km2 * (1 - 1e-6) else "not compared"
+    else:
+        state = "compared" if row.compared_km2 >= WHOLE * row.area_km2 else "partly"
+    return state, "; ".join(reasons)
