@@ -80,10 +80,26 @@ def known_cube(uri):
     return made
 
 
+def table_of_sites(folder):
+    """A table of two sites in the cube's corner, in degrees, as GeoParquet."""
+    import geopandas
+    import shapely
+
+    corners = ((4_895_500, 5_054_000), (4_896_500, 5_053_000))
+    shapes = [shapely.box(x, y, x + 500, y + 500) for x, y in corners]
+    zones = geopandas.GeoDataFrame({"SITENAME": ["mire", "fell"]}, geometry=shapes, crs="EPSG:3035").to_crs(4326)
+    means = {"2020-07-01": (0.25, None), "2021-07-01": (0.75, 0.5)}
+    rows = [{"zone": i + 1, "first_day": day, "state": "mapped", "naturalness_mean": means[day][i]}
+            for day in means for i in (0, 1)]  # fmt: skip
+    both = geopandas.pd.concat([zones, zones], ignore_index=True)
+    geopandas.GeoDataFrame(both.assign(**geopandas.pd.DataFrame(rows))).to_parquet(folder / "sites.parquet")
+    return str(folder / "sites.parquet")
+
+
 @contextmanager
-def served(uri):
-    """The address of a cube's page."""
-    folder = quote(write_page(uri).rsplit("/", 1)[-1])
+def served(uri, zones=None):
+    """The address of a cube's page, with a table of sites drawn over it."""
+    folder = quote(write_page(uri, zones).rsplit("/", 1)[-1])
     with open_server(uri) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/{folder}/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from known_cube import SPEC, STATES, served, tile_of, values
+from known_cube import SPEC, STATES, known_cube, served, table_of_sites, tile_of, values
 from matplotlib import colormaps
 
 from spacex.areas import box_area, load_area
@@ -227,3 +227,53 @@ def test_what_is_no_cube_is_said(page, tmp_path):
         (tmp_path / "gone.zarr" / "zarr.json").unlink()
         page.open(url)
     assert "No cube at" in page.run("document.getElementById('error').textContent")
+
+
+def test_sites_are_coloured_by_naturalness_and_tell_their_numbers(page, tmp_path):
+    made = known_cube(str(tmp_path / "sites.zarr"))
+    mire, fell = (4_895_750, 5_054_250), (4_896_750, 5_053_250)  # their middles
+
+    def there(place):
+        x, y = page.run(f"spacex.map.getPixelFromCoordinate({list(place)})")
+        return round(y), round(x)
+
+    def colour(place):
+        row, col = there(place)
+        return page.picture()[row - 3 : row + 4, col - 3 : col + 4].reshape(-1, 3).mean(axis=0)
+
+    def tick(shown):
+        page.run(f"""(() => {{ const box = document.getElementById('sites'); box.checked = {str(shown).lower()};
+                     box.dispatchEvent(new Event('change')); }})()""")
+        page.settle()
+
+    with served(made.uri, table_of_sites(tmp_path)) as address:
+        page.open(address)
+        page.run("spacex.map.getView().setCenter([4896250, 5053750]); spacex.map.getView().setResolution(10)")
+        page.settle()
+        seen = [colour(mire), colour(fell)]
+        tick(False)
+        bare = [colour(mire), colour(fell)]
+        tick(True)
+        # three quarters of the colour of the score over what lies below; grey where there is no score
+        score = through("cividis", np.array(0.25), 0, 1)
+        assert seen[0] == pytest.approx(0.75 * score + 0.25 * bare[0], abs=6)
+        assert seen[1] == pytest.approx(4 / 15 * np.full(3, 0x88) + 11 / 15 * bare[1], abs=6)
+        row, col = there(mire)
+        page.click(col, row)
+        page.wait("!document.getElementById('site').hidden")
+        assert page.run("document.getElementById('sitename').textContent") == "mire"
+        facts = page.run("document.getElementById('sitefacts').textContent")
+        assert "0.25" in facts
+        assert "mapped" in facts
+        # the second time step has another score, and another colour
+        page.run("""(() => { const time = document.getElementById('time'); time.value = 1;
+                     time.dispatchEvent(new Event('change')); })()""")
+        page.settle()
+        tick(False)
+        below = colour(mire)
+        tick(True)
+        score = through("cividis", np.array(0.75), 0, 1)
+        assert colour(mire) == pytest.approx(0.75 * score + 0.25 * below, abs=6)
+        page.click(0.5 * (col + there(fell)[1]), 0.5 * (row + there(fell)[0]))
+        page.wait("document.getElementById('site').hidden")
+        assert page.seen.errors == []

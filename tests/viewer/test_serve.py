@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from known_cube import served
+from known_cube import served, table_of_sites
 
 from spacex.errors import CubeError, DataError, RequestError
 from spacex.viewer import serve
@@ -36,24 +36,8 @@ def test_the_page_lies_beside_the_cube_and_names_it(cube):
     }
 
 
-def table_of_sites(folder, cube):
-    """A table of two sites in the cube's corner, in degrees, as GeoParquet."""
-    import geopandas
-    import shapely
-
-    corners = ((4_895_500, 5_054_000), (4_896_500, 5_053_000))
-    shapes = [shapely.box(x, y, x + 500, y + 500) for x, y in corners]
-    zones = geopandas.GeoDataFrame({"SITENAME": ["mire", "fell"]}, geometry=shapes, crs="EPSG:3035").to_crs(4326)
-    means = {"2020-07-01": (0.25, None), "2021-07-01": (0.75, 0.5)}
-    rows = [{"zone": i + 1, "first_day": day, "state": "mapped", "naturalness_mean": means[day][i]}
-            for day in means for i in (0, 1)]  # fmt: skip
-    both = geopandas.pd.concat([zones, zones], ignore_index=True)
-    geopandas.GeoDataFrame(both.assign(**geopandas.pd.DataFrame(rows))).to_parquet(folder / "sites.parquet")
-    return str(folder / "sites.parquet")
-
-
 def test_sites_lie_beside_the_page_in_the_cubes_metres(cube, tmp_path):
-    table = table_of_sites(tmp_path, cube)
+    table = table_of_sites(tmp_path)
     page = Path(view(cube.uri, zones=table, write_only=True))
     mire, fell = json.loads((page / "sites.json").read_text())["features"]
     assert 'name="sites" content="sites.json"' in (page / "index.html").read_text()
