@@ -43,7 +43,7 @@ def array_attributes(box: GeoBox) -> Attributes:
         "coordinates": "spatial_ref",
         "_CRS": gdal,
         "zarr_conventions": CONVENTIONS[1:],
-        **_projection(box, text=False),
+        **_projection(box),
         # on arrays only: a group that has this and `spatial:transform` crashes GDAL 3.13, and QGIS with it
         "spatial:dimensions": ["y", "x"],
         **_spatial(box),
@@ -57,7 +57,7 @@ def group_attributes(box: GeoBox) -> Attributes:
         # makes xarray read `time_bounds` as a coordinate, which `rio.clip` of a whole dataset leaves alone
         "coordinates": "time_bounds spatial_ref",
         "zarr_conventions": CONVENTIONS[1:],
-        **_projection(box, text=False),
+        **_projection(box),
         **_spatial(box),
     }
 
@@ -83,7 +83,7 @@ def root_attributes(boxes: list[GeoBox]) -> Attributes:
         "Conventions": "CF-1.11",
         "zarr_conventions": CONVENTIONS,
         "multiscales": {"resampling_method": "average", "layout": layout},
-        **_projection(boxes[0], text=True),
+        **_projection(boxes[0]),
         **_spatial(boxes[0]),
     }
 
@@ -136,11 +136,7 @@ def _spatial(box: GeoBox) -> Attributes:
     }
 
 
-def _projection(box: GeoBox, *, text: bool) -> Attributes:
-    """The `proj:` block: the authority's code where there is one, and the text where asked for or needed.
-
-    The text would more than double the consolidated metadata that every reader fetches first.
-    """
+def _projection(box: GeoBox) -> Attributes:
+    """The `proj:` block: the authority's code where there is one, else the text. The convention allows one of them."""
     authority = _crs(box).to_authority()
-    code = {"proj:code": ":".join(authority)} if authority else {}
-    return {**code, **({"proj:wkt2": _crs(box).to_wkt("WKT2_2019")} if text or not authority else {})}
+    return {"proj:code": ":".join(authority)} if authority else {"proj:wkt2": _crs(box).to_wkt("WKT2_2019")}

@@ -24,9 +24,10 @@ const words = (name) => name.replaceAll('_', ' ');
 const asked = new URLSearchParams(location.hash.slice(1));
 
 /** The cube's CRS, made known to OpenLayers; proj4 reads its WKT, so any CRS of a cube will do. */
-function projectionOf({attributes}) {
+function projectionOf({attributes, arrays}) {
   const code = attributes['proj:code'] ?? 'cube';
-  proj4.defs(code, attributes['proj:wkt2']);
+  // a root with a code has no text beside it, since the convention allows one of the two; older cubes have both
+  proj4.defs(code, attributes['proj:wkt2'] ?? arrays['0/spatial_ref'].attributes.crs_wkt);
   register(proj4);
   const projection = getProjection(code);
   const [left, bottom, right, top] = attributes['spatial:bbox'];
