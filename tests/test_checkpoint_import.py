@@ -178,7 +178,7 @@ def test_a_pickle_is_named_and_never_run(zipped: bool, tmp_path: Path) -> None:
         tmp_path / "x.pt",
         _use_new_zipfile_serialization=zipped,
     )
-    with pytest.raises(CheckpointError, match=r"the Python object io\.open"):
+    with pytest.raises(CheckpointError, match=r"the Python object _?io\.open"):
         read_state_dict(tmp_path / "x.pt")
     assert not victim.exists()
     torch.load(tmp_path / "x.pt", weights_only=False)["hparams"].close()
