@@ -67,8 +67,8 @@ def measure(former: Any, today: Any, u: Tensor, baseline: Tensor, turns: int) ->
     apart = (maps[1] - maps[0]).abs().amax((1, 2, 3)) / maps[0].abs().amax((1, 2, 3))
     sums = ((maps[1] - maps[0]).sum((1, 2, 3)) / changes[0]).abs()
     return (
-        f"time x {median:.3f} ({low:.3f} to {high:.3f}); maps apart by {apart.max():.1e} of their largest value, sums by "
-        f"{sums.max():.1e} of the change; logits {'the same' if torch.equal(*logits) else 'differ'}"
+        f"time x {median:.3f} ({low:.3f} to {high:.3f}); maps apart by {apart.max():.1e} of their largest value, "
+        f"sums by {sums.max():.1e} of the change; logits {'the same' if torch.equal(*logits) else 'differ'}"
     )
 
 
