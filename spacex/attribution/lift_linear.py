@@ -18,21 +18,15 @@ MULTIPLICATIONS, ELEMENTS = 2**22, 2**15
 """Of a convolution, and of a picture that is normalised, below which a rule in Python costs as much as it saves."""
 
 
-def convolution(
-    run: Run, func: Function, x: Tensor, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-    dilation: Any = 1, groups: int = 1,
-) -> Tensor:  # fmt: skip
+def convolution(run: Run, func: Function, *args: Any, **kwargs: Any) -> Tensor:
     """Linear. Patches side by side without overlap, single pixels too, go back by one product of matrices.
 
     On the CPU that takes half to a quarter of the time of torch's backward pass for a batch of one.
     """
-    args = (x, weight, bias, stride, padding, dilation, groups)
-    patches = (stride,) * 2 if isinstance(stride, int) else tuple(stride)
-    plain = padding in (0, (0, 0)) and dilation in (1, (1, 1)) and groups == 1 and x.dim() == 4
-    side_by_side = plain and patches == tuple(weight.shape[2:])
-    worth = weight.numel() * x.shape[-2:].numel() > MULTIPLICATIONS * patches[0] * patches[-1]
-    if not (x.requires_grad and side_by_side and worth and isinstance(weight, torch.nn.Parameter)):
-        return rules.polynomial(run, func, *args)
+    patches = _patches(*args, **kwargs)
+    if patches is None:
+        return rules.polynomial(run, func, *args, **kwargs)
+    x, weight = args[0], args[1] if len(args) > 1 else kwargs["weight"]
     shape, (high, wide) = x.shape, patches
 
     def back(g: Tensor, weight: Tensor) -> list[Tensor]:
@@ -43,9 +37,22 @@ def convolution(
         to_x = parts.permute(0, 3, 1, 4, 2, 5).reshape(-1, shape[1], h * high, w * wide)
         return [F.pad(to_x, (0, shape[3] - w * wide, 0, shape[2] - h * high))]
 
-    return rules.carry(
-        func(*(one.detach() if isinstance(one, Tensor) else one for one in args)), back, [weight.detach()], x
+    plain = [one.detach() if isinstance(one, Tensor) else one for one in args]
+    return rules.carry(func(*plain, **kwargs), back, [weight.detach()], x)
+
+
+def _patches(
+    input: Tensor, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> tuple[int, ...] | None:
+    """The side of a convolution's patches, if they lie side by side and `convolution` is worth its time."""
+    if not (isinstance(weight, torch.nn.Parameter) and input.requires_grad and input.dim() == 4 and groups == 1):
+        return None
+    step, rim, apart = (
+        (value,) * 2 if isinstance(value, int) else tuple(value) for value in (stride, padding, dilation)
     )
+    if (rim, apart, step) != ((0, 0), (1, 1), tuple(weight.shape[2:])):
+        return None
+    return step if weight.shape[:2].numel() * input.shape[2:].numel() > MULTIPLICATIONS else None
 
 
 def batch_norm(run: Run, func: Function, *args: Any, **kwargs: Any) -> Tensor:

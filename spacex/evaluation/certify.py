@@ -242,7 +242,10 @@ def _share(maps: Tensor, inside: Tensor) -> Values:
 
 def _randomised(attributor: Attributor, test: Chips, natural: Sequence[int]) -> list[Check]:
     """Rank correlation of the map with that of the same classifier after all its layers were randomised."""
-    *_, (_, random) = randomise_layers(attributor.checkpoint.classifier)
+    layers = list(randomise_layers(attributor.checkpoint.classifier))
+    if not layers:  # a network that cannot draw its weights anew
+        return []
+    _, random = layers[-1]
     bare = Attributor(replace(attributor.checkpoint, classifier=random), attributor.maps, device=attributor.device)
     pairs = [(_draw(attributor, x), _draw(bare, x)) for x in _batches(test, natural)]
     values = np.concatenate([np.nan_to_num(spearman(*pair)) for pair in pairs])

@@ -23,6 +23,7 @@ from spacex.settings import Settings
 
 BUILDERS = (
     "spacex.models.residual:ResidualNetwork",
+    "spacex.models.exported:Program",
     "timm:create_model",
     "torchvision.models:get_model",
     "torchgeo.models:get_model",

@@ -113,6 +113,26 @@ def test_other_convolutions_are_left_to_torch(settings, monkeypatch):
     torch.testing.assert_close(slope(network, x, x0), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_convolutions_of_exported_programs_are_called_as_they_were(monkeypatch):
+    """Their operators take lists where functions take numbers."""
+    for least in (0, 2**60):
+        monkeypatch.setattr(lift_linear, "MULTIPLICATIONS", least)
+
+        class Exported(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.weight = nn.Parameter(torch.linspace(-1, 1, 6 * 4 * 4).view(6, 4, 2, 2), requires_grad=False)
+
+            def forward(self, u: Tensor) -> Tensor:
+                return torch.ops.aten.conv2d.default(u, self.weight, None, [2, 2])
+
+        x, x0 = pictures(1, 4, 12, 12)
+        point = x.clone().requires_grad_()
+        out = Exported()(point).flatten(1)
+        (expected,) = torch.autograd.grad((out * torch.linspace(-1, 2, out.shape[1])).sum(), point)
+        torch.testing.assert_close(slope(Exported(), x, x0), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("affine", [True, False])
 def test_stored_statistics_are_a_factor_of_each_channel(affine, monkeypatch):
     monkeypatch.setattr(lift_linear, "ELEMENTS", 0)
