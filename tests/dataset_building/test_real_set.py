@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
-from pyproj import Transformer
+from kempen import FIELDS, LEFT, TOP, WOODS, polygon
 from scene_archives import BANDS, DAYS, SceneArchive
 
 from spacex.commands.app import invoke
@@ -19,18 +19,6 @@ from spacex.commands.make_dataset import app
 from spacex.datasets.anthroprotect import read_infos
 
 pytestmark = pytest.mark.real
-
-LEFT, TOP = 655_360.0, 5_686_280.0
-WOODS = [(250, 60), (520, 60), (520, 450), (330, 450), (250, 300)]
-FIELDS = [(-10, 430), (262, 430), (262, 960), (-10, 960)]
-"""Corners in columns and rows of the scene."""
-
-
-def polygon(corners: list[tuple[int, int]]) -> dict[str, object]:
-    """A GeoJSON feature of corners given in pixels of the scene."""
-    to_degrees = Transformer.from_crs(32631, 4326, always_xy=True)
-    ring = [to_degrees.transform(LEFT + 10 * col, TOP - 10 * row) for col, row in [*corners, corners[0]]]
-    return {"type": "Feature", "properties": {"kind": "drawn"}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
 
 
 @pytest.fixture(scope="module")
