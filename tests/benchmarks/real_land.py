@@ -181,12 +181,13 @@ def methods_of(checkpoint: Checkpoint, names: Sequence[str]) -> list[Method]:
 
 
 def pointing(
-    checkpoint: Checkpoint, land: Land, cell: int, count: int, n: int, names: Sequence[str] = METHODS
-) -> pd.DataFrame:
+    checkpoint: Checkpoint, land: Land, cell: int, count: int, n: int, names: Sequence[str] = METHODS,
+    further: Sequence[Method] = (),
+) -> pd.DataFrame:  # fmt: skip
     """Share of each method's positive values on natural cells: a row per mosaic, a column per method, and `place`."""
     x, mask, places = mixed(land, count, n, cell, 0.5, 7)
     attributor = Attributor(checkpoint, ("attribution", "lift", "path_attribution"))
-    listed, rows = methods_of(checkpoint, names), []
+    listed, rows = [*methods_of(checkpoint, names), *further], []
     for start in range(0, count, 4):
         batch = ChipBatch(attributor, x[start : start + 4], [f"mosaic {start + i}" for i in range(4)])
         inside = mask[start : start + 4]
