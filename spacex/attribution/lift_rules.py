@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from spacex.attribution.gradients import mean_gradients
-from spacex.attribution.lift_slopes import CLOSED, POWERS, TINY, share_above, smooth_slope
+from spacex.attribution.lift_slopes import CLOSED, DERIVATIVES, POWERS, TINY, share_above, smooth_slope
 
 EQUAL_LOGARITHMS = 1e-2
 """Difference below which the logarithmic mean of two numbers is their mean: off by a twelfth of its square."""
@@ -56,7 +56,9 @@ def elementwise(name: str, run: Run, func: Function, x: Tensor, *args: Any, **kw
     if closed:
         slope = closed(now, start, *args, **kwargs)
     else:
-        slope = smooth_slope(lambda t: func(t, *args, **kwargs), now, start, y.float(), starts[1].float())
+        known = DERIVATIVES.get(name)
+        tangent = known and (lambda t: known(torch.ones_like(t), t, *args, **kwargs))
+        slope = smooth_slope(lambda t: func(t, *args, **kwargs), now, start, y.float(), starts[1].float(), tangent)
     return carry(y, lambda g, slope: [(g * slope).to(g.dtype)], [slope], x)
 
 

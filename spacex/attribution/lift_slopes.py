@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -109,18 +110,27 @@ SMOOTH = frozenset(_SMOOTH.split())
 """Functions whose chord is a quotient, with the tangent at the middle where it would be rounding."""
 
 
-def smooth_slope(function: Callable[[Tensor], Tensor], x: Tensor, x0: Tensor, y: Tensor, y0: Tensor) -> Tensor:
-    """The chord of a smooth function, given its values y and y0."""
+DERIVATIVES = {"gelu": torch.ops.aten.gelu_backward, "silu": torch.ops.aten.silu_backward}
+"""What autograd would call, of functions so common that its own time counts."""
+
+Tangent = Callable[[Tensor], Tensor]
+
+
+def smooth_slope(
+    function: Callable[[Tensor], Tensor], x: Tensor, x0: Tensor, y: Tensor, y0: Tensor, tangent: Tangent | None = None
+) -> Tensor:
+    """The chord of a smooth function, given its values y and y0, and its derivative if that is known."""
+    tangent = tangent or partial(_tangent, function)
     distance = x - x0
     slope = (y - y0).div_(distance)
     distance.abs_()
     if x.device.type != "cpu":  # which elements are near is not asked, for the answer would wait for all queued work
-        return torch.where(distance < MIN_DISTANCE, _tangent(function, torch.lerp(x, x0, 0.5)), slope)
+        return torch.where(distance < MIN_DISTANCE, tangent(torch.lerp(x, x0, 0.5)), slope)
     places = np.flatnonzero(_line(distance, slope).numpy() < MIN_DISTANCE)  # a tenth of torch's time
     if len(places):
         chosen = torch.from_numpy(places)
         middle = torch.lerp(_line(x, slope)[chosen], _line(x0, slope)[chosen], 0.5)
-        _line(slope, slope)[chosen] = _tangent(function, middle)
+        _line(slope, slope)[chosen] = tangent(middle)
     return slope
 
 
