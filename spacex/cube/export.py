@@ -178,7 +178,10 @@ def _stream(layer: Layer, window: Window, mask: BaseGeometry | None, tags: dict[
     attributes, floating = layer.values.attrs, layer.values.dtype.kind == "f"
     banded = layer.values.ndim == 3
     bands = layer.values[layer.values.dims[0]].values.tolist() if banded else [attributes["long_name"]]
-    nodata = np.nan if floating else attributes.get("_FillValue", 0)
+    stored = nodata = np.nan if floating else attributes.get("_FillValue", 0)
+    if attributes.get("add_offset", 0) and not floating:
+        # QGIS compares decoded values with it: where 0 is a value, 0 cannot stand for no data
+        nodata = np.iinfo(layer.values.dtype).max
     region = None if mask is None else Region(mask, layer.grid)
     with rasterio.open(
         file, "w", driver="GTiff", dtype=layer.values.dtype, count=len(bands), nodata=nodata,
@@ -198,6 +201,8 @@ def _stream(layer: Layer, window: Window, mask: BaseGeometry | None, tags: dict[
         corners = product(range(window.row, window.stop_row, BLOCK), range(window.col, window.stop_col, BLOCK))
         for block in (Window(row, col, BLOCK, BLOCK).intersect(window) for row, col in corners):
             values = layer.read(block)
+            if not floating:
+                values = np.where(values == stored, np.asarray(nodata, values.dtype), values)
             if region is not None:
                 values = np.where(region.inside(block), values, np.asarray(nodata, values.dtype))
             if not (np.isnan(values) if floating else values == nodata).all():

@@ -59,7 +59,7 @@ def test_every_map_and_step_is_a_valid_cog_with_the_cubes_values(cube, tmp_path)
         mean = float(source.tags(1)["STATISTICS_MEAN"])
         assert mean == pytest.approx(float(np.nanmean(tile.maps["attribution"][:508])), rel=1e-3)
     with rasterio.open(files[3]) as source:
-        assert (source.nodata, source.scales, source.offsets) == (0, (0.004,), (-0.004,))
+        assert (source.nodata, source.scales, source.offsets) == (255, (0.004,), (-0.004,))
 
 
 def test_overviews_are_means_of_the_valid_pixels_down_to_one_tile(cube, tmp_path):
