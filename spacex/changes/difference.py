@@ -4,11 +4,11 @@ All is done at 20 m, the first level that holds the picture itself, in blocks of
 
 **False alarms.** Noise alone shall exceed in `false_alarms` places per 1,000 km² on average. A map of scores has one
 independent place per square of the chips' stride, a picture one per smallest area that is reported; the threshold is
-what noise exceeds in the share `false_alarms` / (places in 1,000 km²) of them. Noise is not normal: the season moves
-some covers more than others, and sizes fall off about exponentially. So the threshold lies on the exponential through
-the median and the upper quartile of the sizes found, at least where normal noise would have it. Both quantiles, and
-with them the threshold and the widening of the standard errors, are those of all the land that is judged, which must
-not have changed in more than a tenth. `tests/benchmarks/change.py` measures what is promised.
+what noise exceeds in the share `false_alarms` / (places in 1,000 km²) of them. A picture has its thresholds by place
+and kind of land (`spacex.changes.fit`). Of scores, whose noise is not normal either, the threshold lies on the
+exponential through the median and the upper quartile of the sizes of all the land that is judged, at least where
+normal noise would have it; that land must not have changed in more than a tenth. `tests/benchmarks/change.py` measures
+what is promised.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from spacex.attribution.names import NOISE
-from spacex.changes.fit import CELL, distances, smoothed
+from spacex.changes.fit import CELL, exceedances
 from spacex.cube.layout import variables, variables_by_name
 from spacex.cube.store import Cube
 from spacex.errors import CubeError, RequestError
@@ -37,8 +37,6 @@ BLOCK = 8 * CELL
 """Side of a block in pixels."""
 SAMPLED = 16
 """Blocks at most from which the threshold is estimated, evenly from all."""
-SMOOTH = 3
-"""Side in pixels of the squares that a picture is averaged over before it is compared."""
 QUANTUM = 0.004 / np.sqrt(12)
 """Standard error of a stored score by its steps alone."""
 Z90 = 1.645
@@ -178,30 +176,28 @@ class Comparison:
         return max(factor, 1.0 if self.noise_is_mapped else 1e-3)
 
     @cached_property
-    def threshold(self) -> float:
-        """Size that noise exceeds as often as is allowed: in standard errors, or in a fit's distances."""
+    def share(self) -> float:
+        """Of independent places that noise may lift above the threshold."""
         if self.of == SCORE:
-            request = self.earlier.cube.attributes["request"]
-            place, freedom = (request["chips"]["stride"] * self.earlier.cube.spec.resolution) ** 2, 1
+            place = (self.earlier.cube.attributes["request"]["chips"]["stride"] * self.earlier.cube.spec.resolution) ** 2
         else:
-            place, freedom = max(self.least * 1e4, self.grid.resolution**2), self.bands
-        share = min(0.1, self.false_alarms * place / 1e9)
-        normal = float(np.sqrt(chi2.isf(share, freedom)))
+            place = max(self.least * 1e4, self.grid.resolution**2)
+        return float(min(0.1, self.false_alarms * place / 1e9))
+
+    @cached_property
+    def threshold(self) -> float:
+        """Change of a score, in standard errors, that noise exceeds as often as is allowed."""
+        normal = float(np.sqrt(chi2.isf(self.share, 1)))
         windows = list(self.windows())
-        sampled = windows[:: -(-len(windows) // SAMPLED)]
         parts = []
-        for window in sampled:
-            size = self._size(window, *self._difference(window)[1:])
+        for window in windows[:: -(-len(windows) // SAMPLED)]:
+            _, change, error = self._difference(window)
+            size = np.abs(change) / (error * self.widening)
             parts.append(size[np.isfinite(size) & ~self._outside(window)][::16])
         if not (sizes := np.concatenate(parts)).size:
             return normal
         middle, upper = np.quantile(sizes, (0.5, 0.75))
-        return max(normal, float(upper + (upper - middle) * np.log(0.25 / share) / np.log(2)))
-
-    @property
-    def bands(self) -> int:
-        """Of the variable that is compared."""
-        return max(1, len(variables_by_name(self.earlier.cube.spec)[self.of].bands))
+        return max(normal, float(upper + (upper - middle) * np.log(0.25 / self.share) / np.log(2)))
 
     def windows(self) -> Iterator[Window]:
         """The blocks of the land."""
@@ -219,9 +215,12 @@ class Comparison:
 
     def _compare(self, window: Window) -> tuple[Any, ...]:
         before, change, error = self._difference(window)
-        size = self._size(window, change, error)
         error *= np.float32(self.widening)
-        exceedance = size / np.float32(self.threshold)
+        if self.of == SCORE:
+            exceedance = np.abs(change) / (error * np.float32(self.threshold))
+        else:
+            pictures = (self._picture(step, window.pad(CELL)) for step in (self.earlier, self.later))
+            exceedance = exceedances(*pictures, self.share)
         # from what counts least to what counts most
         state = np.where(exceedance > 1, State.CHANGED, State.UNCHANGED).astype(np.uint8)
         state[np.isnan(exceedance)] = State.UNTOLD
@@ -249,11 +248,7 @@ class Comparison:
         mean = (first + second) / 2
         return first, second - first, np.asarray(mean * (1 - mean) + QUANTUM, np.float32)
 
-    def _size(self, window: Window, change: Array, error: Array) -> Array:
-        """What is compared with the threshold; `error` is not widened yet."""
-        if self.of == SCORE:
-            return np.asarray(np.abs(change) / (error * self.widening), np.float32)
-        around = window.pad(CELL)
-        pictures = [smoothed(step.read(self.of, around), SMOOTH) for step in (self.earlier, self.later)]
-        before, after = (picture if picture.ndim == 3 else picture[None] for picture in pictures)
-        return np.asarray(np.sqrt(distances(before, after)))
+    def _picture(self, step: Step, window: Window) -> Array:
+        """What is compared, (bands, height, width)."""
+        values = step.read(self.of, window)
+        return values if values.ndim == 3 else values[None]

@@ -1,56 +1,95 @@
-"""One time step predicted from the other, robustly and square by square: what is left is change, or noise.
+"""One time step predicted from the other, robustly, by place and kind of land: what is left is change, or noise.
 
 Two summers of the same land differ everywhere: haze adds, calibration multiplies, and the season gives every cover
-another colour. All three are nearly linear in the bands of a small area. So within 3 x 3 cells of 2.56 km the bands of
-the later step are fitted by those of the earlier one and a constant, and the distance of a pixel's residual from 0 is
-taken in units of the residuals' own covariance (Mahalanobis). Changed pixels must not bend the fit: as in the
-iteratively reweighted MAD transform (Nielsen 2007, IEEE TIP 16(2)), every pixel weighs as much as the probability that
-noise alone is further away than it, round by round. Covariance and weights follow the median distance, so the land may
-change in up to half of a square.
+another colour. All three are nearly linear in the bands of a small area, but covers differ: a crop may change its
+colour every year, a forest hardly does. So the land of 3 x 3 cells of 2.56 km is first divided into classes by its
+colours and its texture in the earlier step (k-means). In each class the bands of the later step are fitted by those of
+the earlier one and a constant, and the distance of a pixel's residual from 0 is taken in units of the residuals' own
+covariance (Mahalanobis). Changed pixels must not bend the fit: as in the iteratively reweighted MAD transform (Nielsen
+2007, IEEE TIP 16(2)), every pixel weighs as much as the probability that noise alone is further away than it, round by
+round. Covariance and weights follow the median distance, so the land may change in up to half of a class.
 
-A cell's fit depends on its own 3 x 3 cells alone, on a global lattice: a pixel has the same value in any block.
+**When a distance is too large for noise.** Noise is not normal: distances of unchanged land fall off about
+exponentially. A class's threshold lies on the exponential through the median and the upper quartile of its distances,
+at least where normal noise would have it. Land of one class is restless in one place and quiet in another, so where
+the median distance in the square of 1.3 km around a pixel is above its class's, the threshold is raised by as much.
+A class may join two covers of one colour, of which the rarer then looks changed wherever the season moves it. Hence
+the land is divided several times, more and more finely, and has changed where every division says so.
+
+A cell's answer depends on its own 3 x 3 cells alone, on a global lattice: a pixel has the same value in any block, and
+no other land is needed to judge it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
+from scipy.cluster.vq import vq
+from scipy.ndimage import percentile_filter, uniform_filter
 from scipy.stats import chi2
 
 Array = NDArray[np.float32]
+Samples = NDArray[np.float64]
 CELL = 128
 """Side of a cell in pixels."""
+SMOOTH = 3
+"""Side in pixels of the squares that a picture is averaged over before it is compared."""
+TEXTURE = 9
+"""Side in pixels of the squares whose standard deviation tells texture."""
+DIVISIONS = (4, 8, 16)
+"""Numbers of classes."""
 SPARSE = 3
 """Every so many rows and columns of the 3 x 3 cells are fitted: neighbours tell the same."""
 ROUNDS = 8
+CLUSTER_ROUNDS = 15
 LEAST = 1000
-"""Pixels with data that a fit needs, of 16,384 at most."""
+"""Pixels with data that 3 x 3 cells need, of 16,384 at most."""
+LEAST_OF_CLASS = 300
+"""Pixels that a class needs for a fit of its own; a smaller one is fitted with all others."""
+AROUND = 33
+"""Half the side in pixels of the square whose median distance raises a threshold; whole steps of `SPARSE`."""
 STEP = 1e-4
 """Smallest difference that reflectance is stored with, relative to 1: no covariance is taken for smaller."""
 
 
-def distances(before: Array, after: Array) -> Array:
-    """Squared distance from "no change" of every pixel of whole cells, in the noise's own units.
+@dataclass(frozen=True)
+class _Fit:
+    """What noise does to one class of land."""
+
+    coefficients: Samples
+    """(1 + bands, bands)"""
+    precision: Samples
+    """(bands, bands) inverse covariance of the residuals."""
+    median: float = 0
+    """Of the distances."""
+    threshold: float = 0
+
+    def distance(self, before: Samples, after: Samples) -> Samples:
+        """Distance of every sample's residual from 0, in the noise's own units."""
+        residual = after - self.coefficients[0] - before @ self.coefficients[1:]
+        return np.asarray(np.sqrt(np.einsum("ni,ij,nj->n", residual, self.precision, residual)))
+
+
+def exceedances(before: Array, after: Array, share: float) -> Array:
+    """How far every pixel of whole cells differs between two steps, over what noise alone exceeds in a share of them.
 
     Args:
         before: (bands, height, width) of the cells and of one cell around them; NaN = no data.
         after: the same of the later step.
+        share: of the pixels that noise alone may lift above 1.
 
     Returns:
-        (height - 2 cells, width - 2 cells) float32, chi-squared with `bands` degrees of freedom where the noise is
-        normal; NaN where a step has no data, or too little around it has.
+        (height - 2 cells, width - 2 cells) float32; NaN where a step has no data, or too little around it has.
     """
+    look, before, after = _look(before), smoothed(before, SMOOTH), smoothed(after, SMOOTH)
     height, width = before.shape[1] - 2 * CELL, before.shape[2] - 2 * CELL
     out = np.full((height, width), np.nan, np.float32)
     for row in range(0, height, CELL):
         for col in range(0, width, CELL):
-            around = (slice(None), slice(row, row + 3 * CELL, SPARSE), slice(col, col + 3 * CELL, SPARSE))
-            model = _fit(_samples(before[around]), _samples(after[around]))
-            if model is not None:
-                cell = (slice(None), slice(row + CELL, row + 2 * CELL), slice(col + CELL, col + 2 * CELL))
-                apart = _distance(_samples(before[cell]), _samples(after[cell]), *model)
-                out[row : row + CELL, col : col + CELL] = apart.reshape(CELL, CELL)
+            part = (slice(None), slice(row, row + 3 * CELL), slice(col, col + 3 * CELL))
+            out[row : row + CELL, col : col + CELL] = _of_cell(look[part], before[part], after[part], share)
     return out
 
 
@@ -65,40 +104,77 @@ def smoothed(values: Array, side: int) -> Array:
     return means
 
 
-def _samples(values: Array) -> NDArray[np.float64]:
+def _look(picture: Array) -> Array:
+    """(bands + 1, height, width): colours and texture, by which the land is divided into classes."""
+    mean = smoothed(picture, TEXTURE)
+    spread = np.sqrt(np.maximum(smoothed(picture**2, TEXTURE) - mean**2, 0)).mean(axis=0, keepdims=True)
+    return np.concatenate([smoothed(picture, SMOOTH), spread])
+
+
+def _of_cell(look: Array, before: Array, after: Array, share: float) -> Array:
+    """(`CELL`, `CELL`) exceedances of the cell in the middle of 3 x 3, from (…, 3 cells, 3 cells)."""
+    sparse = (slice(None), slice(None, None, SPARSE), slice(None, None, SPARSE))
+    sample = [_samples(values[sparse]) for values in (look, before, after)]
+    valid = np.isfinite(np.concatenate(sample, axis=1)).all(axis=1)
+    if valid.sum() < LEAST:
+        return np.full((CELL, CELL), np.nan, np.float32)
+    looks, first, second = (values[valid] for values in sample)
+    # the cell, and around it what the medians of its own pixels need
+    inner = slice(CELL - AROUND, 2 * CELL + AROUND)
+    here = [_samples(values[:, inner, inner]) for values in (look, before, after)]
+    there = np.isfinite(np.concatenate(here, axis=1)).all(axis=1)
+    # features without a unit, in which the dark covers are as far from each other as the bright ones
+    middle = np.maximum(np.median(np.abs(looks), axis=0), 1e-12)
+    features, features_here = (np.arcsinh(values / middle) for values in (looks, here[0][there]))
+    together = _fit(first, second, share)
+    side, exceedance = CELL + 2 * AROUND, np.full(len(there), np.inf)
+    exceedance[~there] = np.nan
+    for number in DIVISIONS:
+        centres = _centres(features, number)
+        classes, classes_here = (vq(values, centres)[0] for values in (features, features_here))
+        distance, median, threshold = np.ones((3, len(there)))
+        for one in np.unique(classes_here):
+            own, places = classes == one, np.flatnonzero(there)[classes_here == one]
+            fit = _fit(first[own], second[own], share) if own.sum() >= LEAST_OF_CLASS else together
+            distance[places] = fit.distance(here[1][places], here[2][places])
+            median[places], threshold[places] = fit.median, fit.threshold
+        relative = (distance / median).reshape(side, side)[1::SPARSE, 1::SPARSE]
+        restless = percentile_filter(relative, 50, 2 * AROUND // SPARSE - 1).repeat(SPARSE, 0).repeat(SPARSE, 1)
+        exceedance = np.minimum(exceedance, distance / threshold / np.maximum(1, restless[:side, :side].ravel()))
+    return exceedance.reshape(side, side)[AROUND:-AROUND, AROUND:-AROUND].astype(np.float32)
+
+
+def _samples(values: Array) -> Samples:
     return values.reshape(len(values), -1).T.astype(np.float64)
 
 
-def _fit(
-    before: NDArray[np.float64], after: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Coefficients (1 + bands, bands) and inverse covariance of the residuals; None where too little has data."""
-    valid = np.isfinite(before).all(axis=1) & np.isfinite(after).all(axis=1)
-    if valid.sum() < LEAST:
-        return None
-    design, target = np.column_stack([np.ones(valid.sum()), before[valid]]), after[valid]
-    bands = target.shape[1]
-    middle, least = chi2.ppf(0.5, bands), (STEP * max(1e-12, float(np.abs(target).max()))) ** 2 * np.eye(bands)
+def _centres(features: Samples, number: int) -> Samples:
+    """(number, features) of k-means, begun at evenly many samples from dark to bright: no chance is in it."""
+    order = np.argsort(features.sum(axis=1), kind="stable")
+    centres = features[order[np.linspace(0, len(order) - 1, number).astype(int)]]
+    for _ in range(CLUSTER_ROUNDS):
+        nearest = vq(features, centres)[0]
+        members = np.bincount(nearest, minlength=number)[:, None]
+        sums = np.column_stack([np.bincount(nearest, column, number) for column in features.T])
+        centres = np.where(members > 0, sums / np.maximum(members, 1), centres)
+    return centres
+
+
+def _fit(before: Samples, after: Samples, share: float) -> _Fit:
+    """Fit the later step's samples (n, bands) by the earlier step's; n is `LEAST_OF_CLASS` or more."""
+    design, bands = np.column_stack([np.ones(len(before)), before]), after.shape[1]
+    middle, least = chi2.ppf(0.5, bands), (STEP * max(1e-12, float(np.abs(after).max()))) ** 2 * np.eye(bands)
     weights = np.ones(len(design))
     for _ in range(ROUNDS):
         weighted = design * weights[:, None]
         # lstsq rather than solve: a band may be constant
-        coefficients = np.linalg.lstsq(weighted.T @ design, weighted.T @ target, rcond=1e-12)[0]
-        residual = target - design @ coefficients
+        coefficients = np.linalg.lstsq(weighted.T @ design, weighted.T @ after, rcond=1e-12)[0]
+        residual = after - design @ coefficients
         covariance = (residual * weights[:, None]).T @ residual / weights.sum() + least
         distance = np.einsum("ni,ij,nj->n", residual, np.linalg.inv(covariance), residual)
         # the weights make the covariance too small; the median distance says by how much
         scale = np.median(distance) / middle
         weights = chi2.sf(distance / scale, bands)
-    return coefficients, np.linalg.inv(covariance * scale)
-
-
-def _distance(
-    before: NDArray[np.float64],
-    after: NDArray[np.float64],
-    coefficients: NDArray[np.float64],
-    precision: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    residual = after - coefficients[0] - before @ coefficients[1:]
-    distance: NDArray[np.float64] = np.einsum("ni,ij,nj->n", residual, precision, residual)
-    return distance
+    median, upper = np.sqrt(np.quantile(distance / scale, (0.5, 0.75)))
+    threshold = max(np.sqrt(chi2.isf(share, bands)), upper + (upper - median) * np.log(0.25 / share) / np.log(2))
+    return _Fit(coefficients, np.linalg.inv(covariance * scale), float(median), float(threshold))

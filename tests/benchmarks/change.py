@@ -1,18 +1,30 @@
-"""How much of planted change is found, and how much is found where nothing changed.
+"""How much of planted change is found, and how much is found where nothing changed, beside plain differences.
 
-    python tests/benchmarks/change.py FOLDER [--maps lift]
+    python tests/benchmarks/change.py FOLDER [--seed 1] [--maps lift]
+    python tests/benchmarks/change.py --pictures [--seed 1]
+    python tests/benchmarks/change.py --real chips/*.tif
 
-Simulates three summers of one embedded land of 19 x 19 km in FOLDER (`two_summers`), maps them with the weights that
-ship, and compares them by every map the cube has. Recall is the share of planted clear-cuts, drained mires and new
-fields that a place touches; precision the share of places that touch one. The two summers between which nothing
-changed tell false alarms, on farmed land, where crops differ, and elsewhere; and how often naturalness lies within its
-90 % interval.
+Simulates three summers of 19 x 19 km of an embedded country in FOLDER (`two_summers`; another seed is another country
+under other skies), maps them with the weights that ship, and compares them by every map the cube has. Recall is the
+share of planted clear-cuts, drained mires and new fields that a place touches; precision the share of places that touch
+one. The two summers between which nothing changed tell false alarms, on farmed land, where crops differ, and elsewhere;
+and how often naturalness lies within its 90 % interval.
+
+The controls are the length of the composites' plain difference, and the difference of a green index, above a threshold
+at which they give as many false places as `spacex change` did. That they may see the two unchanged summers for it is an
+advantage they have.
+
+With `--pictures`, 10 x 10 km are compared without files, networks and the land that they know nothing of: composites
+are medians of the clear pixels of the simulated scenes. With `--real`, files of one real chip in several months (bands
+B02, B03, B04 first, in DN of 1e-4) are compared in pairs: nothing changed but the season.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,66 +32,119 @@ import geopandas
 import numpy as np
 import rasterio
 import shapely
-from two_summers import BBOX, YEARS, build
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+from scipy.ndimage import label
+from two_summers import BBOX, YEARS, build, composites, halved, land
 
 import spacex
-from spacex.changes.difference import LEVEL, QUANTUM, State
-from spacex.synthetic.landscape import Landscape
-from spacex.synthetic.region import DEMO_SEED
+from spacex.bootstrap import draw, of_sums
+from spacex.changes.difference import LEVEL, QUANTUM, Comparison, State, Step
+from spacex.changes.fit import CELL, SMOOTH, exceedances, smoothed
+from spacex.cube.store import Cube
 
 ALARMS = (1.0, 10.0, 100.0)
 """Promised per 1,000 km²."""
 SIZES = ((1.0, 2.0), (2.0, 5.0), (5.0, 21.0))
 """Hectares of planted changes, from and below."""
+LEAST = 25
+"""Pixels of 20 m in a hectare."""
+Mask = NDArray[np.bool_]
 
 
-def farmed(place: Any) -> bool:
-    """Whether a place lies mostly on fields, villages and roads."""
-    left, bottom, right, top = place.bounds
-    x, y = np.arange(left + 10, right, 20), np.arange(top - 10, bottom, -20)
-    masks = Landscape(DEMO_SEED).cover_masks(x, y)
-    inside = shapely.contains_xy(place, *np.meshgrid(x, y))
-    return bool(inside.any() and masks.anthropogenic[inside].mean() > 0.5)
+@dataclass(frozen=True)
+class Country:
+    """What is known of the land that is compared, (height, width) on the grid of the comparison."""
+
+    planted: Any
+    """A GeoDataFrame."""
+    numbers: NDArray[np.int32]
+    """Number of the planted change that covers a pixel, from 1."""
+    farmed: Mask
+    """Fields, villages and roads, before anything was planted."""
+    km2: float
+    """Area of a pixel."""
 
 
-def compared(picture: str, shape: Any) -> bool:
-    """Whether most of a planted change is land that the comparison judges."""
-    with rasterio.open(picture) as file:
-        window = file.window(*shape.bounds).round_offsets().round_lengths()
-        state = file.read(5, window=window, boundless=True)
-        return bool(np.isin(state, (State.UNCHANGED, State.CHANGED)).mean() > 0.5)
+def places_of(mask: Mask) -> NDArray[np.int32]:
+    """Numbers of the connected places of a hectare or more, from 1."""
+    numbers, _ = label(mask, np.ones((3, 3)))
+    large = np.bincount(numbers.ravel()) >= LEAST
+    large[0] = False
+    return np.where(large[numbers], numbers, 0)
 
 
-def found(cube: str, planted: Any, of: str, alarms: float) -> None:
-    """Print recall and precision between the first and the last summer."""
-    with tempfile.TemporaryDirectory() as work:
-        settings = {"between": (YEARS[0], YEARS[-1]), "of": of, "false_alarms": alarms, "map": f"{work}/map.tif"}
-        places = spacex.change(cube, **settings).places
-        judged = np.array([compared(f"{work}/map.tif", shape) for shape in planted.geometry])
-    hit = np.array([places.intersects(shape).any() for shape in planted.geometry])
-    true = np.array([planted.intersects(shape).any() for shape in places.geometry], bool)
-    on_fields = np.array([farmed(shape) for shape in places.geometry], bool)
-    kinds = {kind: f"{hit[judged & (planted.kind == kind)].mean():.2f}" for kind in sorted(set(planted.kind))}
-    sizes = {
-        f"{low:g} to {high:g} ha": f"{hit[judged & (planted.hectares >= low) & (planted.hectares < high)].mean():.2f}"
-        for low, high in SIZES
-    }
-    wild = true[~on_fields | true].mean()
-    print(f"{of}, {alarms:g} per 1,000 km2: recall {hit.mean():.2f}, of the {judged.mean():.2f} judged ", end="")
-    print(f"{hit[judged].mean():.2f} {kinds} {sizes}; ", end="")
-    print(f"precision {true.mean():.2f} of {len(places)} places, without farmed land {wild:.2f}", flush=True)
+def on_farmed(places: NDArray[np.int32], country: Country) -> dict[int, bool]:
+    """Whether each place lies mostly on farmed land."""
+    return {n: bool(country.farmed[places == n].mean() > 0.5) for n in np.unique(places[places > 0]).tolist()}
 
 
-def alarmed(cube: str, of: str, alarms: float) -> None:
-    """Print false alarms between two summers of the same land."""
-    found = spacex.change(cube, between=YEARS[:2], of=of, false_alarms=alarms)
-    area = (found.areas["unchanged"] + found.areas["changed"]) / 1000
-    on_fields = np.array([farmed(shape) for shape in found.places.geometry], bool)
+def hits(changed: Mask, country: Country) -> Mask:
+    """Whether each planted change is touched by a place."""
+    touched = np.unique(country.numbers[places_of(changed) > 0])
+    return np.isin(np.arange(1, len(country.planted) + 1), touched)
+
+
+def share(values: NDArray[Any], of: NDArray[Any] | None = None) -> str:
+    """A mean with its 95 % interval, by bootstrap over planted changes or places."""
+    whole = np.ones(len(values)) if of is None else of.astype(float)
+    if not whole.sum():
+        return "none"
+    found = of_sums((values * whole, whole), np.divide, draw([str(n) for n in range(len(values))], 2000))
+    return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def describe(name: str, changed: Mask, same: Mask, compared: tuple[Mask, Mask], country: Country) -> Mask:
+    """Print what a method makes of the change and of the unchanged summers; gives what it hits."""
+    hit, planted = hits(changed, country), country.planted
+    covered = np.bincount(country.numbers.ravel(), compared[0].ravel(), len(planted) + 1)[1:]
+    judged = covered > 0.5 * np.bincount(country.numbers.ravel(), minlength=len(planted) + 1)[1:]
+    places = places_of(changed)
+    farm = on_farmed(places, country)
+    true = np.array([(country.numbers[places == n] > 0).any() for n in farm], bool)
+    wild = ~np.array(list(farm.values()), bool) | true
+    false = on_farmed(places_of(same), country)
+    area = compared[1].sum() * country.km2 / 1000
+    print(f"{name}: recall {share(hit)}, of the {judged.mean():.2f} compared {share(hit, judged)};", end=" ")
+    for kind in sorted(set(planted.kind)):
+        print(f"{kind} {share(hit, judged & (planted.kind == kind).to_numpy())},", end=" ")
+    for low, high in SIZES:
+        sized = (planted.hectares >= low) & (planted.hectares < high)
+        print(f"{low:g} to {high:g} ha {share(hit, judged & sized.to_numpy())},", end=" ")
+    print(f"\n   precision {share(true)} of {len(true)} places, without farmed land {share(true, wild)};", end=" ")
     print(
-        f"{of}, promised {alarms:g} per 1,000 km2: {(~on_fields).sum() / area:.1f} beside farmed land, "
-        f"{on_fields.sum() / area:.1f} on it ({area * 1000:.0f} km2 compared)",
-        flush=True,
-    )
+        f"false places per 1,000 km2: {sum(not on for on in false.values()) / area:.0f} beside farmed land, "
+        f"{sum(false.values()) / area:.0f} on it ({area * 1000:.0f} km2)", flush=True,
+    )  # fmt: skip
+    return hit
+
+
+def by_change(cube: str, years: tuple[str, str], of: str, alarms: float) -> tuple[Mask, Mask]:
+    """Where `spacex change` says that land changed, and where it compares."""
+    with tempfile.TemporaryDirectory() as work:
+        spacex.change(cube, between=years, of=of, false_alarms=alarms, map=f"{work}/map.tif")
+        with rasterio.open(f"{work}/map.tif") as file:
+            state = file.read(5)
+    return state == State.CHANGED, np.isin(state, (State.UNCHANGED, State.CHANGED))
+
+
+def plain(before: Any, after: Any) -> dict[str, NDArray[np.float32]]:
+    """Sizes of the controls: (bands, height, width) blue, green and red of two steps, in any order of blue and red."""
+    first, second = (smoothed(picture, SMOOTH) for picture in (before, after))
+    index = [2 * p[1] - p[0] - p[2] for p in (first, second)]
+    return {"plain difference": np.sqrt(((second - first) ** 2).sum(axis=0)), "green index": abs(index[1] - index[0])}
+
+
+def threshold_of(size: NDArray[np.float32], compared: Mask, false: int, left_out: Mask) -> float:
+    """The least threshold at which a control gives no more false places than `false` outside `left_out`."""
+    low, high = 0.0, float(np.nanmax(size))
+    for _ in range(25):
+        middle = (low + high) / 2
+        numbers = places_of((size > middle) & compared)
+        count = sum(left_out[numbers == n].mean() <= 0.5 for n in np.unique(numbers[numbers > 0]))
+        # a low threshold joins all land into one place
+        low, high = (low, middle) if count <= false and (size > middle).mean() < 0.2 else (middle, high)
+    return high
 
 
 def covered(cube: str) -> None:
@@ -90,38 +155,132 @@ def covered(cube: str) -> None:
     valid = np.isfinite(change) & np.isfinite(error)
     for low, high in ((0.0, 1.0), (0.0, 0.1), (0.1, 0.9), (0.9, 1.0)):
         here = valid & (scores[0] >= low) & (scores[0] <= high)
-        ratio = np.abs(change[here]) / error[here]
-        inside = (ratio <= 1.645).mean()
+        inside = (np.abs(change[here]) / error[here] <= 1.645).mean()
         print(
-            f"naturalness {low:g} to {high:g}: {inside:.3f} of {here.sum()} pixels within the 90 % interval;", end=" "
+            f"naturalness {low:g} to {high:g}: {inside:.3f} of {here.sum()} pixels within the 90 % interval", flush=True
         )
-        print(f"|change| {np.abs(change[here]).mean():.4f}, standard error {error[here].mean():.4f}", flush=True)
+
+
+def known(folder: Path, cube: str, seed: int) -> Country:
+    """The planted changes within the mapped box, and the land's own cover, on the grid of a comparison."""
+    planted = geopandas.read_file(folder / "land" / "planted.geojson").to_crs("EPSG:3035")
+    # the box of degrees is turned on the grid, and changes are planted in all that is seen of it
+    mapped = geopandas.GeoSeries([shapely.segmentize(shapely.box(*BBOX), 0.01)], crs="EPSG:4326").to_crs("EPSG:3035")
+    planted = planted[planted.within(mapped[0])].reset_index(drop=True)
+    grid, window = (lambda c: (c.grid, c.window))(comparison_of(cube, 0, 1))
+    numbers = rasterize(
+        zip(planted.geometry, range(1, len(planted) + 1), strict=True), window.shape,
+        transform=grid.transform(window), dtype="int32",
+    )  # fmt: skip
+    x = (window.col + np.arange(window.width) + 0.5) * grid.resolution
+    y = -(window.row + np.arange(window.height) + 0.5) * grid.resolution
+    return Country(planted, numbers, land(seed).cover_masks(x, y).anthropogenic, grid.resolution**2 / 1e6)
+
+
+def comparison_of(cube: str, one: int, other: int) -> Comparison:
+    """Two steps of a cube by their numbers."""
+    opened = Cube(cube)
+    return Comparison(Step(opened, one), Step(opened, other), "composite", 1.0, 1.0)
+
+
+def controls(pictures: list[Any], compared: tuple[Mask, Mask], false: Mask, hit: Mask, country: Country) -> None:
+    """Print what plain differences make of it at as many false places beside farmed land, and on all land."""
+    for name, same in plain(pictures[0], pictures[1]).items():
+        size = plain(pictures[0], pictures[2])[name]
+        for where, left_out in (("beside farmed land", country.farmed), ("on all land", np.zeros_like(country.farmed))):
+            places = places_of(false)
+            allowed = sum(left_out[places == n].mean() <= 0.5 for n in np.unique(places[places > 0]))
+            limit = threshold_of(same, compared[1], int(allowed), left_out)
+            masks = (size > limit) & compared[0], (same > limit) & compared[1]
+            own = describe(f"{name}, as many false places {where}", *masks, compared, country)
+            print(f"   recall of spacex change less its own: {share(hit.astype(float) - own)}", flush=True)
+
+
+def judge(before: Any, after: Any, alarms: float) -> NDArray[np.float32]:
+    """Exceedances of two pictures (bands, height, width) with nothing around them."""
+    height, width = before.shape[1:]
+    room = [(0, 0), *((CELL, CELL + -side % CELL) for side in (height, width))]
+    around = [np.pad(picture, room, constant_values=np.nan) for picture in (before, after)]
+    return exceedances(*around, alarms * 1e-5)[:height, :width]
+
+
+def by_pictures(seed: int) -> None:
+    """Print what is made of the pictures alone."""
+    pictures, frame, grid, farmed = composites(seed)
+    numbers = rasterize(zip(frame.geometry, range(1, len(frame) + 1), strict=True), farmed.shape, transform=grid)
+    country = Country(frame, numbers.astype(np.int32), farmed, 4e-4)
+    valid = [np.isfinite(picture).all(axis=0) for picture in pictures]
+    compared = valid[0] & valid[2], valid[0] & valid[1]
+    for alarms in ALARMS[:2]:
+        changed, same = (judge(pictures[0], pictures[later], alarms) > 1 for later in (2, 1))
+        hit = describe(f"seed {seed}, spacex change, {alarms:g} per 1,000 km2", changed, same, compared, country)
+        if alarms == ALARMS[0]:
+            controls(pictures, compared, same, hit, country)
+
+
+def real(files: list[Path]) -> None:
+    """Print what is said to have changed between months of one real chip, and what plain differences say."""
+    pictures = {}
+    for file in files:
+        with rasterio.open(file) as source:
+            fine = source.read((1, 2, 3)).astype(np.float32) / 1e4
+        pictures[file.stem] = halved(np.where(fine[0] > 0, fine, np.nan))
+    for one, other in combinations(sorted(pictures), 2):
+        before, after = pictures[one], pictures[other]
+        km2 = np.isfinite(before[0] + after[0]).sum() * 4e-4
+        for alarms in ALARMS:
+            changed = judge(before, after, alarms) > 1
+            sizes = plain(before, after)
+            # the controls' thresholds are those that normal noise of their own spread would exceed as often
+            limits = {
+                name: 1.4826 * np.nanmedian(size) * np.sqrt(2 * np.log(1e5 / alarms)) for name, size in sizes.items()
+            }
+            masks = {"spacex change": changed} | {name: sizes[name] > limits[name] for name in sizes}
+            told = ", ".join(
+                f"{name} {np.isin(places_of(mask), 0, invert=True).sum() * 4e-4 / km2:.4f} of the area in "
+                f"{len(np.unique(places_of(mask))) - 1} places" for name, mask in masks.items()
+            )  # fmt: skip
+            print(f"{one} to {other}, {alarms:g} per 1,000 km2, {km2:.2f} km2: {told}", flush=True)
 
 
 def main() -> None:
     """Measure."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("folder", type=Path)
+    words.add_argument("folder", type=Path, nargs="?")
+    words.add_argument("--seed", type=int, default=1)
     words.add_argument("--maps", default="naturalness")
+    words.add_argument("--pictures", action="store_true")
+    words.add_argument("--real", type=Path, nargs="+")
     asked = words.parse_args()
-    if not (asked.folder / "land" / "items.json").exists():
-        build(asked.folder / "land")
-    cube = str(asked.folder / "years.zarr")
+    if asked.real:
+        real(asked.real)
+        return
+    if asked.pictures:
+        by_pictures(asked.seed)
+        return
+    if asked.folder is None:
+        words.error("give a folder, --pictures or --real")
+    folder = asked.folder / str(asked.seed)
+    if not (folder / "land" / "items.json").exists():
+        build(folder / "land", asked.seed)
+    cube = str(folder / "years.zarr")
     spacex.map_region(
-        BBOX, items=str(asked.folder / "land" / "items.json"), catalogue="earth-search", checkpoint="demo",
+        BBOX, items=str(folder / "land" / "items.json"), catalogue="earth-search", checkpoint="demo",
         datetime=[f"{year}-07-01/{year}-08-31" for year in YEARS], maps=asked.maps.split(","), uncertainty=("pixels",),
         precision="float32", output=cube,
     )  # fmt: skip
-    planted = geopandas.read_file(asked.folder / "land" / "planted.geojson").to_crs("EPSG:3035")
-    # the box of degrees is turned on the grid, and changes are planted in all that is seen of it
-    mapped = geopandas.GeoSeries([shapely.segmentize(shapely.box(*BBOX), 0.01)], crs="EPSG:4326").to_crs("EPSG:3035")
-    planted = planted[planted.within(mapped[0])].reset_index(drop=True)
-    maps = ["composite", "naturalness", *(name for name in asked.maps.split(",") if name != "naturalness")]
     covered(cube)
-    for of in maps:
+    country = known(folder, cube, asked.seed)
+    for of in ["composite", "naturalness", *(name for name in asked.maps.split(",") if name != "naturalness")]:
         for alarms in ALARMS:
-            alarmed(cube, of, alarms)
-            found(cube, planted, of, alarms)
+            changed, judged = by_change(cube, (YEARS[0], YEARS[-1]), of, alarms)
+            same, judged_same = by_change(cube, YEARS[:2], of, alarms)
+            compared = (judged, judged_same)
+            hit = describe(f"{of}, {alarms:g} per 1,000 km2", changed, same, compared, country)
+            if of == "composite" and alarms == ALARMS[0]:
+                opened, window = Cube(cube), comparison_of(cube, 0, 1).window
+                pictures = [Step(opened, number).read("composite", window) for number in range(3)]
+                controls(pictures, compared, same, hit, country)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ drained mires and new fields as well, whose outlines are ``planted.geojson``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -47,10 +48,15 @@ CROPS = 0.25
 COUNT = {"clearcut": 70, "ditches": 45, "field": 45}
 HECTARES = (1.1, 20.0)
 """Areas of planted changes, drawn evenly in their logarithm."""
+SMALL = (24.10, 67.92, 24.34, 68.01)
+"""10 x 10 km for pictures alone, and below what is planted there."""
+FEWER = {"clearcut": 22, "ditches": 25, "field": 18}
+FARMED = (Cover.ARABLE, Cover.GRASS, Cover.SETTLEMENT, Cover.ROAD)
 FOREST = (Cover.CONIFER, Cover.BROADLEAF, Cover.MIXED)
 DRAWN_ON = {"clearcut": FOREST, "ditches": (Cover.MIRE,), "field": (*FOREST, Cover.MIRE, Cover.HEATH)}
 
 Plan = list[dict[str, Any]]
+Box = tuple[float, float, float, float]
 
 
 def land(seed: int) -> Landscape:
@@ -72,17 +78,51 @@ def build(folder: Path, seed: int = 1, workers: int = 1) -> None:
         write_list(folder, [scene for scenes in years for scene in scenes])
 
 
-def plant(ground: SceneGround, random: np.random.Generator) -> Plan:
+def composites(seed: int) -> tuple[list[NDArray[np.float32]], geopandas.GeoDataFrame, Affine, NDArray[np.bool_]]:
+    """Composites of the three summers of `SMALL` at 20 m (bands, height, width), made in memory.
+
+    Besides them the planted changes that lie within, the pictures' transform, and where land is farmed.
+    """
+    geobox = utm_geobox(32635, *SMALL)
+    ground = render_ground(geobox, land(seed))
+    planted = plant(ground, np.random.default_rng(key_of(seed, "planted")), SMALL, FEWER)
+    pictures = []
+    for year in YEARS:
+        painted, seen = painted_year(ground, planted, seed, year), []
+        for overpass, product in overpasses(seed, year):
+            dn, classes = simulate_scene(painted, overpass, product.offset)
+            clear = np.isin(classes, (4, 5, 6, 7)).repeat(2, axis=0).repeat(2, axis=1) & (dn[0] > 0)
+            bands = dn[[SENTINEL2_BANDS.index(band) for band in BANDS]].astype(np.float32)
+            seen.append(np.where(clear, (bands - product.offset) / 1e4, np.nan))
+        with warnings.catch_warnings(action="ignore"):
+            pictures.append(halved(np.nanmedian(seen, axis=0)))
+    transform, shape = Affine(20, 0, geobox.affine.c, 0, -20, geobox.affine.f), pictures[0].shape[1:]
+    frame = geopandas.GeoDataFrame(planted, geometry="geometry", crs="EPSG:3035").to_crs(geobox.crs)
+    outline = shapely.box(*rasterio.transform.array_bounds(*shape, transform))
+    farmed = np.isin(ground.painted.cover, FARMED)[MARGIN:-MARGIN, MARGIN:-MARGIN][::2, ::2]
+    return pictures, frame[frame.within(outline)].reset_index(drop=True), transform, farmed[: shape[0], : shape[1]]
+
+
+def halved(picture: Any) -> NDArray[np.float32]:
+    """(bands, height / 2, width / 2) means of what has data."""
+    height, width = (side // 2 * 2 for side in picture.shape[1:])
+    with warnings.catch_warnings(action="ignore"):  # all of it may have none
+        return np.nanmean(
+            picture[:, :height, :width].reshape(len(picture), height // 2, 2, width // 2, 2), axis=(2, 4)
+        ).astype(np.float32)
+
+
+def plant(ground: SceneGround, random: np.random.Generator, box: Box = BBOX, count: Mapping[str, int] = COUNT) -> Plan:
     """Rotated rectangles of land that lie on the covers of their kind, apart from each other."""
     from pyproj import Transformer
 
-    corners = Transformer.from_crs(4326, 3035, always_xy=True).transform_bounds(*BBOX)
+    corners = Transformer.from_crs(4326, 3035, always_xy=True).transform_bounds(*box)
     west, south, east, north = corners
     cover = ground.painted.cover[MARGIN:-MARGIN, MARGIN:-MARGIN]
     inverse = Transformer.from_crs(3035, ground.geobox.crs, always_xy=True)
     planted: Plan = []
     taken: list[Any] = []
-    for kind, number in COUNT.items():
+    for kind, number in count.items():
         found, tries = 0, 0
         while found < number and (tries := tries + 1) < 20_000:
             hectares = float(np.exp(random.uniform(*np.log(HECTARES))))
@@ -113,24 +153,27 @@ def plant(ground: SceneGround, random: np.random.Generator) -> Plan:
     return planted
 
 
-def _write_year(folder: Path, geobox: GeoBox, planted: Plan, seed: int, year: str) -> list[dict[str, Any]]:
-    """One summer's scenes."""
-    ground = render_ground(geobox, land(seed))
-    x, y = project(geobox.pad(MARGIN))
-    painted = ground.painted
-    cover, reflectance = painted.cover.copy(), painted.reflectance
+def painted_year(ground: SceneGround, planted: Plan, seed: int, year: str) -> SceneGround:
+    """The ground of one summer: what is planted, and the colours of the year of every cover and field."""
+    x, y = project(ground.geobox.pad(MARGIN))
+    cover, reflectance = ground.painted.cover.copy(), ground.painted.reflectance.copy()
     if year == PLANTED:
         for change in planted:
             _draw(change, x, y, cover, reflectance)
     reflectance *= _phenology(seed, year)[:, cover]
     farmed = np.isin(cover, (Cover.ARABLE, Cover.GRASS))
-    field = cells(x[farmed][None], y[farmed][None], 220.0, key_of(seed, "fields"))
-    drawn = field.random(key_of(seed, year, "crop")) + field.random(key_of(seed, year, "crop 2")) - 1
-    reflectance[:, farmed] *= np.exp(CROPS * np.float32(2.45) * drawn)
-    np.save(folder / f"cover_{year}.npy", cover[MARGIN:-MARGIN, MARGIN:-MARGIN])
-    ground = SceneGround(geobox, ground.x, ground.y, Ground(cover, reflectance))
+    if farmed.any():
+        field = cells(x[farmed][None], y[farmed][None], 220.0, key_of(seed, "fields"))
+        drawn = field.random(key_of(seed, year, "crop")) + field.random(key_of(seed, year, "crop 2")) - 1
+        reflectance[:, farmed] *= np.exp(CROPS * np.float32(2.45) * drawn)
+    return SceneGround(ground.geobox, ground.x, ground.y, Ground(cover, reflectance))
+
+
+def _write_year(folder: Path, geobox: GeoBox, planted: Plan, seed: int, year: str) -> list[dict[str, Any]]:
+    """One summer's scenes."""
+    ground = painted_year(render_ground(geobox, land(seed)), planted, seed, year)
     scenes = []
-    for overpass, product in _overpasses(seed, year):
+    for overpass, product in overpasses(seed, year):
         dn, classes = simulate_scene(ground, overpass, product.offset)
         scene = item(product, "35WMQ", geobox, classes)
         _write(folder / scene["id"], geobox, dn, classes)
@@ -140,7 +183,7 @@ def _write_year(folder: Path, geobox: GeoBox, planted: Plan, seed: int, year: st
     return scenes
 
 
-def _overpasses(seed: int, year: str) -> Iterator[tuple[Overpass, Product]]:
+def overpasses(seed: int, year: str) -> Iterator[tuple[Overpass, Product]]:
     random = np.random.default_rng(key_of(seed, year))
     days = np.sort(random.choice(60, OVERPASSES, replace=False))
     for number, day in enumerate(days):
@@ -163,6 +206,8 @@ def _draw(change: dict[str, Any], x: Any, y: Any, cover: Any, reflectance: Any) 
     """Paint a planted change over the ground, with a grain, so that it is no flat patch."""
     left, bottom, right, top = change["geometry"].bounds
     near = (x > left) & (x < right) & (y > bottom) & (y < top)
+    if not near.any():  # it lies beside the scenes
+        return
     rows, cols = (np.flatnonzero(near.any(axis=axis)) for axis in (1, 0))
     part = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
     px, py = x[part], y[part]
