@@ -179,7 +179,8 @@ class Comparison:
     def share(self) -> float:
         """Of independent places that noise may lift above the threshold."""
         if self.of == SCORE:
-            place = (self.earlier.cube.attributes["request"]["chips"]["stride"] * self.earlier.cube.spec.resolution) ** 2
+            stride = self.earlier.cube.attributes["request"]["chips"]["stride"]
+            place = (stride * self.earlier.cube.spec.resolution) ** 2
         else:
             place = max(self.least * 1e4, self.grid.resolution**2)
         return float(min(0.1, self.false_alarms * place / 1e9))
@@ -219,8 +220,8 @@ class Comparison:
         if self.of == SCORE:
             exceedance = np.abs(change) / (error * np.float32(self.threshold))
         else:
-            pictures = (self._picture(step, window.pad(CELL)) for step in (self.earlier, self.later))
-            exceedance = exceedances(*pictures, self.share)
+            first, second = (self._picture(step, window.pad(CELL)) for step in (self.earlier, self.later))
+            exceedance = exceedances(first, second, self.share)
         # from what counts least to what counts most
         state = np.where(exceedance > 1, State.CHANGED, State.UNCHANGED).astype(np.uint8)
         state[np.isnan(exceedance)] = State.UNTOLD

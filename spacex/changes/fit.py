@@ -4,15 +4,17 @@ Two summers of the same land differ everywhere: haze adds, calibration multiplie
 another colour. All three are nearly linear in the bands of a small area, but covers differ: a crop may change its
 colour every year, a forest hardly does. So the land of 3 x 3 cells of 2.56 km is first divided into classes by its
 colours and its texture in the earlier step (k-means). In each class the bands of the later step are fitted by those of
-the earlier one and a constant, and the distance of a pixel's residual from 0 is taken in units of the residuals' own
-covariance (Mahalanobis). Changed pixels must not bend the fit: as in the iteratively reweighted MAD transform (Nielsen
-2007, IEEE TIP 16(2)), every pixel weighs as much as the probability that noise alone is further away than it, round by
-round. Covariance and weights follow the median distance, so the land may change in up to half of a class.
+the earlier one and a constant. Changed pixels must not bend the fit: as in the iteratively reweighted MAD transform
+(Nielsen 2007, IEEE TIP 16(2)), every pixel weighs as much as the probability that noise alone is further away than it
+(Mahalanobis distance), round by round. Covariance and weights follow the median distance, so the land may change in up
+to half of a class.
 
-**When a distance is too large for noise.** Noise is not normal: distances of unchanged land fall off about
-exponentially. A class's threshold lies on the exponential through the median and the upper quartile of its distances,
-at least where normal noise would have it. Land of one class is restless in one place and quiet in another, so where
-the median distance in the square of 1.3 km around a pixel is above its class's, the threshold is raised by as much.
+**When a residual is too large for noise.** Noise is not normal, nor alike in all directions: what thin haze leaves is
+grey and sometimes large, while shades of colour hardly err. So residuals are measured along the principal axes of their
+covariance, each by its own tail. Sizes of unchanged land fall off about exponentially: the threshold along an axis lies
+on the exponential through the median and the upper quartile, at least where normal noise would have it, and a pixel
+counts by the axis along which it lies furthest beyond. Land of one class is restless in one place and quiet in another,
+so where the median size in the square of 1.3 km around a pixel is above its class's, thresholds are raised by as much.
 A class may join two covers of one colour, of which the rarer then looks changed wherever the season moves it. Hence
 the land is divided several times, more and more finely, and has changed where every division says so.
 
@@ -22,16 +24,17 @@ no other land is needed to judge it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.vq import vq
 from scipy.ndimage import percentile_filter, uniform_filter
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 
 Array = NDArray[np.float32]
 Samples = NDArray[np.float64]
+Valid = NDArray[np.bool_]
 CELL = 128
 """Side of a cell in pixels."""
 SMOOTH = 3
@@ -49,7 +52,7 @@ LEAST = 1000
 LEAST_OF_CLASS = 300
 """Pixels that a class needs for a fit of its own; a smaller one is fitted with all others."""
 AROUND = 33
-"""Half the side in pixels of the square whose median distance raises a threshold; whole steps of `SPARSE`."""
+"""Half the side in pixels of the square whose median size raises thresholds; whole steps of `SPARSE`."""
 STEP = 1e-4
 """Smallest difference that reflectance is stored with, relative to 1: no covariance is taken for smaller."""
 
@@ -60,16 +63,15 @@ class _Fit:
 
     coefficients: Samples
     """(1 + bands, bands)"""
-    precision: Samples
-    """(bands, bands) inverse covariance of the residuals."""
-    median: float = 0
-    """Of the distances."""
-    threshold: float = 0
+    axes: Samples
+    """(bands, bands) in columns: the principal axes of the residuals, each over what noise seldom exceeds along it."""
+    median: float = 1
+    """Of the exceedances."""
 
-    def distance(self, before: Samples, after: Samples) -> Samples:
-        """Distance of every sample's residual from 0, in the noise's own units."""
+    def exceedance(self, before: Samples, after: Samples) -> Samples:
+        """How far every sample's residual lies beyond noise, along the axis where it does most."""
         residual = after - self.coefficients[0] - before @ self.coefficients[1:]
-        return np.asarray(np.sqrt(np.einsum("ni,ij,nj->n", residual, self.precision, residual)))
+        return np.asarray(np.abs(residual @ self.axes).max(axis=1))
 
 
 def exceedances(before: Array, after: Array, share: float) -> Array:
@@ -115,14 +117,14 @@ def _of_cell(look: Array, before: Array, after: Array, share: float) -> Array:
     """(`CELL`, `CELL`) exceedances of the cell in the middle of 3 x 3, from (…, 3 cells, 3 cells)."""
     sparse = (slice(None), slice(None, None, SPARSE), slice(None, None, SPARSE))
     sample = [_samples(values[sparse]) for values in (look, before, after)]
-    valid = np.isfinite(np.concatenate(sample, axis=1)).all(axis=1)
+    valid: Valid = np.asarray(np.isfinite(np.concatenate(sample, axis=1)).all(axis=1))
     if valid.sum() < LEAST:
         return np.full((CELL, CELL), np.nan, np.float32)
     looks, first, second = (values[valid] for values in sample)
     # the cell, and around it what the medians of its own pixels need
     inner = slice(CELL - AROUND, 2 * CELL + AROUND)
     here = [_samples(values[:, inner, inner]) for values in (look, before, after)]
-    there = np.isfinite(np.concatenate(here, axis=1)).all(axis=1)
+    there: Valid = np.asarray(np.isfinite(np.concatenate(here, axis=1)).all(axis=1))
     # features without a unit, in which the dark covers are as far from each other as the bright ones
     middle = np.maximum(np.median(np.abs(looks), axis=0), 1e-12)
     features, features_here = (np.arcsinh(values / middle) for values in (looks, here[0][there]))
@@ -132,15 +134,14 @@ def _of_cell(look: Array, before: Array, after: Array, share: float) -> Array:
     for number in DIVISIONS:
         centres = _centres(features, number)
         classes, classes_here = (vq(values, centres)[0] for values in (features, features_here))
-        distance, median, threshold = np.ones((3, len(there)))
+        beyond, median = np.ones((2, len(there)))
         for one in np.unique(classes_here):
             own, places = classes == one, np.flatnonzero(there)[classes_here == one]
             fit = _fit(first[own], second[own], share) if own.sum() >= LEAST_OF_CLASS else together
-            distance[places] = fit.distance(here[1][places], here[2][places])
-            median[places], threshold[places] = fit.median, fit.threshold
-        relative = (distance / median).reshape(side, side)[1::SPARSE, 1::SPARSE]
+            beyond[places], median[places] = fit.exceedance(here[1][places], here[2][places]), fit.median
+        relative = (beyond / median).reshape(side, side)[1::SPARSE, 1::SPARSE]
         restless = percentile_filter(relative, 50, 2 * AROUND // SPARSE - 1).repeat(SPARSE, 0).repeat(SPARSE, 1)
-        exceedance = np.minimum(exceedance, distance / threshold / np.maximum(1, restless[:side, :side].ravel()))
+        exceedance = np.minimum(exceedance, beyond / np.maximum(1, restless[:side, :side].ravel()))
     return exceedance.reshape(side, side)[AROUND:-AROUND, AROUND:-AROUND].astype(np.float32)
 
 
@@ -157,7 +158,7 @@ def _centres(features: Samples, number: int) -> Samples:
         members = np.bincount(nearest, minlength=number)[:, None]
         sums = np.column_stack([np.bincount(nearest, column, number) for column in features.T])
         centres = np.where(members > 0, sums / np.maximum(members, 1), centres)
-    return centres
+    return np.asarray(centres)
 
 
 def _fit(before: Samples, after: Samples, share: float) -> _Fit:
@@ -175,6 +176,10 @@ def _fit(before: Samples, after: Samples, share: float) -> _Fit:
         # the weights make the covariance too small; the median distance says by how much
         scale = np.median(distance) / middle
         weights = chi2.sf(distance / scale, bands)
-    median, upper = np.sqrt(np.quantile(distance / scale, (0.5, 0.75)))
-    threshold = max(np.sqrt(chi2.isf(share, bands)), upper + (upper - median) * np.log(0.25 / share) / np.log(2))
-    return _Fit(coefficients, np.linalg.inv(covariance * scale), float(median), float(threshold))
+    axes = np.linalg.eigh(covariance)[1]
+    median, upper = np.quantile(np.abs(residual @ axes), (0.5, 0.75), axis=0)
+    share /= bands
+    normal = median * norm.isf(share / 2) / norm.isf(0.25)
+    threshold = np.maximum(normal, upper + (upper - median) * np.log(0.25 / share) / np.log(2))
+    fit = _Fit(np.asarray(coefficients, np.float64), axes / np.maximum(threshold, np.sqrt(least[0, 0])))
+    return replace(fit, median=float(np.median(fit.exceedance(before, after))))

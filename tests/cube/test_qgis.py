@@ -53,7 +53,7 @@ def test_qgis_draws_what_the_quicklook_does(tmp_path):
     # it may crash when it ends, after all is drawn
     assert run.stdout.count("drawn") == len(files), run.stderr
     drawn = {Path(file).name.split("_")[0]: np.asarray(Image.open(file[:-4] + ".png").convert("RGB")) for file in files}
-    maps, composite = values(1)
+    maps, _ = values(1)
     there = np.isfinite(maps["naturalness"])
     shown = colormaps["cividis"](np.linspace(0, 1, STOPS))[:, :3] * 255
     for band in range(3):
