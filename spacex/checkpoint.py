@@ -48,6 +48,8 @@ class Checkpoint:
     """Standardised chips to chips with a higher score; None in a classifier's checkpoint."""
     minimiser: nn.Module | None = None
     """Standardised chips to chips with a lower score; None in a classifier's checkpoint."""
+    further: tuple[nn.Module, ...] = ()
+    """More classifiers of the same training, of which `classifier` is the first; none in most checkpoints."""
     applicability: Applicability | None = None
     """How unlike the training chips a chip is; None where nothing is known."""
     sensitivity: Tensor | None = None
@@ -62,7 +64,15 @@ class Checkpoint:
         """Hash of what decides a map's values: weights, bands, scaling, shapes, frame and stride."""
         decisive = {"format_version", "bands", "chip_size", "scaling", "classifier", "generator", "classes", "target"}
         settings = self.card.model_dump(mode="json", include=decisive | {"frame", "stride"})
+        if self.card.members is not None:
+            settings["spread"] = self.card.members.spread.model_dump(mode="json")
         return fingerprint(settings, sorted(self.card.hashes.values()))
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The networks by the names of the card's parts, as `save_checkpoint` takes them."""
+        generators = [one for one in (self.maximiser, self.minimiser) if one is not None]
+        return dict(zip(self.card.parts, (self.classifier, *generators, *self.further), strict=True))
 
 
 def save_checkpoint(
@@ -77,8 +87,9 @@ def save_checkpoint(
     Args:
         uri: a folder on any store fsspec knows (`runs/classifier`, `s3://bucket/run`, `memory://x`).
         card: without hashes and applicability; they are filled in here.
-        modules: "classifier", and for kind "patterns" also "maximiser" and "minimiser". The classifier is that of a
-            checkpoint, or the network itself that the card's `classifier` builds.
+        modules: "classifier", for kind "patterns" also "maximiser" and "minimiser", and "member2", … where the card
+            has members. Classifiers are those of a checkpoint, or the network itself that the card's `classifier`
+            builds.
         applicability: of the classifier, where it is known.
         sensitivity: of the classifier to places in a chip, where it is known.
 
@@ -168,7 +179,8 @@ def load_checkpoint(
         tensors = _read_weights(fs, folder, card, "applicability")
         applicability = Applicability.from_tensors(tensors, features, len(card.bands)).to(torch.device(device))
     sensitivity = _read_sensitivity(fs, folder, card)
-    named: dict[str, Any] = {"uri": str(uri), "trust": tuple(trust), **modules}
+    further = tuple(modules.pop(part) for part in card.parts if part.startswith("member"))
+    named: dict[str, Any] = {"uri": str(uri), "trust": tuple(trust), "further": further, **modules}
     return Checkpoint(card, applicability=applicability, sensitivity=sensitivity, **named)
 
 

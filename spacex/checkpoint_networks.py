@@ -16,6 +16,9 @@ from spacex.models.features import find_features
 from spacex.models.generator import Generator
 from spacex.models.third_party import network_builder
 
+GENERATORS = ("maximiser", "minimiser")
+"""Parts of a checkpoint that are no classifiers."""
+
 
 def part_builder(card: Card, part: str, trust: Collection[str]) -> Callable[[], nn.Module]:
     """A function that builds one of a card's networks, untrained.
@@ -23,7 +26,7 @@ def part_builder(card: Card, part: str, trust: Collection[str]) -> Callable[[], 
     Raises:
         CheckpointError: if the classifier's module is not trusted or not there.
     """
-    if part == "classifier":
+    if part not in GENERATORS:
         return network_builder(card.classifier, trust)
     settings = card.generator
     return lambda: Generator(settings)
@@ -42,7 +45,7 @@ def load_network(
     try:
         # a card may name networks that no memory holds, so shapes are compared on the meta device before anything is
         # built; even there each of a generator's blocks costs time, so their number is compared first
-        blocks = card.generator.blocks if part != "classifier" and card.generator else 0
+        blocks = card.generator.blocks if part in GENERATORS and card.generator else 0
         if blocks > len(tensors):
             raise RuntimeError(f"{len(tensors)} tensors for {blocks} blocks")
         expected, shapes = _shapes(build), {name: tensor.shape for name, tensor in tensors.items()}
@@ -54,7 +57,7 @@ def load_network(
     except RuntimeError as error:
         raise CheckpointError(f"the {part} of {uri} does not have the shape its card tells", got=error) from error
     module = module.eval().requires_grad_(False)
-    return classifier_view(module, card) if part == "classifier" else module
+    return module if part in GENERATORS else classifier_view(module, card)
 
 
 def classifier_view(network: nn.Module, card: Card) -> nn.Module:

@@ -18,6 +18,7 @@ from spacex.grid import CHIP
 from spacex.models.applicability import ApplicabilitySummary
 from spacex.models.classifier import ClassifierSettings
 from spacex.models.generator import GeneratorSettings, per_band
+from spacex.models.members import Members
 from spacex.models.third_party import ThirdPartySettings
 from spacex.settings import Settings
 
@@ -131,6 +132,8 @@ class Card(Settings):
     """Where the classifier applies; None if that was not fitted."""
     lift: LiftRecord | None = Field(None, exclude_if=lambda record: record is None)
     """Of the classifier; None where `lift` cannot follow it, or that was not tried."""
+    members: Members | None = Field(None, exclude_if=lambda members: members is None)
+    """Of a checkpoint with several classifiers. All else in the card is of the first, whose maps are drawn."""
     hashes: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each weights file; filled in by :func:`save_checkpoint`."""
     data: dict[str, Any] = Field(default_factory=dict)
@@ -157,7 +160,9 @@ class Card(Settings):
     @property
     def parts(self) -> list[str]:
         """Names of the networks."""
-        return ["classifier", "maximiser", "minimiser"] if self.kind == "patterns" else ["classifier"]
+        generators = ["maximiser", "minimiser"] if self.kind == "patterns" else []
+        further = range(2, self.members.count + 1) if self.members else ()
+        return ["classifier", *generators, *(f"member{number}" for number in further)]
 
     @property
     def evened(self) -> bool:

@@ -16,7 +16,7 @@ from spacex.api.declaration import complete, documented, pick
 from spacex.api.map_settings import SCORE, MapSettings, PlanSettings
 from spacex.api.scenes import Intervals, chosen_intervals, map_area, scene_fields
 from spacex.attribution.inference import choose_precision
-from spacex.attribution.names import NOISE, Precision
+from spacex.attribution.names import UNCERTAINTIES, Precision
 from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.cube.store import find_cube
 from spacex.mapping.plan import Plan, make_plan
@@ -104,7 +104,7 @@ class PlannedMap:
             ("output", self.output),
             ("cube", amounts["cube"]),
             ("days", ", ".join("/".join(days) for days in request.intervals)),
-            ("maps", ", ".join((*request.chips.maps, SCORE, *([NOISE] if request.chips.halves else [])))),
+            ("maps", ", ".join((*request.chips.maps, SCORE, *request.chips.sure))),
             ("tiles", ", ".join(f"{number:,} {state}" for state, number in amounts["tiles"].items())),
             ("scenes", f"{sum(amounts['scenes']):,}"),
             ("chips", f"{amounts['chips']:,}"),
@@ -169,13 +169,14 @@ def plan_map(asked: PlanSettings, area: BaseGeometry, intervals: Intervals) -> P
     device = "cuda" if asked["gpu"] else "cpu"
     # the score is in every cube: to ask for it alone asks for no further map
     maps = tuple(name for name in asked["maps"] if name != SCORE)
+    uncertainty = tuple(name for name in UNCERTAINTIES if name in asked["uncertainty"])
     request = checked(
         lambda: MapRequest(
             area=mapping(area),
             intervals=intervals,
             tile_size=asked["tile_size"],
             path_steps=asked["path_steps"],
-            chips=chip_settings(checkpoint.card, maps, asked["stride"], uncertainty=tuple(asked["uncertainty"])),
+            chips=chip_settings(checkpoint.card, maps, asked["stride"], uncertainty=uncertainty),
             precision=choose_cube_precision(asked, device),
             **where,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, Unpack
 
 from spacex.api.declaration import complete, documented, pick
@@ -19,6 +19,7 @@ from spacex.training.data import DatasetSettings, holds_pictures
 from spacex.training.distributed import Distributed, choose_device
 from spacex.training.gan_run import PatternRun, learn_patterns, prepare_patterns
 from spacex.training.loop import Epoch, Progress, Run
+from spacex.training.members import join_members, member_runs
 from spacex.training.overrides import with_overrides
 from spacex.training.presets import PRESETS
 
@@ -81,7 +82,9 @@ def train_classifier(
         check_installed(network)
         run = run.model_copy(update={"network": network})
     run = with_overrides(run, [*overrides, *asked["changes"]])
-    return _train(learn_classifier, prepare_classifier, run, asked, report, progress)
+    runs = member_runs(run, asked["members"])
+    join = {"join": join_members} if len(runs) > 1 else {}
+    return _train(learn_classifier, prepare_classifier, runs, asked, report, progress, **join)
 
 
 @documented(GanSettings)
@@ -126,7 +129,7 @@ def train_gan(
         preset=with_overrides(PRESETS[asked["preset"]], [*overrides, *asked["changes"]]),
         **_common(asked, asked["output"]),
     )
-    return _train(learn_patterns, prepare_patterns, run, asked, report, progress)
+    return _train(learn_patterns, prepare_patterns, [run], asked, report, progress)
 
 
 def _bands(asked: ClassifierSettings) -> tuple[str, ...]:
@@ -171,28 +174,36 @@ def share_batch(run: R, workers: int, progress: Progress) -> R:
 def _train(
     learn: Callable[[Any, Distributed, Progress], Iterator[Epoch]],
     prepare: Callable[[Any, Distributed], object],
-    run: Run,
+    runs: Sequence[R],
     asked: TrainingSettings,
     report: Report,
     progress: Progress,
+    join: Callable[[Sequence[Any], str], object] = lambda runs, device: None,
 ) -> Checkpoint:
-    """Train in this process, or with Ray's workers."""
+    """Train run after run, in this process or with Ray's workers, and `join` them in the checkpoint of the first."""
     if asked["workers"]:
         from spacex.execution.ray_cluster import connect
         from spacex.training.ray_train import train
 
-        run = share_batch(run, asked["workers"], progress)
+        runs = [share_batch(run, asked["workers"], progress) for run in runs]
         connect(print_output=True)
-        prepare(run, Distributed(size=asked["workers"]))
-        train(learn, run, workers=asked["workers"], gpu=asked["gpu"], precision=asked["precision"])
-    else:
-        here = Distributed(device=choose_device(asked["gpu"]), precision=asked["precision"])
-        for epoch in learn(run, here, progress):
-            report(epoch)
-    trained = load_checkpoint(run.output, trust=run.trust)
+        prepare(runs[0], Distributed(size=asked["workers"]))
+    for number, run in enumerate(runs, start=1):
+        if len(runs) > 1:
+            progress(f"classifier {number} of {len(runs)}, seed {run.seed}")
+        if asked["workers"]:
+            train(learn, run, workers=asked["workers"], gpu=asked["gpu"], precision=asked["precision"])
+        else:
+            here = Distributed(device=choose_device(asked["gpu"]), precision=asked["precision"])
+            for epoch in learn(run, here, progress):
+                report(epoch)
+    output, trust = runs[0].output, runs[0].trust
+    device = "cuda" if asked["gpu"] and not asked["workers"] else "cpu"
+    join(runs, device)
+    trained = load_checkpoint(output, trust=trust)
     if trained.card.certificate is None:
         try:
-            keep_certificate(trained, run.source, progress, "cuda" if asked["gpu"] and not asked["workers"] else "cpu")
+            keep_certificate(trained, runs[0].source, progress, device)
         except SpacexError as error:  # the training is finished all the same
             progress(f"no certificate: {error}")
-    return load_checkpoint(run.output, trust=run.trust)
+    return load_checkpoint(output, trust=trust)

@@ -85,6 +85,9 @@ class ClassifierSettings(TrainingSettings, total=False):
     """Train only the head, on pretrained weights as they are."""
     units: Annotated[Literal["sigma", "reflectance"], Setting(WHAT, "sigma")]
     """Standardise bands (for delta), or plain reflectance (for paper, repository)."""
+    members: Annotated[int, Setting(WHAT, 1, least=1, most=100, metavar="N")]
+    """Classifiers in the checkpoint, trained one after the other with seeds of their own, for maps that say how far
+    they differ (spacex map --uncertainty classifiers). Maps are drawn of the first."""
     base: Annotated[int, Setting(HOW, 32, least=1, most=512)]
     """Channels of the U-Net's first level."""
 

@@ -58,7 +58,7 @@ class ChipMaps:
     """(n,) float32: how unlike the training chips each is, 1 = the threshold (`spacex.models.applicability`); None if
     the checkpoint does not know."""
     generated_scores: Mapping[str, Array] = field(default_factory=dict)
-    """`raised` and `lowered`, if asked for: (n,) float32, the scores of x+ and of x−."""
+    """(n,) float32, if asked for: `raised`, `lowered`, the scores of x+ and x−; `member2`, …, further classifiers'."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ class Attributor:
         steps: points on the path of the path attribution.
         device: where the networks run.
         precision: of the networks' inner layers; `spacex.attribution.inference.choose_precision` chooses one.
+        members: whether chips are scored by the checkpoint's further classifiers too.
 
     Raises:
         CheckpointError: if maps need generators and the checkpoint has none.
@@ -119,6 +120,7 @@ class Attributor:
         steps: int = PATH_STEPS,
         device: str | torch.device = "cpu",
         precision: Precision = "float32",
+        members: bool = False,
     ) -> None:
         if unknown := sorted(set(maps) - {*MAP_NAMES, *GENERATED}):
             raise RequestError("unknown map", got=unknown, expected=f"some of {', '.join(MAP_NAMES + GENERATED)}")
@@ -128,6 +130,8 @@ class Attributor:
         self.scaling = checkpoint.card.scaling
         self.precision, self._transfer = precision, DeviceTransfer(self.device)
         self.classifier = prepare_classifier(checkpoint.classifier, precision, self.device)
+        further = {f"member{n}": one for n, one in enumerate(checkpoint.further if members else (), start=2)}
+        self._further = {name: prepare_classifier(one, precision, self.device) for name, one in further.items()}
         shape = 1, len(checkpoint.card.bands), checkpoint.card.chip_size, checkpoint.card.chip_size
         any_chip = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
         chip = any_chip.contiguous(memory_format=torch.channels_last)
@@ -184,6 +188,12 @@ class Attributor:
         minus, plus = (None if delta is None else self._to_device(delta) for delta in (delta_minus, delta_plus))
         return self._classify(self.standardise(x), minus, plus, {})
 
+    @_inference()
+    def rescore(self, x: Array) -> Callable[[], ChipMaps]:
+        """The first classifier's scores alone, of chips as for `classify`; returns what waits for them."""
+        arrays = self._transfer.to_host({"score": torch.sigmoid(self.classifier(self.standardise(x)).float())})
+        return lambda: ChipMaps({}, arrays()["score"])
+
     def standardise(self, x: Array) -> Tensor:
         """Chips (n, bands, height, width) float32 reflectance in standardised units, on the networks' device."""
         return self.scaling.standardise(self._to_device(x))
@@ -191,14 +201,12 @@ class Attributor:
     @_inference()
     def delta_plus(self, u: Tensor) -> Tensor:
         """x+ − x of whole chips `u`; like `u`, in standardised units."""
-        delta: Tensor = self._chip_generators[0].delta(u)
-        return delta
+        return torch.as_tensor(self._chip_generators[0].delta(u))
 
     @_inference()
     def delta_minus(self, u: Tensor) -> Tensor:
         """x− − x of whole chips `u`; like `u`, in standardised units."""
-        delta: Tensor = self._chip_generators[1].delta(u)
-        return delta
+        return torch.as_tensor(self._chip_generators[1].delta(u))
 
     def attribution(self, delta_plus: Tensor, delta_minus: Tensor) -> Tensor:
         """|x+ − x−| as reflectance, (n, height, width).
@@ -242,18 +250,15 @@ class Attributor:
             maps["path_attribution"] = self.path(u, delta_minus).abs().mean(dim=1)
         logit, dissimilarity = answer or self.score(u)  # lift has classified the chips already
         deltas = (("raised", delta_plus), ("lowered", delta_minus))
-        scores = {
-            name: torch.sigmoid(self.classifier(u + delta).float())
-            for name, delta in deltas
-            if name in self.maps and delta is not None
-        }
-        single = {"score": torch.sigmoid(logit), "dissimilarity": dissimilarity}
-        arrays = self._transfer.to_host({**maps, **scores, **single})
+        changed = {name: u + delta for name, delta in deltas if name in self.maps and delta is not None}
+        scores = {name: torch.sigmoid(self.classifier(chip).float()) for name, chip in changed.items()}
+        scores |= {name: torch.sigmoid(network(u).float()) for name, network in self._further.items()}
+        arrays = self._transfer.to_host({**maps, **scores, "score": torch.sigmoid(logit), "unlike": dissimilarity})
 
         def wait() -> ChipMaps:
             by_name = arrays()
             maps_made, scores_made = ({name: by_name[name] for name in names} for names in (maps, scores))
-            return ChipMaps(maps_made, by_name["score"], by_name["dissimilarity"], scores_made)
+            return ChipMaps(maps_made, by_name["score"], by_name["unlike"], scores_made)
 
         return wait
 

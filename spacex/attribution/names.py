@@ -13,8 +13,14 @@ RAISED, LOWERED = "raised", "lowered"
 GENERATED = (*PICTURES, RAISED, LOWERED)
 NOISE = "naturalness_noise"
 """On request: the standard error of the score (`spacex.mapping.halves`)."""
-UNCERTAINTIES = ("pixels",)
-"""What the uncertainty of the score can be told from: the halves of every pixel's observations."""
+SPREAD = "naturalness_spread"
+"""On request: the standard deviation of the scores of a checkpoint's classifiers (`spacex.models.members`)."""
+LOW, HIGH = "naturalness_low", "naturalness_high"
+"""With both: an interval of the score (`spacex.mapping.bounds`)."""
+SURE = (NOISE, SPREAD, LOW, HIGH)
+"""The maps that say how sure the score is."""
+UNCERTAINTIES = ("pixels", "classifiers")
+"""What the uncertainty of the score is known from: halves of every pixel's observations, several classifiers."""
 LOCAL = ("attribution", *PICTURES)
 """Maps whose values depend on a pixel's surroundings only; all others depend on the whole chip."""
 PATH_STEPS = 4

@@ -47,6 +47,10 @@ class ReplicaPool:
         """As `Attributor.classify`."""
         return self._map("classify", x, delta_minus, delta_plus)
 
+    def rescore(self, x: Array) -> Callable[[], ChipMaps]:
+        """As `Attributor.rescore`."""
+        return self._map("rescore", x)
+
     def attribute(self, x: Array) -> Callable[[], ChipMaps]:
         """As `Attributor.attribute`."""
         return self._map("attribute", x)

@@ -74,7 +74,8 @@ def naturalness() -> Variable:
 
 def score(name: str, made: str) -> Variable:
     """A score from 0 to 1, in steps of 0.004; `made` says in one sentence how it was."""
-    attributes = {"long_name": name, "comment": made, "units": "1", "quantity": "classifier's score"}
+    about = {"long_name": name.replace("_", " "), "comment": made}
+    attributes = {**about, "units": "1", "quantity": "classifier's score"}
     return _packed(name, "u1", attributes, steps=250, zero=1, largest=251)
 
 

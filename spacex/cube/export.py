@@ -23,7 +23,7 @@ from rasterio.windows import Window as RasterWindow
 from shapely.geometry.base import BaseGeometry
 
 from spacex.areas import box_area, load_area
-from spacex.attribution.names import LOWERED, RAISED
+from spacex.attribution.names import HIGH, LOW, LOWERED, RAISED
 from spacex.cube.levels import crop
 from spacex.cube.store import Cube
 from spacex.errors import RequestError
@@ -220,7 +220,7 @@ def _style(cube: Cube, layer: Layer) -> str:
     if layer.name == "observations":
         most = cube.attributes.get("request", {}).get("composite", {}).get("max_observations")
         return map_style("viridis", float(most or MOST_OBSERVATIONS))
-    name = "naturalness" if layer.name in (RAISED, LOWERED) else layer.name
+    name = "naturalness" if layer.name in (RAISED, LOWERED, LOW, HIGH) else layer.name
     return map_style(*colour_scale(cube, name, cube.spec.intervals.index(layer.days)))
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from zarr.codecs import ZstdCodec
 
-from spacex.attribution.names import LOWERED, NOISE, PICTURES, RAISED
+from spacex.attribution.names import HIGH, LOW, LOWERED, NOISE, PICTURES, RAISED, SPREAD
 from spacex.cube import encoding, geo_metadata
 from spacex.cube.encoding import Variable
 from spacex.errors import RequestError
@@ -37,6 +37,7 @@ QUANTITIES = {
     "attribution": "reflectance",
     "dissimilarity": "dissimilarity index over its threshold",
     NOISE: "classifier's score",
+    SPREAD: "classifier's score",
 }
 """What a map counts; those not named here count the classifier's logits per pixel."""
 
@@ -112,7 +113,7 @@ def variables_by_name(spec: CubeSpec) -> dict[str, Variable]:
 def _map(name: str, made: str, bands: tuple[str, ...]) -> Variable:
     if name in PICTURES:
         return encoding.picture(name, made, bands)
-    if name in (RAISED, LOWERED):
+    if name in (RAISED, LOWERED, LOW, HIGH):
         return encoding.score(name, made)
     return encoding.float_map(name, made, QUANTITIES.get(name, "logits per pixel"))
 

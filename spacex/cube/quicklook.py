@@ -26,6 +26,7 @@ from rasterio.features import geometry_mask
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from spacex.attribution.names import NOISE, SPREAD
 from spacex.cube.levels import open_level
 from spacex.cube.store import Cube
 from spacex.cube.summary import faint_line, summarise_maps
@@ -50,6 +51,8 @@ TITLES = {
     "path_attribution": ("path attribution, x⁻ to x", "logit per pixel"),
     "naturalness": ("naturalness", "classifier's score"),
     "dissimilarity": ("dissimilarity", "index over its threshold"),
+    NOISE: ("noise of naturalness", "standard error"),
+    SPREAD: ("spread of naturalness", "standard deviation"),
 }
 MEANINGS = {
     "attribution": "bright: what is changed to look more or less natural",
@@ -57,6 +60,8 @@ MEANINGS = {
     "path_attribution": "bright: what lifts the classifier's logit above x⁻",
     "naturalness": "yellow: natural to this classifier, blue: not",
     "dissimilarity": "above 1, hatched: unlike the training chips",
+    NOISE: "bright: moves with other observations",
+    SPREAD: "bright: classifiers disagree",
 }
 """How to read a map, below its colour bar."""
 COLOURS = {"naturalness": "cividis", "dissimilarity": "viridis"}

@@ -22,7 +22,7 @@ from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.render import RenderExtension
 from shapely.geometry import mapping, shape
 
-from spacex.attribution.names import GENERATED
+from spacex.attribution.names import GENERATED, HIGH, LOW
 from spacex.cube import layout
 from spacex.cube.store import Cube
 from spacex.cube.summary import meaning_lines
@@ -218,6 +218,7 @@ def _renders(cube: Cube) -> dict[str, Any]:
         "dissimilarity": {"colormap_name": "viridis", "rescale": [[0.0, 2.0]]},
     }
     colours |= {name: fixed[name] for name in cube.spec.scores}
+    colours |= {name: fixed["naturalness"] for name in (LOW, HIGH) if name in cube.spec.maps}
     return {name: {"assets": ["cube"], "title": name.replace("_", " "), **how} for name, how in colours.items()}
 
 

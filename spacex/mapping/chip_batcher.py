@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spacex.attribution.attributor import ChipMaps, GeneratorOutput
+from spacex.attribution.names import SPREAD
 from spacex.execution.tasks import TileTask
 from spacex.grid import Window, bounds
 from spacex.mapping.chips import ChipPixels, extract_chips, mosaic
 from spacex.mapping.halves import extract_pairs, gap
 from spacex.mapping.tile import ChipResult, ChipSettings, Networks, TileInput
+from spacex.models.members import spread
 
 Array = NDArray[np.float32]
 Result = TypeVar("Result")
@@ -208,7 +210,7 @@ class ChipBatcher:
 
     def _classify_pairs(self, x: Array) -> Callable[[], ChipMaps]:
         """Score both halves of chips, (n, 2 x bands, side, side): first and second of each in turn."""
-        return self._networks.classify(x.reshape(2 * len(x), -1, *x.shape[2:]))
+        return self._networks.rescore(x.reshape(2 * len(x), -1, *x.shape[2:]))
 
     def _take(self, queue: WorkQueue[Any], flush: bool) -> list[_Item[Any]]:
         if not queue.waiting or (len(queue.waiting) < self._batch and not flush):
@@ -276,8 +278,11 @@ class ChipBatcher:
         scores = {"naturalness": float(output.score[index])}
         if output.dissimilarity is not None and self._settings.dissimilar:
             scores["dissimilarity"] = float(output.dissimilarity[index])
-        scores |= {name: float(values[index]) for name, values in output.generated_scores.items()}
-        result = ChipResult(maps, scores)
+        more = {name: float(values[index]) for name, values in output.generated_scores.items()}
+        further = [more.pop(name) for name in list(more) if name.startswith("member")]
+        members = (scores["naturalness"], *further) if further else ()
+        scores |= more | ({SPREAD: spread(members)} if members else {})
+        result = ChipResult(maps, scores, members)
         self._chips.store(item, result, RESULT_OVERHEAD + sum(values.nbytes for values in maps.values()))
         for tile in item.tiles:
             tile.results[item.key[1]] = result

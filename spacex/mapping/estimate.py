@@ -31,13 +31,14 @@ from spacex.mapping.some_tiles import map_tiles
 def operations_per_chip(checkpoint: Checkpoint, request: MapRequest) -> int:
     """Floating-point operations per chip for all requested maps, forward and backward passes together."""
     card, chips = checkpoint.card, request.chips
-    network = Attributor(checkpoint, chips.maps, request.path_steps)
+    network = Attributor(checkpoint, chips.maps, request.path_steps, members=chips.members)
 
     def constant(side: int) -> NDArray[np.float32]:
         return np.full((1, len(card.bands), side, side), 0.1, np.float32)
 
     chip = constant(card.chip_size)
-    halves = _operations(lambda: network.classify(np.repeat(chip, 2, axis=0))) if chips.halves else 0
+    halves = _operations(lambda: network.rescore(np.repeat(chip, 2, axis=0))) if chips.halves else 0
+    halves = round(halves * (chips.stride / chips.pair_stride) ** 2)
     if not chips.window:
         return halves + _operations(lambda: network.attribute(chip))
     deltas = [0 * chip if needed else None for needed in chips.needs]

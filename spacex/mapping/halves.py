@@ -25,10 +25,17 @@ from numpy.typing import NDArray
 
 from spacex.grid import Window
 from spacex.mapping.chips import Blend, ChipPixels, extract_chips
+from spacex.models.members import logits
 
 Array = NDArray[np.float32]
-LARGEST = 16.0
-"""Logits beyond it are cut: float32 tells scores no further from 1."""
+
+
+def pair_stride(stride: int, size: int) -> int:
+    """Pixels between the chips whose halves are scored: whole strides, so many that they hardly overlap.
+
+    Chips that share most of their pixels share their noise too, and say little more than one of them.
+    """
+    return stride * (size // stride)
 
 
 def reach(size: int) -> int:
@@ -51,27 +58,31 @@ def extract_pairs(
 
 def gap(first: float, second: float) -> float:
     """The difference of two scores in logits."""
-    scores = np.array([first, second], np.float64)
-    with np.errstate(divide="ignore"):
-        logits = np.clip(np.log(scores) - np.log1p(-scores), -LARGEST, LARGEST)
-    return float(logits[0] - logits[1])
+    one, other = logits(np.array([first, second]))
+    return float(one - other)
 
 
-def noise_map(window: Window, gaps: Mapping[Window, float], scores: Mapping[Window, float], size: int) -> Array:
-    """The standard error of naturalness, (height, width) float32; NaN where no chip has weight.
+def logit_noise(window: Window, gaps: Mapping[Window, float], size: int) -> Array:
+    """The standard error of the logit of chips around a pixel, (height, width) float32; NaN where no chip has weight.
 
     Args:
         window: the pixels of the result.
         gaps: of every chip within reach, on the global lattice.
-        scores: of the chips that touch the window.
         size: side of a chip.
     """
     far = reach(size)
-    pooled, slope = Blend(window, 0, size + 2 * far), Blend(window, 0, size)
+    pooled = Blend(window, 0, size + 2 * far)
     # in lattice order, as all blends: sums in another order may differ in their last bits
     for chip in sorted(gaps):
         pooled.add(chip.pad(far), gaps[chip] ** 2 / 4)
+    noise: Array = np.sqrt(pooled.mean())
+    return noise
+
+
+def noise_map(window: Window, noise: Array, scores: Mapping[Window, float], size: int) -> Array:
+    """The standard error of naturalness, (height, width) float32, from that of logits and the scores of the chips."""
+    slope = Blend(window, 0, size)
     for chip in sorted(scores):
         slope.add(chip, scores[chip] * (1 - scores[chip]))
-    noise: Array = slope.mean() * np.sqrt(pooled.mean())
-    return noise
+    error: Array = slope.mean() * noise
+    return error

@@ -16,6 +16,7 @@ from spacex.execution.tasks import Status, TileReport, TileTask
 from spacex.mapping.chip_batcher import ChipBatcher, Tile
 from spacex.mapping.chips import sensitivity_field
 from spacex.mapping.tile import ChipSettings, Networks, TileInput, blend_tile
+from spacex.models.members import SpreadFit
 from spacex.sentinel2.contribution import doubtful_scenes
 
 
@@ -30,6 +31,7 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         batch: windows or chips per call of the networks.
         display: positions, in the reflectance's bands, of those kept in the overviews' composite.
         sensitivity: of the classifier to places in a chip, as in `Checkpoint`.
+        spread: of the checkpoint's classifiers; None if it has one.
         readers: tiles read at the same time, ahead of the networks.
         time_limit: seconds after which the read or write of a tile fails.
         device: where the networks run, for the tiles' provenance.
@@ -45,6 +47,7 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         batch: int = 1,
         display: Sequence[int] = (0,),
         sensitivity: NDArray[Any] | None = None,
+        spread: SpreadFit | None = None,
         readers: int = 2,
         time_limit: float = 900.0,
         device: str = "cpu",
@@ -53,6 +56,7 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         super().__init__(read, self._tiles, readers=readers, time_limit=time_limit)
         self._numerics = numerics(device)
         self._cube, self._settings, self._display = cube, settings, list(display)
+        self._spread = spread if settings.halves and settings.members else None
         self._field = None if sensitivity is None else sensitivity_field(sensitivity, settings.chip_size)
 
     def _submit(self, task: TileTask, read: TileInput, seconds: float) -> None:
@@ -71,7 +75,8 @@ class Pipeline(TilePipeline[TileInput, Tile]):
         window, region = self._cube.window(tile.task), self._cube.region
         parts, how = (tile.results, tile.generated), (self._settings, self._display)
         gaps = tile.gaps if self._settings.halves else None
-        maps = blend_tile(tile.input, window, region, *parts, *how, field=self._field, gaps=gaps)
+        sure = gaps, self._spread
+        maps = blend_tile(tile.input, window, region, *parts, *how, self._field, *sure)
         status = Status.DONE if np.isfinite(maps.maps["naturalness"]).any() else Status.NO_DATA
         self._cube.write(tile.task, maps)
         tile.seconds["writing"] = time.perf_counter() - begun

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from spacex.attribution.inference import check_generators
 from spacex.attribution.lift import check_lift
-from spacex.attribution.names import NOISE
+from spacex.attribution.names import HIGH, LOW, NOISE, SPREAD
 from spacex.checkpoint import Checkpoint
 from spacex.cube.extend import carried_statuses, check_not_replaced
 from spacex.cube.statuses import new_statuses, tasks_where
 from spacex.cube.store import Cube, find_cube
-from spacex.errors import CatalogueError, CubeError, RequestError
+from spacex.errors import CatalogueError, CheckpointError, CubeError, RequestError
 from spacex.execution.tasks import Status, TileTask
 from spacex.execution.tile_order import tile_order
 from spacex.mapping.extend_request import (
@@ -37,6 +37,7 @@ from spacex.storage import resolve_link, run_folder
 
 STORED_BYTES = {
     "attribution": 1.8, "lift": 2.2, "path_attribution": 2.2, "raised": 0.3, "lowered": 0.3, NOISE: 1.0,
+    SPREAD: 0.4, LOW: 0.3, HIGH: 0.3,
 }  # fmt: skip
 """Bytes a finished pixel of each map takes in the cube with its overviews, measured on the embedded region."""
 STORED_PER_BAND, STORED_ALWAYS = 1.4, 2.0
@@ -123,7 +124,7 @@ class Plan:
     def stored_bytes(self) -> float:
         """Bytes that a finished pixel takes in the cube, expected."""
         per_picture = STORED_PER_BAND * len(self.checkpoint.card.bands)
-        maps = (*self.request.chips.maps, *([NOISE] if self.request.chips.halves else []))
+        maps = (*self.request.chips.maps, *self.request.chips.sure)
         return STORED_ALWAYS + sum(STORED_BYTES.get(name, per_picture) for name in maps)
 
     @property
@@ -152,6 +153,9 @@ def make_plan(
         raise RequestError("the output's name", got=output, expected="a path or URI ending in .zarr")
     if request.chips.maps:
         check_generators(checkpoint)
+    if request.chips.members and checkpoint.card.members is None:
+        do = "Train several: spacex train-classifier --members 3 (and its generators), or leave 'classifiers' out."
+        raise CheckpointError(f"checkpoint {checkpoint.uri} has one classifier", expected="several", do=do)
     if "lift" in request.chips.maps:
         check_lift(checkpoint.classifier, len(checkpoint.card.bands), checkpoint.card.chip_size)
     # all names of a cube have the same lock and run folder

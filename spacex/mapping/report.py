@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spacex.attribution.names import GENERATED, NOISE
+from spacex.attribution.names import GENERATED, SURE
 from spacex.cube import quicklook
 from spacex.cube.applicability import MAX_SIDE, tiles_outside, trust_line
 from spacex.cube.layout import variables_by_name
@@ -55,7 +55,7 @@ def seam(cube: Cube, variable: str | None = None, borders: int = BORDERS) -> Sea
     # every n-th border rather than the first ones, so that the sample covers the whole area and all time steps
     pairs = _finished_pairs(cube.statuses() == Status.DONE)
     chosen = pairs[:: max(1, len(pairs) // borders)][:borders]
-    name = variable or next(name for name in (*cube.spec.maps, *cube.spec.scores) if name not in (*GENERATED, NOISE))
+    name = variable or next(name for name in (*cube.spec.maps, *cube.spec.scores) if name not in (*GENERATED, *SURE))
     decode = variables_by_name(cube.spec)[name].decode
     array, size = cube.array(f"0/{name}"), cube.spec.tile_size
     ratios = [ratio for pair in chosen if (ratio := _ratio(array, decode, size, *pair)) is not None]

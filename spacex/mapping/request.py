@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, field_validator
 from shapely.geometry import shape
 
-from spacex.attribution.names import NOISE, PATH_STEPS, PICTURES, Precision
+from spacex.attribution.names import HIGH, LOW, NOISE, PATH_STEPS, PICTURES, SPREAD, Precision
 from spacex.checkpoint import Checkpoint
 from spacex.cube.layout import CHUNK, CubeSpec
 from spacex.errors import RequestError
@@ -55,6 +55,14 @@ HOW_NOISY = (
     "standard error of naturalness that the noise of the scenes leaves, from the scores of two halves of every pixel's "
     "observations, pooled over the chips around it; what all scenes of a time step share is not in it"
 )
+HOW_SPREAD = (
+    "standard deviation of the scores of {} classifiers of one training that differ in their seed, blended; the score "
+    "is that of the first"
+)
+HOW_BOUND = (
+    "{} end of an interval: nine times out of ten a map of the same ground from other observations of the same days by "
+    "another classifier of the same training lies within"
+)
 
 
 class MapRequest(SceneRequest):
@@ -98,6 +106,8 @@ class MapRequest(SceneRequest):
         extent, how = self.region.extent, dict(HOW_MADE)
         if card.evened:
             how |= {name: how[name] + EVENED for name in ("lift", "path_attribution")}
+        sure = {NOISE: HOW_NOISY, LOW: HOW_BOUND.format("lower"), HIGH: HOW_BOUND.format("upper")}
+        sure[SPREAD] = HOW_SPREAD.format(card.members.count if card.members else 1)
         maps = {name: how[name].format(steps=self.path_steps) for name in self.chips.maps}
         return CubeSpec(
             crs=self.crs,
@@ -106,7 +116,7 @@ class MapRequest(SceneRequest):
             tile_size=self.tile_size,
             intervals=self.intervals,
             dissimilarity=HOW_UNLIKE.format(card.applicability) if self.chips.dissimilar else "",
-            maps=maps | ({NOISE: HOW_NOISY} if self.chips.halves else {}),
+            maps=maps | {name: sure[name] for name in self.chips.sure},
             display=display_bands(card.bands),
             bands=card.bands if {*PICTURES} & {*self.chips.maps} else (),
         )

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spacex.attribution.attributor import ChipMaps, GeneratorOutput
-from spacex.attribution.names import LOCAL, LOWERED, NOISE, PICTURES, RAISED
+from spacex.attribution.names import HIGH, LOCAL, LOW, LOWERED, NOISE, PICTURES, RAISED, SPREAD
 from spacex.cube.store import TileMaps
 from spacex.grid import CHIP, Window, bounds, chip_windows
+from spacex.mapping.bounds import bounds_map
 from spacex.mapping.chips import Blend, mosaic
-from spacex.mapping.halves import noise_map, reach
+from spacex.mapping.halves import logit_noise, noise_map, pair_stride, reach
+from spacex.models.members import SpreadFit
 from spacex.region import Region
 from spacex.settings import Settings
 
@@ -45,13 +47,15 @@ class ChipSettings(Settings):
     min_valid: float = 0.5
     """Share of a chip that must have data; with less, the map would explain the fill values."""
     uncertainty: tuple[str, ...] = ()
-    """What the uncertainty of the score is told from: ``pixels``, the two halves of every pixel's observations."""
+    """What the uncertainty of the score is known from: ``pixels``, the two halves of every pixel's observations;
+    ``classifiers``, those of the checkpoint."""
 
     @property
     def scores(self) -> tuple[str, ...]:
         """Names of the values that the networks give per chip."""
         always = ("naturalness", "dissimilarity") if self.dissimilar else ("naturalness",)
-        return always + tuple(name for name in self.maps if name in (RAISED, LOWERED))
+        generated = tuple(name for name in self.maps if name in (RAISED, LOWERED))
+        return always + generated + ((SPREAD,) if self.members else ())
 
     @property
     def needs(self) -> tuple[bool, bool]:
@@ -63,6 +67,22 @@ class ChipSettings(Settings):
         """Whether chips are scored from halves of their pixels' observations too, for a map of the noise."""
         return "pixels" in self.uncertainty
 
+    @property
+    def members(self) -> bool:
+        """Whether all classifiers of the checkpoint score the chips."""
+        return "classifiers" in self.uncertainty
+
+    @property
+    def sure(self) -> tuple[str, ...]:
+        """Names of the maps that say how sure the score is."""
+        names = (NOISE,) * self.halves + (SPREAD,) * self.members
+        return names + ((LOW, HIGH) if self.halves and self.members else ())
+
+    @property
+    def pair_stride(self) -> int:
+        """Pixels between the chips whose halves are scored."""
+        return pair_stride(self.stride, self.chip_size)
+
     def chips(self, pixels: Window) -> list[Window]:
         """The chips of the global lattice that touch `pixels`."""
         return chip_windows(pixels, self.stride, self.chip_size)
@@ -73,7 +93,8 @@ class ChipSettings(Settings):
 
     def pairs(self, pixels: Window) -> list[Window]:
         """The chips whose halves tell the noise of `pixels`, where it is asked for."""
-        return chip_windows(pixels.pad(reach(self.chip_size)), self.stride, self.chip_size) if self.halves else []
+        around = pixels.pad(reach(self.chip_size))
+        return chip_windows(around, self.pair_stride, self.chip_size) if self.halves else []
 
     def padded(self, window: Window) -> Window:
         """The pixels to read for a tile: every chip that touches it, and the generators' windows under these chips."""
@@ -122,6 +143,9 @@ class Networks(Protocol):
     ) -> Callable[[], ChipMaps]:
         """Compute maps and scores of chips from x, x− − x and x+ − x: (n, bands, side, side) float32."""
 
+    def rescore(self, x: Array) -> Callable[[], ChipMaps]:
+        """Compute the scores alone of chips by the first classifier: (n, bands, side, side) float32 reflectance."""
+
     def attribute(self, x: Array) -> Callable[[], ChipMaps]:
         """Compute all maps and scores of chips: (n, bands, side, side) float32 reflectance."""
 
@@ -134,6 +158,8 @@ class ChipResult:
     """(chip size, chip size) float32 by name; x+ and x− (bands, chip size, chip size)."""
     scores: dict[str, float]
     """By name, those of `ChipSettings.scores`."""
+    members: tuple[float, ...] = ()
+    """The scores of all classifiers of the checkpoint, if asked for; that of `scores` is the first."""
 
 
 def blend_tile(
@@ -146,6 +172,7 @@ def blend_tile(
     display: list[int],
     field: NDArray[np.float64] | None = None,
     gaps: Mapping[Window, float] | None = None,
+    spread: SpreadFit | None = None,
 ) -> TileMaps:
     """Blend the chips of a tile into its maps, and mask pixels without data or outside the area.
 
@@ -159,6 +186,7 @@ def blend_tile(
         display: positions, in the reflectance's bands, of the composite's.
         field: the classifier's sensitivity by place in a chip, which its explanations are divided by; None if unknown.
         gaps: between the answers to the halves of every chip within reach, in logits; None where none were scored.
+        spread: of the checkpoint's classifiers, for the interval; None where it is not asked for.
 
     Returns:
         The maps of the whole tile; NaN, or 0 observations, outside `read.window`.
@@ -192,9 +220,13 @@ def blend_tile(
     maps = {name: np.where(valid, values, np.nan) for name, values in maps.items()}
     if gaps is not None:
         scores = {chip: results[chip].scores["naturalness"] for chip in sorted(results)}
-        noise = noise_map(read.window, gaps, scores, size)
+        noise = logit_noise(read.window, gaps, size)
         twice = valid & (read.observations[inner] > 1) & np.isfinite(maps["naturalness"])
-        maps[NOISE] = np.where(twice, noise, np.nan)
+        maps[NOISE] = np.where(twice, noise_map(read.window, noise, scores, size), np.nan)
+        if spread is not None:
+            members = {chip: result.members for chip, result in results.items()}
+            ends = bounds_map(read.window, noise, members, size, spread)
+            maps |= {name: np.where(twice, end, np.nan) for name, end in zip((LOW, HIGH), ends, strict=True)}
     return TileMaps(
         {name: _pad(window, read.window, values, np.nan) for name, values in maps.items()},
         _pad(window, read.window, np.where(inside, read.observations[inner], 0).astype(np.uint16), 0),

@@ -59,7 +59,8 @@ class Job(TileJob):
         if self.request.precision == "bfloat16" and not native_bfloat16(torch.device(self.device)):
             log.warning("this machine emulates bfloat16, in which the cube is made: it is slower than others")
         card, chips, on_gpu = checkpoint.card, self.request.chips, self.device.startswith("cuda")
-        make = partial(Attributor, checkpoint, chips.maps, self.request.path_steps, self.device, self.request.precision)
+        how = self.request.path_steps, self.device, self.request.precision, chips.members
+        make = partial(Attributor, checkpoint, chips.maps, *how)
         return Pipeline(
             SceneSource(self.request, card.bands, load_scenes(self.scenes)).read,
             # a CPU works on several chips at once with a copy of the networks per thread, a GPU on one batch
@@ -68,6 +69,7 @@ class Job(TileJob):
             chips,
             batch=self.batch or (GPU_BATCH if on_gpu else threads),
             sensitivity=None if checkpoint.sensitivity is None else checkpoint.sensitivity.numpy(),
+            spread=None if card.members is None else card.members.spread,
             display=[card.bands.index(band) for band in display_bands(card.bands)],
             readers=self.concurrent_reads,
             time_limit=self.time_limit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -24,6 +25,7 @@ from spacex.training.distributed import SINGLE, Distributed
 from spacex.training.gan import ROLES, ExplainedClassifiers, PatternLearner
 from spacex.training.image_sheets import contact_sheet
 from spacex.training.loop import Epoch, Progress, Run, TrainingLoop
+from spacex.training.members import measure_spread
 from spacex.training.metrics import collapse_reason, measure_frame, measure_generators
 from spacex.training.presets import DELTA, Preset
 from spacex.training.run_logger import RunLogger
@@ -258,6 +260,7 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> 
             "classifier": source.metrics.get("classifier", {}) if nested else source.metrics,
             "patterns": metrics,
         },
+        members=source.members,
         training={
             "patterns": training_record(run, seconds),
             "classifier": source.training.get("classifier", {}) if nested else source.training,
@@ -266,7 +269,11 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> 
         limits=" ".join(filter(None, (run.preset.note, LIMITS))),
         meaning=SYNTHETIC if run.source.root == "demo" else train.meaning or source.meaning,
     )
-    parts = classifier.classifier, generators["maximiser"], generators["minimiser"]
-    sensitivity = measure_sensitivity(Checkpoint(card, *parts), train, learner.distributed)
+    if card.members is not None and side != source.chip_size:
+        networks, val = (classifier.classifier, *classifier.further), evaluation.splits["val"]
+        update = {"spread": measure_spread(networks, source.scaling, val)}
+        card = card.model_copy(update={"members": card.members.model_copy(update=update)})
+    trained = replace(classifier, card=card, maximiser=generators["maximiser"], minimiser=generators["minimiser"])
+    sensitivity = measure_sensitivity(trained, train, learner.distributed)
     if learner.distributed.is_main:
-        save_checkpoint(run.output, card, dict(zip(card.parts, parts, strict=True)), known, sensitivity)
+        save_checkpoint(run.output, card, trained.modules, known, sensitivity)

@@ -9,7 +9,7 @@ from spacex.cube.store import Cube
 from spacex.errors import CubeError
 from spacex.execution.local import run_local
 from spacex.grid import Window, chip_windows
-from spacex.mapping.halves import extract_pairs, gap, noise_map
+from spacex.mapping.halves import extract_pairs, gap, logit_noise, noise_map, pair_stride
 from spacex.mapping.request import chip_settings
 
 NOISY = "naturalness_noise"
@@ -32,8 +32,14 @@ def test_equal_gaps_and_scores_are_one_number():
     window = Window(100, -60, 64, 90)
     chips = chip_windows(window, 192, 256)
     far = chip_windows(window.pad(256), 192, 256)
-    noise = noise_map(window, dict.fromkeys(far, -0.6), dict.fromkeys(chips, 0.2), 256)
-    np.testing.assert_allclose(noise, 0.2 * 0.8 * 0.3, rtol=1e-6)
+    noise = logit_noise(window, dict.fromkeys(far, -0.6), 256)
+    np.testing.assert_allclose(noise, 0.3, rtol=1e-6)
+    error = noise_map(window, noise, dict.fromkeys(chips, 0.2), 256)
+    np.testing.assert_allclose(error, 0.2 * 0.8 * 0.3, rtol=1e-6)
+
+
+def test_halves_are_scored_of_chips_that_hardly_overlap():
+    assert [pair_stride(stride, 256) for stride in (192, 128, 64, 48)] == [192, 256, 256, 240]
 
 
 @pytest.mark.parametrize(("number", "accuracy"), [(2, 0.03), (4, 0.10), (6, 0.10), (8, 0.10), (3, 0.10)])
