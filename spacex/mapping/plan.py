@@ -155,7 +155,8 @@ def make_plan(
         check_generators(checkpoint)
     if request.chips.members and checkpoint.card.members is None:
         do = "Train several: spacex train-classifier --members 3 (and its generators), or leave 'classifiers' out."
-        raise CheckpointError(f"checkpoint {checkpoint.uri} has one classifier", expected="several", do=do)
+        what = f"checkpoint {checkpoint.uri} cannot say how far classifiers differ"
+        raise CheckpointError(what, got="one classifier", expected="several", do=do)
     if "lift" in request.chips.maps:
         check_lift(checkpoint.classifier, len(checkpoint.card.bands), checkpoint.card.chip_size)
     # all names of a cube have the same lock and run folder

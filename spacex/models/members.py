@@ -95,7 +95,7 @@ def fit_spread(z: Values) -> SpreadFit:
     freedom, mean = count - 1, np.abs(z.mean(axis=0))
     # the logarithm of s² is that of σ² plus a known bias and a known variance (Smyth 2004, section 6.2)
     log = np.log(z.var(axis=0, ddof=1) + TINY) - digamma(freedom / 2) + np.log(freedom / 2)
-    slope, level = np.polyfit(mean, log, 1) if chips >= FEW else (0.0, log.mean())
+    slope, level = np.polyfit(mean, log, 1) if chips >= FEW and np.ptp(mean) > 0 else (0.0, log.mean())
     rest = float(np.var(log - level - slope * mean)) - float(polygamma(1, freedom / 2))
     prior = _inverse_trigamma(rest)
     # exp of a mean of logarithms is no mean variance: the same bias, of the shared variance
