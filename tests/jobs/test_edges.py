@@ -76,7 +76,7 @@ MORE = {
     "train-classifier --target": ("natural",),
     "train-classifier --trust": ("third_party_networks", "os", "third_party_networks,os"),
     "map --trust": ("third_party_networks", "os"),
-    "map --uncertainty": ("pixels", "pixels,pixels", "none", "classifier", "pixels,"),
+    "map --uncertainty": ("pixels", "pixels,pixels", "none", "classifier", "classifiers", "classifiers,pixels", ","),
     "train-gan --set": ("generator.base=0", "generator=1", "batch=-1", "weights.cycle=-1",
                         "weights.cycle=NaN", "name=x"),
     "sites --zones": (".", "/etc/passwd", "/vsimem/x.gpkg", "PG:dbname=x"),
