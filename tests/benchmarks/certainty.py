@@ -32,11 +32,10 @@ from spacex.bootstrap import draw, interval, of_draws
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.evaluation.certify import _auroc
 from spacex.models.members import Members, SpreadFit, left_out
-from spacex.settings import RGB
 from spacex.training.data import DatasetSettings, open_split
 from spacex.training.members import chip_logits
 
-HARD = 0.05, 0.95
+HARD = {"all": (0.0, 1.0), "hard": (0.05, 0.95), "undecided": (0.25, 0.75)}
 """Scores between which it is hard to be right."""
 LATTICE = 96
 """Pixels between those of a map that are compared: half a stride of the embedded weights."""
@@ -48,7 +47,8 @@ Values = NDArray[np.float64]
 def shares(name: str, inside: NDArray[np.bool_], scores: Values, places: list[str]) -> dict[str, object]:
     """A row: the share inside, of all and of hard scores."""
     row: dict[str, object] = {"what": name}
-    for part, chosen in {"all": np.ones(len(scores), bool), "hard": (scores > HARD[0]) & (scores < HARD[1])}.items():
+    for part, (low, high) in HARD.items():
+        chosen = (scores >= low) & (scores <= high)
         kept = [place for place, one in zip(places, chosen, strict=True) if one]
         row |= {part: str(interval(inside[chosen].astype(float), draw(kept))), f"n {part}": int(chosen.sum())}
     return row
@@ -62,7 +62,7 @@ def real(asked: argparse.Namespace) -> None:
     print(json.dumps(checkpoint.card.members.model_dump()))
     networks = (checkpoint.classifier, *checkpoint.further)
     for split in ("val", "test"):
-        chips = open_split(DatasetSettings(root=asked.data, bands=RGB), split)  # type: ignore[arg-type]
+        chips = open_split(DatasetSettings(root=asked.data, bands=checkpoint.card.bands), split)
         indices = chips.all[:: max(1, len(chips.all) // asked.count)]
         z = np.stack([chip_logits(one, checkpoint.card.scaling, chips, indices) for one in networks])
         places = [str(group) for group in chips.infos["group"].iloc[indices]]
