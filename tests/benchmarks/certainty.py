@@ -4,10 +4,17 @@
     python tests/benchmarks/certainty.py embedded --checkpoint RUN --folder FOLDER
     python tests/benchmarks/certainty.py cost [--checkpoint RUN]
 
-RUN is a checkpoint of several classifiers (`spacex train-classifier --members 3`). `real`: on chips of places that no
+RUN is a checkpoint of several classifiers. Those of the figures in `spacex/mapping/README.md`::
+
+    spacex train-classifier --data eurosat:FOLDER --bands B02,B03,B04 --members 3 --limit 3000 --epochs 3 --output RUN
+      --network spacex.models.residual:ResidualNetwork --network-args '{"bands": 3, "widths": [16, 32, 64, 96]}'
+      --set recipe.batch=32 --set recipe.rate=0.003 --set recipe.weight_decay=0.05 --set recipe.loss=bce
+      --set recipe.cutmix=0.5 --set recipe.gains=[0.15,0.08] --set recipe.offsets=[0.0086,0.0086] --precision bfloat16
+
+`real`: on chips of places that no
 training has seen each member is left out in turn, and the interval of the others is to hold its score; and whether the
 spread of the members tells the first one's errors, beside the trivial control, how near its score is to .5. `embedded`:
-a summer of the embedded land (`two_summers`) is mapped from three of its overpasses by all members but one, and from
+chips of summers of the embedded land (`two_summers`) are scored from three overpasses by all members but one, and from
 the other three by that one, whose score is to lie within. `cost`: operations, and processor seconds of the embedded
 region in turns, of maps with and without. Intervals are 95 %, by place.
 """
@@ -18,9 +25,8 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,19 +34,23 @@ from numpy.typing import NDArray
 from two_summers import BBOX, YEARS, build
 
 import spacex
+from spacex.attribution.attributor import Attributor
 from spacex.bootstrap import draw, interval, of_draws
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.evaluation.certify import _auroc
-from spacex.models.members import Members, SpreadFit, left_out
+from spacex.grid import Window
+from spacex.mapping.bounds import WIDTH
+from spacex.mapping.chips import extract_chips
+from spacex.mapping.halves import extract_pairs, gap, logit_noise
+from spacex.mapping.worker import SceneSource
+from spacex.models.members import Members, SpreadFit, left_out, logits
 from spacex.training.data import DatasetSettings, open_split
 from spacex.training.members import chip_logits
 
 HARD = {"all": (0.0, 1.0), "hard": (0.05, 0.95), "undecided": (0.25, 0.75)}
 """Scores between which it is hard to be right."""
-LATTICE = 96
-"""Pixels between those of a map that are compared: half a stride of the embedded weights."""
-PLACE = 2560
-"""Metres along a side of a place."""
+PLACE = 384
+"""Pixels along a side of a place of the embedded land: two strides of its weights."""
 Values = NDArray[np.float64]
 
 
@@ -106,22 +116,10 @@ def logistic(features: Values, truth: NDArray[np.bool_]) -> Values:
     return np.asarray(LogisticRegression().fit(ranks, truth).decision_function(ranks))
 
 
-def alone(checkpoint: Checkpoint, kept: list[int], folder: Path) -> str:
-    """A checkpoint of some of another's classifiers, the first of `kept` in front; without generators."""
-    networks = (checkpoint.classifier, *checkpoint.further)
-    members: Members | None = checkpoint.card.members
-    if members is not None:
-        members = members.model_copy(update={"count": len(kept)}) if len(kept) > 1 else None
-    card = checkpoint.card.model_copy(update={"kind": "classifier", "generator": None, "members": members})
-    further = tuple(networks[one] for one in kept[1:])
-    made = replace(checkpoint, card=card, classifier=networks[kept[0]], further=further, maximiser=None, minimiser=None)
-    return save_checkpoint(folder / "-".join(map(str, kept)), card, made.modules, checkpoint.applicability).uri
-
-
-def halves(folder: Path) -> Iterator[tuple[str, str, str]]:
+def halves(folder: Path, summers: list[str]) -> Iterator[tuple[str, str, str]]:
     """Of each summer, the lists of its even and of its odd overpasses."""
     land = folder / "land"
-    for year in YEARS[:2]:
+    for year in summers:
         if not (land / year / "items.json").exists():
             build(land / year, summers=(year,))
         items = json.loads((land / year / "items.json").read_text())
@@ -134,60 +132,86 @@ def halves(folder: Path) -> Iterator[tuple[str, str, str]]:
         yield year, lists[0], lists[1]
 
 
-def mapped(folder: Path, year: str, items: str, checkpoint: str, uncertainty: tuple[str, ...] = ()) -> Any:
-    """Some layers of a map, at the places of a lattice."""
-    name = f"{year}-{Path(items).stem}-{Path(checkpoint).name}-{len(uncertainty)}.zarr"
-    spacex.map_region(
+@dataclass(frozen=True)
+class Seen:
+    """What the classifiers say of chips by some of a summer's observations."""
+
+    z: dict[Window, Values]
+    """Logits of a chip by each classifier, (classifiers,)."""
+    noise: dict[Window, float]
+    """Standard error of a chip's logit by halves of its observations."""
+
+
+def observe(checkpoint: Checkpoint, year: str, items: str, tiles: int | None) -> Seen:
+    """Score the chips of (some tiles of) the embedded land, from a list of scenes, as a map does."""
+    work = spacex.plan(
         BBOX, items=items, catalogue="earth-search", checkpoint=checkpoint, datetime=f"{year}-07-01/{year}-08-31",
-        maps=("naturalness",), uncertainty=uncertainty, precision="float32", output=str(folder / name),
-    )  # fmt: skip
-    data = spacex.open_cube(str(folder / name)).isel(time=0)
-    return data.isel(y=slice(LATTICE // 2, None, LATTICE), x=slice(LATTICE // 2, None, LATTICE)).load()
+        maps=("naturalness",), uncertainty=("pixels",), precision="float32", output="none.zarr",
+    ).plan  # fmt: skip
+    chips, size = work.request.chips, checkpoint.card.chip_size
+    source = SceneSource(work.request, checkpoint.card.bands, work.scenes)
+    attributor = Attributor(checkpoint, (), members=True)
+    z: dict[Window, Values] = {}
+    noise: dict[Window, float] = {}
+    gaps: dict[Window, float] = {}
+    for task in work.todo[: tiles or len(work.todo)]:
+        read = source.read(task)
+        assert read.halves is not None
+        around = [pair for pair in chips.pairs(read.window) if pair not in gaps]
+        for pair in extract_pairs(read.halves, read.reflectance, read.padded_window, around, chips.min_valid):
+            gaps[pair.window] = gap(*attributor.rescore(pair.pixels.reshape(2, -1, size, size))().score)
+        known = {pair: gaps[pair] for pair in chips.pairs(read.window) if pair in gaps}
+        errors = logit_noise(read.window, known, size)
+        centred = {chip: (chip.row + size // 2 - read.window.row, chip.col + size // 2 - read.window.col)
+                   for chip in chips.chips(read.window)}  # fmt: skip
+        inside = [c for c, (y, x) in centred.items() if 0 <= y < read.window.height and 0 <= x < read.window.width]
+        for chip in extract_chips(read.reflectance, read.padded_window, inside, chips.min_valid):
+            answer = attributor.classify(chip.pixels[None])()
+            scores = [answer.score[0], *(answer.generated_scores[name][0] for name in sorted(answer.generated_scores))]
+            z[chip.window], noise[chip.window] = logits(np.array(scores)), float(errors[centred[chip.window]])
+    return Seen(z, noise)
 
 
 def embedded(asked: argparse.Namespace) -> None:
-    """Another classifier and other observations of the embedded land."""
-    checkpoint, folder = load_checkpoint(asked.checkpoint), asked.folder
+    """Another classifier and other observations of the embedded land, chip by chip."""
+    checkpoint = load_checkpoint(asked.checkpoint)
     assert checkpoint.card.members is not None, "the checkpoint has one classifier"
-    count, rows = checkpoint.card.members.count, []
-    for year, *lists in halves(folder):
-        for seen, other in (lists, lists[::-1]):
-            for out in range(count):
-                kept = [one for one in range(count) if one != out]
-                uri = alone(checkpoint, kept, folder / "members")
-                here = mapped(folder, year, seen, uri, ("pixels", "classifiers"))
-                for judge, single in (("another classifier", out), ("the same classifier", kept[0])):
-                    truth = mapped(folder, year, other, alone(checkpoint, [single], folder / "members"))
-                    rows.append(compared(year, judge, "other observations", here, truth.naturalness))
-                truth = mapped(folder, year, seen, alone(checkpoint, [out], folder / "members"))
-                rows.append(compared(year, "another classifier", "the same observations", here, truth.naturalness))
+    print(json.dumps(checkpoint.card.members.model_dump()))
+    fit, every, rows = checkpoint.card.members.spread, checkpoint.card.members.count, []
+    for year, *lists in halves(asked.folder, asked.summers):
+        views = [observe(checkpoint, year, items, asked.tiles) for items in lists]
+        chips = sorted(c for c in views[0].z if c in views[1].z and np.isfinite([v.noise[c] for v in views]).all())
+        places = [f"{year} {chip.row // PLACE} {chip.col // PLACE}" for chip in chips]
+        z = [np.stack([view.z[chip] for chip in chips], axis=1) for view in views]
+        for seen, other in ((0, 1), (1, 0)):
+            noise = np.array([views[seen].noise[chip] for chip in chips])
+            for out in range(every):
+                kept = np.delete(z[seen], out, axis=0)
+                mean, reach = fit.reach(kept)
+                half = np.sqrt(reach**2 + 2 * (WIDTH * noise) ** 2)
+                low, high = np.minimum(mean - half, kept[0]), np.maximum(mean + half, kept[0])
+                first = 1 if out == 0 else 0
+                cases = {
+                    "another classifier, other observations": (z[other][out], low, high),
+                    "another classifier, the same observations; no noise": (z[seen][out], mean - reach, mean + reach),
+                    "the same classifier, other observations": (z[other][first], low, high),
+                    "the same classifier, other observations; noise alone": (
+                        z[other][first], kept[0] - WIDTH * np.sqrt(2) * noise, kept[0] + WIDTH * np.sqrt(2) * noise,
+                    ),
+                }  # fmt: skip
+                for name, (truth, bottom, top) in cases.items():
+                    score, ends = 1 / (1 + np.exp(-kept[0])), 1 / (1 + np.exp(-np.stack([bottom, top])))
+                    inside, width = (truth >= bottom) & (truth <= top), ends[1] - ends[0]
+                    known = {"what": name, "inside": inside, "score": score, "width": width, "place": places}
+                    rows.append(pd.DataFrame(known))
     table = pd.concat(rows, ignore_index=True)
-    for (who, what, year), part in [*table.groupby(["who", "what", "year"]), *_all_years(table)]:
-        score, places = part.score.to_numpy(), part.place.tolist()
-        shown = {"interval": part.inside.to_numpy(), "noise alone, 1.645 x sqrt 2": part.noise.to_numpy()}
-        print(f"\n{who}, {what}, {year}: mean width {part.width.mean():.3f}")
-        print(pd.DataFrame([shares(name, inside, score, places) for name, inside in shown.items()]).to_string())
-
-
-def _all_years(table: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
-    return [((who, what, "both"), part) for (who, what), part in table.groupby(["who", "what"])]
-
-
-def compared(year: str, who: str, what: str, here: Any, truth: Any) -> pd.DataFrame:
-    """A row per place of the lattice: the score, and whether what another map says lies within."""
-    step = 0.004  # of stored scores
-    low, high, score, again = (
-        layer.values.astype(float) for layer in (here.naturalness_low, here.naturalness_high, here.naturalness, truth)
-    )
-    known = np.isfinite(low) & np.isfinite(again)
-    inside = (again >= low - step / 2) & (again <= high + step / 2)
-    noise = np.abs(again - score) <= 1.645 * np.sqrt(2) * here.naturalness_noise.values + step
-    x, y = np.meshgrid(here.x.values // PLACE, here.y.values // PLACE)
-    place = [f"{a:.0f} {b:.0f}" for a, b in zip(x[known], y[known], strict=True)]
-    return pd.DataFrame({
-        "year": year, "who": who, "what": what, "inside": inside[known], "noise": noise[known], "score": score[known],
-        "width": (high - low)[known], "place": place,
-    })  # fmt: skip
+    shown = [
+        shares(str(name), part.inside.to_numpy(), part.score.to_numpy(), part.place.tolist())
+        | {"mean width": round(float(part.width.mean()), 3)}
+        for name, part in table.groupby("what")
+    ]
+    print(f"{len(set(table.place))} places")
+    print(pd.DataFrame(shown).to_string())
 
 
 def cost(asked: argparse.Namespace) -> None:
@@ -225,6 +249,8 @@ def main() -> None:
     words.add_argument("--checkpoint", help="of several classifiers")
     words.add_argument("--checkpoints", default="demo,europe", type=lambda text: text.split(","), help="of `cost`")
     words.add_argument("--folder", type=Path, help="of simulated scenes and cubes")
+    words.add_argument("--summers", default=YEARS[:2], type=lambda text: text.split(","), help="of `embedded`")
+    words.add_argument("--tiles", type=int, help="of `embedded`, only so many of the 8 tiles")
     words.add_argument("--count", type=int, default=10_000, help="chips of a split at most")
     words.add_argument("--turns", type=int, default=2, help="of `cost`")
     asked = words.parse_args()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import spacex
+from spacex.api import training
 from spacex.checkpoint import load_checkpoint, read_card
 from spacex.errors import RequestError
 
@@ -21,6 +22,14 @@ def train(data, output, members=1, lines=None, **more):
 
 def weights(network):
     return torch.cat([tensor.flatten() for tensor in network.state_dict().values()])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_certificate():
+    """It takes longer than all the rest, and tests/evaluation has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "keep_certificate", lambda *_: None)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +68,6 @@ def test_the_card_has_each_members_figures_their_mean_and_the_spread(three, alon
     )
     assert members.mean["ece"] == pytest.approx(sum(one["ece"] for one in members.test) / 3)
     assert members.spread.factor > 0
-    assert three.card.certificate is not None
 
 
 def test_generators_explain_the_first_and_carry_the_others(three, tiny_data, tmp_path):
