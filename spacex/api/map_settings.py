@@ -71,7 +71,8 @@ class PlanSettings(AreaSettings, total=False):
     """How sure the score is: pixels also scores two halves of every pixel's observations and maps naturalness_noise,
     the standard error of naturalness that the scenes' noise leaves; pixels need two observations for it. classifiers
     maps naturalness_spread, the standard deviation of the scores of a checkpoint's classifiers (train-classifier
-    --members). With both, comma separated, naturalness_low and naturalness_high hold nine tenths of other maps."""
+    --members). With both, comma separated, naturalness_low and naturalness_high are to hold nine tenths of other
+    maps."""
     path_steps: Annotated[int, Setting(HOW, PATH_STEPS, least=1, most=1000, metavar="N")]
     """Points on the path of the path attribution."""
     precision: Annotated[Literal["auto", "float32", "bfloat16"], Setting(HOW, "auto", metavar="NAME")]

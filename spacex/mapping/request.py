@@ -61,7 +61,7 @@ HOW_SPREAD = (
 )
 HOW_BOUND = (
     "{} end of an interval: nine times out of ten a map of the same ground from other observations of the same days by "
-    "another classifier of the same training lies within"
+    "another classifier of the same training is to lie within"
 )
 
 
