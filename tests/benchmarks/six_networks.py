@@ -90,7 +90,7 @@ def train(name: str, data: str, folder: Path, small: bool) -> None:
     )  # fmt: skip
     print(f"{name}: classifier after {time.process_time() - begun:.0f} CPU s", flush=True)
     spacex.train_gan(
-        data, classifier, generators, epochs=1 if small else 4, limit=64 if small else 1600, changes=GENERATORS,
+        data, classifier, generators, epochs=1 if small else 4, limit=64 if small else 2400, changes=GENERATORS,
         **common,
     )  # fmt: skip
     print(f"{name}: generators after {time.process_time() - begun:.0f} CPU s", flush=True)
