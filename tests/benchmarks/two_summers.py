@@ -64,8 +64,8 @@ def land(seed: int) -> Landscape:
     return Landscape(DEMO_SEED + seed - 1)
 
 
-def build(folder: Path, seed: int = 1, workers: int = 1) -> None:
-    """Write scenes, their list and the planted changes; another seed is another country under other skies."""
+def build(folder: Path, seed: int = 1, workers: int = 1, summers: tuple[str, ...] = YEARS) -> None:
+    """Write summers' scenes, their list and the planted changes; another seed is another country under other skies."""
     west, south, east, north = BBOX
     across, down = MARGIN_DEGREES
     geobox = utm_geobox(32635, west - across, south - down, east + across, north + down)
@@ -74,7 +74,7 @@ def build(folder: Path, seed: int = 1, workers: int = 1) -> None:
     frame = geopandas.GeoDataFrame(planted, geometry="geometry", crs="EPSG:3035")
     frame.to_file(folder / "planted.geojson", engine="pyogrio")
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        years = pool.map(partial(_write_year, folder, geobox, planted, seed), YEARS)
+        years = pool.map(partial(_write_year, folder, geobox, planted, seed), summers)
         write_list(folder, [scene for scenes in years for scene in scenes])
 
 
