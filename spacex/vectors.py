@@ -26,7 +26,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry import shape
 
-from spacex.errors import DataError
+from spacex.errors import DataError, RequestError
 from spacex.vector_formats import FORMATS, format_of, reason
 
 log = logging.getLogger(__name__)
@@ -125,6 +125,20 @@ def polygons_of(frame: Any, what: str, name: str, *, keep_all: bool = False) -> 
     if not kept.all():
         log.warning("%s: %d of %d features have no polygon and are left out: %s", what, (~kept).sum(), len(kept), name)
     return Polygons(shapes[kept], frame.crs, table[kept])
+
+
+def read_zones(zones: Any, where: str | None = None) -> Polygons:
+    """The polygons of a file by its path, filtered by `where`, or of a GeoDataFrame; every feature is kept.
+
+    Raises:
+        DataError: as `read_polygons`.
+        RequestError: if a GeoDataFrame is to be filtered.
+    """
+    if isinstance(zones, str):
+        return read_polygons(zones, where, "--zones", keep_all=True)
+    if where is not None:
+        raise RequestError("where filters a file of zones", got="a GeoDataFrame", do="Filter it with pandas.")
+    return polygons_of(zones, "zones", "the GeoDataFrame", keep_all=True)
 
 
 def _problem(given: Any, kept: bool) -> str:

@@ -17,6 +17,7 @@ from spacex.checkpoint import Card, Checkpoint, Scaling, load_checkpoint, read_c
 from spacex.errors import CheckpointError
 from spacex.models.classifier import Classifier, ClassifierSettings
 from spacex.storage import write_bytes
+from spacex.weights import SHIPPED
 
 BANDS = ("B02", "B03", "B04")
 
@@ -213,3 +214,9 @@ def test_the_package_exports_load_checkpoint_without_loading_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = spacex.nothing
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_nothing_ships_beside_the_parts_that_a_card_names(name: str) -> None:
+    parts = {path.name for path in SHIPPED[name].glob("*.safetensors")}
+    assert parts == set(read_card(str(SHIPPED[name])).hashes)

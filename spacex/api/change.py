@@ -13,7 +13,7 @@ from spacex.changes.site_changes import SiteChanges
 from spacex.cube.site_files import write_tables
 from spacex.cube.store import Cube
 from spacex.errors import RequestError
-from spacex.vectors import polygons_of, read_polygons
+from spacex.vectors import read_zones
 
 
 @documented(ChangeSettings)
@@ -67,11 +67,7 @@ def change(
         if table is not None:
             raise RequestError("table needs zones", got=table, do="Give zones too, or leave table out.")
         return find_changes(comparison, output, asked["map"], report)
-    if isinstance(zones, str):
-        polygons = read_polygons(zones, what="--zones", keep_all=True)
-    else:
-        polygons = polygons_of(zones, "zones", "the GeoDataFrame", keep_all=True)
-    changes = find_changes(comparison, output, asked["map"], report, SiteChanges(comparison, polygons))
+    changes = find_changes(comparison, output, asked["map"], report, SiteChanges(comparison, read_zones(zones)))
     if table is not None:
         write_tables({"change": changes.sites}, table)
     return changes

@@ -10,8 +10,7 @@ from spacex.api.site_settings import SiteSettings
 from spacex.cube.site_files import write_sites
 from spacex.cube.site_pages import write_pages
 from spacex.cube.sites import Sites, tabulate
-from spacex.errors import RequestError
-from spacex.vectors import polygons_of, read_polygons
+from spacex.vectors import read_zones
 
 
 @documented(SiteSettings)
@@ -39,14 +38,7 @@ def sites(
     [0.2]
     """
     asked = complete(SiteSettings, settings, cube=cube)
-    zones, where = asked["zones"], asked["where"]
-    if isinstance(zones, str):
-        polygons = read_polygons(zones, where, "--zones", keep_all=True)
-    elif where is None:
-        polygons = polygons_of(zones, "zones", "the GeoDataFrame", keep_all=True)
-    else:
-        raise RequestError("where filters a file of zones", got="a GeoDataFrame", do="Filter it with pandas.")
-    made = tabulate(asked["cube"], polygons, asked["by"], report)
+    made = tabulate(asked["cube"], read_zones(asked["zones"], asked["where"]), asked["by"], report)
     if asked["output"] is not None:
         write_sites(made, asked["output"])
     if asked["pages"] is not None:

@@ -83,8 +83,8 @@ def train_classifier(
         run = run.model_copy(update={"network": network})
     run = with_overrides(run, [*overrides, *asked["changes"]])
     runs = member_runs(run, asked["members"])
-    join = {"join": join_members} if len(runs) > 1 else {}
-    return _train(learn_classifier, prepare_classifier, runs, asked, report, progress, **join)
+    join = join_members if len(runs) > 1 else None
+    return _train(learn_classifier, prepare_classifier, runs, asked, report, progress, join)
 
 
 @documented(GanSettings)
@@ -178,7 +178,7 @@ def _train(
     asked: TrainingSettings,
     report: Report,
     progress: Progress,
-    join: Callable[[Sequence[Any], str], object] = lambda runs, device: None,
+    join: Callable[[Sequence[Any], str], object] | None = None,
 ) -> Checkpoint:
     """Train run after run, in this process or with Ray's workers, and `join` them in the checkpoint of the first."""
     if asked["workers"]:
@@ -199,7 +199,8 @@ def _train(
                 report(epoch)
     output, trust = runs[0].output, runs[0].trust
     device = "cuda" if asked["gpu"] and not asked["workers"] else "cpu"
-    join(runs, device)
+    if join is not None:
+        join(runs, device)
     trained = load_checkpoint(output, trust=trust)
     if trained.card.certificate is None:
         try:

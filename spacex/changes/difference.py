@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from spacex.attribution.names import NOISE
-from spacex.changes.fit import CELL, exceedances
+from spacex.changes.fit import CELL, beyond_noise, exceedances
 from spacex.cube.layout import variables, variables_by_name
 from spacex.cube.store import Cube
 from spacex.errors import CubeError, RequestError
@@ -198,7 +198,7 @@ class Comparison:
         if not (sizes := np.concatenate(parts)).size:
             return normal
         middle, upper = np.quantile(sizes, (0.5, 0.75))
-        return max(normal, float(upper + (upper - middle) * np.log(0.25 / self.share) / np.log(2)))
+        return float(beyond_noise(middle, upper, self.share, normal))
 
     def windows(self) -> Iterator[Window]:
         """The blocks of the land."""

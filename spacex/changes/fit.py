@@ -95,6 +95,14 @@ def exceedances(before: Array, after: Array, share: float) -> Array:
     return out
 
 
+def beyond_noise(median: Samples, upper: Samples, share: float, normal: Samples | float) -> Samples:
+    """Sizes that noise exceeds in a share of cases: on the exponential through median and upper quartile of its sizes.
+
+    `normal` is what normal noise would exceed as often, the least that is given.
+    """
+    return np.asarray(np.maximum(normal, upper + (upper - median) * np.log(0.25 / share) / np.log(2)))
+
+
 def smoothed(values: Array, side: int) -> Array:
     """Mean over squares of pixels with data, (…, height, width); NaN stays NaN."""
     valid = np.isfinite(values)
@@ -179,7 +187,6 @@ def _fit(before: Samples, after: Samples, share: float) -> _Fit:
     axes = np.linalg.eigh(covariance)[1]
     median, upper = np.quantile(np.abs(residual @ axes), (0.5, 0.75), axis=0)
     share /= bands
-    normal = median * norm.isf(share / 2) / norm.isf(0.25)
-    threshold = np.maximum(normal, upper + (upper - median) * np.log(0.25 / share) / np.log(2))
+    threshold = beyond_noise(median, upper, share, median * norm.isf(share / 2) / norm.isf(0.25))
     fit = _Fit(np.asarray(coefficients, np.float64), axes / np.maximum(threshold, np.sqrt(least[0, 0])))
     return replace(fit, median=float(np.median(fit.exceedance(before, after))))

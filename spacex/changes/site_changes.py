@@ -16,13 +16,11 @@ import shapely
 from numpy.typing import NDArray
 
 from spacex.changes.difference import LEVEL, Block, Comparison, State
-from spacex.cube.zonal import overlaps, percent, with_attributes, zones_within
+from spacex.cube.zonal import WHOLE, left_outside, overlaps, with_attributes, zone_reasons, zones_within
 from spacex.grid import CHIP
 from spacex.region import Region
 from spacex.vectors import Polygons
 
-WHOLE = 0.99
-"""Share of a zone that must be compared for it to be called compared rather than partly compared."""
 COLUMNS = {
     "zone": "number of the feature in the file of zones, from 1",
     "state": "compared (99 % of it or more), partly, not compared, outside, no polygon",
@@ -95,9 +93,7 @@ class SiteChanges:
         """The table, a row per zone in the CRS of the zones' file, from the places that are reported."""
         pixel = self.comparison.grid.resolution**2 / 1e6
         areas, states = shapely.area(self.shapes) / 1e6, self.areas * pixel
-        outside = np.maximum(0, areas - states.sum(axis=1))
-        # less than a thousandth of a pixel is the rounding of the pixels' shares
-        outside[outside < np.maximum(1e-3 * pixel, 1e-6 * areas)] = 0
+        outside = left_outside(areas, states.sum(axis=1), pixel)
         compared = states[:, [State.UNCHANGED, State.CHANGED]].sum(axis=1)
         polygons = shapely.make_valid(places.geometry.to_numpy())
         place, zone = self._tree.query(polygons, predicate="intersects")
@@ -136,11 +132,6 @@ class SiteChanges:
 
 def _state_of(row: Any, problem: str, pixel: float) -> tuple[str, str]:
     """State of a zone, and the reasons for it in words; `pixel` is the area of one in km²."""
-    reasons = [problem] if problem else []
-    if not row.area_km2:
-        return "no polygon", "; ".join(reasons) or "it lies where the cubes' CRS does not reach"
-    if row.area_km2 < pixel:
-        reasons.append(f"it is smaller than a pixel of the comparison ({row.area_km2 / pixel:.2g} of one)")
     parts = {
         "lies outside the cubes": row.outside_km2,
         "has no data": row.no_data_km2,
@@ -148,11 +139,10 @@ def _state_of(row: Any, problem: str, pixel: float) -> tuple[str, str]:
         "is unlike the training chips": row.unlike_km2,
         "has too little data around it to tell its noise": row.untold_km2,
     }
-    reasons += [f"{percent(part / row.area_km2)} of it {what}" for what, part in parts.items() if part > 0]
-    if row.overlapping:
-        reasons.append(f"it shares land with {row.overlapping} other zone{'s' * (row.overlapping > 1)}")
-    if not row.compared_km2:
+    if not row.area_km2:
+        state = "no polygon"
+    elif not row.compared_km2:
         state = "outside" if row.outside_km2 >= row.area_km2 * (1 - 1e-6) else "not compared"
     else:
         state = "compared" if row.compared_km2 >= WHOLE * row.area_km2 else "partly"
-    return state, "; ".join(reasons)
+    return state, zone_reasons(row, problem, parts, pixel, "the cubes' CRS", "a pixel of the comparison")

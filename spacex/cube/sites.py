@@ -18,14 +18,12 @@ from spacex.cube.attributes import check_format
 from spacex.cube.encoding import naturalness
 from spacex.cube.site_tally import CODES, SiteTally
 from spacex.cube.store import Cube
-from spacex.cube.zonal import overlaps, percent, with_attributes, zone_blocks
+from spacex.cube.zonal import WHOLE, left_outside, overlaps, with_attributes, zone_blocks, zone_reasons
 from spacex.datasets.corine import CLASSES
 from spacex.datasets.corine_cover import open_cover
 from spacex.errors import RequestError
 from spacex.vectors import Polygons
 
-WHOLE = 0.99
-"""Share of a zone that must be mapped for it to be called mapped rather than partly mapped."""
 REPETITIONS = 1000
 """Draws behind an interval."""
 COLUMNS = {
@@ -149,9 +147,7 @@ def _rows(
     first, last = cube.spec.intervals[tally.step]
     areas, codes = shapely.area(shapes) / 1e6, tally.codes * pixel
     mapped, no_data, unfinished = codes[:, 1:].sum(axis=1), codes[:, 0], tally.unfinished * pixel
-    # what is left of the zone; less than a thousandth of a pixel is the rounding of the pixels' shares
-    outside = np.maximum(0, areas - mapped - no_data - unfinished)
-    outside[outside < np.maximum(1e-3 * pixel, 1e-6 * areas)] = 0
+    outside = left_outside(areas, mapped + no_data + unfinished, pixel)
     values = naturalness().decode(np.arange(CODES))
     values[0] = 0
     below = codes[:, 1:].cumsum(axis=1)
@@ -192,29 +188,22 @@ def _scenes(scenes: dict[str, tuple[str, float]]) -> dict[str, Any]:
 
 def _state_of(row: Any, problem: str, pixel: float) -> tuple[str, str]:
     """State of a zone, and the reasons for it in words; `pixel` is the area of one in km²."""
-    reasons = [problem] if problem else []
-    if not row.area_km2:
-        # a polygon on Earth may lie where the cube's CRS does not reach
-        return "no polygon", "; ".join(reasons) or "it lies where the cube's CRS does not reach"
-    if row.area_km2 < pixel:
-        reasons.append(f"it is smaller than a pixel ({row.area_km2 / pixel:.2g} of one)")
     parts = {
         "lies outside the cube": row.outside_km2,
         "has no data": row.no_data_km2,
         "is not mapped yet": row.unfinished_km2,
         "is unlike the training chips": row.unlike_km2,
     }
-    reasons += [f"{percent(part / row.area_km2)} of it {what}" for what, part in parts.items() if part > 0]
-    if row.overlapping:
-        reasons.append(f"it shares land with {row.overlapping} other zone{'s' * (row.overlapping > 1)}")
-    if not row.mapped_km2:
+    if not row.area_km2:
+        state = "no polygon"
+    elif not row.mapped_km2:
         rest = {"unfinished": row.unfinished_km2, "no data": row.no_data_km2}
         state = next((state for state, part in rest.items() if part > 0), "outside")
     elif row.unlike_km2 > row.mapped_km2 / 2:
         state = "doubtful"
     else:
         state = "mapped" if row.mapped_km2 >= WHOLE * row.area_km2 else "partly"
-    return state, "; ".join(reasons)
+    return state, zone_reasons(row, problem, parts, pixel)
 
 
 def _lift(cube: Cube, tally: SiteTally, rows: pd.DataFrame) -> pd.DataFrame:

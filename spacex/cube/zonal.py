@@ -7,10 +7,11 @@ pixel that lies within a polygon is exact (exactextract, after Baston), so that 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,8 @@ from spacex.region import Region
 
 BLOCK = 2048
 """Longest side in pixels of a block."""
+WHOLE = 0.99
+"""Share of a zone that must be known for it to be called known rather than partly known."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class ZoneBlock(ZoneWindow):
     def areas(self) -> NDArray[np.float64]:
         """(k,) area of each zone in the block and in the area that was asked for, in pixels."""
         # a tile that has not been mapped needs no pixels, unless the area's edge runs through it
-        if self.region.outline.contains(shapely.box(*self.grid.geobox(self.window).boundingbox)):
+        if self.region.outline.contains(_box(self.grid, self.window)):
             return np.asarray(shapely.area(self.shapes) / self.grid.resolution**2)
         covered = self.pixels
         order = np.searchsorted(self.zones, covered.zones)
@@ -110,7 +113,7 @@ def zone_blocks(cube: Cube, shapes: NDArray[np.object_]) -> Iterator[ZoneBlock]:
         position = cube.spec.tiling.position(row, col)
         tile = cube.spec.tiling.window(row, col)
         of_tile = statuses[(slice(None), *position)]
-        if (of_tile == Status.OUTSIDE).all() or not len(tree.query(_box(cube, tile))):
+        if (of_tile == Status.OUTSIDE).all() or not len(tree.query(_box(cube.grid, tile))):
             continue
         for down, right in product(range(0, size, side), repeat=2):
             window = Window(tile.row + down, tile.col + right, side, side).intersect(cube.extent)
@@ -123,7 +126,7 @@ def zone_blocks(cube: Cube, shapes: NDArray[np.object_]) -> Iterator[ZoneBlock]:
 
 def zones_within(tree: shapely.STRtree, window: Window, grid: Grid) -> ZoneWindow | None:
     """The zones of a tree that have land in a window of a grid, cut by it; None if there are none."""
-    outline = shapely.box(*grid.geobox(window).boundingbox)
+    outline = _box(grid, window)
     near = np.sort(tree.query(outline, predicate="intersects"))
     parts = [_polygons(part) for part in shapely.intersection(tree.geometries[near], outline)]
     kept = np.array([not part.is_empty for part in parts], bool)
@@ -140,11 +143,44 @@ def _polygons(geometry: shapely.Geometry) -> shapely.Geometry:
     return shapely.MultiPolygon([part for part in shapely.get_parts(geometry) if part.geom_type == "Polygon"])
 
 
-def _box(cube: Cube, window: Window) -> shapely.Geometry:
-    return shapely.box(*cube.grid.geobox(window).boundingbox)
+def _box(grid: Grid, window: Window) -> shapely.Geometry:
+    return shapely.box(*grid.geobox(window).boundingbox)
 
 
-def percent(share: float) -> str:
+def left_outside(areas: NDArray[np.float64], known: NDArray[np.float64], pixel: float) -> NDArray[np.float64]:
+    """(n,) what is left of the zones beside what is known of them, which lies outside; areas and `pixel` in km²."""
+    outside: NDArray[np.float64] = np.maximum(0, areas - known)
+    # less than a thousandth of a pixel is the rounding of the pixels' shares
+    outside[outside < np.maximum(1e-3 * pixel, 1e-6 * areas)] = 0
+    return outside
+
+
+def zone_reasons(
+    row: Any, problem: str, parts: Mapping[str, float], pixel: float, crs: str = "the cube's CRS", unit: str = "a pixel"
+) -> str:
+    """Why a zone is not simply known, in words; empty if nothing is to be said.
+
+    Args:
+        row: of the table, with `area_km2` and `overlapping`.
+        problem: what is wrong with its geometry.
+        parts: area in km² by what is the matter with it; those of 0 are not named.
+        pixel: area of one in km².
+        crs: where a zone without an area does not lie.
+        unit: what to call a pixel.
+    """
+    reasons = [problem] if problem else []
+    if not row.area_km2:
+        # a polygon on Earth may lie where a CRS does not reach
+        return "; ".join(reasons) or f"it lies where {crs} does not reach"
+    if row.area_km2 < pixel:
+        reasons.append(f"it is smaller than {unit} ({row.area_km2 / pixel:.2g} of one)")
+    reasons += [f"{_percent(part / row.area_km2)} of it {what}" for what, part in parts.items() if part > 0]
+    if row.overlapping:
+        reasons.append(f"it shares land with {row.overlapping} other zone{'s' * (row.overlapping > 1)}")
+    return "; ".join(reasons)
+
+
+def _percent(share: float) -> str:
     """A share of a zone in words."""
     return "all" if share > 1 - 1e-9 else f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.1f} %"
 
