@@ -1,6 +1,7 @@
-"""Import of the published ASOS classifiers (AnthroProtect's authors) as checkpoints of this package.
+"""Import of classifiers as checkpoints of this package: programs of `torch.export` and AnthroProtect's authors' (ASOS).
 
-Three forms of file are read: a plain state dict, a dict with `state_dict` and `hparams`, a Lightning checkpoint.
+A program (.pt2) says all of itself but its bands (`spacex.models.exported`). Of ASOS three forms of file are read: a
+plain state dict, a dict with `state_dict` and `hparams`, a Lightning checkpoint.
 Channels, maps, widths and dropout are inferred from the shapes, and whatever does not fit is refused by name. How the
 U-Net pools, which shapes do not tell, is decided by accuracy on labelled chips.
 
@@ -26,9 +27,12 @@ from torch.serialization import safe_globals
 from spacex.errors import CheckpointError
 from spacex.model_card import Card, Scaling
 from spacex.models.asos import Pool, convert
+from spacex.models.classes import check_output_columns, output_columns
 from spacex.models.classifier import Classifier
+from spacex.models.exported import Program, read_program
 from spacex.settings import SENTINEL2_BANDS
 from spacex.training.batches import shard
+from spacex.training.classifier_run import check_side
 from spacex.training.data import DatasetSettings, SplitName, open_split
 from spacex.training.metrics import measure_classifier
 
@@ -113,29 +117,74 @@ def import_checked(
     return classifiers[best], card.model_copy(update={"metrics": metrics, "data": data})
 
 
+def import_program(
+    uri: str | Path,
+    bands: Sequence[str] | None,
+    root: str | None = None,
+    split: SplitName = "test",
+    limit: int | None = None,
+) -> tuple[Program, Card]:
+    """A program of `torch.export` (.pt2) and its card, for chips of the size that it was exported for.
+
+    Where there is a folder `root` of labelled chips, the card has its metrics on a split of them.
+
+    Raises:
+        CheckpointError: if the program is refused, takes no square chips, or gives more than one logit for each.
+        DataError: if the labelled chips are of another size, or not laid out as published.
+    """
+    settings, program = read_program(str(uri))
+    count, *sides = program.sizes
+    if len(sides) != 2 or sides[0] != sides[1]:
+        raise CheckpointError(f"{uri} takes no square chips", got=program.sizes, expected="bands, side and side")
+    check_output_columns(output_columns(program, count, sides[0]), 0, str(uri))
+    card = Card(
+        bands=_bands(uri, count, bands),
+        scaling=Scaling.identity(count),
+        classifier=settings,
+        chip_size=sides[0],
+        intended_use="What the authors of the imported program trained it for.",
+        limits="Imported as it was exported: it sees reflectance, 0 to 1, and nothing else is known of it.",
+        **_origin(uri),
+    )
+    if root is not None:
+        chips = open_split(DatasetSettings(root=root, bands=card.bands, limit=limit), split)
+        check_side({split: chips}, card.chip_size)
+        metrics = {split: measure_classifier(program, card.scaling, shard(chips, chips.all, batch=16))}
+        data = card.data | {"checked on": root, "split": chips.split_hash}
+        card = card.model_copy(update={"metrics": metrics, "data": data})
+    return program, card
+
+
 def imported_card(classifier: Classifier, uri: str | Path, bands: Sequence[str] | None = None) -> Card:
     """The card of an imported classifier: it sees plain reflectance, of the usual bands for their number unless named.
 
     Raises:
         CheckpointError: if the bands are neither 3 nor 10 and not named, or not as many as named.
     """
-    count = classifier.settings.bands
+    names = _bands(uri, classifier.settings.bands, bands)
+    return Card(
+        bands=names,
+        scaling=Scaling.identity(len(names)),
+        classifier=classifier.settings,
+        preset="asos",
+        intended_use="Score of naturalness (protected land) as trained by the authors of the imported file.",
+        limits="Imported by shape. Compare its accuracy on labelled tiles with the published one before use.",
+        **_origin(uri),
+    )
+
+
+def _bands(uri: str | Path, count: int, named: Sequence[str] | None) -> tuple[str, ...]:
     published = {3: SENTINEL2_BANDS[:3], len(SENTINEL2_BANDS): SENTINEL2_BANDS}
-    names = tuple(bands) if bands else published.get(count, ())
+    names = tuple(named) if named else published.get(count, ())
     if len(names) != count or not set(names) <= set(SENTINEL2_BANDS):
         got = f"{count} input channels and bands {','.join(names) or 'unnamed'}"
         raise CheckpointError(f"the bands of {uri} are unclear", got=got, do="Name its bands in order with --bands.")
+    return names
+
+
+def _origin(uri: str | Path) -> dict[str, Any]:
     file, digest = str(uri).rsplit("/", 1)[-1], hashlib.sha256(_read(uri)).hexdigest()
-    return Card(
-        kind="classifier",
-        bands=names,
-        scaling=Scaling.identity(count),
-        classifier=classifier.settings,
-        preset="asos",
-        data={"name": "imported", "file": file, "sha256": digest},
-        intended_use="Score of naturalness (protected land) as trained by the authors of the imported file.",
-        limits="Imported by shape. Compare its accuracy on labelled tiles with the published one before use.",
-    )
+    return {"kind": "classifier", "data": {"name": "imported", "file": file, "sha256": digest}}
 
 
 def _read(uri: str | Path) -> bytes:

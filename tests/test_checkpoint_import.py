@@ -20,6 +20,7 @@ from spacex.checkpoint_import import import_checked, imported_card, read_state_d
 from spacex.errors import CheckpointError
 from spacex.models.asos import convert
 from spacex.settings import SENTINEL2_BANDS
+from tests.small_eurosat import build_eurosat
 
 JOB = Path(__file__).parents[1] / "jobs" / "import_checkpoint.py"
 
@@ -298,3 +299,35 @@ def test_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert said.count("\n") == 1
+
+
+def test_a_program_from_the_command_line_to_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1)
+    ).eval()
+    dynamic = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(network, (torch.zeros(2, 3, 64, 64),), dynamic_shapes=dynamic)
+    torch.export.save(program, file := tmp_path / "mine.pt2")
+    data, out = f"eurosat:{build_eurosat(tmp_path / 'eurosat')}", tmp_path / "out"
+    assert run_job(file, "--bands", "B04,B03,B02", "--check", data, "--output", out) == 0
+    said = capsys.readouterr().out
+    checkpoint = load_checkpoint(out)  # without trust
+    card = checkpoint.card
+    assert (card.bands, card.chip_size, card.data["file"]) == (("B04", "B03", "B02"), 64, "mine.pt2")
+    metrics = card.metrics["test"]
+    assert f"test: accuracy {metrics['accuracy']:.4f} on {metrics['chips']} chips\ncheckpoint: {out}" in said
+    chips = torch.rand(5, 3, 64, 64)
+    assert torch.equal(checkpoint.classifier(card.scaling.standardise(chips)), network(chips)[:, 0])
+
+
+def test_a_program_that_fits_no_chips_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    for sizes, said in (((4, 8, 9), "takes no square chips"), ((4, 8, 8), "another number of logits")):
+        torch.export.save(torch.export.export(network, (torch.zeros(1, *sizes),)), tmp_path / "mine.pt2")
+        assert run_job(tmp_path / "mine.pt2", "--output", tmp_path / "out") == 2
+        assert said in capsys.readouterr().err
+    network[2] = nn.Linear(4, 1)
+    torch.export.save(torch.export.export(network.eval(), (torch.zeros(1, 4, 8, 8),)), tmp_path / "mine.pt2")
+    assert run_job(tmp_path / "mine.pt2", "--output", tmp_path / "out") == 2
+    assert "the bands of" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

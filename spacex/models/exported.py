@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import fsspec
 import torch
 from torch import Tensor, nn
 
@@ -59,11 +60,14 @@ class Program(nn.Module):
         logits: what it calls its result.
         tensors: of weights and constants, the graph's name, whether it is a parameter, number of its dtype, and shape.
         steps: operator, results, arguments, arguments by name; each argument and result as `_encode` has it.
+        sizes: of one chip that it was exported for: bands, height, width.
     """
 
-    def __init__(self, chips: str, logits: str, tensors: list[Any], steps: list[Any]) -> None:
+    def __init__(
+        self, chips: str, logits: str, tensors: list[Any], steps: list[Any], sizes: tuple[int, ...] = ()
+    ) -> None:
         super().__init__()
-        self.chips, self.logits = chips, logits
+        self.chips, self.logits, self.sizes = chips, logits, tuple(sizes)
         for name, learns, kind, shape in tensors:
             values = torch.zeros(shape, dtype=DTYPES[kind])
             if learns:
@@ -96,14 +100,14 @@ class Program(nn.Module):
 def read_program(path: str) -> tuple[ThirdPartySettings, Program]:
     """A program of one input and one result, exported in eval mode, as what a card needs and the network itself.
 
-    To take batches of any size it must be exported so: `torch.export.export(network, (chips,), dynamic_shapes=({0:
-    torch.export.Dim("batch")},))`, with two chips or more.
+    `path` may be any fsspec URI. To take batches of any size it must be exported so: `torch.export.export(network,
+    (chips,), dynamic_shapes=({0: torch.export.Dim("batch")},))`, with two chips or more.
 
     Raises:
         CheckpointError: if it is no such file, holds pickled values, or calls an operator that is not in `OPERATORS`.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with fsspec.open(path) as file, zipfile.ZipFile(file) as archive:
             model = next(name for name in archive.namelist() if name.endswith("/models/model.json"))
             root = model.removesuffix("models/model.json")
             graph = json.loads(archive.read(model))["graph_module"]
@@ -112,6 +116,7 @@ def read_program(path: str) -> tuple[ThirdPartySettings, Program]:
             stored = _stored(archive, root, "weights") | _stored(archive, root, "constants")
             tensors = {name: stored[key] for name, key in names.items()}
             chips, logits = _ends(signature)
+            sizes = [_size(size) for size in graph["tensor_values"][chips]["sizes"][1:]]
             steps = [_step(node) for node in graph["nodes"] if node["outputs"]]
     except (OSError, zipfile.BadZipFile, StopIteration, KeyError, TypeError, ValueError, RuntimeError) as error:
         got = f"{type(error).__name__}: {error}"
@@ -121,7 +126,7 @@ def read_program(path: str) -> tuple[ThirdPartySettings, Program]:
         [name, isinstance(tensor, nn.Parameter), codes[tensor.dtype], list(tensor.shape)]
         for name, tensor in tensors.items()
     ]
-    arguments: dict[str, Any] = {"chips": chips, "logits": logits, "tensors": described, "steps": steps}
+    arguments: dict[str, Any] = {"chips": chips, "logits": logits, "tensors": described, "steps": steps, "sizes": sizes}
     program = Program(**arguments)
     program.load_state_dict({name: tensor.detach() for name, tensor in tensors.items()})
     return ThirdPartySettings(network=f"{__name__}:Program", arguments=arguments), program.eval()
@@ -149,6 +154,11 @@ def _ends(signature: dict[str, Any]) -> tuple[str, str]:
         do = "Export the network in eval mode, as a function of chips alone."
         raise CheckpointError(WHAT, got=got, expected="one input and one result", do=do)
     return inputs[0]["as_tensor"]["name"], outputs[0]["as_tensor"]["name"]
+
+
+def _size(size: dict[str, Any]) -> int:
+    """A number of bands or pixels, or what a variable one was at the export."""
+    return int(size["as_int"] if "as_int" in size else size["as_expr"]["hint"]["as_int"])
 
 
 def _stored(archive: zipfile.ZipFile, root: str, kind: str) -> dict[str, Tensor]:
