@@ -19,8 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import digamma, polygamma
-from scipy.stats import t as student
+from scipy.special import digamma, polygamma, stdtrit
 
 from spacex.settings import Settings
 
@@ -61,7 +60,7 @@ class SpreadFit(Settings):
     def reach(self, z: Values) -> tuple[Values, Values]:
         """Mean logit, and how far from it nine tenths of other classifiers' logits lie at most, (n,) each."""
         mean, variance, freedom = self.variance(z)
-        quantile = student.ppf((1 + COVERED) / 2, freedom)
+        quantile = stdtrit(freedom, (1 + COVERED) / 2)
         return mean, self.factor * quantile * np.sqrt(variance * (1 + 1 / len(z)))
 
 

@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import fsspec
-import pyarrow.parquet
 import rustac
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
@@ -40,6 +39,9 @@ def read_items(uri: str) -> list[Any]:
         with fsspec.open(uri, "rb") as file:
             content = file.read()
         if content[:4] == b"PAR1":
+            # takes a moment to import, which other lists need not wait for
+            import pyarrow.parquet
+
             document = rustac.from_arrow(pyarrow.parquet.read_table(io.BytesIO(content)))
         else:
             document = json.loads(content)
