@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from spacex import load_checkpoint
 from spacex.errors import RequestError, SpacexError
@@ -63,6 +64,23 @@ def test_a_killed_worker_costs_at_most_its_epoch_and_two_learn_what_one_does(
     list(learn_patterns(alone))
     two, one = (load_checkpoint(r.output).card.metrics["patterns"]["test"] for r in (run, alone))
     assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
+
+
+def test_two_workers_train_several_classifiers_into_one_checkpoint(cluster, tiny_data, tmp_path, monkeypatch):
+    from spacex.api import training
+
+    monkeypatch.setattr(training, "keep_certificate", lambda *_: None)
+    trained = training.train_classifier(
+        str(tiny_data), str(tmp_path / "run"), workers=2, members=2, epochs=1, base=2,
+        changes=["recipe.batch=4", "network.levels=2"], report=lambda epoch: None, progress=lambda line: None,
+    )  # fmt: skip
+    members, (second,) = trained.card.members, trained.further
+    assert (members.count, members.seeds) == (2, (0, 1))
+    assert members.test[0]["accuracy"] == pytest.approx(trained.card.metrics["test"]["accuracy"])
+    own = load_checkpoint(tmp_path / "run" / "members" / "2")
+    for network, same in ((own.classifier, True), (trained.classifier, False)):
+        pairs = zip(network.state_dict().values(), second.state_dict().values(), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs) == same
 
 
 def test_a_worker_s_own_error_reaches_the_caller():
