@@ -2,13 +2,13 @@
 
 All is done at 20 m, the first level that holds the picture itself, in blocks of whole cells of a global lattice.
 
-**False alarms.** Noise alone shall exceed in `false_alarms` places per 1,000 km² on average. A map of scores has one
+**False alarms.** Thresholds aim at `false_alarms` places per 1,000 km² by noise alone. A map of scores has one
 independent place per square of the chips' stride, a picture one per smallest area that is reported; the threshold is
 what noise exceeds in the share `false_alarms` / (places in 1,000 km²) of them. A picture has its thresholds by place
 and kind of land (`spacex.changes.fit`). Of scores, whose noise is not normal either, the threshold lies on the
 exponential through the median and the upper quartile of the sizes of all the land that is judged, at least where
 normal noise would have it; that land must not have changed in more than a tenth. `tests/benchmarks/change.py` measures
-what is promised.
+how many come: more.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Comparison:
     of: str
     """The variable that tells change: naturalness, whose noise is that of scores; any other's is fitted."""
     false_alarms: float
-    """Places per 1,000 km² that noise alone may give."""
+    """Places per 1,000 km² by noise alone that thresholds aim at."""
     least: float
     """Smallest area reported, in hectares."""
 

@@ -8,7 +8,7 @@ Simulates three summers of 19 x 19 km of an embedded country in FOLDER (`two_sum
 under other skies), maps them with the weights that ship, and compares them by every map the cube has. Recall is the
 share of planted clear-cuts, drained mires and new fields that a place touches; precision the share of places that touch
 one. The two summers between which nothing changed tell false alarms, on farmed land, where crops differ, and elsewhere;
-and how often naturalness lies within its 90 % interval.
+how often naturalness lies within its 90 % interval; and the same of the mean difference of squares of land, as sites.
 
 The controls are the length of the composites' plain difference, and the difference of a green index, above a threshold
 at which they give as many false places as `spacex change` did. That they may see the two unchanged summers for it is an
@@ -24,7 +24,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from scipy.ndimage import label
 from two_summers import BBOX, YEARS, build, composites, halved, land
 
 import spacex
-from spacex.bootstrap import draw, of_sums
+from spacex.bootstrap import draw, interval, of_sums
 from spacex.changes.difference import LEVEL, QUANTUM, Comparison, State, Step
 from spacex.changes.fit import CELL, SMOOTH, exceedances, smoothed
 from spacex.cube.store import Cube
@@ -47,6 +47,10 @@ ALARMS = (1.0, 10.0, 100.0)
 """Promised per 1,000 km²."""
 SIZES = ((1.0, 2.0), (2.0, 5.0), (5.0, 21.0))
 """Hectares of planted changes, from and below."""
+SITES = (0.5, 1.0, 2.56, 5.12)
+"""Kilometres along the sides of squares whose mean difference is looked at."""
+BLOCK_M = 5120
+"""Metres along the side of the blocks by which their intervals are drawn."""
 LEAST = 25
 """Pixels of 20 m in a hectare."""
 Mask = NDArray[np.bool_]
@@ -161,6 +165,26 @@ def covered(cube: str) -> None:
         )
 
 
+def covered_sites(cube: str) -> None:
+    """Print how often the mean difference of an unchanged square of land lies within 1.645 of its standard errors."""
+    data, crs = spacex.open_cube(cube, level=LEVEL), Cube(cube).spec.crs
+    for km in SITES:
+        side = km * 1000
+        ends = [np.arange(data[axis].values.min(), data[axis].values.max() - side, side) for axis in ("x", "y")]
+        corners = list(product(*ends))
+        squares = [shapely.box(x, y, x + side, y + side) for x, y in corners]
+        zones = geopandas.GeoDataFrame(geometry=squares, crs=crs)
+        sites = spacex.change(cube, between=YEARS[:2], zones=zones).sites
+        kept = (sites.compared_km2 > 0.5 * sites.area_km2).to_numpy()
+        ratio = (sites.change / sites.change_se).to_numpy()[kept]
+        blocks = [f"{x // BLOCK_M} {y // BLOCK_M}" for (x, y), one in zip(corners, kept, strict=True) if one]
+        inside = interval((np.abs(ratio) <= 1.645).astype(float), draw(blocks))
+        print(
+            f"squares of {km:g} km: {inside} of {len(ratio)} within the 90 % interval; change over its standard error "
+            f"has the deviation {ratio.std():.2f}", flush=True,
+        )  # fmt: skip
+
+
 def known(folder: Path, cube: str, seed: int) -> Country:
     """The planted changes within the mapped box, and the land's own cover, on the grid of a comparison."""
     planted = geopandas.read_file(folder / "land" / "planted.geojson").to_crs("EPSG:3035")
@@ -270,6 +294,7 @@ def main() -> None:
         precision="float32", output=cube,
     )  # fmt: skip
     covered(cube)
+    covered_sites(cube)
     country = known(folder, cube, asked.seed)
     for of in ["composite", "naturalness", *(name for name in asked.maps.split(",") if name != "naturalness")]:
         for alarms in ALARMS:
