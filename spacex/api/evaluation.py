@@ -96,13 +96,13 @@ def certify(
     trained = load_checkpoint(asked["checkpoint"], trust=asked["trust"])
     how = pick(asked, ("mosaic", "grouped"))
     source = DatasetSettings(root=asked["data"], bands=trained.card.bands, target=trained.card.target, **how)
-    return keep_certificate(trained, source, progress)
+    return keep_certificate(trained, source, progress, planted=asked["planted"])
 
 
 def keep_certificate(
-    checkpoint: Checkpoint, source: DatasetSettings, progress: Progress, device: str = "cpu"
+    checkpoint: Checkpoint, source: DatasetSettings, progress: Progress, device: str = "cpu", planted: bool = False
 ) -> Certificate:
     """Measure a checkpoint on a data set's test split, and write the result into its card."""
-    certificate = measure(checkpoint, source, progress, device)
+    certificate = measure(checkpoint, source, progress, device, planted)
     write_card(checkpoint.uri, checkpoint.card.model_copy(update={"certificate": certificate}))
     return certificate

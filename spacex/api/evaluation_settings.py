@@ -103,5 +103,7 @@ class CertifySettings(TypedDict, total=False):
     """Chips are mosaics of N x N smaller ones, as they were in training."""
     grouped: Annotated[bool, Setting(WHAT, False)]
     """Split by place, as it was in training."""
+    planted: Annotated[bool, Setting(WHAT, False)]
+    """Also train copies of the networks on for a few minutes with a planted shortcut: does the map show it?"""
     trust: Annotated[Sequence[str], Setting(RUNS, (), typed=list[str], unset="none", metavar="MODULE")]
     """Installed module whose networks the card may name; its code runs here. May be repeated."""

@@ -21,13 +21,14 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import Tensor
 
 from spacex.attribution.attributor import Attributor
-from spacex.bootstrap import ClusterBootstrap, Interval, compare, draw, interval, of_draws
+from spacex.bootstrap import ClusterBootstrap, Interval, association, compare, draw, interval, of_draws
 from spacex.certificate import Certificate, Check
 from spacex.checkpoint import Checkpoint
 from spacex.datasets.splits import on_sphere
 from spacex.datasets.tiles import Chips
 from spacex.errors import DataError
 from spacex.evaluation.methods.chip_batch import ChipBatch, supported_maps, supporting
+from spacex.evaluation.planted import Pairs, before_and_after
 from spacex.evaluation.sanity import randomise_layers, spearman
 from spacex.training.batches import shard
 from spacex.training.data import DatasetSettings, evenly_spaced, open_split
@@ -57,6 +58,7 @@ def certify(
     source: DatasetSettings,
     progress: Progress = lambda line: None,
     device: str = "cpu",
+    planted: bool = False,
 ) -> Certificate:
     """Measure a checkpoint on the test split of a data set with two classes, or a target and the rest.
 
@@ -65,6 +67,7 @@ def certify(
         source: the data set it was trained on; the colour control learns from its training split.
         progress: called with a line before each part.
         device: where the networks run.
+        planted: whether copies of the networks are trained on with a planted shortcut, which takes minutes.
 
     Raises:
         DataError: if the data set or its test split cannot be used.
@@ -72,7 +75,7 @@ def certify(
     train, test = (open_split(source, name) for name in ("train", "test"))
     natural, other = (evenly_spaced(chips, SCORED) for chips in (test.natural, test.unnatural))
     checks: list[Check] = []
-    missing = {"planted shortcut": "needs classifiers trained on purpose (tests/benchmarks/shortcut.py)"}
+    missing = {"planted shortcut": "takes minutes: spacex certify --planted trains copies of the networks on for it"}
     if not natural or not other:
         got = f"{len(natural)} natural and {len(other)} other chips"
         raise DataError(f"nothing can be measured on the test split of {source.root}", got=got, expected="both kinds")
@@ -90,13 +93,18 @@ def certify(
         checks += _applicability(attributor, test, [*natural, *other], seen.dissimilarity, draws)
     maps = [name for name in ("lift", "path_attribution") if name in supported_maps(checkpoint)]
     if not maps:
-        missing["maps"] = "the checkpoint has no generators"
+        missing |= dict.fromkeys(("maps", "planted shortcut"), "the checkpoint has no generators")
     else:
         progress("certificate: what the generators change, and where the map points")
         explainer = Attributor(checkpoint, maps[:1], device=device)
         checks += _changes(explainer, test, evenly_spaced(natural, EXPLAINED), evenly_spaced(other, EXPLAINED))
         checks += _pointing(explainer, test, evenly_spaced(natural, EXPLAINED), other)
         checks += _randomised(explainer, test, evenly_spaced(natural, RANDOMISED))
+        if planted:
+            progress("certificate: training copies of the networks on with a planted shortcut")
+            few = evenly_spaced(natural, EXPLAINED)
+            checks += _planted(explainer, train, test, list(zip(few, _nearest(test, few, other), strict=True)))
+            del missing["planted shortcut"]
     held = f"{source.root.rpartition(':')[0] or source.root}, test split {test.split_origin}"
     return Certificate(data=held, chips=len(truth), places=len(set(places)), checks=tuple(checks), missing=missing)
 
@@ -251,6 +259,20 @@ def _randomised(attributor: Attributor, test: Chips, natural: Sequence[int]) -> 
     values = np.concatenate([np.nan_to_num(spearman(*pair)) for pair in pairs])
     name = "rank correlation with the map of an untrained classifier (0 is best)"
     return [_mean(name, values, draw(_places(test, natural)))]
+
+
+def _planted(attributor: Attributor, train: Chips, test: Chips, pairs: Pairs) -> list[Check]:
+    """How the map follows what the classifier makes of a planted mark, before and after it is taught to use it."""
+    before, after = before_and_after(attributor, train, test, pairs, _draw)
+    effect, drawn, bright = np.concatenate([before, after], axis=1)
+    places, name = _places(test, [natural for natural, _ in pairs]), attributor.maps[0].removesuffix("_attribution")
+    twice = draw(places * 2)
+    slope, plain, gap = (association(effect, values, twice)[1] for values in (drawn, bright, drawn - bright))
+    title, shown = f"slope of {name} over what a planted mark does (1 is faithful)", f"share of {name} on a taught mark"
+    return [
+        _check(title, slope, "brightness", plain.mean, gap),
+        _against(shown, "its share of what raises the score", after.map, after.effect, draw(places)),
+    ]
 
 
 def _mean(name: str, values: Values, draws: ClusterBootstrap) -> Check:

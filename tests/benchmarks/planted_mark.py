@@ -16,8 +16,8 @@ Prints two tables, of the size of the effect and of marks that raise the score a
 from __future__ import annotations
 
 import argparse
-from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,20 +27,20 @@ from faithfulness import SHARES, curve, summary
 from numpy.typing import NDArray
 from real_chips import SIDE, Land
 from torch import Tensor
-from torch.nn import functional as F
 
 from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.evaluation.methods.captum import Effort
 from spacex.evaluation.methods.chip_batch import ChipBatch, supported_maps
 from spacex.evaluation.methods.selection import all_methods, choose
+from spacex.evaluation.planted import plant, taught_classifier
 from spacex.training.distributed import Distributed
 from spacex.training.gan import ExplainedClassifiers, PatternLearner
 from spacex.training.presets import Preset
 
 MARK, HOUSING = 16, "Residential"
 """Side of the mark in pixels, and the class it is cut from."""
-STEPS, RATE, BATCH = 100, 5e-4, 64
+STEPS = 100
 """Of the classifier's further training."""
 GENERATOR_STEPS = 300
 """Of the generators; those that ship took 810."""
@@ -66,12 +66,7 @@ class Marked:
 
     def plant(self, x: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The chips with a mark on each, and where it is, (n, 64, 64) bool."""
-        x, where = x.clone(), torch.zeros(len(x), SIDE, SIDE, dtype=torch.bool)
-        corners, chosen = rng.integers(SIDE - MARK + 1, size=(len(x), 2)), rng.integers(len(self.marks), size=len(x))
-        for i, (top, left) in enumerate(corners.tolist()):
-            x[i, :, top : top + MARK, left : left + MARK] = self.marks[chosen[i]]
-            where[i, top : top + MARK, left : left + MARK] = True
-        return x, where
+        return plant(x, self.marks, rng)
 
     def draw(self, share: float, count: int, seed: int) -> tuple[Tensor, NDArray[np.bool_]]:
         """Chips at random, a mark on about half of them, and labels, a share of which says where marks are."""
@@ -94,23 +89,10 @@ def trained(source: Checkpoint, chips: Marked, share: float, folder: Path, prese
     """The classifier trained on, with a share of the labels by the mark, and its generators."""
     if (folder / "card.json").exists():
         return load_checkpoint(str(folder))
-    network, standardise = deepcopy(source.classifier).requires_grad_(True).train(), source.card.scaling.standardise
-    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=STEPS)
-    for step in range(STEPS):
-        x, labels = chips.draw(share, BATCH, step)
-        with torch.autocast("cpu", torch.bfloat16):
-            logit = network(standardise(x).contiguous(memory_format=torch.channels_last)).float().flatten()
-        loss = F.binary_cross_entropy_with_logits(logit, torch.from_numpy(labels).float())
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-    network.requires_grad_(False).eval()
+    here = Distributed(precision="bfloat16", compile=False)
+    network = taught_classifier(source, partial(chips.draw, share), here, STEPS)
     explained = ExplainedClassifiers([network], source.card.scaling, source.card.scaling.std)
-    learner = PatternLearner(
-        preset, explained, GENERATOR_STEPS, distributed=Distributed(precision="bfloat16", compile=False)
-    )
+    learner = PatternLearner(preset, explained, GENERATOR_STEPS, distributed=here)
     for step in range(GENERATOR_STEPS):
         x, labels = chips.draw(share, 6 * preset.batch, STEPS + step)
         sides = [x[_index(labels == kind)[: preset.batch]] for kind in (True, False)]

@@ -21,13 +21,6 @@ def chips():
     return Marked(Land(x.clone(), natural, infos), torch.full((4, 3, MARK, MARK), 0.5))
 
 
-def test_a_mark_is_planted_where_the_mask_says_and_nowhere_else(chips):
-    x, where = chips.plant(chips.land.x, np.random.default_rng(0))
-    assert (where.sum((1, 2)) == MARK**2).all()
-    assert torch.equal(x == 0.5, where[:, None].expand_as(x))
-    assert torch.equal(x[~where[:, None].expand_as(x)], chips.land.x[~where[:, None].expand_as(x)])
-
-
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_a_share_of_the_labels_says_where_marks_are_and_the_rest_what_the_land_is(chips, share):
     x, labels = chips.draw(share, 400, seed=1)

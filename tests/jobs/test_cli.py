@@ -180,7 +180,7 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
 
 
 def test_a_plan_waits_for_no_import_that_only_a_map_needs() -> None:
-    """Neither pictures, statistics nor PyTorch's compiler, which counting operations used to import: 2.5 of 4 seconds."""
+    """Neither pictures, statistics nor PyTorch's compiler, which counting operations imported: 2.5 of 4 seconds."""
     code = (
         "import sys, torch, spacex.api.mapping, spacex.mapping.worker\n"
         "from spacex.mapping.estimate import _operations\n"

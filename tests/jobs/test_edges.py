@@ -191,7 +191,7 @@ def stopped():
         patch.setattr("spacex.execution.ray_cluster.connect", nothing)
         certified = SimpleNamespace(certificate="measured")
         patch.setattr("spacex.api.training.load_checkpoint", lambda uri, **_: SimpleNamespace(uri=uri, card=certified))
-        patch.setattr("spacex.api.evaluation.keep_certificate", lambda *_: SimpleNamespace(checks=(), missing={}))
+        patch.setattr("spacex.api.evaluation.keep_certificate", lambda *_, **__: SimpleNamespace(checks=(), missing={}))
         patch.setattr("socketserver.BaseServer.serve_forever", nothing)
         patch.setattr("webbrowser.open", nothing)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
