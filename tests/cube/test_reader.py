@@ -1,6 +1,7 @@
 """A cube opens in every tool that people use, clips, and saves; cubes of the first format open too."""
 
 import json
+import tomllib
 import warnings
 from pathlib import Path
 
@@ -115,6 +116,12 @@ def test_a_subset_is_saved_as_netcdf_and_as_zarr(uri, tmp_path, level):
         assert data.attribution.rio.crs.to_epsg() == 3035
         assert data.attrs["license"] == "CC-BY-4.0"
         assert json.loads(data.attrs["request"]) == ABOUT["request"]
+
+
+def test_what_saves_netcdf_is_installed_with_spacex():
+    """With scipy alone, xarray writes NetCDF 3, which has no bytes without a sign: it refuses the observations."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert any(line.startswith("netCDF4") for line in project["dependencies"])
 
 
 def test_the_datatree_opens_without_glue(uri):
