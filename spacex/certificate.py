@@ -51,8 +51,22 @@ class Certificate(Settings):
     """When, UTC, ISO 8601."""
 
     @property
+    def doubt(self) -> str:
+        """Why maps of the checkpoint are hardly to be believed, in words; empty: nothing that was measured says so."""
+        for check in self.checks:
+            if check.name == "AUROC" and (check.value if check.low is None else check.low) <= 0.5:
+                return "its scores may be no better than chance"
+            gap = check.gap if check.gap_low is None else check.gap_low
+            if check.name == "AUROC" and gap is not None and gap <= 0:
+                return f"its scores may be no better than {check.control}"
+            if check.name == "x- turns natural chips" and check.low is not None and check.low <= 0:
+                return "its x- may turn no natural chip, as of generators that collapsed"
+        return ""
+
+    @property
     def line(self) -> str:
-        """The checks that have a control beside them, in a sentence."""
+        """The checks that have a control beside them, in a sentence, which begins with what is doubtful."""
         shown = "; ".join(str(check) for check in self.checks if check.control)
         measured = f"{self.chips:,} chips of {self.places:,} places of {self.data}"
-        return f"{shown} ({measured}; all {len(self.checks)} checks are in its card)"
+        doubt = f"doubtful, {self.doubt}: " if self.doubt else ""
+        return f"{doubt}its certificate: {shown} ({measured}; all {len(self.checks)} checks are in its card)"

@@ -19,8 +19,10 @@ UNCERTIFIED = (
     "the checkpoint has no certificate: nothing says how it does on chips that its training has not seen; "
     "`spacex certify` measures that"
 )
-SAMPLED = 8
-"""Tiles of full resolution behind the numbers of a map."""
+SAMPLED = 64
+"""Tiles of full resolution at most behind the numbers of a map."""
+WHOLE = 8
+"""Tiles up to which every pixel counts for the percentile; of more, as few pixels of each that memory does not grow."""
 FEW_CHIPS = 16
 """Chips along the shorter side of a region below which the grain of its scores is pointed out."""
 
@@ -43,6 +45,8 @@ _summaries: WeakKeyDictionary[Cube, tuple[bytes, list[MapNumbers]]] = WeakKeyDic
 def summarise_maps(cube: Cube) -> list[MapNumbers]:
     """Mean and 99th percentile of every attribution map and score, over up to `SAMPLED` finished tiles.
 
+    The mean is that of all their pixels, the percentile that of evenly chosen ones if there are more than `WHOLE`.
+
     Report, picture and terminal tell them of one run, so that they are kept until another tile is finished.
     """
     statuses = cube.statuses()
@@ -57,28 +61,37 @@ def _summarise(cube: Cube, done: NDArray[np.intp]) -> list[MapNumbers]:
     chosen = done[np.unique(np.linspace(0, len(done) - 1, SAMPLED).astype(int))] if len(done) else done
     first = cube.spec.tiling.tiles
     tasks = [TileTask(int(step), int(row) + first.row, int(col) + first.col) for step, row, col in chosen]
+    # an odd step, so that it meets every phase of the generators' lattice of 4 pixels
+    every = 2 * (len(tasks) // (WHOLE + 1)) + 1
     numbers = []
     for variable in variables(cube.spec):
         if variable.name in (*FLOORS, *cube.spec.scores) and tasks:
-            array = cube.array(f"0/{variable.name}")
-            tiles = [variable.decode(np.asarray(array[(task.time, *_slices(cube, task))])) for task in tasks]
-            values = np.concatenate([tile[np.isfinite(tile)] for tile in tiles])
-            if values.size:
+            array, total, sampled = cube.array(f"0/{variable.name}"), [0.0, 0.0], []
+            for task in tasks:
+                values = variable.decode(np.asarray(array[(task.time, *_slices(cube, task))]))
+                values = values[np.isfinite(values)]
+                total = [total[0] + values.sum(dtype=np.float64), total[1] + values.size]
+                sampled.append(values[::every].copy())
+            if total[1]:
                 unit = str(variable.attributes.get("quantity", ""))
-                high = float(np.percentile(values, 99))
-                numbers.append(MapNumbers(variable.name, unit, float(values.mean()), high))
+                high = float(np.percentile(np.concatenate(sampled), 99))
+                numbers.append(MapNumbers(variable.name, unit, total[0] / total[1], high))
     return numbers
 
 
 def faint_line(numbers: list[MapNumbers]) -> str:
-    """A sentence if every attribution map lies below the least end of its colour scale; else empty."""
-    maps = [number for number in numbers if number.name in FLOORS]
-    if not maps or any(number.high >= FLOORS[number.name] for number in maps):
+    """A sentence if an attribution map lies below the least end of its colour scale, naming each that does; else empty.
+
+    One is enough: generators that the classifier does not heed can still change the picture.
+    """
+    faint = [number for number in numbers if number.name in FLOORS and number.high < FLOORS[number.name]]
+    if not faint:
         return ""
-    shown = " and ".join(f"{n.name} ({n.high:.2g}, expected {FLOORS[n.name]:.2g} or more)" for n in maps)
+    shown = " and ".join(f"{n.name} ({n.high:.2g}, expected {FLOORS[n.name]:.2g} or more)" for n in faint)
     return (
-        f"doubtful: next to nothing shows in {shown}: the generators hardly change this land. They may have collapsed "
-        "(`spacex evaluate` shows what x⁻ does), or the land holds nothing that they react to"
+        f"doubtful: next to nothing shows in {shown}: the generators hardly change this land, or nothing that the "
+        "classifier heeds. They may have collapsed (`spacex evaluate` shows what x⁻ does), or the land holds nothing "
+        "that they react to"
     )
 
 
@@ -99,7 +112,7 @@ def meaning_lines(cube: Cube) -> list[str]:
     """What the classifier's scores mean, and how it did on chips that its training has not seen, a sentence each."""
     card = cube.attributes.get("checkpoint", {})
     certificate = card.get("certificate")
-    known = f"its certificate: {Certificate.model_validate(certificate).line}" if certificate else UNCERTIFIED
+    known = Certificate.model_validate(certificate).line if certificate else UNCERTIFIED
     return [line for line in (card.get("meaning", ""), known) if line]
 
 

@@ -19,7 +19,7 @@ from spacex.cube import quicklook
 from spacex.cube.applicability import MAX_SIDE, tiles_outside, trust_line
 from spacex.cube.layout import variables_by_name
 from spacex.cube.store import Cube
-from spacex.cube.summary import faint_line, grain_line, meaning_lines, summarise_maps
+from spacex.cube.summary import SAMPLED, faint_line, grain_line, meaning_lines, summarise_maps
 from spacex.execution.report import compare_with_plan, render_template, status_image, status_legend, summarise_run
 from spacex.execution.run_stats import RunStats
 from spacex.execution.tasks import Status
@@ -27,6 +27,11 @@ from spacex.mapping.plan import Plan
 
 BORDERS = 64
 """Number of tile borders that the seam score samples."""
+PHASE = 8
+"""Pixels between a border and the lines it is compared with, and between these: a multiple of 2 and 4, by which
+generators downsample, for at multiples of that their maps step a little everywhere."""
+LINES = 4
+"""Number of such lines on either side."""
 
 Decode = Callable[[NDArray[Any]], NDArray[np.float32]]
 
@@ -36,13 +41,14 @@ class Seam:
     """How visible the tiles' borders are."""
 
     score: float
-    """Median over borders of (mean step across the border) / (mean step beside it); 1 = invisible."""
+    """Median over borders of (step across the border over those beside it), over the same of lines nearby; 1 =
+    invisible."""
     borders: int
     """Number of borders sampled."""
 
 
 def seam(cube: Cube, variable: str | None = None, borders: int = BORDERS) -> Seam | None:
-    """Compare the difference across tile borders with the differences one pixel beside them.
+    """Compare the difference across tile borders, over that one pixel beside them, with the same at lines nearby.
 
     Args:
         cube: at least partly finished.
@@ -70,16 +76,25 @@ def _finished_pairs(done: NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
 
 
 def _ratio(array: Any, decode: Decode, size: int, step: int, row: int, col: int, axis: int) -> float | None:
-    """Mean step across one border over the mean step beside it; None if the values beside it are constant."""
+    """Prominence of one border over that of lines whole multiples of `PHASE` away; None if values do not vary there."""
     border, start = (row * size, col * size) if axis == 0 else (col * size, row * size)
-    # two pixels on either side of the border give three differences, the middle one across it
-    across, along = slice(border - 2, border + 2), slice(start, start + size)
+    reach = PHASE * LINES
+    # two pixels on either side of a line give three differences, the middle one across it
+    across, along = slice(border - reach - 2, border + reach + 2), slice(start, start + size)
     stored = np.asarray(array[(step, across, along) if axis == 0 else (step, along, across)])
     values = decode(stored).astype(np.float64)
     steps = np.abs(np.diff(values if axis == 0 else values.T, axis=0))
-    valid = np.isfinite(steps).all(axis=0)
-    beside = (steps[0, valid] + steps[2, valid]).mean() / 2 if valid.any() else 0.0
-    return float(steps[1, valid].mean() / beside) if beside > 0 else None
+    # (lines, 3, along), the border in the middle
+    lines = np.stack([steps[line : line + 3] for line in range(0, 2 * reach + 1, PHASE)])
+    at_border, nearby = _prominence(lines[LINES : LINES + 1]), _prominence(np.delete(lines, LINES, axis=0))
+    return at_border / nearby if at_border is not None and nearby else None
+
+
+def _prominence(lines: NDArray[np.float64]) -> float | None:
+    """Mean step across lines over the mean step beside them; None if the values beside them are constant."""
+    valid = np.isfinite(lines).all(axis=1)
+    beside = (lines[:, 0][valid] + lines[:, 2][valid]).mean() / 2 if valid.any() else 0.0
+    return float(lines[:, 1][valid].mean() / beside) if beside > 0 else None
 
 
 def _picture(cube: Cube) -> str:
@@ -115,6 +130,8 @@ def render(plan: Plan, cube: Cube, stats: RunStats, state: str, estimate: dict[s
             for step, (days, states) in enumerate(zip(cube.spec.intervals, statuses, strict=True))
         ],
         doubts=[*meaning_lines(cube), *filter(None, (faint_line(numbers), trust_line(cube), grain_line(cube)))],
+        finished=int((statuses == Status.DONE).sum()),
+        sampled=SAMPLED,
         numbers=[(n.name.replace("_", " "), n.unit, f"{n.mean:.3g}", f"{n.high:.3g}") for n in numbers],
         picture=_picture(cube),
         hatched=bool(cube.spec.dissimilarity),

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from spacex.certificate import Certificate, Check
 from spacex.cube.overviews import make_overviews
 from spacex.cube.quicklook import render
 from spacex.cube.store import TileMaps
-from spacex.cube.summary import UNCERTIFIED, faint_line, grain_line, meaning_lines, summarise_maps
+from spacex.cube.summary import UNCERTIFIED, MapNumbers, faint_line, grain_line, meaning_lines, summarise_maps
 from spacex.display import FLOORS
 from spacex.execution.tasks import Status, TileTask
 
@@ -30,6 +31,19 @@ def test_a_map_of_generators_that_collapsed_is_called_doubtful(cube):
     assert faint_line(list(numbers.values())).startswith("doubtful: next to nothing shows in attribution (0.0012,")
 
 
+@pytest.mark.parametrize("whole", [8, 1])
+def test_the_mean_is_that_of_all_pixels(cube, monkeypatch, whole):
+    monkeypatch.setattr("spacex.cube.summary.WHOLE", whole)
+    fill(cube, 0.01)
+    array = cube.array("0/attribution")
+    last = TileTask(0, *list(cube.spec.tiling)[-1])
+    array[(0, *cube.window(last).slices(cube.spec.stored))] = 0.1
+    with xr.open_zarr(cube.uri, group="0") as data:
+        mean = float(data.attribution[0].mean())
+    assert 0.01 < mean < 0.1
+    assert summarise_maps(cube)[0].mean == pytest.approx(mean, rel=1e-4)
+
+
 def test_numbers_are_read_once_until_a_tile_is_finished(cube, monkeypatch):
     fill(cube, 0.0012)
     assert summarise_maps(cube) is summarise_maps(cube)
@@ -38,6 +52,14 @@ def test_numbers_are_read_once_until_a_tile_is_finished(cube, monkeypatch):
     before = summarise_maps(cube)
     cube.finish(first, Status.DONE, {})
     assert summarise_maps(cube) is not before
+
+
+def test_one_faint_map_is_named_beside_one_that_is_not():
+    lift = MapNumbers("lift", "", FLOORS["lift"] / 20, FLOORS["lift"] / 10)
+    attribution = MapNumbers("attribution", "", FLOORS["attribution"], FLOORS["attribution"] * 1.01)
+    line = faint_line([attribution, lift])
+    assert line.startswith("doubtful: next to nothing shows in lift (5e-06,")
+    assert "attribution" not in line
 
 
 def test_other_maps_are_not(cube):
@@ -85,3 +107,30 @@ def test_a_map_says_what_its_scores_mean_and_how_good_they_are(cube):
         "its certificate: AUROC 0.991 [0.98, 0.999] (colour alone 0.94) "
         "(1,200 chips of 31 places of chips, test split official; all 2 checks are in its card)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("check", "doubt"),
+    [
+        ({"value": 0.18, "low": 0.03, "high": 0.47}, "doubtful, its scores may be no better than chance: its"),
+        (
+            {"value": 0.7, "low": 0.45, "high": 0.9, "gap": 0.1},
+            "doubtful, its scores may be no better than chance: its",
+        ),
+        ({"value": 0.4}, "doubtful, its scores may be no better than chance: its"),
+        (
+            {"value": 0.9, "low": 0.8, "high": 0.95, "gap": 0.02, "gap_low": -0.01, "gap_high": 0.05},
+            "doubtful, its scores may be no better than colour alone: its",
+        ),
+        ({"value": 0.9, "gap": 0.1}, "its certificate: AUROC"),
+        (
+            {"name": "x- turns natural chips", "value": 0.01, "low": 0.0, "high": 0.02},
+            "doubtful, its x- may turn no natural chip, as of generators that collapsed: its",
+        ),
+    ],
+)
+def test_a_bad_certificate_begins_with_a_doubt(check, doubt):
+    checks = (Check(**{"name": "AUROC", "control": "colour alone", "beside": 0.8} | check),)
+    line = Certificate(data="demo", chips=8, places=4, checks=checks).line
+    assert line.startswith(doubt)
+    assert "its certificate: " in line

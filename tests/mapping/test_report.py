@@ -47,6 +47,13 @@ def test_a_jump_of_four_steps_scores_five(made):
     assert found.borders == int(((statuses[:, 1:] == 1) & (statuses[:, :-1] == 1)).sum())
 
 
+def test_the_lattice_of_the_generators_is_no_seam(made):
+    array = zarr.open_group(made.uri, mode="r+")["0/attribution"]
+    columns = np.arange(array.shape[-1])
+    array[...] = np.broadcast_to(columns + columns // 4, array.shape).astype("f4")
+    assert seam(made).score == pytest.approx(1.0)
+
+
 def test_unfinished_tiles_have_no_seams(made):
     made.mark(np.full_like(made.statuses(), Status.FAILED))
     assert seam(made) is None
@@ -67,6 +74,7 @@ def test_a_run_leaves_a_report_and_its_tiles(made):
     assert re.search(rf"done {done}\b", html)
     assert made.fingerprint in html
     assert "complete" in html
+    assert "Over all finished tiles" in html
     # the picture and its numbers come first, what is doubtful next, tiles last
     places = [
         html.index(part) for part in ("<img alt=", "99th percentile", "keep in mind", "Plan and", 'img class="map"')
