@@ -22,6 +22,7 @@ from spacex.training.loop import Epoch, Progress, Run
 from spacex.training.members import join_members, member_runs
 from spacex.training.overrides import with_overrides
 from spacex.training.presets import PRESETS
+from spacex.weights import SHIPPED
 
 GPU_READERS = 4
 """Processes that read ahead for a GPU, which would wait if chips were read between its steps."""
@@ -119,17 +120,23 @@ def train_gan(
     'patterns'
     """
     asked = complete(GanSettings, settings, data=data, classifier=classifier, output=output)
-    classifiers = [absolute_uri(uri) for uri in (asked["classifier"], *asked["further"])]
+    classifiers = [_checkpoint_uri(uri) for uri in (asked["classifier"], *asked["further"])]
     overrides = [f"epochs={asked['epochs']}"] if asked["epochs"] else []
     card = read_card(classifiers[0])
     run = PatternRun(
         source=_source(asked, card.bands, card.target),
         classifier=classifiers[0],
         extra_classifiers=tuple(classifiers[1:]),
+        start=_checkpoint_uri(asked["start"]) if asked["start"] else "",
         preset=with_overrides(PRESETS[asked["preset"]], [*overrides, *asked["changes"]]),
         **_common(asked, asked["output"]),
     )
     return _train(learn_patterns, prepare_patterns, [run], asked, report, progress)
+
+
+def _checkpoint_uri(uri: str) -> str:
+    """Where a checkpoint lies, for every process; those that ship keep their name."""
+    return uri if uri in SHIPPED else absolute_uri(uri)
 
 
 def _bands(asked: ClassifierSettings) -> tuple[str, ...]:

@@ -103,3 +103,5 @@ class GanSettings(TrainingSettings, total=False):
     """How to train."""
     further: Annotated[Sequence[str], Setting(WHAT, (), typed=list[str], check=check_checkpoints)]
     """Another classifier the change must move too; may be repeated."""
+    start: Annotated[str | None, Setting(WHAT, check=check_checkpoints)]
+    """Checkpoint whose maximiser and minimiser are trained on, instead of new ones."""

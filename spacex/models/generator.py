@@ -61,6 +61,10 @@ class GeneratorSettings(Settings):
     Omitted from the JSON when empty, so that older cards stay equal."""
     std: tuple[float, ...] = Field(default=(), exclude_if=lambda values: not values)
     """Standard deviation of each band, likewise; the change is multiplied by it."""
+    threshold: float = Field(default=0.0, ge=0, exclude_if=lambda level: level == 0)
+    """Of the delta form: pixels that would change by no more, root mean square over the bands in standardised units,
+    stay as they are, and the others change by so much less (a soft threshold). A new generator changes nothing, so it
+    would never learn with one. Omitted from the JSON when 0, so that older cards stay equal."""
 
     @property
     def slope(self) -> float:
@@ -105,6 +109,9 @@ class Generator(nn.Module):
         if settings.form == "direct":
             return (torch.tanh(h) + 1) / 2
         change = settings.limit * torch.tanh(h / settings.limit)
+        if level := settings.threshold:
+            # clamped before the root, whose slope at 0 is infinite
+            change = change * (1 - level / change.square().mean(1, keepdim=True).clamp_min(level**2).sqrt())
         return change * std if settings.std else change
 
     def _initialise(self) -> None:

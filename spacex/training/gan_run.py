@@ -23,6 +23,7 @@ from spacex.training.classifier_run import SYNTHETIC, check_side, data_record, d
 from spacex.training.data import SPLITS, SplitName, band_statistics, evenly_spaced, open_split
 from spacex.training.distributed import SINGLE, Distributed
 from spacex.training.gan import ROLES, ExplainedClassifiers, PatternLearner
+from spacex.training.generator_start import load_start, start_from
 from spacex.training.image_sheets import contact_sheet
 from spacex.training.loop import Epoch, Progress, Run, TrainingLoop
 from spacex.training.members import measure_spread
@@ -48,6 +49,8 @@ class PatternRun(Run):
     """Checkpoint of the classifier to explain, folder or URI."""
     extra_classifiers: tuple[str, ...] = Field((), validation_alias=AliasChoices("extra_classifiers", "further"))
     """More classifiers of the same task that the change must move too; the maps explain them together."""
+    start: str = Field("", exclude_if=lambda uri: not uri)
+    """Checkpoint whose generators are trained on, instead of new ones. Omitted from the JSON when empty."""
     preset: Preset = DELTA
 
 
@@ -73,7 +76,7 @@ def prepare_patterns(
     train = splits["train"]
     chips, partners = train.all if preset.inputs == "all" else train.natural, train.unnatural
     order = EpochOrder(chips, preset.batch, run.seed, distributed, partners if _has_partners(preset) else ())
-    RunStore(run.output, digests=digests_of(splits, classifiers)).check_settings(run)
+    RunStore(run.output, digests=digests_of(splits, [*classifiers, *_start(run)])).check_settings(run)
     return classifiers, splits, order
 
 
@@ -88,6 +91,7 @@ def learn_patterns(
     """
     classifiers, splits, order = prepare_patterns(run, distributed)
     preset, networks, scaling = run.preset, [c.classifier for c in classifiers], classifiers[0].card.scaling
+    start = _start(run)
     spread = scaling.std
     if _sees_reflectance(classifiers[0]):
         statistics = band_statistics(splits["train"], distributed)
@@ -97,8 +101,9 @@ def learn_patterns(
     explained = ExplainedClassifiers(networks, scaling, spread)
     loader = BatchLoader(splits["train"], order, run.readers, distributed.device)
     learner = PatternLearner(preset, explained, preset.epochs * len(loader), run.seed, distributed)
+    start_from(learner, start)
     torch.manual_seed(run.seed * 1000 + distributed.rank)
-    RunStore(run.output, distributed, digests_of(splits, classifiers)).bind(run)
+    RunStore(run.output, distributed, digests_of(splits, [*classifiers, *start])).bind(run)
     evaluation = _Evaluation(learner, splits, run)
 
     def step(epoch: int, x: Tensor, label: Tensor) -> dict[str, Tensor]:
@@ -114,7 +119,7 @@ def learn_patterns(
         epochs=preset.epochs,
         step=step,
         validate=evaluation.validate,
-        finish=lambda seconds: _finish(evaluation, classifiers[0], seconds),
+        finish=lambda seconds: _finish(evaluation, classifiers[0], start, seconds),
         log_images=evaluation.log_images,
         health_check=evaluation.health_check,
         progress=progress,
@@ -167,6 +172,10 @@ class _Evaluation:
         return measure_generators(
             classifier, plus, minus, explained.scaling, spread, natural, learner.distributed, others
         )
+
+
+def _start(run: PatternRun) -> list[Checkpoint]:
+    return load_start(run.start, run.preset.generator, run.source.bands, run.trust)
 
 
 def _load_classifiers(run: PatternRun) -> list[Checkpoint]:
@@ -225,8 +234,8 @@ def _has_partners(preset: Preset) -> bool:
     return preset.inputs == "mixed" or (preset.domain == "class" and preset.discriminator is not None)
 
 
-def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> None:
-    """Measure all splits and write the checkpoint."""
+def _finish(evaluation: _Evaluation, classifier: Checkpoint, start: list[Checkpoint], seconds: float) -> None:
+    """Measure all splits and write the checkpoint, with how the generators it started from were trained."""
     run, learner, source = evaluation.run, evaluation.learner, classifier.card
     metrics, train = evaluation.all(), evaluation.splits["train"]
     known = classifier.applicability
@@ -263,6 +272,7 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, seconds: float) -> 
         members=source.members,
         training={
             "patterns": training_record(run, seconds),
+            **{"start": one.card.training.get("patterns", {}) for one in start},
             "classifier": source.training.get("classifier", {}) if nested else source.training,
         },
         intended_use=INTENDED,

@@ -33,7 +33,7 @@ from spacex.training.distributed import SINGLE, Distributed
 
 MAY_DIFFER = frozenset({"readers", "trust"})
 """Settings that may differ when a run is resumed: they do not change what is learnt."""
-PLACES = frozenset({"output", "weights", "root", "classifier", "extra_classifiers"})
+PLACES = frozenset({"output", "weights", "root", "classifier", "extra_classifiers", "start"})
 """Settings that say where something lies. A copied run and moved data are the same: what lies there is compared."""
 
 

@@ -42,6 +42,7 @@ SHARED = [
     (GanSettings, "classifier", None),
     (GanSettings, "output", None),
     (GanSettings, "further", ["runs/classifier"]),
+    (GanSettings, "start", "runs/gan"),
 ]
 
 

@@ -64,6 +64,17 @@ def test_the_change_is_bounded_and_what_was_added() -> None:
     assert torch.equal(u + delta, generator(u))
 
 
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_threshold_has_a_gradient_everywhere(silent: bool) -> None:
+    settings = SMALL.model_copy(update={"threshold": 0.5})
+    generator = Generator(settings) if silent else awake(settings).requires_grad_(True)
+    u = torch.randn(1, 3, 64, 64)
+    delta = generator.delta(u)
+    assert 0 < (delta == 0).float().mean() < 1 or silent
+    delta.square().sum().backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in generator.parameters())
+
+
 def test_the_direct_form_draws_between_zero_and_one() -> None:
     generator = awake(SMALL.model_copy(update={"form": "direct"}))
     u = torch.rand(1, 3, 64, 64)
