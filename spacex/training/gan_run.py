@@ -272,7 +272,7 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, start: list[Checkpo
         members=source.members,
         training={
             "patterns": training_record(run, seconds),
-            **{"start": one.card.training.get("patterns", {}) for one in start},
+            **({"start": start[0].card.training.get("patterns", {})} if start else {}),
             "classifier": source.training.get("classifier", {}) if nested else source.training,
         },
         intended_use=INTENDED,

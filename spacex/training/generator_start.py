@@ -15,7 +15,7 @@ FREE = {"bands", "mean", "std", "threshold"}
 """Settings that change no weight's shape, or follow from the data."""
 
 
-def load_start(uri: str, shape: GeneratorSettings, bands: Sequence[str], trust: Sequence[str]) -> list[Checkpoint]:
+def load_start(uri: str, shape: GeneratorSettings, bands: tuple[str, ...], trust: Sequence[str]) -> list[Checkpoint]:
     """The checkpoint at `uri`, whose generators have a shape and bands; an empty list if no `uri` is given.
 
     Raises:
@@ -32,15 +32,15 @@ def load_start(uri: str, shape: GeneratorSettings, bands: Sequence[str], trust: 
         return []
     checkpoint = load_checkpoint(uri, bands=bands, trust=trust)
     check_generators(checkpoint)
-    asked, found = (
+    asked, given = (
         {name: value for name, value in settings.model_dump().items() if name not in FREE}
         for settings in (shape, checkpoint.card.generator or shape)
     )
-    if other := [f"generator.{name}={value}" for name, value in found.items() if value != asked[name]]:
+    if other := [f"generator.{name}={value}" for name, value in given.items() if value != asked[name]]:
         raise RequestError(
             f"the generators of {uri} have another shape",
             got=", ".join(other),
-            expected=", ".join(f"{name}={asked[name]}" for name in found if found[name] != asked[name]),
+            expected=", ".join(f"{name}={asked[name]}" for name in given if given[name] != asked[name]),
             do=f"Add --set {' --set '.join(other)}.",
         )
     return [checkpoint]

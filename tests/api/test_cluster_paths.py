@@ -42,7 +42,7 @@ SHARED = [
     (GanSettings, "classifier", None),
     (GanSettings, "output", None),
     (GanSettings, "further", ["runs/classifier"]),
-    (GanSettings, "start", "runs/gan"),
+    (GanSettings, "start", "runs/classifier"),
 ]
 
 

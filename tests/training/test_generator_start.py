@@ -5,6 +5,7 @@ import torch
 
 import spacex
 from spacex.api import training
+from spacex.checkpoint import save_checkpoint
 from spacex.errors import CheckpointError, RequestError
 
 SMALL = ["generator.base=4", "generator.blocks=1", "generator.downs=1", "generator.stem=3", "warmup=0", "batch=2"]
@@ -37,8 +38,13 @@ def gan(tiny_data, classifier, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def first(gan):
-    return gan("first", "rate=0.01")
+def first(gan, tmp_path_factory):
+    """Generators that change something, which so few steps of so small a classifier do not teach them."""
+    made = gan("made", seed=1)
+    for generator in (made.maximiser, made.minimiser):
+        torch.nn.init.normal_(generator.last.weight, 0.0, 0.01, generator=torch.Generator().manual_seed(2))
+    folder = str(tmp_path_factory.mktemp("start") / "first")
+    return save_checkpoint(folder, made.card.model_copy(update={"hashes": {}}), made.modules, made.applicability)
 
 
 def weights(network):
@@ -63,6 +69,7 @@ def test_a_threshold_leaves_pixels_alone_that_would_hardly_change(gan, first):
     with torch.no_grad():
         before, after = (one.minimiser.delta(u) for one in (first, sparse))
     size = before.square().mean(1).sqrt()
+    assert 0.1 < (size < 0.02).float().mean() < 0.9
     assert (after.abs().amax(1)[size < 0.02 - 1e-6] == 0).all()
     torch.testing.assert_close(after.square().mean(1).sqrt(), (size - 0.02).clamp_min(0), atol=1e-6, rtol=0)
 
@@ -70,8 +77,8 @@ def test_a_threshold_leaves_pixels_alone_that_would_hardly_change(gan, first):
 @pytest.mark.parametrize(
     ("changes", "start", "said"),
     [
-        (["generator.threshold=0.02"], None, r"would never learn; got generator.threshold = 0.02.*--start"),
-        (["generator.blocks=2"], "first", r"another shape; got generator.blocks=1.*Add --set generator.blocks=1"),
+        (["generator.threshold=0.02"], None, r"would never learn: got generator.threshold = 0.02.*--start"),
+        (["generator.blocks=2"], "first", r"another shape: got generator.blocks=1.*Add --set generator.blocks=1"),
     ],
 )
 def test_what_cannot_start_is_one_line(gan, first, changes, start, said):
