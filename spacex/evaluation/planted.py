@@ -28,6 +28,7 @@ from spacex.datasets.tiles import Chips
 from spacex.training.data import evenly_spaced
 from spacex.training.distributed import Distributed
 from spacex.training.gan import ROLES, ExplainedClassifiers, PatternLearner
+from spacex.training.generator_start import start_from
 from spacex.training.presets import DELTA, Preset
 
 SHARE = 0.5
@@ -114,8 +115,7 @@ def taught(source: Checkpoint, draw: Draw, distributed: Distributed) -> Checkpoi
     preset = preset_of(source).model_copy(update={"warmup": WARMUP, "average": 0.0})
     explained = ExplainedClassifiers([network], source.card.scaling, source.card.scaling.std)
     learner = PatternLearner(preset, explained, GENERATOR_STEPS, distributed=distributed)
-    for role, _ in ROLES:
-        learner.networks[role].load_state_dict(getattr(source, role).state_dict())
+    start_from(learner, [source])
     for step in range(GENERATOR_STEPS):
         # enough for a batch of either label
         x, labels = draw(4 * preset.batch, STEPS + step)
