@@ -110,29 +110,41 @@ def taught_classifier(source: Checkpoint, draw: Draw, distributed: Distributed, 
 
 
 def taught(source: Checkpoint, draw: Draw, distributed: Distributed) -> Checkpoint:
-    """The checkpoint with such a classifier, and its own generators after some more steps against that one."""
+    """The checkpoint with such a classifier, and its own generators after some more steps against that one.
+
+    Generators that were trained in two steps are taught in two: below the threshold of the second, what they leave
+    alone has no gradient.
+    """
     network = taught_classifier(source, draw, distributed, STEPS)
-    preset = preset_of(source).model_copy(update={"warmup": WARMUP, "average": 0.0})
     explained = ExplainedClassifiers([network], source.card.scaling, source.card.scaling.std)
-    learner = PatternLearner(preset, explained, GENERATOR_STEPS, distributed=distributed)
-    start_from(learner, [source])
-    for step in range(GENERATOR_STEPS):
-        # enough for a batch of either label
-        x, labels = draw(4 * preset.batch, STEPS + step)
-        x = x.to(distributed.device)
-        natural, other = (x[torch.from_numpy(np.flatnonzero(labels == kind))] for kind in (True, False))
-        size = min(preset.batch, len(natural), len(other))
-        learner.step(natural[:size], other[:size])
-    maximiser, minimiser = (learner.result(role).requires_grad_(False) for role, _ in ROLES)
-    return replace(source, classifier=network, maximiser=maximiser, minimiser=minimiser, applicability=None, further=())
+    result = replace(source, classifier=network, applicability=None, further=())
+    for number, preset in enumerate(presets_of(source)):
+        quick = preset.model_copy(update={"warmup": WARMUP, "average": 0.0})
+        learner = PatternLearner(quick, explained, GENERATOR_STEPS, distributed=distributed)
+        start_from(learner, [result])
+        for step in range(GENERATOR_STEPS):
+            # enough for a batch of either label
+            x, labels = draw(4 * preset.batch, STEPS + number * GENERATOR_STEPS + step)
+            x = x.to(distributed.device)
+            natural, other = (x[torch.from_numpy(np.flatnonzero(labels == kind))] for kind in (True, False))
+            size = min(preset.batch, len(natural), len(other))
+            learner.step(natural[:size], other[:size])
+        maximiser, minimiser = (learner.result(role).requires_grad_(False) for role, _ in ROLES)
+        result = replace(result, maximiser=maximiser, minimiser=minimiser)
+    return result
 
 
-def preset_of(source: Checkpoint) -> Preset:
-    """How the checkpoint's generators were trained; the usual preset with their shape where its card does not say."""
+def presets_of(source: Checkpoint) -> list[Preset]:
+    """How the checkpoint's generators were trained, step by step; the usual preset where its card does not say."""
+    steps = [source.card.training[name] for name in ("start", "patterns") if name in source.card.training]
     try:
-        return Preset.model_validate(source.card.training["patterns"]["preset"])
+        return [Preset.model_validate(step["preset"]) for step in steps] or [_usual(source)]
     except (KeyError, ValidationError):  # imported, or of a card older than the preset's names
-        return DELTA.model_copy(update={"generator": source.card.generator})
+        return [_usual(source)]
+
+
+def _usual(source: Checkpoint) -> Preset:
+    return DELTA.model_copy(update={"generator": source.card.generator})
 
 
 class Shares(NamedTuple):
