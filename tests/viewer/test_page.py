@@ -119,6 +119,10 @@ def test_land_unlike_the_training_chips_is_hatched(page, tmp_path):
         page.run("document.getElementById('hatch').click()")
         page.settle()
         without = page.picture()[PATCH].astype(int)
+        layers = page.run("spacex.map.getAllLayers().map((layer) => [layer.getClassName(), layer.getZIndex()])")
+    # above the sites too, whose colours would hide it
+    assert max(layers, key=lambda layer: layer[1] or 0)[0] == "hatch"
+    assert dict(layers)["hatch"] > 5
     changed = (plain != without).any(axis=-1)
     middle = 150 - 400 + CENTRE[0] - PATCH[1].start  # where the dissimilarity passes 1; column 400 is in the middle
     assert not changed[:, : middle - 1].any()

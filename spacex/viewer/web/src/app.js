@@ -90,7 +90,7 @@ async function start() {
   function hatch() {
     if (!shown.hatch && cube.spec.dissimilarity) {
       shown.hatch = hatchLayer(cube, shown.time);
-      shown.hatch.setZIndex(3);
+      shown.hatch.setZIndex(6); // above the sites
       map.addLayer(shown.hatch);
     }
     shown.hatch?.setVisible(Boolean(shown.layer) && $('hatch').checked);
