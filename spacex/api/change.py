@@ -59,8 +59,10 @@ def change(
     earlier = _step(first, 0, None if between is None else between[0])
     later = _step(second, len(second.spec.intervals) - 1, None if between is None else between[1])
     if earlier.cube is later.cube and earlier.number == later.number:
-        do = "Give two steps with between, or another cube."
+        do = "Give two steps with --between, or another cube."
         raise RequestError("a time step cannot be compared with itself", got=earlier.days[0], do=do)
+    # what is found depends on which step comes first, so that the days decide and not the order they are named in
+    earlier, later = sorted((earlier, later), key=lambda step: step.days)
     comparison = Comparison(earlier, later, asked["of"], asked["false_alarms"], asked["min_area"])
     zones, table = asked["zones"], asked["table"]
     if zones is None:

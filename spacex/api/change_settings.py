@@ -20,14 +20,15 @@ class ChangeSettings(TypedDict, total=False):
     """What is compared with what, and what counts as change."""
 
     cube: Annotated[str, Setting("", REQUIRED, argument=True, ending=".zarr", check=check_exists)]
-    """The cube, or the one with the earlier time step: a path or any fsspec URI."""
+    """The cube, or one of two: a path or any fsspec URI."""
     other: Annotated[str | None, Setting("", argument=True, ending=".zarr", check=check_exists)]
-    """The cube with the later time step, on the same grid; without it both are of the one cube."""
+    """The cube with the other time step, on the same grid; without it both are of the one cube."""
     between: Annotated[
         Sequence[str] | None,
-        Setting(FIRST, typed=tuple[str, str], unset="the first and the last", metavar="EARLIER LATER"),
+        Setting(FIRST, typed=tuple[str, str], unset="the first and the last", metavar="ONE OTHER"),
     ]
-    """The two time steps: beginnings of their first days, e.g. 2019 2024, or 2019-07 2024-07."""
+    """The two time steps: beginnings of their first days, e.g. 2019 2024, or 2019-07 2024-07; of two cubes, in the
+    cubes' order. The earlier one is compared with the later, however they are named."""
     output: Annotated[str | None, Setting(FIRST, unset="none", check=check_file, metavar="FILE")]
     """File for the places that changed, as polygons: GeoParquet (.parquet), GeoPackage (.gpkg) or GeoJSON
     (.geojson)."""

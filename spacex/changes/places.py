@@ -141,8 +141,9 @@ def _numbers(polygon: Any, layers: Any) -> dict[str, float]:
     shape, transform = (int(window.height), int(window.width)), layers.window_transform(window)
     inside = geometry_mask([polygon], shape, transform, invert=True)
     before, change, error, exceedance = (layers.read(band, window=window)[inside] for band in (1, 2, 3, 4))
-    values = (polygon.area / 1e4, *(float(np.nanmean(part)) for part in (change, error, before, exceedance)))
-    return dict(zip(COLUMNS, values, strict=True))
+    # of a place where a step has fewer than two observations no noise is mapped, so that its error stays empty
+    means = (float(np.nanmean(p)) if np.isfinite(p).any() else np.nan for p in (change, error, before, exceedance))
+    return dict(zip(COLUMNS, (polygon.area / 1e4, *means), strict=True))
 
 
 def _write_places(table: Any, file: Path) -> None:

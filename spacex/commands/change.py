@@ -28,8 +28,9 @@ def change(asked: ChangeSettings) -> None:
     changes = change(*cubes, **settings)  # type: ignore[arg-type]
     compared = changes.areas["unchanged"] + changes.areas["changed"]
     hectares = changes.places.area_ha.sum()
+    count = len(changes.places)
     print(
-        f"{len(changes.places):,} places changed, {hectares:,.0f} ha of {compared:,.1f} km² compared; "
+        f"{count:,} place{'s' * (count != 1)} changed, {hectares:,.0f} ha of {compared:,.1f} km² compared; "
         f"{changes.too_small:,} smaller than {asked['min_area']:g} ha are left out"
     )
     if changes.sites is not None:

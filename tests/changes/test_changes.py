@@ -69,6 +69,19 @@ def summers(tmp_path_factory):
     return same, cut
 
 
+def test_a_place_without_mapped_noise_has_no_error_and_the_order_of_steps_does_not_matter(tmp_path):
+    """Pixels with one observation in a step have no noise. A warning of numpy's would be an error here."""
+    random = np.random.default_rng(7).normal(0.1, 0.003, (2, 3, SIDE, SIDE)).astype("f4")
+    random[1, :, 300:320, 300:320] = 0.3
+    noise = painted(0.02, here=(290, 290, 40, np.nan))
+    uri = write_cube(str(tmp_path / "c.zarr"), [{"composite": c, "naturalness_noise": noise} for c in random])
+    (place,) = spacex.change(uri).places.itertuples()
+    assert np.isnan(place.change_se)
+    assert place.exceedance > 1
+    (turned,) = spacex.change(uri, between=("2024", "2019")).places.itertuples()
+    assert (turned.geometry, turned.exceedance, turned.change) == (place.geometry, place.exceedance, place.change)
+
+
 def test_haze_and_gain_are_no_change_and_a_clearing_is(summers):
     same, cut = summers
     assert len(spacex.change(same, min_area=0).places) <= 1
@@ -223,6 +236,6 @@ def test_the_command_says_what_was_found(scored, tmp_path, capsys):
     words = [scored, "--between", "2019", "2024", "--of", "naturalness", "--output", output]
     assert invoke(command.app, words) == 0
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == "1 places changed, 400 ha of 99.9 km² compared; 0 smaller than 1 ha are left out"
+    assert told[0] == "1 place changed, 400 ha of 99.9 km² compared; 0 smaller than 1 ha are left out"
     assert told[-1] == f"written: {output}"
     assert geopandas.read_parquet(output).area_ha.tolist() == [400.0]

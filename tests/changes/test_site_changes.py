@@ -1,5 +1,7 @@
 """What changed in every polygon, against sums over the intersections of all pixels with it."""
 
+from pathlib import Path
+
 import geopandas
 import numpy as np
 import pandas as pd
@@ -143,3 +145,8 @@ def test_a_table_needs_zones(cube, tmp_path):
         spacex.change(cube, table=str(tmp_path / "sites.csv"))
     with pytest.raises(RequestError, match="ending"):
         spacex.change(cube, zones=zones_over(shapely.box(0, -10, 10, 0)), table="sites.xlsx")
+
+
+def test_the_page_explains_every_column():
+    page = (Path(spacex.__file__).parent / "changes/README.md").read_text()
+    assert {f"| `{name}` | {what} |" for name, what in COLUMNS.items()} <= set(page.splitlines())
