@@ -86,7 +86,8 @@ class MapSettings(PlanSettings, ReadSettings, total=False):
     """What changes no pixel besides: how the work is done, and what is written with the cube."""
 
     quicklook: Annotated[str | None, Setting(FIRST, ending=".png", check=check_file, metavar="FILE.png")]
-    """PNG file in which composite, attribution and naturalness are drawn side by side."""
+    """PNG file in which the composite and all maps are drawn side by side: attribution, lift, naturalness,
+    dissimilarity, and noise and spread with --uncertainty."""
     license: Annotated[str, Setting(WHAT, "CC-BY-4.0", metavar="SPDX")]
     """Of the maps, written into a new cube: an SPDX identifier."""
     threads: Annotated[int | None, Setting(RUNS, unset="all with --local, else 1", least=1, most=1024, metavar="N")]

@@ -37,7 +37,7 @@ def executable() -> str:
 def show_map_plan(description: dict[str, Any], output: str) -> None:
     """Print the plan of a map, `PlannedMap.describe` with ``operations`` and perhaps ``estimate``, as a table."""
     scenes, estimate = description["scenes"], description.get("estimate")
-    hours = "not measured; --calibrate 4 maps four tiles and estimates"
+    hours = "not measured; --calibrate N maps N tiles first and estimates"
     if estimate is not None:
         workers = estimate["workers"]
         hours = (
@@ -139,12 +139,12 @@ def show_map(outcome: Outcome, output: str, quicklook: str | None) -> None:
 
 
 def show_sites(sites: Sites) -> None:
-    """Print a table of sites in short: how many there are in which state, and why the worst are."""
+    """Print a table of sites in short: how many there are in which state, and why some are, last those outside."""
     table = sites.table
     steps = table["first_day"].nunique()
     counts = ", ".join(f"{number:,} {state}" for state, number in sites.count().items())
     echo(f"{_items(table['zone'].unique(), 'zone')} at {steps} time step{'s' * (steps > 1)}: {counts}")
-    noted = table[(table["reason"] != "") & (table["state"] != "outside")]
+    noted = table[table["reason"] != ""].sort_values("state", key=lambda state: state == "outside", kind="stable")
     for row in noted.head(3).itertuples():
         echo(f"  zone {row.zone}, {row.first_day}: {row.state}: {row.reason}")
     if len(noted) > 3:

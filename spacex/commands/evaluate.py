@@ -31,6 +31,7 @@ from spacex.api.declaration import FIRST, RUNS, Setting, pick
 from spacex.api.evaluation_settings import EvaluateSettings
 from spacex.api.validation import check_exists
 from spacex.commands.app import make_app
+from spacex.commands.console import echo
 from spacex.commands.parameters import make_command
 from spacex.errors import RequestError
 
@@ -74,14 +75,14 @@ def _evaluate_checkpoint(asked: EvaluateOptions) -> str:
     from spacex.api import evaluation
 
     settings = pick(asked, EvaluateSettings.__annotations__)
-    with _progress() as report:
+    with _progress(asked["quick"]) as report:
         table = evaluation.evaluate(report=report, **settings)
     return f"{table.chips['all']} chips, {len(table.methods)} methods"
 
 
 @contextmanager
-def _progress() -> Iterator[ProgressCallback]:
-    """A bar on stderr, from the first chip on: before it, the request may still turn out to be wrong."""
+def _progress(quick: bool) -> Iterator[ProgressCallback]:
+    """A line and a bar on stderr, from the first chip on: before it, the request may still turn out to be wrong."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -91,6 +92,8 @@ def _progress() -> Iterator[ProgressCallback]:
     task = bar.add_task("reading", total=None)
 
     def report(done: int, total: int, method: str) -> None:
+        if not bar.live.is_started:  # without a terminal the bar is drawn at the end only
+            echo(f"{total:,} chips, each through every method{'' if quick else '; --quick is coarser and faster'}")
         bar.start()
         elapsed = bar.tasks[0].elapsed or 0.0
         rate = f"{done / elapsed:.2f} chips/s, " if done and elapsed else ""

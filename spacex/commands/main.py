@@ -30,8 +30,8 @@ COMMANDS = {
 
 
 WHERE = (
-    "Commands work in this process; map and make-dataset work on Ray unless told --local. For all four that can do "
-    "either, these and both trainings, --workers N is N workers on Ray and --workers 0 is this process."
+    "Commands work in this process; map and make-dataset work on Ray unless told --local. map, make-dataset, "
+    "train-classifier and train-gan: --workers N uses N Ray workers, --workers 0 this process."
 )
 """Where commands run, said once for all of them."""
 

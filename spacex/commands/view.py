@@ -1,8 +1,8 @@
 """Look at a cube in the browser: writes a static page beside it, and serves both to this machine.
 
-The page draws the bare Zarr: every map with its colours, units and range, the picture, time steps, values under the
-pointer, the tiles with how each was made. Put the cube and the page's folder side by side on any static host or
-object store, and it works there too.
+The page draws the bare Zarr: every map but observations with its colours, units and range, the picture, time steps,
+values under the pointer, the tiles with how each was made. Put the cube and the page's folder side by side on any
+static host or object store, and it works there too.
 
 Examples:
     spacex view lapland.zarr

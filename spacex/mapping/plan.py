@@ -98,7 +98,7 @@ class Plan:
                 for chip in request.chips.chips(window)
             )
             total.read(expected)
-            total.pixels_written += tile.height * tile.width
+            total.pixels_written += window.height * window.width
         return total
 
     def describe(self) -> dict[str, Any]:

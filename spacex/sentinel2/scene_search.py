@@ -284,6 +284,7 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     if "Caused by" in text:  # urllib3's chain "pool(…): … (Caused by X(…): reason)": only its end tells a reader why
         text = text.rpartition("): ")[2].strip("\"'() ")
+        text += ")" * (text.count("(") - text.count(")"))
     status = getattr(error, "status_code", None)
     return f"{f'HTTP {status} ' if status else ''}{text[:300]}".strip() or type(error).__name__
 

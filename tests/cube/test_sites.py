@@ -311,6 +311,7 @@ def test_the_end_of_the_run_counts_the_states(cube, tmp_path, capsys):
     told = capsys.readouterr()
     assert told.out == f"{tmp_path}/t.csv\n"
     assert "2 zones at 2 time steps: 2 mapped, 2 outside" in told.err
+    assert "  zone 2, 2020-07-01: outside: all of it lies outside the cube\n" in told.err
 
 
 def test_the_page_explains_every_column():

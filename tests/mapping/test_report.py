@@ -114,3 +114,12 @@ def test_a_plan_is_ten_readable_lines(make_request, tiny_checkpoint, tmp_path):
     assert max(map(len, lines)) < 120
     assert "2020-07-01/2020-08-30" in repr(planned)
     assert "{" not in planned._repr_html_()
+
+
+def test_a_plan_stores_what_lies_in_the_area_and_no_whole_tiles(make_request, tiny_checkpoint, tmp_path):
+    request = make_request(tile_size=512)
+    plan = make_plan(request, str(tmp_path / "c.zarr"), tiny_checkpoint, scenes=[[]])
+    tiles = [request.region.tiling.window(*tile) for tile in request.region.tiling]
+    inside = sum(int(request.region.inside(tile).sum()) for tile in tiles)
+    whole = sum(tile.height * tile.width for tile in tiles)
+    assert inside <= plan.describe()["bytes_to_store"] / plan.stored_bytes < (inside + whole) / 2

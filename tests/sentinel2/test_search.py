@@ -18,7 +18,7 @@ from urllib3.util import Retry
 
 from spacex.errors import CatalogueError
 from spacex.sentinel2 import CATALOGUES, CatalogueProfile, get_catalogue, retries, search
-from spacex.sentinel2.scene_search import RETRIES
+from spacex.sentinel2.scene_search import RETRIES, _reason
 
 AREA = box(23.9, 67.9, 24.1, 68.1)
 DAYS = "2020-07-01/2020-07-31"
@@ -328,3 +328,11 @@ def test_known_catalogues() -> None:
         get_catalogue("demo")
     with pytest.raises(ValueError, match="B99"):
         CatalogueProfile(name="x", url="u", collection="c", assets={"B99": "x"}, scl="s", rule="baseline")
+
+
+def test_a_reason_cut_out_of_urllib3s_chain_closes_its_brackets():
+    chain = (
+        "HTTPSConnectionPool(host='x', port=443): Max retries exceeded with url: / (Caused by NameResolutionError("
+        "\"HTTPSConnection(host='x', port=443): Failed to resolve 'x' ([Errno -2] Name or service not known)\"))"
+    )
+    assert _reason(OSError(chain)) == "Failed to resolve 'x' ([Errno -2] Name or service not known)"
