@@ -104,5 +104,7 @@ def keep_certificate(
 ) -> Certificate:
     """Measure a checkpoint on a data set's test split, and write the result into its card."""
     certificate = measure(checkpoint, source, progress, device, planted)
+    if certificate.doubt:
+        progress(f"doubtful: {certificate.doubt}")
     write_card(checkpoint.uri, checkpoint.card.model_copy(update={"certificate": certificate}))
     return certificate

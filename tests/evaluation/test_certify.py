@@ -7,8 +7,10 @@ from sklearn.metrics import roc_auc_score
 from torchmetrics.functional.classification import binary_auroc
 
 import spacex
+from spacex.api import evaluation
 from spacex.attribution.attributor import Attributor
 from spacex.bootstrap import draw
+from spacex.certificate import Certificate, Check
 from spacex.checkpoint import load_checkpoint, save_checkpoint
 from spacex.errors import RequestError
 from spacex.evaluation import certify
@@ -69,6 +71,16 @@ def test_what_was_not_measured_has_a_reason(demo, tiny_checkpoint, fresh_chips, 
     certificate = certify.certify(bare, DatasetSettings(root=str(fresh_chips), bands=bare.card.bands))
     assert set(certificate.missing) == {"planted shortcut", "applicability", "maps"}
     assert [one.name for one in certificate.checks] == ["AUROC", "accuracy"]
+
+
+def test_a_doubt_is_told_at_the_end_of_a_training(tiny_checkpoint, monkeypatch):
+    bad = Certificate(data="demo", chips=8, places=4, checks=(Check(name="AUROC", value=0.18, low=0.03, high=0.47),))
+    monkeypatch.setattr(evaluation, "measure", lambda *_: bad)
+    monkeypatch.setattr(evaluation, "write_card", lambda *_: None)
+    told = []
+    source = DatasetSettings(root="demo", bands=tiny_checkpoint.card.bands)
+    evaluation.keep_certificate(tiny_checkpoint, source, told.append)
+    assert told == ["doubtful: its scores may be no better than chance"]
 
 
 def test_the_colour_control_sees_colour_and_nothing_else():
