@@ -240,3 +240,13 @@ def test_the_table_compares_on_the_same_chips_and_keeps_hard_ones_apart():
     assert (gap.mean, gap.low, gap.high, gap.chips) == (pytest.approx(0.1), pytest.approx(0.1), pytest.approx(0.1), 3)
     row = made.frame().set_index("method").loc["other"]
     assert row["hard_iou_ours_minus_this"] == pytest.approx(0.1)
+
+
+def test_without_a_terminal_too_a_run_says_how_much_there_is_to_do(capsys):
+    from spacex.commands.evaluate import _progress
+
+    with _progress(quick=False) as report:
+        report(0, 8, "lift")
+        report(0, 8, "path")
+        told = capsys.readouterr().err
+    assert told.count("8 chips, each through every method; --quick is coarser and faster") == 1
