@@ -21,6 +21,7 @@ from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from spacex.api.outputs import check_outputs
 from spacex.errors import RequestError
 
 FIRST = "Most people need"
@@ -190,8 +191,9 @@ def complete(model: type[Model], given: Mapping[str, Any], /, *, options: bool =
         raise TypeError(f"unknown or given twice: {', '.join(sorted(wrong))}; there are {', '.join(sorted(known))}")
     given = {**given, **first}
     names = {name: one.shown if options else name for name, one in known.items()}
-    # a TypedDict is a dict when it runs
-    return {name: one.setting.accept(names[name], given.get(name)) for name, one in known.items()}  # type: ignore[return-value]
+    values = {name: one.setting.accept(names[name], given.get(name)) for name, one in known.items()}
+    check_outputs({names[name] or name: (value, known[name].setting) for name, value in values.items()})
+    return values  # type: ignore[return-value]  # a TypedDict is a dict when it runs
 
 
 def pick(asked: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

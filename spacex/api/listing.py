@@ -75,9 +75,8 @@ class ListedScenes:
             RequestError: if the folder holds something else, or another cutout.
         """
         request, region = self.plan.request, self.plan.request.region
-        window = request.chips.padded(region.grid.window(*region.outline.bounds))
-        bands = self.plan.checkpoint.card.bands
-        cutout = Cutout(Path(folder).absolute(), region.grid, window, bands, request.profile, request.composite)
+        where = Path(folder).absolute(), region.grid, request.padded_window
+        cutout = Cutout(*where, self.plan.checkpoint.card.bands, request.profile, request.composite)
         cutout.write(self.plan.scenes, report)
         return cutout
 

@@ -117,6 +117,7 @@ def show_map(outcome: Outcome, output: str, quicklook: str | None) -> None:
     """Print how a run ended, where cube and picture are, and what to do next."""
     from spacex.cube.applicability import trust_line
     from spacex.cube.summary import faint_line, grain_line, meaning_lines, summarise_maps
+    from spacex.mapping.request import MapRequest
     from spacex.sentinel2.cutout import other_settings
     from spacex.storage import absolute_uri, run_folder
 
@@ -128,8 +129,8 @@ def show_map(outcome: Outcome, output: str, quicklook: str | None) -> None:
         echo(f"picture: {absolute_uri(quicklook)}")
     if "report" not in outcome.unwritten:
         echo(f"report: {absolute_uri(f'{run_folder(output)}/report.html')}")
-    request = outcome.cube.attributes.get("request", {})
-    cutout_line = other_settings(request.get("items"), request.get("composite", {}))
+    request = MapRequest.model_validate(outcome.cube.attributes["request"])
+    cutout_line = other_settings(request.items, request.composites(outcome.cube.attributes["checkpoint"]["bands"]))
     doubts = trust_line(outcome.cube), faint_line(summarise_maps(outcome.cube)), cutout_line, grain_line(outcome.cube)
     for line in (*meaning_lines(outcome.cube), *doubts):
         if line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +20,7 @@ from spacex.model_card import Card
 from spacex.models.generator import window_halo
 from spacex.pixel_code import code_digest
 from spacex.region import Region
+from spacex.sentinel2.cutout import describe
 from spacex.sentinel2.scene_request import SceneRequest
 from spacex.settings import RGB, fingerprint
 
@@ -92,6 +94,15 @@ class MapRequest(SceneRequest):
     def region(self) -> Region:
         """The area on the global grid."""
         return Region(shape(self.area), Grid(self.crs, self.resolution), self.tile_size)
+
+    def composites(self, bands: Sequence[str]) -> dict[str, Any]:
+        """What the composites are that the map is made of, as `spacex.sentinel2.cutout.describe` has it."""
+        return describe(self.region.grid, self.padded_window, bands, self.composite)
+
+    @property
+    def padded_window(self) -> Window:
+        """The pixels of the area and all around it that its maps depend on."""
+        return self.chips.padded(self.region.grid.window(*self.region.outline.bounds))
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
         """Digest of settings, checkpoint and code, but not of area and time steps.

@@ -23,14 +23,14 @@ import shapely
 from rasterio.windows import Window as RioWindow
 from shapely.geometry import mapping, shape
 
-from spacex.errors import RequestError, TileError
+from spacex.errors import CatalogueError, RequestError, TileError
 from spacex.grid import Grid, Window, bounds
 from spacex.sentinel2.assets import open_asset
 from spacex.sentinel2.block_reader import BlockReader, Header
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile
 from spacex.sentinel2.composite import Composer
 from spacex.sentinel2.composite_cache import BLOCK_SIZE, MAX_WINDOW_BLOCKS
-from spacex.sentinel2.item_list import write_items
+from spacex.sentinel2.item_list import read_items, write_items
 from spacex.sentinel2.pixel_grid import transformer
 from spacex.sentinel2.resampling import needed_window
 from spacex.sentinel2.scene_request import CompositeSettings
@@ -101,20 +101,20 @@ class Cutout:
 
     def _claim(self) -> bool:
         """Say what the folder is for, or check that it is for the same; True if it is complete."""
-        about = {
-            "crs": self.grid.crs, "resolution": self.grid.resolution, "catalogue": self.catalogue.name,
-            "window": [self.window.row, self.window.col, self.window.height, self.window.width],
-            "bands": list(self.bands), "composite": self.settings.model_dump(mode="json"),
-        }  # fmt: skip
+        about = describe(self.grid, self.window, self.bands, self.settings) | {"catalogue": self.catalogue.name}
         file = self.folder / REQUEST
         if file.exists():
-            if json.loads(file.read_text()) != about:
+            if _read_request(str(file)) != about:
                 do = "Choose another folder, or repeat the command that began it."
                 raise RequestError(f"{self.folder} holds a cutout of another area or for other settings", do=do)
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise RequestError(f"{self.folder} holds something else", do="Choose a folder that is empty or new.")
         write_text(file, json.dumps(about, indent=1))
-        return (self.folder / ITEMS).exists()
+        try:
+            items = read_items(str(self.folder / ITEMS))
+            return all(Path(asset["href"]).exists() for item in items for asset in item["assets"].values())
+        except (CatalogueError, KeyError, TypeError, AttributeError):
+            return False  # the list is not there yet, or was damaged
 
     def _of_area(self, scenes: Iterable[Scene]) -> list[Scene]:
         chosen = touching(scenes, self.grid.geobox(self.window))
@@ -198,23 +198,44 @@ class Cutout:
         return needed_window(self.grid.geobox(window), header.grid, margin).intersect(header.extent)
 
 
-def other_settings(items: str | None, composite: Mapping[str, Any]) -> str:
+def describe(grid: Grid, window: Window, bands: Sequence[str], settings: CompositeSettings) -> dict[str, Any]:
+    """What the pixels of composites depend on besides their scenes, as JSON."""
+    return {
+        "crs": grid.crs, "resolution": grid.resolution, "window": [window.row, window.col, *window.shape],
+        "bands": list(bands), "composite": settings.model_dump(mode="json"),
+    }  # fmt: skip
+
+
+def other_settings(items: str | None, wanted: Mapping[str, Any]) -> str:
     """A sentence if a list of items is a cutout's that was made for composites of other settings; else empty.
 
     Args:
         items: URI of the list; None where there is none.
-        composite: the settings, as JSON.
+        wanted: the composites now, as `describe` has them; their window and bands may be part of the cutout's.
     """
-    try:
-        with fsspec.open(f"{(items or '').rpartition('/')[0]}/{REQUEST}", "rt") as file:
-            made_for = json.load(file)["composite"]
-    except (OSError, ValueError, KeyError):
+    made_for = _read_request(f"{(items or '').rpartition('/')[0]}/{REQUEST}")
+    if made_for is None or not isinstance(made_for["composite"], dict):
         return ""  # a list of other making, or one that is not there: reading it says so
-    changed = [
-        f"{name} {made_for.get(name)}, now {value}" for name, value in composite.items() if made_for.get(name) != value
-    ]
-    lacking = f"doubtful: the cutout {items} may lack observations that these settings use; it was made for "
-    return lacking + "; ".join(changed) if changed else ""
+    pairs = [(name, made_for[name], wanted[name]) for name in ("crs", "resolution")]
+    pairs += [(name, made_for["composite"].get(name), value) for name, value in wanted["composite"].items()]
+    changed = [f"{name} {before}, now {value}" for name, before, value in pairs if before != value]
+    if lacking := [band for band in wanted["bands"] if band not in made_for["bands"]]:
+        changed.append(f"{','.join(made_for['bands'])}, now also {','.join(lacking)}")
+    stored, window = Window(*made_for["window"]), Window(*wanted["window"])
+    if made_for["crs"] == wanted["crs"] and stored.intersect(window) != window:
+        changed.append("an area that does not hold this one")
+    doubt = f"doubtful: the cutout {items} may lack observations that these settings use; it was made for "
+    return doubt + "; ".join(changed) if changed else ""
+
+
+def _read_request(uri: str) -> dict[str, Any] | None:
+    """What a cutout was made for; None if there is no such file or it is damaged."""
+    try:
+        with fsspec.open(uri, "rt") as file:
+            request = json.load(file)
+        return request if {"crs", "resolution", "window", "bands", "composite"} <= request.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _rows_and_columns(source: Any, bounds: Bounds) -> tuple[slice, slice]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -111,7 +112,8 @@ def _touches(item: Any, area: BaseGeometry) -> bool:
 def _within(item: Any, first: str, last: str) -> bool:
     try:
         sensed = str(item["properties"]["datetime"])
-    except (KeyError, TypeError):
+        datetime.fromisoformat(sensed)
+    except (KeyError, TypeError, ValueError):
         return True
     # a bound of fewer digits, a day or a month, includes all of it; ".." is open
     return (first == ".." or sensed[: len(first)] >= first) and (last == ".." or sensed[: len(last)] <= last)

@@ -34,6 +34,12 @@ def _printable(text: str) -> str:
     return text
 
 
+def _file_name(text: str) -> str:
+    if text.startswith(".") or "/" in text or "\\" in text:
+        raise ValueError("it names a path: a cutout has a folder of that name")
+    return _printable(text)
+
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=250), AfterValidator(_printable)]
 Timestamp = Annotated[str, Field(max_length=50), AfterValidator(_timestamp)]
@@ -93,7 +99,7 @@ class _Properties(_Strict):
 
 
 class _Item(_Strict):
-    id: Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_printable)]
+    id: Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_file_name)]
     geometry: dict[str, Any]
     properties: _Properties
     assets: dict[str, Any]

@@ -11,6 +11,7 @@ from small_archive import DAYS, list_items
 from spacex.commands import reproduce, scenes
 from spacex.commands.app import invoke
 from spacex.sentinel2 import assets
+from spacex.sentinel2.cutout import other_settings
 from spacex.sentinel2.item_list import read_items
 
 BOX = "23.97,67.965,24.03,67.985"
@@ -47,7 +48,9 @@ def arrays(uri):
             and "provenance" not in path}  # fmt: skip
 
 
-def test_a_map_of_a_cutout_equals_that_of_the_archive(words, mapped, archive_items, tmp_path, capsys, monkeypatch):
+def test_a_map_of_a_cutout_equals_that_of_the_archive(
+    words, mapped, archive_items, load_job, tmp_path, capsys, monkeypatch
+):
     """Moved, without the archive's files, and begun twice: what is there is not fetched again."""
     cut = tmp_path / "cut"
     opened = []
@@ -78,6 +81,18 @@ def test_a_map_of_a_cutout_equals_that_of_the_archive(words, mapped, archive_ite
     (tmp_path / "c").mkdir()
     mapped(tmp_path / "c", moved / "items.json", "--enough", "1", "--cloud-buffer", "2")
     assert "it was made for cloud_buffer 0, now 2; enough 8, now 1\n" in capsys.readouterr().err
+    (tmp_path / "d").mkdir()
+    where = ["--bbox", "23.93,67.95,24.07,68.0"]
+    output = ["--local", "--threads", "1", "--maps", "naturalness", "--output", str(tmp_path / "d" / "map.zarr")]
+    cut_words = [*where, *words[2:], *output]
+    cut_words[cut_words.index("--items") + 1] = str(moved / "items.json")
+    assert invoke(load_job("map_region").app, cut_words) == 0
+    assert "it was made for an area that does not hold this one\n" in capsys.readouterr().err
+    lost = next(moved.glob("*/red.tif"))
+    content = lost.read_bytes()
+    lost.unlink()
+    assert invoke(scenes.app, [*words, "--cutout", str(moved)]) == 0
+    assert lost.read_bytes() == content
     wide = list(words)
     wide[1] = "23.93,67.95,24.07,68.0"
     assert invoke(scenes.app, [*wide, "--cutout", str(moved)]) == 2
@@ -126,3 +141,11 @@ def test_a_tile_is_made_again_to_the_bit_or_says_why_not(words, mapped, archive_
     for why, wrong in refused.items():
         assert invoke(reproduce.app, [output, *wrong, *ways]) == 2, wrong
         assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("request_text", ["{", "[]", '{"composite": []}', ""])
+def test_a_damaged_request_of_a_cutout(words, tmp_path, capsys, request_text):
+    (tmp_path / "cutout.json").write_text(request_text)
+    assert invoke(scenes.app, [*words, "--cutout", str(tmp_path)]) == 2
+    assert "holds a cutout of another area" in capsys.readouterr().err
+    assert other_settings(str(tmp_path / "items.json"), {}) == ""

@@ -133,3 +133,22 @@ def test_a_list_of_another_tool_is_read(real_data):
     """A hundred items of Planetary Computer as GeoParquet, written by stac-geoparquet."""
     items = read_items(str(real_data("stac_items/mpc_100-sentinel-2-items.parquet")))
     assert len(items) == 100
+
+
+def test_items_with_days_that_are_none_are_left_out_by_name(items, tmp_path):
+    items[1]["properties"]["datetime"] = "20 July 2020"
+    write_items(file := str(tmp_path / "items.json"), items, "earth-search")
+    left_out = {}
+    scenes = search(get_catalogue("earth-search", items=file), AREA, DAYS, bands=BANDS, left_out=left_out)
+    assert [scene.datetime[:10] for scene in scenes] == ["2020-07-03"]
+    assert "datetime" in left_out[items[1]["id"]]
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/b", "..", ".classified", "a\\b"])
+def test_items_whose_id_names_a_path_are_left_out(items, tmp_path, name):
+    """A cutout makes a folder of every id."""
+    items[1]["id"] = name
+    write_items(file := str(tmp_path / "items.json"), items, "earth-search")
+    left_out = {}
+    assert len(search(get_catalogue("earth-search", items=file), AREA, DAYS, bands=BANDS, left_out=left_out)) == 1
+    assert "it names a path" in left_out[name]
