@@ -24,7 +24,7 @@ from spacex.checkpoint_networks import load_network, part_builder
 from spacex.errors import CheckpointError
 from spacex.model_card import FORMAT_VERSION, Card, Scaling
 from spacex.models.applicability import Applicability, count_features
-from spacex.models.classes import unwrap
+from spacex.models.classes import check_numbers, unwrap
 from spacex.models.third_party import ThirdPartySettings
 from spacex.settings import fingerprint
 from spacex.storage import write_bytes
@@ -248,4 +248,10 @@ def _read_weights(fs: Any, folder: str, card: Card, part: str) -> dict[str, Tens
     if hashlib.sha256(data).hexdigest() != card.hashes[names[0]]:
         what, do = f"{folder}/{names[0]} is damaged", "Copy the checkpoint again."
         raise CheckpointError(what, got="another SHA-256 than the card's", do=do)
-    return load(data)
+    try:
+        tensors = load(data)
+    except Exception as error:  # of Rust, of json, or of torch, by what is wrong with the file
+        what = f"{folder}/{names[0]} is damaged"
+        raise CheckpointError(what, got=error, expected="safetensors", do="Copy the checkpoint again.") from error
+    check_numbers(tensors, f"{folder}/{names[0]}")
+    return tensors

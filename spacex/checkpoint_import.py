@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.serialization import safe_globals
 
 from spacex.errors import CheckpointError
-from spacex.model_card import Card, Scaling
+from spacex.model_card import LARGEST_CHIP, LEAST_CHIP, Card, Scaling
 from spacex.models.asos import Pool, convert
 from spacex.models.classes import check_output_columns, output_columns
 from spacex.models.classifier import Classifier
@@ -133,9 +133,10 @@ def import_program(
         DataError: if the labelled chips are of another size, or not laid out as published.
     """
     settings, program = read_program(str(uri))
-    count, *sides = program.sizes
-    if len(sides) != 2 or sides[0] != sides[1]:
-        raise CheckpointError(f"{uri} takes no square chips", got=program.sizes, expected="bands, side and side")
+    count, *sides = program.sizes or (0,)
+    if len(sides) != 2 or sides[0] != sides[1] or not (count >= 1 and LEAST_CHIP <= sides[0] <= LARGEST_CHIP):
+        expected = f"bands, side and side, {LEAST_CHIP} to {LARGEST_CHIP} pixels"
+        raise CheckpointError(f"{uri} takes no square chips", got=program.sizes, expected=expected)
     check_output_columns(output_columns(program, count, sides[0]), 0, str(uri))
     card = Card(
         bands=_bands(uri, count, bands),

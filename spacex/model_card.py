@@ -22,6 +22,8 @@ from spacex.models.members import Members
 from spacex.models.third_party import ThirdPartySettings
 from spacex.settings import Settings
 
+LEAST_CHIP, LARGEST_CHIP = 8, 4096
+"""Sides of chips, in pixels."""
 FORMAT_VERSION = 1
 """Raised when a card can no longer be read by older code."""
 
@@ -108,7 +110,7 @@ class Card(Settings):
     """Only a classifier, or a classifier with its maximiser and minimiser."""
     bands: tuple[str, ...]
     """Sentinel-2 band names in the order of the networks' channels."""
-    chip_size: int = Field(CHIP, ge=8, le=4096)
+    chip_size: int = Field(CHIP, ge=LEAST_CHIP, le=LARGEST_CHIP)
     """Side of a chip in pixels (10 m each)."""
     scaling: Scaling
     """Reflectance to the networks' units."""

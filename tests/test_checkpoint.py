@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load, save
 
 import spacex
 from spacex.checkpoint import Card, Checkpoint, Scaling, load_checkpoint, read_card, save_checkpoint
@@ -128,6 +132,30 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         load_checkpoint(tmp_path)
     weights.unlink()
     with pytest.raises(CheckpointError, match="missing"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda data: data[:200], "is damaged.*expected safetensors"),
+        (lambda data: b"", "is damaged.*expected safetensors"),
+        (lambda data: pickle.dumps([1]), "is damaged.*expected safetensors"),
+        (lambda data: (2**60).to_bytes(8, "little") + data[8:], "is damaged.*expected safetensors"),
+        (lambda data: save({name: one * torch.nan for name, one in load(data).items()}), "NaN or infinity in "),
+        (lambda data: save({name: one + torch.inf for name, one in load(data).items()}), "NaN or infinity in "),
+    ],
+)
+def test_weights_that_are_none_are_refused_though_the_card_has_their_hash(
+    tmp_path: Path, content: Callable[[bytes], bytes], message: str
+) -> None:
+    name = next(iter(write(tmp_path).card.hashes))
+    data = content((tmp_path / name).read_bytes())
+    (tmp_path / name).write_bytes(data)
+    card = json.loads((tmp_path / "card.json").read_text())
+    card["hashes"][name] = hashlib.sha256(data).hexdigest()
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(CheckpointError, match=message):
         load_checkpoint(tmp_path)
 
 

@@ -7,6 +7,7 @@ target's softmax probability. `BinaryView` so turns a classifier of several clas
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -106,6 +107,17 @@ def output_columns(network: nn.Module, bands: int, side: int) -> int:
         got = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
         raise CheckpointError("the network gives no logits", got=got, expected="(n,), (n, 1) or (n, classes)")
     return int(out.numel())
+
+
+def check_numbers(tensors: Mapping[str, Tensor], what: str) -> None:
+    """Refuse weights that hold NaN or infinity; minus infinity masks what attention does not see.
+
+    Raises:
+        CheckpointError: naming the first of them.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool((tensor.float() < torch.inf).all()):
+            raise CheckpointError(f"{what} is damaged", got=f"NaN or infinity in {name}", expected="finite weights")
 
 
 def check_output_columns(count: int, classes: int, what: str = "the network") -> None:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from spacex.errors import CheckpointError
+from spacex.models.classes import check_numbers
 from spacex.models.third_party import ThirdPartySettings
 
 _OPERATORS = """
@@ -118,17 +119,20 @@ def read_program(path: str) -> tuple[ThirdPartySettings, Program]:
             chips, logits = _ends(signature)
             sizes = [_size(size) for size in graph["tensor_values"][chips]["sizes"][1:]]
             steps = [_step(node) for node in graph["nodes"] if node["outputs"]]
-    except (OSError, zipfile.BadZipFile, StopIteration, KeyError, TypeError, ValueError, RuntimeError) as error:
+        codes = {dtype: code for code, dtype in DTYPES.items()}
+        described = [
+            [name, isinstance(tensor, nn.Parameter), codes[tensor.dtype], list(tensor.shape)]
+            for name, tensor in tensors.items()
+        ]
+        arguments = {"chips": chips, "logits": logits, "tensors": described, "steps": steps, "sizes": sizes}
+        program = Program(**arguments)
+        program.load_state_dict({name: tensor.detach() for name, tensor in tensors.items()})
+    except CheckpointError:
+        raise
+    except Exception as error:  # zip, JSON and torch each have their own, by what is wrong with the file
         got = f"{type(error).__name__}: {error}"
         raise CheckpointError(WHAT, got=got, expected=f"a .pt2 file of torch.export.save, got {path}") from error
-    codes = {dtype: code for code, dtype in DTYPES.items()}
-    described = [
-        [name, isinstance(tensor, nn.Parameter), codes[tensor.dtype], list(tensor.shape)]
-        for name, tensor in tensors.items()
-    ]
-    arguments: dict[str, Any] = {"chips": chips, "logits": logits, "tensors": described, "steps": steps, "sizes": sizes}
-    program = Program(**arguments)
-    program.load_state_dict({name: tensor.detach() for name, tensor in tensors.items()})
+    check_numbers(tensors, path)
     return ThirdPartySettings(network=f"{__name__}:Program", arguments=arguments), program.eval()
 
 

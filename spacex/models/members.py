@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 from scipy.special import digamma, polygamma, stdtrit
 
 from spacex.settings import Settings
@@ -32,12 +32,16 @@ FREEDOM = 0.5, 100.0
 """Least and largest degrees of freedom of the shared variance."""
 FEW = 20
 """Chips below which the shared variance is one number, without a slope."""
+MAX_MEMBERS = 100
+"""Classifiers of one training."""
 TINY = 1e-6
 """Variance of logits that is added to a chip's, whose logarithm is then finite."""
 
 
 class SpreadFit(Settings):
     """The variance of logits that validation chips share, and the width of an interval that holds nine tenths."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     level: float
     """Logarithm of the shared variance s₀² at a mean logit of 0."""
@@ -67,13 +71,19 @@ class SpreadFit(Settings):
 class Members(Settings):
     """Several classifiers of one training; maps are drawn of the first."""
 
-    count: int = Field(ge=2)
+    count: int = Field(ge=2, le=MAX_MEMBERS)
     seeds: tuple[int, ...]
     test: tuple[dict[str, float], ...]
     """Figures of each on the test split, in their order."""
     mean: dict[str, float]
     """Their means."""
     spread: SpreadFit
+
+    @model_validator(mode="after")
+    def _check(self) -> Members:
+        if not len(self.seeds) == len(self.test) == self.count:
+            raise ValueError(f"{self.count} classifiers have {len(self.seeds)} seeds and figures of {len(self.test)}")
+        return self
 
 
 def logits(scores: NDArray[np.floating]) -> Values:

@@ -68,7 +68,7 @@ class RunStore:
         path = f"{self.folder}/run.json"
         if not self.fs.exists(path):
             return
-        asked, stored = settings.model_dump(mode="json"), json.loads(self.fs.cat_file(path))
+        asked, stored = settings.model_dump(mode="json"), self._read_json("run.json")
         digests = stored.pop("digests", None)
         # settings may have had other names when the run began; a run of another kind does not validate, and differs
         with contextlib.suppress(ValidationError):
@@ -138,9 +138,10 @@ class RunStore:
 
     def _read(self, name: str, digest: str) -> dict[str, Any]:
         """The content of a file of tensors, on this process's device; CheckpointError if it has another hash."""
-        content = self.fs.cat_file(f"{self.folder}/{name}")
+        file = f"{self.folder}/{name}"
+        content = self.fs.cat_file(file) if self.fs.exists(file) else b""
         if hashlib.sha256(content).hexdigest() != digest:
-            raise CheckpointError(f"{self.folder}/{name} is damaged", do=f"Delete {self.folder} to start afresh.")
+            raise self._damaged(name)
         saved: dict[str, Any] = torch.load(io.BytesIO(content), map_location=self.distributed.device, weights_only=True)
         return saved
 
@@ -150,8 +151,21 @@ class RunStore:
         return int(pointer["epoch"]) if pointer else 0
 
     def _pointer(self) -> dict[str, Any] | None:
-        path = f"{self.folder}/latest.json"
-        return json.loads(self.fs.cat_file(path)) if self.fs.exists(path) else None
+        if not self.fs.exists(f"{self.folder}/latest.json"):
+            return None
+        pointer = self._read_json("latest.json")
+        if not pointer.keys() >= {"epoch", "folder", "sha256"}:
+            raise self._damaged("latest.json")
+        return pointer
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        with contextlib.suppress(ValueError, RecursionError):
+            if isinstance(content := json.loads(self.fs.cat_file(f"{self.folder}/{name}")), dict):
+                return content
+        raise self._damaged(name)
+
+    def _damaged(self, name: str) -> CheckpointError:
+        return CheckpointError(f"{self.folder}/{name} is damaged", do=f"Delete {self.folder} to start afresh.")
 
 
 def _without_places(settings: Mapping[str, Any]) -> dict[str, Any]:

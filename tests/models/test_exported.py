@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from spacex.attribution.lift import check_lift
 from spacex.checkpoint import Card, Scaling, load_checkpoint, save_checkpoint
+from spacex.checkpoint_import import import_program
 from spacex.errors import CheckpointError
 from spacex.evaluation.sanity import randomise_layers
 from spacex.model_card import LiftRecord
@@ -185,6 +186,52 @@ def test_what_is_no_program_is_said(tmp_path):
     for name in ("text.pt2", "empty.pt2", "missing.pt2"):
         with pytest.raises(CheckpointError, match=r"the program cannot be read.*a \.pt2 file of torch\.export\.save"):
             read_program(str(tmp_path / name))
+
+
+def _graph(content: Any) -> Any:
+    return content["graph_module"]["graph"]
+
+
+def _first(content: Any) -> Any:
+    """The first weight, as the graph names it."""
+    return content["graph_module"]["signature"]["input_specs"][0]["parameter"]["arg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("model.json", lambda content: content.update(graph_module=[1])),
+        ("model.json", lambda content: _graph(content).update(nodes="abc")),
+        ("model.json", lambda content: _graph(content)["nodes"][0].update(target=5)),
+        ("model.json", lambda content: _graph(content)["nodes"][0]["inputs"][0].update(arg="x")),
+        ("model.json", lambda content: _first(content).update(name="a.b")),
+        ("model.json", lambda content: _first(content).update(name="forward")),
+        ("model_weights_config.json", lambda content: content.update(config=[1])),
+        ("model_weights_config.json", lambda content: next(iter(content["config"].values()))["tensor_meta"].update(
+            storage_offset={"as_int": 2**70})),
+    ],
+)  # fmt: skip
+def test_programs_that_are_wrong_anywhere_are_refused_in_one_line(exported, name, edit):
+    with pytest.raises(CheckpointError, match=r"the program cannot be read"):
+        read_program(str(edited(exported[1], name, edit)))
+
+
+@pytest.mark.parametrize("sizes", [[], [1], [1, 3, 4097, 4097], [1, 3, -5, -5], [1, 0, 64, 64], [1, 3, 64, 32]])
+def test_programs_of_other_chips_are_refused_before_they_run(exported, sizes):
+    def edit(content: Any) -> None:
+        values = _graph(content)["tensor_values"]
+        chips = next(one for one in content["graph_module"]["signature"]["input_specs"] if "user_input" in one)
+        values[chips["user_input"]["arg"]["as_tensor"]["name"]]["sizes"] = [{"as_int": size} for size in sizes]
+
+    with pytest.raises(CheckpointError, match=r"takes no square chips"):
+        import_program(edited(exported[1], "model.json", edit), None)
+
+
+def test_weights_that_are_not_numbers_are_refused(exported):
+    with zipfile.ZipFile(exported[1]) as archive:
+        size = len(archive.read(next(name for name in archive.namelist() if name.endswith("/weight_0"))))
+    with pytest.raises(CheckpointError, match="NaN or infinity"):
+        read_program(str(edited(exported[1], "none", lambda content: None, weight_0=b"\xff" * size)))
 
 
 def test_a_function_of_more_than_chips_is_refused(tmp_path):

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from scipy.stats import t as student
 
-from spacex.models.members import SpreadFit, fit_spread, left_out, logits, spread
+from spacex.models.members import Members, SpreadFit, fit_spread, left_out, logits, spread
 
 KNOWN = SpreadFit(level=0.0, slope=0.0, freedom=1e-9, factor=1.0, chips=1)
 
@@ -78,3 +79,20 @@ def test_classifiers_that_agree_on_everything_have_a_fit(z):
     fit = fit_spread(z)
     assert 0 < fit.freedom <= 100
     assert np.isfinite(fit.reach(z)[1]).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"count": 10**9},
+        {"count": 3},
+        {"seeds": (1, 2, 3, 4)},
+        {"spread": KNOWN.model_dump() | {"level": np.nan}},
+        {"spread": KNOWN.model_dump() | {"slope": np.inf}},
+    ],
+)
+def test_a_record_of_classifiers_that_contradicts_itself_is_refused(change):
+    record = {"count": 2, "seeds": (1, 2), "test": ({}, {}), "mean": {}, "spread": KNOWN.model_dump()}
+    assert Members.model_validate(record).count == 2
+    with pytest.raises(ValidationError):
+        Members.model_validate(record | change)

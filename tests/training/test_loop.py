@@ -142,6 +142,13 @@ def test_damaged_state_is_refused(classifier_run, tmp_path):
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(CheckpointError, match="damaged"):
         next(learn_patterns(run))
+    file.unlink()
+    with pytest.raises(CheckpointError, match=r"rank-0.pt is damaged.*Delete .*state to start afresh"):
+        next(learn_patterns(run))
+    for name, content in (("latest.json", ""), ("latest.json", "{}"), ("run.json", "["), ("run.json", "[]")):
+        (tmp_path / "gan/state" / name).write_text(content)
+        with pytest.raises(CheckpointError, match=f"{name} is damaged"):
+            next(learn_patterns(run))
 
 
 def test_only_two_states_are_kept(classifier_run, tmp_path):
