@@ -26,7 +26,6 @@ from spacex.model_card import FORMAT_VERSION, Card, Scaling
 from spacex.models.applicability import Applicability, count_features
 from spacex.models.classes import check_numbers, unwrap
 from spacex.models.third_party import ThirdPartySettings
-from spacex.settings import fingerprint
 from spacex.storage import write_bytes
 from spacex.weights import SHIPPED
 
@@ -62,11 +61,7 @@ class Checkpoint:
     @property
     def digest(self) -> str:
         """Hash of what decides a map's values: weights, bands, scaling, shapes, frame and stride."""
-        decisive = {"format_version", "bands", "chip_size", "scaling", "classifier", "generator", "classes", "target"}
-        settings = self.card.model_dump(mode="json", include=decisive | {"frame", "stride"})
-        if self.card.members is not None:
-            settings["spread"] = self.card.members.spread.model_dump(mode="json")
-        return fingerprint(settings, sorted(self.card.hashes.values()))
+        return self.card.digest
 
     @property
     def modules(self) -> dict[str, nn.Module]:

@@ -20,7 +20,7 @@ from spacex.models.classifier import ClassifierSettings
 from spacex.models.generator import GeneratorSettings, per_band
 from spacex.models.members import Members
 from spacex.models.third_party import ThirdPartySettings
-from spacex.settings import Settings
+from spacex.settings import Settings, fingerprint
 
 LEAST_CHIP, LARGEST_CHIP = 8, 4096
 """Sides of chips, in pixels."""
@@ -165,6 +165,15 @@ class Card(Settings):
         generators = ["maximiser", "minimiser"] if self.kind == "patterns" else []
         further = range(2, self.members.count + 1) if self.members else ()
         return ["classifier", *generators, *(f"member{number}" for number in further)]
+
+    @property
+    def digest(self) -> str:
+        """Hash of what decides a map's values: weights, bands, scaling, shapes, frame and stride."""
+        decisive = {"format_version", "bands", "chip_size", "scaling", "classifier", "generator", "classes", "target"}
+        settings = self.model_dump(mode="json", include=decisive | {"frame", "stride"})
+        if self.members is not None:
+            settings["spread"] = self.members.spread.model_dump(mode="json")
+        return fingerprint(settings, sorted(self.hashes.values()))
 
     @property
     def evened(self) -> bool:

@@ -49,6 +49,12 @@ def resolve_link(uri: str) -> str:
     return str(path.resolve()) if path is not None and path.is_symlink() else uri
 
 
+def real_uri(uri: str) -> str:
+    """A URI of which there is one for a place: a local path in full, without symbolic links; others without a slash."""
+    path = local_path(uri)
+    return uri.rstrip("/") if path is None else os.path.realpath(path)
+
+
 def check_visible(uris: Iterable[str]) -> None:
     """Refuse local files and folders that this machine does not see, as a worker on another node may not.
 

@@ -13,6 +13,7 @@ from spacex.changes.site_changes import SiteChanges
 from spacex.cube.site_files import write_tables
 from spacex.cube.store import Cube
 from spacex.errors import RequestError
+from spacex.storage import real_uri
 from spacex.vectors import read_zones
 
 
@@ -52,7 +53,8 @@ def change(
     if output is not None and not output.lower().endswith(ENDINGS):
         raise RequestError("output has another ending", got=output, expected=" or ".join(ENDINGS))
     first = Cube(asked["cube"])
-    second = first if asked["other"] is None else Cube(asked["other"])
+    second_uri = asked["other"] or asked["cube"]
+    second = first if real_uri(second_uri) == real_uri(asked["cube"]) else Cube(second_uri)
     between = asked["between"]
     if between is not None and len(between) != 2:
         raise RequestError("between", got=between, expected="two time steps, e.g. 2019 2024")

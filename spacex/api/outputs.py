@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from spacex.api.validation import check_dataset_folder, check_file, check_folder, check_table
 from spacex.errors import RequestError
-from spacex.storage import local_path
+from spacex.storage import local_path, real_uri
 
 FILES, FOLDERS = (check_file, check_table), (check_folder, check_dataset_folder)
 """Checks that tell which settings name what is written."""
@@ -40,10 +41,9 @@ def check_outputs(given: Mapping[str, tuple[Any, Any]]) -> None:
 
 
 def _same(one: str, other: str) -> bool:
-    paths = local_path(one), local_path(other)
-    if paths[0] is None or paths[1] is None:
-        return one == other
-    try:
-        return os.path.realpath(paths[0]) == os.path.realpath(paths[1]) or os.path.samefile(*paths)
-    except (OSError, ValueError):  # one of them is not there, or no name
-        return False
+    first, second = local_path(one), local_path(other)
+    with suppress(OSError, ValueError):  # one of them is not there, or no name
+        if real_uri(one) == real_uri(other):
+            return True
+        return first is not None and second is not None and os.path.samefile(first, second)
+    return False

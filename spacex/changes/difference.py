@@ -14,6 +14,7 @@ how many come: more.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -22,14 +23,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from scipy.stats import chi2
 
 from spacex.attribution.names import NOISE
 from spacex.changes.fit import CELL, beyond_noise, exceedances
 from spacex.cube.layout import variables, variables_by_name
+from spacex.cube.statuses import FINISHED
 from spacex.cube.store import Cube
 from spacex.errors import CubeError, RequestError
 from spacex.grid import Grid, Window
+from spacex.model_card import Card
+from spacex.region import Region
 
 LEVEL = 1
 """Of the cubes; half their resolution."""
@@ -41,7 +46,7 @@ QUANTUM = 0.004 / np.sqrt(12)
 """Standard error of a stored score by its steps alone."""
 Z90 = 1.645
 """Standard errors to either side of a normal 90 % interval."""
-SCORE = "naturalness"
+SCORE, PICTURE = "naturalness", "composite"
 
 Array = NDArray[np.float32]
 
@@ -61,6 +66,8 @@ class State(IntEnum):
     """One step has no data."""
     UNTOLD = 5
     """Too little land around it has data in both steps to tell its noise."""
+    UNMAPPED = 6
+    """One step has no data because its tile is not finished, or its cube was not asked for this land."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,28 @@ class Step:
     def holds(self, name: str) -> bool:
         """Whether the cube has a variable."""
         return name in variables_by_name(self.cube.spec)
+
+    @cached_property
+    def checkpoint(self) -> str:
+        """Digest of the networks; empty where the cube does not tell it, or told it otherwise in another version."""
+        with suppress(KeyError, ValidationError):
+            return Card.model_validate(self.cube.attributes["checkpoint"]).digest
+        return ""
+
+    @cached_property
+    def _land(self) -> tuple[Region, NDArray[np.bool_]]:
+        """The area that was asked for, on the grid of `LEVEL`, and which tiles are finished."""
+        grid = Grid(self.cube.spec.crs, self.cube.spec.resolution * (1 << LEVEL))
+        return Region(self.cube.region.area, grid), np.isin(self.cube.statuses()[self.number], FINISHED)
+
+    def mapped(self, window: Window) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which pixels of a window of `LEVEL` were asked for, and of which the tile is finished."""
+        (region, finished), side = self._land, self.cube.spec.tile_size >> LEVEL
+        tiles, done = self.cube.spec.tiling.tiles, np.zeros(window.shape, bool)
+        part = window.intersect(tiles.refine(side))
+        rows, cols = (np.arange(part.row, part.stop_row), np.arange(part.col, part.stop_col))
+        done[part.slices(window)] = finished[np.ix_(rows // side - tiles.row, cols // side - tiles.col)]
+        return region.inside(window), done
 
     def read(self, name: str, window: Window) -> Array:
         """A variable's values in a window of the global grid of `LEVEL`, (…, height, width); NaN = no data."""
@@ -135,8 +164,17 @@ class Comparison:
             if not step.holds(self.of):
                 known = ", ".join(v.name for v in variables(step.cube.spec) if v.overviews)
                 raise RequestError(f"{step.cube.uri} has no such map", got=self.of, expected=known)
+        if self.of != PICTURE and self.other_networks:
+            do = f"Map one anew with the checkpoint of the other, or compare the {PICTURE}."
+            raise RequestError(f"the cubes were made with different checkpoints, so {self.of} differs", do=do)
         if one.extent.intersect(other.extent).empty:
             raise RequestError("the cubes have no land in common", got=f"{one.extent} and {other.extent}")
+
+    @property
+    def other_networks(self) -> bool:
+        """Whether the cubes are known to be of different checkpoints."""
+        one, other = self.earlier.checkpoint, self.later.checkpoint
+        return bool(one and other) and one != other
 
     @cached_property
     def grid(self) -> Grid:
@@ -229,6 +267,11 @@ class Comparison:
         after = self.later.read(SCORE, window)
         state[np.isfinite(before) != np.isfinite(after)] = State.ONE_STEP
         state[np.isnan(before) & np.isnan(after)] = State.EMPTY
+        lacking = np.isnan(before) | np.isnan(after)
+        if lacking.any():
+            (first, done_first), (second, done_second) = self.earlier.mapped(window), self.later.mapped(window)
+            unmapped = np.isnan(before) & ~(first & done_first) | np.isnan(after) & ~(second & done_second)
+            state[unmapped & (first | second)] = State.UNMAPPED
         return before, change, error, exceedance, state
 
     def _outside(self, window: Window) -> NDArray[np.bool_]:

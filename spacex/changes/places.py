@@ -155,6 +155,8 @@ def _write_places(table: Any, file: Path) -> None:
 
 def _doubts(comparison: Comparison, areas: dict[str, float]) -> Iterator[str]:
     """What a reader of the result must know."""
+    if comparison.other_networks:
+        yield "the cubes were made with different checkpoints: their change of naturalness is one of the networks too"
     if not comparison.noise_is_mapped:
         yield (
             "a step has no map of its noise (--uncertainty pixels): standard errors of naturalness are told from the "
@@ -168,6 +170,7 @@ def _doubts(comparison: Comparison, areas: dict[str, float]) -> Iterator[str]:
     areas_left_out = {
         "outside": "unlike the classifier's training chips in a step, not reported",
         "one_step": "without data in one of the steps",
+        "unmapped": "not mapped in one of the steps: a tile is not finished, or land lies beyond that cube's area",
         "untold": "with too few observations, or too little data around, to tell the noise",
     }
     for name, what in areas_left_out.items():

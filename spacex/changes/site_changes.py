@@ -38,6 +38,7 @@ COLUMNS = {
     "unlike_km2": "area unlike the classifier's training chips in a step",
     "one_step_km2": "area with data in one step only",
     "untold_km2": "area with too little data around it to tell its noise",
+    "unmapped_km2": "area that one cube was not asked for, or whose tile is not finished in a step",
     "no_data_km2": "area without data in both",
     "outside_km2": "area outside what the cubes were asked for",
     "overlapping": "number of other zones with which it shares more than a pixel of land; that land counts for each",
@@ -107,7 +108,8 @@ class SiteChanges:
                 "changed_share": np.bincount(zone, changed, count) / 100 / compared,
                 "places": np.bincount(zone[changed > 0], minlength=count),
                 "unlike_km2": states[:, State.OUTSIDE], "one_step_km2": states[:, State.ONE_STEP],
-                "untold_km2": states[:, State.UNTOLD], "no_data_km2": states[:, State.EMPTY], "outside_km2": outside,
+                "untold_km2": states[:, State.UNTOLD], "unmapped_km2": states[:, State.UNMAPPED],
+                "no_data_km2": states[:, State.EMPTY], "outside_km2": outside,
                 "overlapping": overlaps(self.shapes, pixel * 1e6),
             })  # fmt: skip
         rows = rows.join(self._means())
@@ -136,6 +138,7 @@ def _state_of(row: Any, problem: str, pixel: float) -> tuple[str, str]:
         "lies outside the cubes": row.outside_km2,
         "has no data": row.no_data_km2,
         "has data in one step only": row.one_step_km2,
+        "is not mapped in one of the steps": row.unmapped_km2,
         "is unlike the training chips": row.unlike_km2,
         "has too little data around it to tell its noise": row.untold_km2,
     }

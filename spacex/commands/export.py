@@ -43,7 +43,9 @@ class ExportOptions(TypedDict, total=False):
 
 def export(asked: ExportOptions) -> None:
     """Write the files, and print their names."""
+    from spacex.commands.console import echo
     from spacex.cube.export import export
+    from spacex.cube.store import Cube
 
     export(
         asked["cube"],
@@ -54,6 +56,8 @@ def export(asked: ExportOptions) -> None:
         area=asked["area"],
         report=print,
     )
+    if number := Cube(asked["cube"]).count_unfinished(asked["datetime"]):
+        echo(f"{number:,} tiles of the cube are not finished: where they lie, the files have no data")
 
 
 app = make_app(make_command(ExportOptions, export), __doc__)

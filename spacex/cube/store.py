@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -176,6 +176,11 @@ class Cube:
     def statuses(self) -> NDArray[np.uint8]:
         """(time, tile rows, tile columns) uint8 of `Status` values."""
         return read_statuses(self.array(f"{TILES}/status"), self.spec.tiling)
+
+    def count_unfinished(self, first_days: Collection[str] | None = None) -> int:
+        """Number of tiles that are pending or were given up, in the time steps of these first days or in all."""
+        statuses = self.statuses()[[not first_days or first in first_days for first, _ in self.spec.intervals]]
+        return int(np.isin(statuses, (Status.PENDING, Status.FAILED)).sum())
 
     def mark(self, statuses: NDArray[np.uint8]) -> None:
         """Write many statuses at once (the driver, before any worker starts)."""

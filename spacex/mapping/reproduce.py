@@ -22,6 +22,7 @@ from spacex.errors import CatalogueError, CheckpointError, RequestError, TileErr
 from spacex.execution.tasks import Status, TileTask
 from spacex.mapping.request import MapRequest
 from spacex.mapping.some_tiles import map_tiles
+from spacex.model_card import Card
 from spacex.pixel_code import code_digest
 from spacex.sentinel2.scene_list import scenes_by_interval
 from spacex.sentinel2.scene_search import search
@@ -78,9 +79,11 @@ def reproduce(cube: Cube, task: TileTask, checkpoint: Checkpoint, items: str | N
     """
     if task.time >= len(cube.spec.intervals) or cube.statuses()[cube.position(task)] not in FINISHED:
         raise RequestError(f"tile {task} is not finished", do="Repeat the command that made the cube.")
-    if cube.attributes["checkpoint"]["hashes"] != checkpoint.card.hashes:
-        do = "Give the --checkpoint of the cube."
+    card, do = cube.attributes["checkpoint"], "Give the --checkpoint of the cube."
+    if card["hashes"] != checkpoint.card.hashes:
         raise CheckpointError(f"{cube.uri} was made with other weights", got=checkpoint.uri, do=do)
+    if Card.model_validate(card).digest != checkpoint.digest:
+        raise CheckpointError(f"{cube.uri} was made with another card of these weights", got=checkpoint.uri, do=do)
     request = MapRequest.model_validate(cube.attributes["request"] | ({} if items is None else {"items": items}))
     provenance = cube.provenance(task)
     scenes, changed = _scenes(cube, request, task, checkpoint, provenance["scenes"])

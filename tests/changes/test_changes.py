@@ -4,6 +4,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from scipy.stats import chi2
 
 import spacex
@@ -16,10 +17,20 @@ from spacex.cube.overviews import make_overviews
 from spacex.cube.store import Cube, TileMaps, create_cube
 from spacex.errors import CubeError, RequestError
 from spacex.execution.tasks import Status, TileTask
+from spacex.model_card import Card, Scaling
+from spacex.models.classifier import ClassifierSettings
 
 SIDE = 1024
 DAYS = (("2019-07-01", "2019-08-31"), ("2024-07-01", "2024-08-31"))
-ABOUT = {"request": {"chips": {"stride": 192}, "area": {"type": "Polygon", "coordinates": []}}}
+
+
+def area_of(width):
+    """What is asked for of a cube: so many metres from its left, in degrees."""
+    boxes = geopandas.GeoSeries([shapely.box(-3000, -13000, width, 3000)], crs=3035)
+    return boxes.to_crs(4326)[0].__geo_interface__
+
+
+ABOUT = {"request": {"chips": {"stride": 192}, "area": area_of(13_000)}}
 
 
 def write_cube(uri, steps, *, noise=True, dissimilar=True, intervals=DAYS, crs="EPSG:3035", about=ABOUT):
@@ -119,7 +130,7 @@ def test_a_score_changed_by_more_than_its_noise(scored, tmp_path):
     assert str(found.places.crs) == "EPSG:3035"
     # land that is unlike the training chips, or has no data in a step, is counted and not reported
     assert found.areas == pytest.approx(
-        {"unchanged": 104.8576 - 9, "changed": 4, "outside": 4, "one_step": 1, "untold": 0}, abs=1e-6
+        {"unchanged": 104.8576 - 9, "changed": 4, "outside": 4, "one_step": 1, "untold": 0, "unmapped": 0}, abs=1e-6
     )
     assert [note.split(" km²")[0] for note in found.doubts[:-1]] == ["4.0", "1.0"]
     # what was measured stands beside what is asked for
@@ -157,6 +168,45 @@ def test_two_cubes_on_one_grid(scored, tmp_path):
                        intervals=DAYS[1:])  # fmt: skip
     found = spacex.change(scored, later, between=("2019", "2024"), of="naturalness")
     assert found.places.area_ha.tolist() == [100.0]
+
+
+@pytest.mark.parametrize("of", ["naturalness", "composite"])
+def test_land_that_was_not_asked_for_or_not_finished_is_called_so(scored, tmp_path, of):
+    half = painted()
+    half[:, SIDE // 2 :] = np.nan
+    picture = np.full((3, SIDE, SIDE), 0.1, "f4")
+    picture[:, :, SIDE // 2 :] = np.nan
+    about = {"request": {**ABOUT["request"], "area": area_of(SIDE * 5)}}
+    steps = [{"naturalness": half, "composite": picture}]
+    later = write_cube(str(tmp_path / "half.zarr"), steps, intervals=DAYS[1:], about=about)
+    found = spacex.change(scored, later, of=of)
+    assert found.areas["unmapped"] == pytest.approx((SIDE / 100) ** 2 / 2)
+    assert found.areas["one_step"] == 0
+    assert any("52.4 km² not mapped in one of the steps" in doubt for doubt in found.doubts)
+    nothing = {"naturalness": np.full((SIDE, SIDE), np.nan, "f4"), "composite": np.full((3, SIDE, SIDE), np.nan, "f4")}
+    failed = write_cube(str(tmp_path / "failed.zarr"), [{}, nothing])
+    Cube(failed).finish(TileTask(1, 0, 0), Status.FAILED, {})
+    found = spacex.change(failed, of=of)
+    assert found.areas["unmapped"] == pytest.approx((SIDE / 100) ** 2)
+
+
+def test_scores_of_different_networks_are_not_compared(tmp_path):
+    card = Card(bands=("B02",), scaling=Scaling.identity(1), classifier=ClassifierSettings(bands=1), kind="classifier")
+    cards = [card.model_copy(update={"hashes": {"classifier-x": digest}}) for digest in ("a", "b")]
+    cubes = [
+        write_cube(str(tmp_path / f"{n}.zarr"), [{}], intervals=[days],
+                   about={**ABOUT, "checkpoint": card.model_dump(mode="json")})
+        for n, (days, card) in enumerate(zip(DAYS, cards, strict=True))
+    ]  # fmt: skip
+    with pytest.raises(RequestError, match="different checkpoints, so naturalness differs"):
+        spacex.change(*cubes, of="naturalness")
+    assert "different checkpoints" in spacex.change(*cubes).doubts[0]
+
+
+def test_a_cube_by_two_names_is_one(scored, tmp_path):
+    (tmp_path / "link.zarr").symlink_to(scored)
+    with pytest.raises(RequestError, match="cannot be compared with itself"):
+        spacex.change(scored, str(tmp_path / "link.zarr"), between=("2019", "2019"))
 
 
 def test_an_answer_does_not_depend_on_what_is_compared_around_it(summers):

@@ -87,6 +87,7 @@ def test_numbers_are_those_of_the_pixels_intersections(cube, tmp_path):
         for name, value in expected(tmp_path / "map.tif", row.geometry).items():
             assert getattr(row, name) == pytest.approx(value, rel=1e-4, abs=1e-7), (row.zone, name)
         parts = (row.compared_km2, row.unlike_km2, row.one_step_km2, row.untold_km2, row.no_data_km2, row.outside_km2)
+        parts += (row.unmapped_km2,)
         assert sum(parts) == pytest.approx(row.area_km2)
     tiny = found.sites.iloc[-1]
     assert (tiny.changed_share, tiny.places) == (pytest.approx(1), 1)

@@ -17,7 +17,7 @@ from spacex.commands.export import app
 from spacex.cube.export import export
 from spacex.cube.store import Cube, create_cube
 from spacex.errors import RequestError
-from spacex.execution.tasks import TileTask
+from spacex.execution.tasks import Status, TileTask
 
 from .conftest import SPEC, fill
 
@@ -176,3 +176,15 @@ def test_the_command_prints_its_files_and_refuses_in_one_line(cube, tmp_path, ca
     assert invoke(app, [cube.uri, str(tmp_path / "none"), "--variables", "ndvi"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert not (tmp_path / "none").exists()
+
+
+def test_the_command_says_what_is_not_finished(cube, tmp_path, capsys):
+    statuses = cube.statuses()
+    statuses[:] = Status.DONE
+    statuses[1, 0, 0], statuses[0, 0, 0] = Status.FAILED, Status.PENDING
+    cube.mark(statuses)
+    words = [cube.uri, str(tmp_path / "tif"), "--variables", "naturalness"]
+    assert invoke(app, words) == 0
+    assert "2 tiles of the cube are not finished" in capsys.readouterr().err
+    assert invoke(app, [*words, "--datetime", "2021-07-01"]) == 0
+    assert "1 tiles of the cube are not finished" in capsys.readouterr().err
