@@ -109,6 +109,8 @@ def joined(files: Sequence[Polygons]) -> Polygons:
 
 def polygons_of(frame: Any, what: str, name: str, *, keep_all: bool = False) -> Polygons:
     """The polygons of a GeoDataFrame; arguments and errors as `read_polygons`, `name` is the file's."""
+    if not isinstance(frame, geopandas.GeoDataFrame) or frame.active_geometry_name is None:
+        raise DataError(f"{what} is no table of polygons", got=type(frame).__name__, expected="a GeoDataFrame")
     if frame.crs is None:
         raise DataError(f"{what} has no CRS: {name}", do="Give it one, e.g. with `ogr2ogr -a_srs EPSG:4326`.")
     given = frame.geometry.to_numpy()
@@ -119,12 +121,20 @@ def polygons_of(frame: Any, what: str, name: str, *, keep_all: bool = False) -> 
         problem = "holds no polygon" if kinds else "is empty, since no feature has a geometry"
         raise DataError(f"{what} {problem}: {name}", got=", ".join(kinds) or None)
     table = pd.DataFrame(frame.drop(columns=frame.geometry.name))
+    table = table.set_axis(names := [_name_of(column) for column in table.columns], axis=1)
+    if twice := sorted({one for one in names if names.count(one) > 1}):
+        raise DataError(f"{what} has two columns of one name: {name}", got=", ".join(twice), do="Rename one.")
     if keep_all:
         shapes[~kept] = shapely.Polygon()
         return Polygons(shapes, frame.crs, table, tuple(map(_problem, given, kept)))
     if not kept.all():
         log.warning("%s: %d of %d features have no polygon and are left out: %s", what, (~kept).sum(), len(kept), name)
     return Polygons(shapes[kept], frame.crs, table[kept])
+
+
+def _name_of(column: Any) -> str:
+    """A column's name as text, which a table in memory need not have: numbers, or levels of names."""
+    return "_".join(map(str, column)) if isinstance(column, tuple) else str(column)
 
 
 def read_zones(zones: Any, where: str | None = None) -> Polygons:
@@ -259,7 +269,7 @@ def storable(column: Any) -> Any:
         return column.astype(np.float64)
     if kind == "u":
         return column.astype(np.int64 if column.max() < 2**63 else np.float64)
-    return column.map(str, na_action="ignore") if kind == "O" else column
+    return column.map(str, na_action="ignore") if kind in "Oc" else column
 
 
 def _readable(path: Path, format: str, what: str, name: str) -> bool:

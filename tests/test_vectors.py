@@ -14,7 +14,7 @@ import shapely
 from spacex.areas import load_area
 from spacex.errors import DataError
 from spacex.vector_formats import format_of
-from spacex.vectors import read_polygons
+from spacex.vectors import read_polygons, read_zones, storable
 
 NAMES = {"GPKG": "a.gpkg", "ESRI Shapefile": "a.shp", "GeoJSON": "a.geojson", "Parquet": "a.parquet"}
 STRICT = "IUCN_CAT in ('Ia','II')"
@@ -265,3 +265,29 @@ def test_a_filter_works_whatever_columns_a_geoparquet_has(tmp_path, where, rows)
     read = read_polygons(str(tmp_path / "a.parquet"), where)
     assert shapely.bounds(read.shapes)[:, 0].tolist() == rows
     assert read.table["list"].map(list).tolist() == [[row + 1] for row in rows]
+
+
+@pytest.mark.parametrize("name", [7, None, ("level", 1), 2.5])
+def test_columns_of_a_table_in_memory_are_called_by_text(name):
+    table = geopandas.GeoDataFrame({name: [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs=4326)
+    assert read_zones(table).table.columns.tolist() == ["level_1" if isinstance(name, tuple) else str(name)]
+
+
+def test_columns_of_one_name_are_refused():
+    table = geopandas.GeoDataFrame({1: [1], "1": [2]}, geometry=[shapely.box(0, 0, 1, 1)], crs=4326)
+    with pytest.raises(DataError, match=r"two columns of one name.*got 1"):
+        read_zones(table)
+
+
+@pytest.mark.parametrize(
+    "zones",
+    [shapely.box(0, 0, 1, 1), [shapely.box(0, 0, 1, 1)], pd.DataFrame({"a": [1]}), geopandas.GeoDataFrame({"a": [1]}),
+     geopandas.GeoSeries([shapely.box(0, 0, 1, 1)], crs=4326)],
+)  # fmt: skip
+def test_what_is_no_table_of_polygons_is_refused(zones):
+    with pytest.raises(DataError, match=r"no table of polygons.*expected a GeoDataFrame"):
+        read_zones(zones)
+
+
+def test_complex_values_are_stored_as_text():
+    assert storable(pd.Series([1 + 2j])).tolist() == ["(1+2j)"]

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 from shapely.geometry.base import BaseGeometry
 
 from spacex.api.declaration import complete, documented, pick
-from spacex.api.map_settings import ListSettings, PlanSettings
+from spacex.api.map_settings import SCORE, ListSettings, PlanSettings
 from spacex.api.mapping import plan_map
 from spacex.api.scenes import Intervals, chosen_intervals, map_area
+from spacex.checkpoint import Checkpoint, read_card
 from spacex.errors import RequestError
 from spacex.mapping.plan import Plan
 from spacex.sentinel2.cutout import Cutout
@@ -115,11 +116,14 @@ def scenes(bbox: Sequence[float] | None = None, /, **settings: Unpack[ListSettin
 
 def list_scenes(asked: ListSettings, area: BaseGeometry, intervals: Intervals) -> ListedScenes:
     """The scenes of a map of an area, in EPSG:4326, by settings that are complete."""
+    checkpoint = asked["checkpoint"]
+    card = checkpoint.card if isinstance(checkpoint, Checkpoint) else read_card(checkpoint) if checkpoint else None
+    # without generators there is the score alone
+    maps = None if card is None or card.kind == "patterns" else SCORE
     # the map itself is only planned; no cube of that name is there
     with tempfile.TemporaryDirectory() as folder:
-        settings = complete(
-            PlanSettings, {**pick(asked, PlanSettings.__annotations__), "output": f"{folder}/none.zarr"}
-        )
+        more = {"output": f"{folder}/none.zarr", "maps": maps}
+        settings = complete(PlanSettings, {**pick(asked, PlanSettings.__annotations__), **more})
         return ListedScenes(plan_map(settings, area, intervals).plan)
 
 

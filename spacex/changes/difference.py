@@ -173,8 +173,7 @@ class Comparison:
     @property
     def other_networks(self) -> bool:
         """Whether the cubes are known to be of different checkpoints."""
-        one, other = self.earlier.checkpoint, self.later.checkpoint
-        return bool(one and other) and one != other
+        return len({self.earlier.checkpoint, self.later.checkpoint} - {""}) > 1
 
     @cached_property
     def grid(self) -> Grid:
@@ -267,12 +266,15 @@ class Comparison:
         after = self.later.read(SCORE, window)
         state[np.isfinite(before) != np.isfinite(after)] = State.ONE_STEP
         state[np.isnan(before) & np.isnan(after)] = State.EMPTY
-        lacking = np.isnan(before) | np.isnan(after)
-        if lacking.any():
-            (first, done_first), (second, done_second) = self.earlier.mapped(window), self.later.mapped(window)
-            unmapped = np.isnan(before) & ~(first & done_first) | np.isnan(after) & ~(second & done_second)
-            state[unmapped & (first | second)] = State.UNMAPPED
+        state[self._unmapped(window, np.isnan(before), np.isnan(after))] = State.UNMAPPED
         return before, change, error, exceedance, state
+
+    def _unmapped(self, window: Window, *lacking: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Where a step lacks data because it was not asked for, or is not finished, and was asked for in any step."""
+        if not np.any(lacking):
+            return lacking[0]
+        (asked, done), (asked_too, done_too) = (step.mapped(window) for step in (self.earlier, self.later))
+        return (lacking[0] & ~(asked & done) | lacking[1] & ~(asked_too & done_too)) & (asked | asked_too)
 
     def _outside(self, window: Window) -> NDArray[np.bool_]:
         """Where either step is unlike the classifier's training chips."""

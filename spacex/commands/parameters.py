@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -85,3 +85,21 @@ def _parameter(one: Declared) -> inspect.Parameter:
         default=inspect.Parameter.empty if default is REQUIRED else default,
         annotation=Annotated[kind | None, typer.Argument(help=one.help) if setting.argument else option],
     )
+
+
+def option_words(model: type, asked: Mapping[str, Any], without: Collection[str] = ()) -> list[str]:
+    """What to type for those settings of a model that are not the defaults."""
+    words: list[str] = []
+    for name, one in declared(model).items():
+        value, (option, _, off) = asked[name], one.option.partition("/")
+        if name in without or value is None or value == one.setting.default:
+            continue
+        if isinstance(value, bool):
+            words.append(option if value else off)
+        elif one.typed == list[str]:
+            words += [word for each in value for word in (option, each)]
+        elif one.typed is str and not isinstance(value, str):
+            words += [option, ",".join(map(str, value))]
+        else:
+            words += [option, *(map(str, value) if isinstance(value, list | tuple) else [str(value)])]
+    return words

@@ -14,14 +14,15 @@ not be read (listed, with reasons); 130 stopped by Ctrl-C, 143 by SIGTERM.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import typer
 
-from spacex.api.map_settings import ListSettings
+from spacex.api.map_settings import AreaSettings, ListSettings
 from spacex.commands import console, execution
 from spacex.commands.app import make_app
-from spacex.commands.parameters import make_command
+from spacex.commands.parameters import make_command, option_words
 
 
 def scenes(asked: ListSettings) -> None:
@@ -49,7 +50,10 @@ def scenes(asked: ListSettings) -> None:
         console.echo(f"To try them again:\n  {console.rerun_command()}")
         raise typer.Exit(execution.INCOMPLETE)
     console.echo(f"{decimal(cutout.stored)} stored in {folder}")
-    console.echo(f"next: {console.executable()} map --local --items {Path(folder) / 'items.json'}")
+    # the list says the catalogue, and needs no search
+    words = option_words(AreaSettings, asked, ("items", "catalogue", "stac_url", "collection"))
+    words = ["map", "--local", "--items", str(Path(folder) / "items.json"), *words, "--output", "map.zarr"]
+    console.echo(f"next: {console.executable()} {shlex.join(words)}")
     print(f"list: {Path(folder) / 'items.json'}")
 
 

@@ -124,7 +124,13 @@ def read_program(path: str) -> tuple[ThirdPartySettings, Program]:
             [name, isinstance(tensor, nn.Parameter), codes[tensor.dtype], list(tensor.shape)]
             for name, tensor in tensors.items()
         ]
-        arguments = {"chips": chips, "logits": logits, "tensors": described, "steps": steps, "sizes": sizes}
+        arguments: dict[str, Any] = {
+            "chips": chips,
+            "logits": logits,
+            "tensors": described,
+            "steps": steps,
+            "sizes": sizes,
+        }
         program = Program(**arguments)
         program.load_state_dict({name: tensor.detach() for name, tensor in tensors.items()})
     except CheckpointError:

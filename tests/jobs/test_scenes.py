@@ -1,6 +1,7 @@
 """Lists and cutouts of scenes, from the command line to a map that is made of them; a tile that is made again."""
 
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import zarr
 from small_archive import DAYS, list_items
 
+from spacex.checkpoint import save_checkpoint
 from spacex.commands import reproduce, scenes
 from spacex.commands.app import invoke
 from spacex.sentinel2 import assets
@@ -72,6 +74,10 @@ def test_a_map_of_a_cutout_equals_that_of_the_archive(
     text = capsys.readouterr()
     assert "a map of this area is expected to read" in text.err
     assert "a34" in text.out
+    (following,) = {line for line in text.err.splitlines() if line.startswith("next: ")}
+    monkeypatch.chdir(tmp_path)
+    assert invoke(load_job("map_region").app, [*shlex.split(following)[3:], "--plan", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tiles"]["new"] > 0
     moved = shutil.move(cut, tmp_path / "moved")
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -149,3 +155,13 @@ def test_a_damaged_request_of_a_cutout(words, tmp_path, capsys, request_text):
     assert invoke(scenes.app, [*words, "--cutout", str(tmp_path)]) == 2
     assert "holds a cutout of another area" in capsys.readouterr().err
     assert other_settings(str(tmp_path / "items.json"), {}) == ""
+
+
+def test_a_list_for_a_classifier_alone_is_that_of_a_map_of_scores(words, tiny_checkpoint, tmp_path):
+    card = tiny_checkpoint.card.model_copy(
+        update={"kind": "classifier", "generator": None, "hashes": {}, "applicability": None}
+    )
+    save_checkpoint(tmp_path / "alone", card, {"classifier": tiny_checkpoint.classifier})
+    words[words.index("--checkpoint") + 1] = str(tmp_path / "alone")
+    assert invoke(scenes.app, [*words, "--cutout", str(tmp_path / "cut")]) == 0
+    assert (tmp_path / "cut" / "items.json").exists()
