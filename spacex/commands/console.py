@@ -117,8 +117,7 @@ def show_map(outcome: Outcome, output: str, quicklook: str | None) -> None:
     """Print how a run ended, where cube and picture are, and what to do next."""
     from spacex.cube.applicability import trust_line
     from spacex.cube.summary import faint_line, grain_line, meaning_lines, summarise_maps
-    from spacex.mapping.request import MapRequest
-    from spacex.sentinel2.cutout import other_settings
+    from spacex.mapping.request import MapRequest, other_settings
     from spacex.storage import absolute_uri, run_folder
 
     _show_quarantined(outcome.quarantined)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,7 @@ from spacex.model_card import Card
 from spacex.models.generator import window_halo
 from spacex.pixel_code import code_digest
 from spacex.region import Region
-from spacex.sentinel2.cutout import describe
+from spacex.sentinel2.cutout import REQUEST, describe, read_request
 from spacex.sentinel2.scene_request import SceneRequest
 from spacex.settings import RGB, fingerprint
 
@@ -163,3 +163,25 @@ def area_window(region: Region, window: Window) -> Window:
     """The bounding window of the pixels of a tile that lie inside the area; empty if none does."""
     part = window_where(region.inside(window))
     return Window(window.row + part.row, window.col + part.col, *part.shape)
+
+
+def other_settings(items: str | None, wanted: Mapping[str, Any]) -> str:
+    """A sentence if a list of items is a cutout's that was made for composites of other settings; else empty.
+
+    Args:
+        items: URI of the list; None where there is none.
+        wanted: the composites now, as `describe` has them; their window and bands may be part of the cutout's.
+    """
+    made_for = read_request(f"{(items or '').rpartition('/')[0]}/{REQUEST}")
+    if made_for is None or not isinstance(made_for["composite"], dict):
+        return ""  # a list of other making, or one that is not there: reading it says so
+    pairs = [(name, made_for[name], wanted[name]) for name in ("crs", "resolution")]
+    pairs += [(name, made_for["composite"].get(name), value) for name, value in wanted["composite"].items()]
+    changed = [f"{name} {before}, now {value}" for name, before, value in pairs if before != value]
+    if lacking := [band for band in wanted["bands"] if band not in made_for["bands"]]:
+        changed.append(f"{','.join(made_for['bands'])}, now also {','.join(lacking)}")
+    stored, window = Window(*made_for["window"]), Window(*wanted["window"])
+    if made_for["crs"] == wanted["crs"] and stored.intersect(window) != window:
+        changed.append("an area that does not hold this one")
+    doubt = f"doubtful: the cutout {items} may lack observations that these settings use; it was made for "
+    return doubt + "; ".join(changed) if changed else ""

@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
 import fsspec
-import numpy as np
 import rasterio
 import shapely
 from rasterio.windows import Window as RioWindow
+from rasterio.windows import from_bounds
 from shapely.geometry import mapping, shape
 
 from spacex.errors import CatalogueError, RequestError, TileError
@@ -87,9 +88,7 @@ class Cutout:
             return
         parts: dict[str, list[Window]] = {}
         for step in steps:
-            classified = [
-                scene for scene in self._each(self._classify, self._of_area(step), report) if scene is not None
-            ]
+            classified = self._each(self._classify, self._of_area(step), report)
             for name, window in self._kept(classified).items():
                 parts.setdefault(name, []).append(window)
         windows = {name: bounds(of_steps) or self.window for name, of_steps in parts.items()}
@@ -104,7 +103,7 @@ class Cutout:
         about = describe(self.grid, self.window, self.bands, self.settings) | {"catalogue": self.catalogue.name}
         file = self.folder / REQUEST
         if file.exists():
-            if _read_request(str(file)) != about:
+            if read_request(str(file)) != about:
                 do = "Choose another folder, or repeat the command that began it."
                 raise RequestError(f"{self.folder} holds a cutout of another area or for other settings", do=do)
         elif self.folder.exists() and any(self.folder.iterdir()):
@@ -206,30 +205,8 @@ def describe(grid: Grid, window: Window, bands: Sequence[str], settings: Composi
     }  # fmt: skip
 
 
-def other_settings(items: str | None, wanted: Mapping[str, Any]) -> str:
-    """A sentence if a list of items is a cutout's that was made for composites of other settings; else empty.
-
-    Args:
-        items: URI of the list; None where there is none.
-        wanted: the composites now, as `describe` has them; their window and bands may be part of the cutout's.
-    """
-    made_for = _read_request(f"{(items or '').rpartition('/')[0]}/{REQUEST}")
-    if made_for is None or not isinstance(made_for["composite"], dict):
-        return ""  # a list of other making, or one that is not there: reading it says so
-    pairs = [(name, made_for[name], wanted[name]) for name in ("crs", "resolution")]
-    pairs += [(name, made_for["composite"].get(name), value) for name, value in wanted["composite"].items()]
-    changed = [f"{name} {before}, now {value}" for name, before, value in pairs if before != value]
-    if lacking := [band for band in wanted["bands"] if band not in made_for["bands"]]:
-        changed.append(f"{','.join(made_for['bands'])}, now also {','.join(lacking)}")
-    stored, window = Window(*made_for["window"]), Window(*wanted["window"])
-    if made_for["crs"] == wanted["crs"] and stored.intersect(window) != window:
-        changed.append("an area that does not hold this one")
-    doubt = f"doubtful: the cutout {items} may lack observations that these settings use; it was made for "
-    return doubt + "; ".join(changed) if changed else ""
-
-
-def _read_request(uri: str) -> dict[str, Any] | None:
-    """What a cutout was made for; None if there is no such file or it is damaged."""
+def read_request(uri: str) -> dict[str, Any] | None:
+    """What a cutout was made for, as `describe` has it; None if there is no such file or it is damaged."""
     try:
         with fsspec.open(uri, "rt") as file:
             request = json.load(file)
@@ -240,14 +217,12 @@ def _read_request(uri: str) -> dict[str, Any] | None:
 
 def _rows_and_columns(source: Any, bounds: Bounds) -> tuple[slice, slice]:
     """The pixels of an open file that touch a rectangle."""
-    left, bottom, right, top = bounds
-    size, west, north = source.transform.a, source.transform.c, source.transform.f
-    edges = np.array([(north - top) / size, (north - bottom) / size, (left - west) / size, (right - west) / size])
-    first, last = np.floor(edges[::2] + 1e-6).astype(int), np.ceil(edges[1::2] - 1e-6).astype(int)
-    return (
-        slice(max(0, int(first[0])), min(source.height, int(last[0]))),
-        slice(max(0, int(first[1])), min(source.width, int(last[1]))),
+    exact = from_bounds(*bounds, transform=source.transform).toranges()
+    rows, columns = (
+        slice(max(0, floor(first + 1e-6)), min(size, ceil(last - 1e-6)))
+        for (first, last), size in zip(exact, source.shape, strict=True)
     )
+    return rows, columns
 
 
 def _write_cut(source: Any, part: tuple[slice, slice], file: Path) -> None:
@@ -275,7 +250,6 @@ def _with_files(scene: Scene, files: Mapping[str, Path]) -> dict[str, Any]:
     edge = shapely.segmentize(shapely.box(*edges).buffer(1.5 * FOOTPRINT_SLACK, join_style="mitre"), 2000.0)
     around = shapely.transform(edge, transformer(crs, "EPSG:4326").transform, interleaved=False)
     part = shapely.make_valid(shape(scene.item["geometry"])).intersection(around)
-    place = {"geometry": mapping(part), "bbox": list(part.bounds)}
-    if part.is_empty or part.geom_type not in ("Polygon", "MultiPolygon"):
-        place = {}
+    areal = not part.is_empty and part.geom_type in ("Polygon", "MultiPolygon")
+    place = {"geometry": mapping(part), "bbox": list(part.bounds)} if areal else {}
     return {**scene.item, "assets": assets, **place}

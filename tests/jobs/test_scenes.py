@@ -12,8 +12,8 @@ from small_archive import DAYS, list_items
 from spacex.checkpoint import save_checkpoint
 from spacex.commands import reproduce, scenes
 from spacex.commands.app import invoke
+from spacex.mapping.request import other_settings
 from spacex.sentinel2 import assets
-from spacex.sentinel2.cutout import other_settings
 from spacex.sentinel2.item_list import read_items
 
 BOX = "23.97,67.965,24.03,67.985"
