@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 
+from spacex.api import training
 from spacex.model_card import Scaling
 from spacex.training.distributed import SINGLE, Distributed
 from spacex.training.gan import ExplainedClassifiers, PatternLearner
@@ -29,6 +30,14 @@ class MeanClassifier(torch.nn.Module):
 
 SMALL = {"base": 4, "cap": 8, "downs": 1, "blocks": 1, "stem": 3}
 """A generator's size for tests."""
+
+
+@pytest.fixture(scope="module")
+def no_certificate() -> Iterator[None]:
+    """Leaves a training's certificate out, which takes longer than all the rest; tests/evaluation has tests of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "keep_certificate", lambda *_: None)
+        yield
 
 
 @pytest.fixture

@@ -4,20 +4,13 @@ import pytest
 import torch
 
 import spacex
-from spacex.api import training
 from spacex.checkpoint import save_checkpoint
 from spacex.errors import CheckpointError, RequestError
 
+pytestmark = pytest.mark.usefixtures("no_certificate")
+
 SMALL = ["generator.base=4", "generator.blocks=1", "generator.downs=1", "generator.stem=3", "warmup=0", "batch=2"]
 QUIET = {"report": lambda epoch: None, "progress": lambda line: None}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_certificate():
-    """It takes longer than all the rest, and tests/evaluation has tests of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "keep_certificate", lambda *_: None)
-        yield
 
 
 @pytest.fixture(scope="module")

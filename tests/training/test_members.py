@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import spacex
-from spacex.api import training
 from spacex.checkpoint import load_checkpoint, read_card
 from spacex.errors import RequestError
+
+pytestmark = pytest.mark.usefixtures("no_certificate")
 
 SMALL = ["generator.base=4", "generator.blocks=1", "generator.downs=1", "generator.stem=3", "warmup=0", "batch=2"]
 QUIET = {"report": lambda epoch: None}
@@ -22,14 +23,6 @@ def train(data, output, members=1, lines=None, **more):
 
 def weights(network):
     return torch.cat([tensor.flatten() for tensor in network.state_dict().values()])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_certificate():
-    """It takes longer than all the rest, and tests/evaluation has tests of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "keep_certificate", lambda *_: None)
-        yield
 
 
 @pytest.fixture(scope="module")
