@@ -129,7 +129,8 @@ def show_map(outcome: Outcome, output: str, quicklook: str | None) -> None:
     if "report" not in outcome.unwritten:
         echo(f"report: {absolute_uri(f'{run_folder(output)}/report.html')}")
     request = MapRequest.model_validate(outcome.cube.attributes["request"])
-    cutout_line = other_settings(request.items, request.composites(outcome.cube.attributes["checkpoint"]["bands"]))
+    bands = outcome.cube.attributes["checkpoint"]["bands"]
+    cutout_line = other_settings(request.items, request.composites(bands)) if request.items else ""
     doubts = trust_line(outcome.cube), faint_line(summarise_maps(outcome.cube)), cutout_line, grain_line(outcome.cube)
     for line in (*meaning_lines(outcome.cube), *doubts):
         if line:

@@ -66,16 +66,16 @@ def _summarise(cube: Cube, done: NDArray[np.intp]) -> list[MapNumbers]:
     numbers = []
     for variable in variables(cube.spec):
         if variable.name in (*FLOORS, *cube.spec.scores) and tasks:
-            array, total, sampled = cube.array(f"0/{variable.name}"), [0.0, 0.0], []
+            array, total, count, sampled = cube.array(f"0/{variable.name}"), 0.0, 0, []
             for task in tasks:
                 values = variable.decode(np.asarray(array[(task.time, *_slices(cube, task))]))
                 values = values[np.isfinite(values)]
-                total = [total[0] + values.sum(dtype=np.float64), total[1] + values.size]
+                total, count = total + float(values.sum(dtype=np.float64)), count + values.size
                 sampled.append(values[::every].copy())
-            if total[1]:
+            if count:
                 unit = str(variable.attributes.get("quantity", ""))
                 high = float(np.percentile(np.concatenate(sampled), 99))
-                numbers.append(MapNumbers(variable.name, unit, total[0] / total[1], high))
+                numbers.append(MapNumbers(variable.name, unit, total / count, high))
     return numbers
 
 

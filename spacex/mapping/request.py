@@ -165,14 +165,14 @@ def area_window(region: Region, window: Window) -> Window:
     return Window(window.row + part.row, window.col + part.col, *part.shape)
 
 
-def other_settings(items: str | None, wanted: Mapping[str, Any]) -> str:
+def other_settings(items: str, wanted: Mapping[str, Any]) -> str:
     """A sentence if a list of items is a cutout's that was made for composites of other settings; else empty.
 
     Args:
-        items: URI of the list; None where there is none.
+        items: URI of the list.
         wanted: the composites now, as `describe` has them; their window and bands may be part of the cutout's.
     """
-    made_for = read_request(f"{(items or '').rpartition('/')[0]}/{REQUEST}")
+    made_for = read_request(f"{items.rpartition('/')[0]}/{REQUEST}")
     if made_for is None or not isinstance(made_for["composite"], dict):
         return ""  # a list of other making, or one that is not there: reading it says so
     pairs = [(name, made_for[name], wanted[name]) for name in ("crs", "resolution")]

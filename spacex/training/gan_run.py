@@ -56,8 +56,8 @@ class PatternRun(Run):
 
 def prepare_patterns(
     run: PatternRun, distributed: Distributed = SINGLE
-) -> tuple[list[Checkpoint], dict[SplitName, Chips], EpochOrder]:
-    """Open classifiers and data, and check the whole request before anything is trained or written.
+) -> tuple[list[Checkpoint], list[Checkpoint], dict[SplitName, Chips], EpochOrder]:
+    """Open classifiers, what is started from, and data, and check all before anything is trained or written.
 
     Raises:
         RequestError: as `learn_patterns`.
@@ -76,8 +76,9 @@ def prepare_patterns(
     train = splits["train"]
     chips, partners = train.all if preset.inputs == "all" else train.natural, train.unnatural
     order = EpochOrder(chips, preset.batch, run.seed, distributed, partners if _has_partners(preset) else ())
-    RunStore(run.output, digests=digests_of(splits, [*classifiers, *_start(run)])).check_settings(run)
-    return classifiers, splits, order
+    start = load_start(run.start, preset.generator, run.source.bands, run.trust)
+    RunStore(run.output, digests=digests_of(splits, [*classifiers, *start])).check_settings(run)
+    return classifiers, start, splits, order
 
 
 def learn_patterns(
@@ -89,9 +90,8 @@ def learn_patterns(
         RequestError: if the data set or a classifier is not usable or does not fit the preset, or if another
             run lives in ``run.output``.
     """
-    classifiers, splits, order = prepare_patterns(run, distributed)
+    classifiers, start, splits, order = prepare_patterns(run, distributed)
     preset, networks, scaling = run.preset, [c.classifier for c in classifiers], classifiers[0].card.scaling
-    start = _start(run)
     spread = scaling.std
     if _sees_reflectance(classifiers[0]):
         statistics = band_statistics(splits["train"], distributed)
@@ -172,10 +172,6 @@ class _Evaluation:
         return measure_generators(
             classifier, plus, minus, explained.scaling, spread, natural, learner.distributed, others
         )
-
-
-def _start(run: PatternRun) -> list[Checkpoint]:
-    return load_start(run.start, run.preset.generator, run.source.bands, run.trust)
 
 
 def _load_classifiers(run: PatternRun) -> list[Checkpoint]:
