@@ -28,6 +28,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def unused(self) -> dict[str, str]:
+        """Settings that change nothing beside the others as they are, inner ones with dots, and what each one needs."""
+        inner = {name: part for name in type(self).model_fields if isinstance(part := getattr(self, name), Settings)}
+        return {f"{name}.{last}": why for name, part in inner.items() for last, why in part.unused().items()}
+
 
 def fingerprint(*parts: object) -> str:
     """Sixteen hexadecimal digits that name pydantic models or plain JSON values, independent of key order."""

@@ -9,8 +9,8 @@ from spacex.api.change_settings import ChangeSettings
 from spacex.api.declaration import complete, documented
 from spacex.changes.difference import Comparison, Step
 from spacex.changes.places import ENDINGS, Changes, find_changes
-from spacex.changes.site_changes import SiteChanges
-from spacex.cube.site_files import write_tables
+from spacex.changes.site_changes import COLUMNS, SiteChanges
+from spacex.cube.site_files import check_columns, write_tables
 from spacex.cube.store import Cube
 from spacex.errors import RequestError
 from spacex.storage import real_uri
@@ -40,7 +40,8 @@ def change(
     Raises:
         CubeError: if there is no such cube, or its overviews are missing.
         DataError: if the zones cannot be read.
-        RequestError: if there is no such time step or map, or the cubes lie on different grids.
+        RequestError: if there is no such time step or map, the cubes lie on different grids, or the zones have more
+            attributes than the table can hold.
 
     >>> import spacex
     >>> box, days = (24.0, 67.95, 24.02, 67.96), ["2020-07-01/2020-07-31", "2020-08-01/2020-08-31"]
@@ -71,7 +72,9 @@ def change(
         if table is not None:
             raise RequestError("table needs zones", got=table, do="Give zones too, or leave table out.")
         return find_changes(comparison, output, asked["map"], report)
-    changes = find_changes(comparison, output, asked["map"], report, SiteChanges(comparison, read_zones(zones)))
+    polygons = read_zones(zones)
+    check_columns(table, polygons, COLUMNS)
+    changes = find_changes(comparison, output, asked["map"], report, SiteChanges(comparison, polygons))
     if table is not None:
         write_tables({"change": changes.sites}, table)
     return changes

@@ -7,9 +7,9 @@ from typing import Unpack
 
 from spacex.api.declaration import complete, documented
 from spacex.api.site_settings import SiteSettings
-from spacex.cube.site_files import write_sites
+from spacex.cube.site_files import check_columns, write_sites
 from spacex.cube.site_pages import write_pages
-from spacex.cube.sites import Sites, tabulate
+from spacex.cube.sites import COLUMNS, Sites, tabulate
 from spacex.vectors import read_zones
 
 
@@ -30,6 +30,7 @@ def sites(
     Raises:
         CubeError: if there is no such cube.
         DataError: if the zones or the land cover cannot be read.
+        RequestError: if the zones have more attributes than the output can hold.
 
     >>> import geopandas, shapely, spacex
     >>> outline = shapely.box(24.005, 67.952, 24.015, 67.956)
@@ -38,7 +39,9 @@ def sites(
     [0.2]
     """
     asked = complete(SiteSettings, settings, cube=cube)
-    made = tabulate(asked["cube"], read_zones(asked["zones"], asked["where"]), asked["by"], report)
+    zones = read_zones(asked["zones"], asked["where"])
+    check_columns(asked["output"], zones, COLUMNS)
+    made = tabulate(asked["cube"], zones, asked["by"], report)
     if asked["output"] is not None:
         write_sites(made, asked["output"])
     if asked["pages"] is not None:

@@ -75,8 +75,10 @@ def train_classifier(
     if asked["network"] is None:
         if asked["arguments"]:
             raise RequestError("--network-args are those of another network", do="Name it with --network.")
-        overrides.append(f"network.base={asked['base']}")
+        overrides += [f"network.base={asked['base']}"] if asked["base"] else []
     else:
+        if asked["base"]:
+            raise RequestError("--base is a size of our own network", do="Give --network-args, or leave --network out.")
         third_party = {"network": asked["network"], "arguments": dict(asked["arguments"] or {})}
         network = checked(lambda: ThirdPartySettings(**third_party))
         check_trusted(network, asked["trust"])

@@ -88,8 +88,8 @@ class ClassifierSettings(TrainingSettings, total=False):
     members: Annotated[int, Setting(WHAT, 1, least=1, most=100, metavar="N")]
     """Classifiers in the checkpoint, trained one after the other with seeds of their own, for maps that say how far
     they differ (spacex map --uncertainty classifiers). Maps are drawn of the first."""
-    base: Annotated[int, Setting(HOW, 32, least=1, most=512)]
-    """Channels of the U-Net's first level."""
+    base: Annotated[int | None, Setting(HOW, unset="32", least=1, most=512)]
+    """Channels of our own network's first level."""
 
 
 class GanSettings(TrainingSettings, total=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,13 +10,28 @@ import pandas as pd
 import pyogrio
 
 from spacex.cube.sites import Sites
+from spacex.errors import RequestError
 from spacex.storage import local_path, publish_file
-from spacex.vectors import storable
+from spacex.vectors import Polygons, storable
 
 ENDINGS = (".parquet", ".gpkg", ".csv")
 """Endings of a table's name."""
 LAYERS = ("sites", "land_cover")
 """Layers of a GeoPackage."""
+MOST_COLUMNS = 1998
+"""Attributes of a GeoPackage's layer: SQLite takes 2,000 columns, of which two are a feature's number and outline."""
+
+
+def check_columns(output: str | None, zones: Polygons, columns: Collection[str]) -> None:
+    """Refuse a GeoPackage for a table of zones, with their attributes and `columns`, that is too wide for one.
+
+    Raises:
+        RequestError: before any work is done.
+    """
+    count = len(zones.table.columns) + len(columns)
+    if output is not None and output.lower().endswith(".gpkg") and count > MOST_COLUMNS:
+        got, do = f"{count:,} columns, the attributes of the zones among them", "Give it the ending .parquet or .csv."
+        raise RequestError(f"{output} cannot hold the table", got=got, expected=f"at most {MOST_COLUMNS:,}", do=do)
 
 
 def write_sites(sites: Sites, output: str) -> list[str]:

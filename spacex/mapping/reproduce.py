@@ -26,7 +26,7 @@ from spacex.model_card import Card
 from spacex.pixel_code import code_digest
 from spacex.sentinel2.scene_list import scenes_by_interval
 from spacex.sentinel2.scene_search import search
-from spacex.sentinel2.scenes import Scene, touching
+from spacex.sentinel2.scenes import PIXEL_FIELDS, Scene, touching
 from spacex.storage import run_folder
 
 
@@ -129,12 +129,25 @@ def _scenes(
             changed[name] = f"{what}; {'read as it was' if before else 'not read'}"
         elif record.get("processed", listed[name].processed) != listed[name].processed:
             changed[name] = f"reprocessed: was {record['processed']}, is {listed[name].processed}"
+        elif before is not None and (other := _described_otherwise(before, listed[name])):
+            changed[name] = f"described otherwise: {', '.join(other)}"
     used = {record["id"] for record in records}
     changed |= {name: "new in the catalogue; not used" for name in listed if name not in used}
     if records and not scenes:
         do = "Give a list that has them: --items."
         raise RequestError(f"none of the {len(records)} scenes of tile {task} is to be had", do=do)
     return scenes, changed
+
+
+def _described_otherwise(before: Scene, now: Scene) -> list[str]:
+    """What an item says of a scene's pixels and did not say before, but for where its files and their parts lie."""
+    was, is_now = (
+        {name: value for name, value in scene.to_json().items() if name != "item"}
+        | {f"{key} {name}": asset.get(name) for key, asset in scene.item["assets"].items() for name in PIXEL_FIELDS}
+        for scene in (before, now)
+    )
+    names = sorted(name for name in {*was, *is_now} if was.get(name) != is_now.get(name))
+    return [f"{name} was {was.get(name)}, is {is_now.get(name)}" for name in names]
 
 
 def _differences(one: Cube, other: Cube, task: TileTask) -> Iterator[tuple[str, int]]:

@@ -51,6 +51,11 @@ class ClassifierSettings(Settings):
     """Logits per chip: 1 for two classes, else one per class. Omitted from a card when 1, so that older cards keep
     their digest."""
 
+    def unused(self) -> dict[str, str]:
+        """As `Settings.unused`."""
+        of_chips = dict.fromkeys(("bands", "chip_size", "outputs"), "no value: they are the chips'")
+        return of_chips | ({} if self.widths is None else {"base": "widths = null"})
+
 
 class Classifier(nn.Module):
     """Chips to logits: U-Net with a tanh at its end, random occlusion in training, convolutional head.

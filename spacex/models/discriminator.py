@@ -31,6 +31,10 @@ class DiscriminatorSettings(Settings):
     spectral: bool = False
     """Spectral norm on every convolution, for stability (Miyato et al. 2018)."""
 
+    def unused(self) -> dict[str, str]:
+        """As `Settings.unused`."""
+        return {"bands": "no value: they are the classifier's"}
+
 
 class Discriminator(nn.Module):
     """Chips (n, bands, h, w) to logits per patch, (n, 1, 30, 30) for 256-pixel chips: real above 0."""

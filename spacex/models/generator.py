@@ -71,6 +71,12 @@ class GeneratorSettings(Settings):
         """Negative slope of the activations: leaky in the delta form."""
         return 0.2 if self.form == "delta" else 0.0
 
+    def unused(self) -> dict[str, str]:
+        """As `Settings.unused`."""
+        delta = {} if self.form == "delta" else dict.fromkeys(("limit", "threshold"), "form = delta")
+        halved = {} if self.downs else dict.fromkeys(("cap", "pool"), "downs above 0")
+        return dict.fromkeys(("bands", "mean", "std"), "no value: they are the classifier's") | delta | halved
+
 
 class Generator(nn.Module):
     """Standardised chips (n, bands, h, w) to changed chips of the same shape; h and w multiples of 2**downs.

@@ -36,10 +36,9 @@ _PROPERTIES = (
     "sentinel:boa_offset_applied", "sentinel:processing_baseline", "sentinel:product_id", "sentinel:utm_zone",
     "sentinel:latitude_band", "sentinel:grid_square",
 )  # fmt: skip
-_ASSET_FIELDS = (
-    "href", "type", "proj:code", "proj:epsg", "proj:shape", "proj:transform", "bands", "raster:bands",
-    "raster:scale", "raster:offset", "nodata", "data_type", "gsd",
-)  # fmt: skip
+PIXEL_FIELDS = ("bands", "raster:bands", "raster:scale", "raster:offset", "nodata", "data_type", "gsd")
+"""Of an asset: what its numbers mean."""
+_ASSET_FIELDS = ("href", "type", "proj:code", "proj:epsg", "proj:shape", "proj:transform", *PIXEL_FIELDS)
 
 
 @dataclass(frozen=True)

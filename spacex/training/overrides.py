@@ -22,9 +22,9 @@ def with_overrides(settings: S, changes: Iterable[str]) -> S:
     Changes are ``name=value`` each, inner names with dots (``generator.base=16``), values JSON or text.
 
     Raises:
-        RequestError: if a name is unknown or a value does not fit.
+        RequestError: if a name is unknown, a value does not fit, or a new value would have no effect.
     """
-    plain = _plain(settings)
+    plain, new = _plain(settings), dict[str, str]()
     for change in changes:
         name, _, text = change.partition("=")
         *path, last = name.strip().split(".")
@@ -37,11 +37,17 @@ def with_overrides(settings: S, changes: Iterable[str]) -> S:
         if last not in inner:
             names = ", ".join(sorted(inner)) or "no setting there"
             raise RequestError(f"no setting {name!r}", got=change, expected=names)
+        before = inner[last]
         try:
             inner[last] = json.loads(text)
         except json.JSONDecodeError:
             inner[last] = text
-    return checked(lambda: type(settings).model_validate(plain))
+        new |= {} if inner[last] == before else {".".join([*path, last]): change}
+    made = checked(lambda: type(settings).model_validate(plain))
+    for name, needed in made.unused().items():
+        if name in new:
+            raise RequestError(f"{name} would have no effect", got=new[name], expected=needed, do="Leave it out.")
+    return made
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

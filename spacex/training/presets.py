@@ -119,10 +119,26 @@ class Preset(Settings):
             )
         if self.cells & (self.cells - 1):
             raise ValueError(f"cells = {self.cells}, expected a power of two: 1, 2, 4 ...")
-        if (self.other_cost and self.inputs != "mixed") or (self.cells > 1 and not self.other_cost):
-            got = f"other_cost = {self.other_cost:g}, cells = {self.cells}, inputs = {self.inputs!r}"
-            raise ValueError(f"cells need other_cost above 0, which needs inputs = 'mixed'; got {got}")
         return self
+
+    def unused(self) -> dict[str, str]:
+        """As `Settings.unused`."""
+        needed = {
+            "a preset with a discriminator": (
+                self.discriminator,
+                ("domain", "adversary", "weights.adversary", "pool", "discriminator_rate"),
+            ),
+            "inputs = mixed": (self.inputs == "mixed", ("natural_cost", "other_cost")),
+            "inputs = mixed and other_cost above 0": (self.inputs == "mixed" and self.other_cost, ("cells",)),
+            "weights.cycle above 0": (self.weights.cycle, ("cycle_trains",)),
+            "activation = margin": (self.activation == "margin", ("margin_plus", "margin_minus")),
+            "weights.activation above 0": (
+                self.weights.activation,
+                ("activation", "margin_plus", "margin_minus", "jitter", "zoom", "pretrain"),
+            ),
+        }
+        own = {name: what for what, (there, names) in needed.items() if not there for name in names}
+        return super().unused() | own
 
     @property
     def pretrain_epochs(self) -> int:
@@ -282,3 +298,7 @@ class ClassifierRecipe(Settings):
     """Share of the batches that are made into mosaics of 2 x 2 of their own chips, for networks of any chip size."""
     smoothing: float = Field(default=0.0, ge=0, lt=0.5, exclude_if=lambda share: share == 0)
     """Labels are drawn to the mean of all classes by this share of the way."""
+
+    def unused(self) -> dict[str, str]:
+        """As `Settings.unused`."""
+        return {} if self.cutmix else {"strip": "cutmix above 0"}

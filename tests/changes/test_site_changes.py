@@ -141,6 +141,14 @@ def test_the_command_keeps_the_table(cube, tmp_path, capsys, ending):
     assert table.crs == "EPSG:4326"
 
 
+def test_a_geopackage_too_narrow_for_the_attributes_is_refused_before_the_work(cube, tmp_path):
+    zones, done = zones_over(shapely.box(0, -10, 10, 0)), []
+    zones = zones.join(pd.DataFrame({f"a{number}": [1] for number in range(1990)}, index=zones.index))
+    with pytest.raises(RequestError, match="cannot hold the table: got 2,0"):
+        spacex.change(cube, of="naturalness", zones=zones, table=str(tmp_path / "t.gpkg"), report=done.append)
+    assert not done
+
+
 def test_a_table_needs_zones(cube, tmp_path):
     with pytest.raises(RequestError, match="table needs zones"):
         spacex.change(cube, table=str(tmp_path / "sites.csv"))

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pandas as pd
+import pyogrio
 import pytest
 import rasterio
 import shapely
@@ -15,6 +17,7 @@ import spacex
 from spacex.commands.app import invoke
 from spacex.commands.sites import app
 from spacex.cube.overviews import make_overviews
+from spacex.cube.site_files import MOST_COLUMNS
 from spacex.cube.sites import COLUMNS, LAND_COVER_COLUMNS
 from spacex.cube.store import Cube, TileMaps, create_cube
 from spacex.cube.zonal import zone_blocks
@@ -318,6 +321,17 @@ def test_the_page_explains_every_column():
     page = (Path(spacex.__file__).parent / "cube/README.md").read_text()
     rows = {f"| `{name}` | {what} |" for name, what in (*COLUMNS.items(), *LAND_COVER_COLUMNS.items())}
     assert rows <= set(page.splitlines())
+
+
+def test_a_geopackage_too_narrow_for_the_attributes_is_refused_before_the_work(cube, tmp_path):
+    zones, done = frame(place((1, 1), (2, 1), (2, 2))), []
+    names = [f"a{number}" for number in range(MOST_COLUMNS - len(COLUMNS))]
+    zones = zones[["geometry"]].join(pd.DataFrame(1.0, columns=names, index=zones.index))
+    spacex.sites(cube.uri, zones=zones, output=f"{tmp_path}/t.gpkg")
+    assert len(pyogrio.read_info(tmp_path / "t.gpkg")["fields"]) == MOST_COLUMNS
+    with pytest.raises(RequestError, match="cannot hold the table: got 1,999 columns"):
+        spacex.sites(cube.uri, zones=zones.assign(more=1), output=f"{tmp_path}/u.gpkg", report=done.append)
+    assert not done
 
 
 def test_what_cannot_be_made_is_refused(cube, cover, tmp_path):

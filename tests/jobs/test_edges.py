@@ -222,7 +222,7 @@ def base(
                          "--land-cover": str(statements / "corine.tif"), "--datetime": "2020-07-01/2020-08-30",
                          "--catalogue": "demo", "--items": archive_list, "--bands": "B02,B03,B04", "--count": "8",
                          "--output": "out", "--plan": None},
-        "train-classifier": {"--data": data, "--output": "out", "--base": "2", "--set": "network.levels=2"},
+        "train-classifier": {"--data": data, "--output": "out", "--set": "network.levels=2"},
         "train-gan": {"--data": data, "--classifier": checkpoint, "--output": "out"},
         "evaluate": {"--data": str(judged_data), "--checkpoint": checkpoint, "--output": "out", "--methods": "chance"},
         "certify": {"checkpoint": checkpoint, "--data": data},

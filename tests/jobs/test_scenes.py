@@ -128,12 +128,19 @@ def test_a_tile_is_made_again_to_the_bit_or_says_why_not(words, mapped, archive_
     # another processing of one scene, another scene gone, and a pixel of the cube that nobody computed
     changed = json.loads(json.dumps(archive_items))
     changed[0]["properties"]["s2:generation_time"] = "2023-01-01T00:00:00Z"
+    cloudy = changed[1]["properties"]
+    was = cloudy["eo:cloud_cover"]
+    cloudy["eo:cloud_cover"] = was + 1
+    changed[1]["assets"]["red"]["raster:bands"] = [{"scale": 0.0002}]
     items = ["--items", list_items(changed[:-1], tmp_path)]
     array = zarr.open_group(output, mode="r+")["0/attribution"]
     array[0] = np.where(np.isfinite(array[0]), array[0] + 1, np.nan)
     assert invoke(reproduce.app, [*made_again, *items]) == 1
     said = capsys.readouterr().out
     assert f"{changed[0]['id']}: reprocessed: was 02.14 , is 02.14 20230101T000000" in said
+    (line,) = [line for line in said.splitlines() if line.startswith(f"{changed[1]['id']}: described otherwise: ")]
+    assert f"cloud_cover was {was}, is {was + 1}, red raster:bands was " in line
+    assert "scale': 0.0002}]" in line
     assert f"{archive_items[-1]['id']}: gone from the catalogue; read as it was" in said
     assert "attribution differs in" in said
     assert "naturalness differs" not in said

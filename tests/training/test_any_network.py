@@ -34,8 +34,13 @@ def pictures(tmp_path_factory):
 def train(data, output, **settings):
     asked = {"epochs": 1, "changes": ["recipe.batch=4", "network.levels=2"], "base": 2} | QUIET | settings
     if "network" in settings:
-        asked["changes"] = ["recipe.batch=4"]
+        asked |= {"changes": ["recipe.batch=4"], "base": settings.get("base")}
     return spacex.train_classifier(str(data), str(output), **asked)
+
+
+def test_a_size_of_our_own_network_is_refused_for_another_one(tiny_data, tmp_path):
+    with pytest.raises(RequestError, match="--base is a size of our own network"):
+        train(tiny_data, tmp_path / "classifier", **STRANGER, base=4)
 
 
 def test_a_stranger_is_trained_saved_explained_and_asked(tiny_data, tmp_path):

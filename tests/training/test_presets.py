@@ -6,7 +6,7 @@ from spacex.training.classifier_run import ClassifierRun
 from spacex.training.data import DatasetSettings
 from spacex.training.gan_run import PatternRun
 from spacex.training.overrides import with_overrides
-from spacex.training.presets import CLASS_DIFFERENCE, DELTA, PAPER, PRESETS, REPOSITORY
+from spacex.training.presets import CLASS_DIFFERENCE, DELTA, PAPER, PRESETS, REPOSITORY, ClassifierRecipe
 from spacex.training.state import RunStore
 
 
@@ -87,14 +87,45 @@ def test_changed_replaces_inner_values_and_leaves_the_preset_alone():
 
 def test_settings_within_a_run_that_cards_omit_can_be_changed():
     run = ClassifierRun(source=DatasetSettings(root="demo", bands=("B02",)), output="runs/none")
-    changed = with_overrides(run, ["recipe.gains=[0.15,0.08]", "source.mosaic=2", "network.outputs=3"])
-    assert (changed.recipe.gains, changed.source.mosaic, changed.network.outputs) == ((0.15, 0.08), 2, 3)
+    changed = with_overrides(run, ["recipe.gains=[0.15,0.08]", "source.mosaic=2"])
+    assert (changed.recipe.gains, changed.source.mosaic) == ((0.15, 0.08), 2)
 
 
 def test_settings_that_the_json_omits_can_be_changed_too():
     changed = with_overrides(DELTA, ["blotches=0.5", "weights.edges=3", "natural_cost=2", "other_cost=4", "cells=2"])
     omitted = changed.blotches, changed.weights.edges, changed.natural_cost, changed.other_cost, changed.cells
     assert omitted == (0.5, 3, 2, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "needed"),
+    [
+        (PAPER, ["generator.threshold=0.02"], "form = delta"),
+        (PAPER, ["generator.limit=2"], "form = delta"),
+        (PAPER, ["margin_minus=0.5"], "activation = margin"),
+        (PAPER, ["lowered=0.5"], "activation = margin"),
+        (PAPER, ["natural_cost=2"], "inputs = mixed"),
+        (DELTA, ["weights.adversary=0.5"], "a preset with a discriminator"),
+        (DELTA, ["discriminator_rate=1e-3"], "a preset with a discriminator"),
+        (DELTA, ["cycle_trains=own"], "weights.cycle above 0"),
+        (DELTA, ["weights.activation=0", "jitter=3"], "weights.activation above 0"),
+        (DELTA, ["inputs=all", "other_cost=4"], "inputs = mixed"),
+        (DELTA, ["cells=2"], "other_cost above 0"),
+        (DELTA, ["generator.downs=0", "generator.cap=64"], "downs above 0"),
+        (DELTA, ["generator.bands=4"], "the classifier's"),
+        (ClassifierRecipe(), ["cutmix=0", "strip=0.2"], "cutmix above 0"),
+        (ClassifierRun(source=DatasetSettings(root="demo", bands=("B02",)), output="r"), ["network.bands=7"], "chips'"),
+    ],
+)
+def test_a_setting_without_effect_is_refused_when_it_is_changed(preset, changes, needed):
+    with pytest.raises(
+        RequestError, match=f"{changes[-1].split('=')[0].replace('lowered', 'margin_minus')} .*{needed}"
+    ):
+        with_overrides(preset, changes)
+
+
+def test_what_a_preset_has_without_effect_and_what_stays_as_it_was_is_not_refused():
+    assert with_overrides(DELTA, ["inputs=all", "pool=0", "weights.adversary=0"]).natural_cost == 10
 
 
 @pytest.mark.parametrize(
