@@ -86,6 +86,19 @@ def of_draws(statistic: Values, draws: ClusterBootstrap) -> Interval:
     return _interval(statistic, draws, np.ones(len(draws.places), bool))
 
 
+def auroc(truth: NDArray[np.bool_], values: Values, draws: ClusterBootstrap) -> Values:
+    """Area under the ROC curve, for `of_draws`: of all chips, then of the first thousand draws; NaN of one class alone.
+
+    It is the share of pairs in the right order, ties counting half; `truth` and `values` are (chips,).
+    """
+    weights = np.concatenate([np.ones((1, len(truth))), draws.weights[:1000, draws.places]])
+    positive, other = values[truth][:, None], values[~truth]
+    ordered = (positive > other) + 0.5 * (positive == other)
+    pairs = weights[:, truth].sum(axis=1) * weights[:, ~truth].sum(axis=1)
+    right = ((weights[:, truth] @ ordered) * weights[:, ~truth]).sum(axis=1)
+    return np.asarray(np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
+
+
 def association(x: Values, y: Values, draws: ClusterBootstrap) -> tuple[Interval, Interval]:
     """Pearson's correlation of two numbers, and the slope of y over x (least squares), with intervals by place.
 

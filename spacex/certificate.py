@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from pydantic import Field
@@ -45,6 +46,8 @@ class Certificate(Settings):
     checks: tuple[Check, ...]
     missing: dict[str, str] = Field(default_factory=dict)
     """What was not measured, and why."""
+    collapsed: str = Field("", exclude_if=lambda reason: not reason)
+    """Why the generators are useless, by their training's own figures of the test split; empty if they are not."""
     code_version: str = Field(default_factory=lambda: spacex.__version__)
     """Version of this package that measured."""
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -53,15 +56,19 @@ class Certificate(Settings):
     @property
     def doubt(self) -> str:
         """Why maps of the checkpoint are hardly to be believed, in words; empty: nothing that was measured says so."""
+        return "; ".join(self._doubts())
+
+    def _doubts(self) -> Iterator[str]:
+        if self.collapsed:
+            yield f"its generators {self.collapsed}"
         for check in self.checks:
-            if check.name == "AUROC" and (check.value if check.low is None else check.low) <= 0.5:
-                return "its scores may be no better than chance"
             gap = check.gap if check.gap_low is None else check.gap_low
-            if check.name == "AUROC" and gap is not None and gap <= 0:
-                return f"its scores may be no better than {check.control}"
-            if check.name == "x- turns natural chips" and check.low is not None and check.low <= 0:
-                return "its x- may turn no natural chip, as of generators that collapsed"
-        return ""
+            if check.name == "AUROC" and (check.value if check.low is None else check.low) <= 0.5:
+                yield "its scores may be no better than chance"
+            elif check.name == "AUROC" and gap is not None and gap <= 0:
+                yield f"its scores may be no better than {check.control}"
+            elif check.name == "x- turns natural chips" and check.low is not None and check.low <= 0:
+                yield "its x- may turn no natural chip, as of generators that collapsed"
 
     @property
     def line(self) -> str:

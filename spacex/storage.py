@@ -6,6 +6,7 @@ atomic by itself; on a disk only a rename is, so what is written there is writte
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -18,6 +19,8 @@ from spacex.errors import RequestError
 
 LOCAL_PROTOCOLS = ("file", "local")
 """fsspec's names of the local file system."""
+SHA256 = "1220"
+"""How a multihash begins that is 32 bytes of SHA-256."""
 
 
 def split_protocol(uri: str | Path) -> tuple[str, str]:
@@ -30,6 +33,12 @@ def local_path(uri: str | Path) -> Path | None:
     """The absolute path behind a local URI, or None for object stores and memory."""
     protocol, path = split_protocol(uri)
     return Path(os.path.abspath(os.path.expanduser(path))) if protocol in LOCAL_PROTOCOLS else None
+
+
+def multihash(file: Path) -> str:
+    """A digest of a file's content as a multihash in hexadecimal digits."""
+    with file.open("rb") as content:
+        return SHA256 + hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def exists(path: Path) -> bool:

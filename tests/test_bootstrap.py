@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 from spacex import bootstrap
 
@@ -21,6 +22,16 @@ def test_copies_of_a_chip_in_one_place_do_not_narrow_the_interval():
     assert copies.mean == pytest.approx(once.mean)
     assert copies.high - copies.low == pytest.approx(once.high - once.low, rel=0.02)
     assert (copies.chips, copies.places) == (270, 30)
+
+
+def test_an_auroc_is_scikit_learns_of_all_chips_and_of_every_draw():
+    rng = np.random.default_rng(3)
+    truth, values = rng.random(60) < 0.4, rng.integers(0, 9, 60) / 9.0  # with ties
+    draws = bootstrap.draw([str(i // 3) for i in range(60)], 5)
+    times = np.vstack([np.ones(60), draws.weights[:, draws.places]])
+    expected = [roc_auc_score(truth, values, sample_weight=weights) for weights in times]
+    assert bootstrap.auroc(truth, values, draws) == pytest.approx(expected)
+    assert np.isnan(bootstrap.auroc(np.ones(60, bool), values, draws)).all()
 
 
 def test_chips_without_a_value_are_left_out():

@@ -47,8 +47,9 @@ def export(asked: ExportOptions) -> None:
     from spacex.cube.export import export
     from spacex.cube.store import Cube
 
+    cube = Cube(asked["cube"])
     export(
-        asked["cube"],
+        cube,
         asked["folder"],
         variables=asked["variables"],
         times=asked["datetime"],
@@ -56,7 +57,7 @@ def export(asked: ExportOptions) -> None:
         area=asked["area"],
         report=print,
     )
-    if number := Cube(asked["cube"]).count_unfinished(asked["datetime"]):
+    if number := cube.count_unfinished(asked["datetime"]):
         echo(f"{number:,} tiles of the cube are not finished: where they lie, the files have no data")
 
 

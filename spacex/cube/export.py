@@ -68,7 +68,7 @@ class Layer:
 
 
 def export(
-    cube: str,
+    cube: str | Cube,
     folder: str,
     *,
     variables: Sequence[str] | None = None,
@@ -80,7 +80,7 @@ def export(
     """Write a cube's maps as Cloud-Optimised GeoTIFFs.
 
     Args:
-        cube: URI of the cube.
+        cube: its URI, or the opened cube.
         folder: any fsspec URI, created if missing; the files are named ``<variable>_<first day>_<last day>.tif``.
         variables: which maps; None for all and the composite.
         times: first days of the time steps, e.g. ``2020-07-01``; None for all.
@@ -100,14 +100,14 @@ def export(
     >>> spacex.export("lapland.zarr", "tif", variables=["naturalness"], bbox=(24.005, 67.953, 24.01, 67.955))
     ['tif/naturalness_2020-07-01_2020-08-31.tif']
     """
-    opened = Cube(cube)
+    opened = Cube(cube) if isinstance(cube, str) else cube
     if bbox is not None and area is not None:
         raise RequestError("which window", got="a bbox and an area", expected="a bbox or an area, not both")
     mask = load_area(area) if isinstance(area, str) else area
     bounds = mask if bbox is None else box_area(*bbox)
     maps = [*opened.spec.maps, *opened.spec.scores, "observations", "composite"]
-    names = _select("variable", cube, variables, maps)
-    days = _select("time step", cube, times, [first for first, _ in opened.spec.intervals])
+    names = _select("variable", opened.uri, variables, maps)
+    days = _select("time step", opened.uri, times, [first for first, _ in opened.spec.intervals])
     # every window is computed before the first file is written, so that a wrong one leaves nothing behind
     layers = [(layer, _window(layer, bounds)) for name in names for layer in _layers(opened, name, days)]
     files = []

@@ -21,7 +21,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import Tensor
 
 from spacex.attribution.attributor import Attributor
-from spacex.bootstrap import ClusterBootstrap, Interval, association, compare, draw, interval, of_draws
+from spacex.bootstrap import ClusterBootstrap, Interval, association, auroc, compare, draw, interval, of_draws
 from spacex.certificate import Certificate, Check
 from spacex.checkpoint import Checkpoint
 from spacex.datasets.splits import on_sphere
@@ -33,6 +33,7 @@ from spacex.evaluation.sanity import randomise_layers, spearman
 from spacex.training.batches import shard
 from spacex.training.data import DatasetSettings, evenly_spaced, open_split
 from spacex.training.loop import Progress
+from spacex.training.metrics import collapse_reason
 
 SCORED = 400
 """Test chips of each class whose scores are compared, and training chips of each class behind the colour control."""
@@ -43,8 +44,6 @@ RANDOMISED = 12
 CELLS = 4
 """Cells along a side of a chip in the pointing game."""
 BATCH = 8
-DRAWS = 1000
-"""Repetitions of the bootstrap of an AUROC, which is not a mean over chips."""
 HAZE = 0.6, 0.15
 """Factor and offset of heavy haze: what the sky adds, and takes away of the land's contrast."""
 GAIN = 0.5
@@ -105,8 +104,14 @@ def certify(
             few = evenly_spaced(natural, EXPLAINED)
             checks += _planted(explainer, train, test, list(zip(few, _nearest(test, few, other), strict=True)))
             del missing["planted shortcut"]
+    if others := len(checkpoint.further):
+        missing["further classifiers"] = f"all checks are of the first of {1 + others}, of which maps are drawn"
+    trained = checkpoint.card.metrics.get("patterns", {}).get("test")
+    collapsed = (collapse_reason(trained) if trained and checkpoint.minimiser is not None else None) or ""
     held = f"{source.root.rpartition(':')[0] or source.root}, test split {test.split_origin}"
-    return Certificate(data=held, chips=len(truth), places=len(set(places)), checks=tuple(checks), missing=missing)
+    return Certificate(
+        data=held, chips=len(truth), places=len(set(places)), checks=tuple(checks), missing=missing, collapsed=collapsed
+    )
 
 
 class _Observed(NamedTuple):
@@ -156,22 +161,12 @@ def _colour_control(train: Chips) -> Callable[[NDArray[np.float32]], Values]:
 def _scores(truth: Flags, scores: Values, control: Values, draws: ClusterBootstrap) -> list[Check]:
     """AUROC and accuracy beside colour alone."""
     right, beside = (((values > 0.5) == truth).astype(float) for values in (scores, control))
-    area, rival = (_auroc(truth, values, draws) for values in (scores, control))
+    area, rival = (auroc(truth, values, draws) for values in (scores, control))
     gap = of_draws(area - rival, draws)
     return [
         _check("AUROC", of_draws(area, draws), "colour alone", float(rival[0]), gap),
         _against("accuracy", "colour alone", right, beside, draws),
     ]
-
-
-def _auroc(truth: Flags, values: Values, draws: ClusterBootstrap) -> Values:
-    """Share of pairs in the right order, ties counting half: of all chips, then of every draw of places; NaN: none."""
-    weights = np.concatenate([np.ones((1, len(truth))), draws.weights[:DRAWS, draws.places]])
-    natural, other = values[truth][:, None], values[~truth]
-    ordered = (natural > other) + 0.5 * (natural == other)
-    pairs = weights[:, truth].sum(axis=1) * weights[:, ~truth].sum(axis=1)
-    right = ((weights[:, truth] @ ordered) * weights[:, ~truth]).sum(axis=1)
-    return np.asarray(np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
 
 
 def _applicability(

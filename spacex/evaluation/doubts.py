@@ -15,8 +15,10 @@ LEAST_EFFECT = 0.5
 """Logits by which a generator must move the score on average to count as doing anything."""
 
 
-def doubts(table: Table, outcome: Outcome, rows: pd.DataFrame) -> Iterator[str]:
+def doubts(table: Table, outcome: Outcome, rows: pd.DataFrame, classifiers: int = 1) -> Iterator[str]:
     """What a reader must know before any figure; `rows` are those of `chips.parquet`."""
+    if classifiers > 1:
+        yield f"All figures are of the first of the checkpoint's {classifiers} classifiers, of which maps are drawn."
     if outcome.counterfactuals:
         yield from generator_doubts(pd.concat(outcome.counterfactuals))
     if "prevalence" in rows:

@@ -45,7 +45,7 @@ def write_report(
         hard_below=HARD_BELOW,
         repetitions=REPETITIONS,
         places=rows["place"].nunique(),
-        doubts=list(doubts(table, outcome, rows)),
+        doubts=list(doubts(table, outcome, rows, 1 + len(checkpoint.further))),
         short=report_tables.short_table(table),
         main=[report_tables.main_table(table, outcome, chips) for chips in ("all", "hard")],
         tables=dict(report_tables.further_tables(table, outcome)),

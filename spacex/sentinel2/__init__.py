@@ -13,18 +13,6 @@ from spacex.sentinel2.scene_search import search
 from spacex.sentinel2.scenes import Scene, SceneIndex, scene_of, touching
 
 __all__ = [
-    "CATALOGUES",
-    "CatalogueProfile",
-    "Composite",
-    "CompositeSettings",
-    "Offset",
-    "Scene",
-    "SceneIndex",
-    "get_catalogue",
-    "offset_of",
-    "read_composite",
-    "scene_of",
-    "search",
-    "to_reflectance",
-    "touching",
-]
+    "CATALOGUES", "CatalogueProfile", "Composite", "CompositeSettings", "Offset", "Scene", "SceneIndex",
+    "get_catalogue", "offset_of", "read_composite", "scene_of", "search", "to_reflectance", "touching",
+]  # fmt: skip

@@ -31,12 +31,12 @@ from spacex.sentinel2.block_reader import BlockReader, Header
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile
 from spacex.sentinel2.composite import Composer
 from spacex.sentinel2.composite_cache import BLOCK_SIZE, MAX_WINDOW_BLOCKS
-from spacex.sentinel2.item_list import read_items, write_items
+from spacex.sentinel2.item_list import CHECKSUM, other_files, read_items, write_items
 from spacex.sentinel2.pixel_grid import transformer
 from spacex.sentinel2.resampling import needed_window
 from spacex.sentinel2.scene_request import CompositeSettings
 from spacex.sentinel2.scenes import FOOTPRINT_SLACK, Scene, by_cloud_cover, touching
-from spacex.storage import atomic_path, write_text
+from spacex.storage import atomic_path, multihash, write_text
 
 ITEMS = "items.json"
 """The list, in the cutout's folder; written last, so that a folder without it is not complete."""
@@ -44,6 +44,7 @@ CLASSIFIED = ".classified"
 """Folder of the whole area's classifications, until it is known what is needed of each scene."""
 REQUEST = "cutout.json"
 """What the folder was begun for."""
+FILE_EXTENSION = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 """Media type of the files."""
 THREADS = 8
@@ -111,9 +112,14 @@ class Cutout:
         write_text(file, json.dumps(about, indent=1))
         try:
             items = read_items(str(self.folder / ITEMS))
-            return all(Path(asset["href"]).exists() for item in items for asset in item["assets"].values())
+            complete = all(Path(asset["href"]).exists() for item in items for asset in item["assets"].values())
+            others = list(other_files(items))
         except (CatalogueError, KeyError, TypeError, AttributeError):
             return False  # the list is not there yet, or was damaged
+        for file in others:
+            if file.resolve().is_relative_to(self.folder.resolve()):
+                file.unlink(missing_ok=True)  # so that it is cut again
+        return complete and not others
 
     def _of_area(self, scenes: Iterable[Scene]) -> list[Scene]:
         chosen = touching(scenes, self.grid.geobox(self.window))
@@ -243,7 +249,8 @@ def _with_files(scene: Scene, files: Mapping[str, Path]) -> dict[str, Any]:
     for key, file in files.items():
         with rasterio.open(file) as cut:
             edges, crs = tuple(cut.bounds), cut.crs.to_string()
-            described: dict[str, Any] = {"href": str(file), "type": COG_TYPE, "proj:code": crs}
+            described: dict[str, Any] = {"href": str(file), "type": COG_TYPE, CHECKSUM: multihash(file)}
+            described["proj:code"] = crs
             described |= {"proj:shape": list(cut.shape), "proj:transform": list(cut.transform)[:6]}
             assets[key] = {**scene.item["assets"][key], **described}
     # grown by more than the slack by which scenes are selected: within the part the same ones are
@@ -252,4 +259,5 @@ def _with_files(scene: Scene, files: Mapping[str, Path]) -> dict[str, Any]:
     part = shapely.make_valid(shape(scene.item["geometry"])).intersection(around)
     areal = not part.is_empty and part.geom_type in ("Polygon", "MultiPolygon")
     place = {"geometry": mapping(part), "bbox": list(part.bounds)} if areal else {}
-    return {**scene.item, "assets": assets, **place}
+    extensions = sorted({*scene.item.get("stac_extensions", ()), FILE_EXTENSION})
+    return {**scene.item, "stac_extensions": extensions, "assets": assets, **place}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,10 +21,12 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from spacex.errors import CatalogueError
-from spacex.storage import absolute_uri, write_bytes
+from spacex.storage import SHA256, absolute_uri, local_path, multihash, write_bytes
 
 CATALOGUE = "spacex:catalogue"
 """Property of an item that names the catalogue whose items are like it, so that nobody has to remember."""
+CHECKSUM = "file:checksum"
+"""Field of STAC's file extension: a multihash."""
 PARQUET = (".parquet", ".geoparquet")
 """Endings of lists in GeoParquet; others are written as JSON."""
 
@@ -100,6 +102,14 @@ def chosen(items: Iterable[Any], area: BaseGeometry, interval: str) -> list[Any]
     """The items that touch an area (EPSG:4326) in a STAC interval, and all that are too broken to tell."""
     first, _, last = interval.partition("/")
     return [item for item in items if _touches(item, area) and _within(item, first, last or first)]
+
+
+def other_files(items: Iterable[Mapping[str, Any]]) -> Iterator[Path]:
+    """The files on this machine that are not what they were when they were listed, or gone; reads a GB a second."""
+    for asset in (asset for item in items for asset in item["assets"].values()):
+        file, stated = local_path(asset["href"]), str(asset.get(CHECKSUM))
+        if file is not None and stated.startswith(SHA256) and not (file.is_file() and multihash(file) == stated):
+            yield file
 
 
 def _touches(item: Any, area: BaseGeometry) -> bool:

@@ -21,7 +21,7 @@ from urllib3.util import Retry
 
 from spacex.errors import CatalogueError
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile
-from spacex.sentinel2.item_list import chosen, read_items
+from spacex.sentinel2.item_list import chosen, other_files, read_items
 from spacex.sentinel2.items import item_name, sanitise, validate_item
 from spacex.sentinel2.reflectance import offset_of
 from spacex.sentinel2.retries import BUSY, BoundedRetry
@@ -123,6 +123,8 @@ def search(
     if scenes:
         if catalogue.listed:  # of its own files it is known before they are searched
             catalogue.check_credentials(scene.item["assets"][catalogue.scl]["href"] for scene in scenes)
+            if file := next(other_files(scene.item for scene in scenes), None):
+                raise CatalogueError(f"{file} is not the file that {catalogue.title} lists", do="Make both again.")
         return newest_processing(scenes)
     broken = [f"{name} ({reason})" for name, reason in omitted.reasons.items() if reason != AS_ASKED]
     if broken and not too_cloudy and not unstated:
@@ -263,8 +265,7 @@ def _valid_items(
 
 def _bounded(pages: Iterable[Mapping[str, Any]], catalogue: CatalogueProfile) -> Iterator[Any]:
     """The items of the pages, as long as they bring new ones and are not more than any search can need."""
-    seen: set[str] = set()
-    idle = 0
+    seen, idle = set[str](), 0
     for page in pages:
         before = len(seen)
         for item in page["features"]:
@@ -293,8 +294,7 @@ def _grow(area: BaseGeometry, halo: float) -> BaseGeometry:
     """The area grown by the halo and the footprints' slack, with few enough corners to send."""
     if area.is_empty:
         raise CatalogueError("the area is empty", expected="a polygon in degrees")
-    detail = 0.01
-    north = min(85.0, max(abs(area.bounds[1]), abs(area.bounds[3])))
+    detail, north = 0.01, min(85.0, max(abs(area.bounds[1]), abs(area.bounds[3])))
     metres = 111_000.0 * math.cos(math.radians(north))  # of one degree of longitude, the shorter one
     # two chords to a quarter of a circle lie within it by 8 %
     return area.simplify(detail).buffer(1.1 * (halo + FOOTPRINT_SLACK) / metres + detail, quad_segs=2)

@@ -18,6 +18,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from spacex.sentinel2.item_list import CHECKSUM
 from spacex.sentinel2.pixel_grid import transformer
 from spacex.sentinel2.reflectance import Offset, baseline_of
 
@@ -38,7 +39,7 @@ _PROPERTIES = (
 )  # fmt: skip
 PIXEL_FIELDS = ("bands", "raster:bands", "raster:scale", "raster:offset", "nodata", "data_type", "gsd")
 """Of an asset: what its numbers mean."""
-_ASSET_FIELDS = ("href", "type", "proj:code", "proj:epsg", "proj:shape", "proj:transform", *PIXEL_FIELDS)
+_ASSET_FIELDS = ("href", "type", "proj:code", "proj:epsg", "proj:shape", "proj:transform", CHECKSUM, *PIXEL_FIELDS)
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,8 @@ from two_summers import BBOX, YEARS, build
 
 import spacex
 from spacex.attribution.attributor import Attributor
-from spacex.bootstrap import draw, interval, of_draws
+from spacex.bootstrap import auroc, draw, interval, of_draws
 from spacex.checkpoint import Checkpoint, load_checkpoint
-from spacex.evaluation.certify import _auroc
 from spacex.grid import Window
 from spacex.mapping.bounds import WIDTH
 from spacex.mapping.chips import extract_chips
@@ -85,7 +84,7 @@ def report_real(split: str, fit: SpreadFit, z: Values, truth: NDArray[np.bool_],
     print(f"\n{split}: {len(truth)} chips of {len(set(places))} places")
     for number, one in enumerate(score, start=1):
         right = interval(((one > 0.5) == truth).astype(float), draws)
-        print(f"classifier {number}: accuracy {right}, AUROC {of_draws(_auroc(truth, one, draws), draws)}")
+        print(f"classifier {number}: accuracy {right}, AUROC {of_draws(auroc(truth, one, draws), draws)}")
     mean = (1 / (1 + np.exp(-z.mean(axis=0))) > 0.5) == truth
     print(f"their mean logit: accuracy {interval(mean.astype(float), draws)}")
     every, rows = len(z), []
@@ -99,11 +98,11 @@ def report_real(split: str, fit: SpreadFit, z: Values, truth: NDArray[np.bool_],
     print(pd.DataFrame(rows).to_string())
     wrong = (score[0] > 0.5) != truth
     spread, near = score.std(axis=0, ddof=1), -np.abs(score[0] - 0.5)
-    by_spread, by_nearness = (_auroc(wrong, values, draws) for values in (spread, near))
+    by_spread, by_nearness = (auroc(wrong, values, draws) for values in (spread, near))
     both = logistic(np.stack([spread, near]), wrong)
     print(f"{wrong.sum()} errors of the first: AUROC by spread {of_draws(by_spread, draws)}, by nearness to .5 "
           f"{of_draws(by_nearness, draws)}, difference {of_draws(by_spread - by_nearness, draws)}; "
-          f"by both, fitted to these chips, {of_draws(_auroc(wrong, both, draws), draws)}")  # fmt: skip
+          f"by both, fitted to these chips, {of_draws(auroc(wrong, both, draws), draws)}")  # fmt: skip
 
 
 def logistic(features: Values, truth: NDArray[np.bool_]) -> Values:

@@ -37,7 +37,7 @@ from torch.nn import functional as F
 from torchmetrics.functional.classification import binary_calibration_error
 
 from spacex.attribution.attributor import Attributor
-from spacex.bootstrap import ClusterBootstrap, compare, draw, interval
+from spacex.bootstrap import auroc, compare, draw, interval, of_draws
 from spacex.checkpoint import Checkpoint, load_checkpoint
 from spacex.errors import DataError
 from spacex.evaluation.methods.captum import Effort, deep_lift
@@ -71,38 +71,18 @@ def colours(x: Tensor) -> NDArray[np.float32]:
     return torch.cat([x.mean((2, 3)), x.std((2, 3))], dim=1).numpy()
 
 
-def auroc(truth: NDArray[np.bool_], values: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> float:
-    """Area under the ROC curve of weighted chips: the share of pairs in the right order."""
-    order = np.argsort(values, kind="stable")
-    natural = truth[order]
-    each = np.ones(len(truth)) if weights is None else weights[order]
-    if natural.all() or not natural.any():
-        return np.nan
-    below = np.cumsum(each * ~natural)
-    return float((each * natural * below).sum() / ((each * natural).sum() * below[-1]))
-
-
-def auroc_interval(
-    truth: NDArray[np.bool_], ours: NDArray[np.float64], rival: NDArray[np.float64], draws: ClusterBootstrap
-) -> str:
-    """The difference of two AUROCs with its 95 % interval by place."""
-    gaps = []
-    for weights in draws.weights[:500, draws.places]:
-        gaps.append(auroc(truth, ours, weights) - auroc(truth, rival, weights))
-    low, high = np.percentile(gaps, [2.5, 97.5])
-    return f"{auroc(truth, ours) - auroc(truth, rival):+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
 def compared(name: str, truth: NDArray[np.bool_], ours: NDArray[np.float64], rival: NDArray[np.float64],
              places: list[str]) -> dict[str, object]:  # fmt: skip
     """A row: a classifier beside the colour control on the same chips."""
     draws = draw(places)
+    areas = [auroc(truth, values, draw(places, 500)) for values in (ours, rival)]
+    gap = of_draws(areas[0] - areas[1], draws)
     right = [((values > 0.5) == truth).astype(float) for values in (ours, rival)]
     ece = binary_calibration_error(torch.from_numpy(ours), torch.from_numpy(truth).long(), n_bins=15)
     return {
         "chips": name, "n": len(truth), "places": len(set(places)),
-        "AUROC": f"{auroc(truth, ours):.4f}", "colour": f"{auroc(truth, rival):.4f}",
-        "AUROC - colour": auroc_interval(truth, ours, rival, draws),
+        "AUROC": f"{areas[0][0]:.4f}", "colour": f"{areas[1][0]:.4f}",
+        "AUROC - colour": f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]",
         "accuracy": str(interval(right[0], draws)), "colour's": str(interval(right[1], draws)),
         "accuracy - colour's": str(compare(right[0], right[1], draws).difference), "ECE": f"{float(ece):.3f}",
     }  # fmt: skip
@@ -144,7 +124,7 @@ def report_scores(asked: argparse.Namespace) -> list[pd.DataFrame]:
     by_class = table.groupby("class").agg(chips=("score", "size"), natural=("score", lambda s: (s > 0.5).mean()))
     by_country = [
         {"country": name, "chips": len(part), "natural": int(part["natural"].sum()), "accuracy": part["right"].mean(),
-         "AUROC": auroc(part["natural"].to_numpy(), part["score"].to_numpy())}
+         "AUROC": auroc(part["natural"].to_numpy(), part["score"].to_numpy(), draw(["one"] * len(part), 0))[0]}
         for name, part in table.groupby("country") if len(part) >= 30 or name in APART
     ]  # fmt: skip
     worst_first = pd.DataFrame(by_country).sort_values("AUROC")

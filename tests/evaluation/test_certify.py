@@ -1,5 +1,7 @@
 """The certificate: its numbers against independent computations, where it is kept, and who shows it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,16 @@ def test_what_was_not_measured_has_a_reason(demo, tiny_checkpoint, fresh_chips, 
     certificate = certify.certify(bare, DatasetSettings(root=str(fresh_chips), bands=bare.card.bands))
     assert set(certificate.missing) == {"planted shortcut", "applicability", "maps"}
     assert [one.name for one in certificate.checks] == ["AUROC", "accuracy"]
+    assert certificate.collapsed == ""
+    # a further classifier, and generators whose training says that they do nothing
+    first, figures = tiny_checkpoint.classifier, {"z": 4.0, "z_minus": 3.999, "z_plus": 6.0, "change_minus": 0.0}
+    modules = {name: getattr(tiny_checkpoint, name) for name in tiny_checkpoint.card.parts}
+    metrics = tiny_checkpoint.card.metrics | {"patterns": {"test": figures}}
+    card = tiny_checkpoint.card.model_copy(update={"hashes": {}, "metrics": metrics})
+    several = replace(save_checkpoint(tmp_path / "several", card, modules), further=(first, first))
+    certificate = certify.certify(several, DatasetSettings(root=str(fresh_chips), bands=card.bands))
+    assert certificate.missing["further classifiers"] == "all checks are of the first of 3, of which maps are drawn"
+    assert "its generators collapsed: no score change, the minimiser lowers the mean logit by 0.001" in certificate.line
 
 
 def test_a_doubt_is_told_at_the_end_of_a_training(tiny_checkpoint, monkeypatch):

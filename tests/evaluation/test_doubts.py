@@ -34,7 +34,8 @@ def test_a_map_below_chance_few_places_and_missing_chips_are_said():
     cells = {("lift", "iou", "all"): SimpleNamespace(mean=0.1), ("path", "iou", "all"): SimpleNamespace(mean=0.4)}
     table = SimpleNamespace(methods=[("lift", "ours"), ("path", "ours")], cells=cells)
     outcome = SimpleNamespace(counterfactuals=[], chips=2, left_out=Counter({"it is too small": 4, "never": 0}))
-    below, missing, few = doubts(table, outcome, files)
+    several, below, missing, few = doubts(table, outcome, files, classifiers=3)
+    assert several == "All figures are of the first of the checkpoint's 3 classifiers, of which maps are drawn."
     assert below == "The map “lift” points worse than chance: IoU 0.100, by chance 0.333."
     assert missing == "2 of the 6 chips drawn are evaluated. Left out: 4 because it is too small."
     assert "2 places" in few

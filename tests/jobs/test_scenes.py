@@ -99,6 +99,13 @@ def test_a_map_of_a_cutout_equals_that_of_the_archive(
     lost.unlink()
     assert invoke(scenes.app, [*words, "--cutout", str(moved)]) == 0
     assert lost.read_bytes() == content
+    lost.write_bytes(next(file for file in moved.glob("*/red.tif") if file != lost).read_bytes())
+    other = [*cut_words[:-1], str(tmp_path / "e.zarr")]
+    for again in (other, [*other, "--plan"]):
+        assert invoke(load_job("map_region").app, again) == 2
+        assert f"{lost} is not the file that {moved}/items.json lists" in capsys.readouterr().err
+    assert invoke(scenes.app, [*words, "--cutout", str(moved)]) == 0
+    assert lost.read_bytes() == content
     wide = list(words)
     wide[1] = "23.93,67.95,24.07,68.0"
     assert invoke(scenes.app, [*wide, "--cutout", str(moved)]) == 2
