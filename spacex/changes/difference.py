@@ -43,7 +43,10 @@ BLOCK = 8 * CELL
 SAMPLED = 16
 """Blocks at most from which the threshold is estimated, evenly from all."""
 QUANTUM = 0.004 / np.sqrt(12)
-"""Standard error of a stored score by its steps alone."""
+STORED = np.float32(np.sqrt(2) * QUANTUM)
+"""Standard errors of a stored score by its steps alone, and of a difference of two."""
+NOISELESS = 1e-4
+"""Least noise: networks may be so sure of both halves of the observations that it is 0."""
 Z90 = 1.645
 """Standard errors to either side of a normal 90 % interval."""
 SCORE, PICTURE = "naturalness", "composite"
@@ -196,20 +199,18 @@ class Comparison:
 
     @cached_property
     def widening(self) -> float:
-        """Factor on the standard errors, so that nine tenths of the land lie within their 90 % intervals.
+        """Factor on the noise, so that nine tenths of the land lie within their 90 % intervals.
 
-        The noise of the scenes is not all that differs between two years that did not change: seasons do, and with them
-        the scores of some covers more than of others. As long as less than a tenth of the land changed, the 90th
-        percentile of the differences tells how much. It is at least 1 where the noise is mapped; where it is not, the
-        differences alone tell it.
+        Seasons move scores more than scenes do. As long as less than a tenth of the land changed, the 90th percentile
+        of the differences tells by how much: at least 1 where the noise is mapped. What a score errs by being stored is
+        not widened: sure land errs by little else, and would hide how far the rest moves.
         """
         ratios = []
         for window in self.windows():
-            _, change, error = self._difference(window)
-            ratio = np.abs(change) / error
+            _, change, noise = self._difference(window)
+            ratio = np.sqrt(np.maximum((change / Z90) ** 2 - STORED**2, 0)) / noise
             ratios.append(ratio[np.isfinite(ratio) & ~self._outside(window)][::16])
-        pooled = np.concatenate(ratios)
-        factor = float(np.quantile(pooled, 0.9)) / Z90 if pooled.size else 1.0
+        factor = float(np.quantile(pooled, 0.9)) if (pooled := np.concatenate(ratios)).size else 1.0
         return max(factor, 1.0 if self.noise_is_mapped else 1e-3)
 
     @cached_property
@@ -229,8 +230,8 @@ class Comparison:
         windows = list(self.windows())
         parts = []
         for window in windows[:: -(-len(windows) // SAMPLED)]:
-            _, change, error = self._difference(window)
-            size = np.abs(change) / (error * self.widening)
+            _, change, noise = self._difference(window)
+            size = np.abs(change) / np.hypot(noise * np.float32(self.widening), STORED)
             parts.append(size[np.isfinite(size) & ~self._outside(window)][::16])
         if not (sizes := np.concatenate(parts)).size:
             return normal
@@ -252,8 +253,8 @@ class Comparison:
             yield Block(part, *(values[cut] for values in block))
 
     def _compare(self, window: Window) -> tuple[Any, ...]:
-        before, change, error = self._difference(window)
-        error *= np.float32(self.widening)
+        before, change, noise = self._difference(window)
+        error = np.hypot(noise * np.float32(self.widening), STORED)
         if self.of == SCORE:
             exceedance = np.abs(change) / (error * np.float32(self.threshold))
         else:
@@ -285,14 +286,13 @@ class Comparison:
         return outside
 
     def _difference(self, window: Window) -> tuple[Array, Array, Array]:
-        """Naturalness before, its change, and the standard error of that before it is widened."""
+        """Naturalness before, its change, and the noise of that before it is widened."""
         first, second = (step.read(SCORE, window) for step in (self.earlier, self.later))
+        # a logit that errs alike everywhere moves a score as much as its slope there
+        noise = (first + second) * (2 - first - second) / 4
         if self.noise_is_mapped:
-            noise = [step.read(NOISE, window) ** 2 + np.float32(QUANTUM**2) for step in (self.earlier, self.later)]
-            return first, second - first, np.sqrt(noise[0] + noise[1])
-        # a logit that errs alike everywhere moves a score as much as its slope there, and storing it a little more
-        mean = (first + second) / 2
-        return first, second - first, np.asarray(mean * (1 - mean) + QUANTUM, np.float32)
+            noise = np.hypot(*(step.read(NOISE, window) for step in (self.earlier, self.later)))
+        return first, second - first, np.maximum(noise, np.float32(NOISELESS))
 
     def _picture(self, step: Step, window: Window) -> Array:
         """What is compared, (bands, height, width)."""

@@ -2,11 +2,20 @@
 
 Blocks are added as they are compared, so nothing but sums is in memory. Pixels count by the exact share of them that
 lies within a zone; changed area is that of the reported places within it.
+
+**The standard error of a mean.** Scores of two pixels err alike as far as their chips overlap: for pixels dx and dy
+apart, by the share (1 - dx / side) (1 - dy / side) of a chip, computed from squares of half a chip's side. Besides, a
+season moves chips that share no land: a part c of the errors' variance is taken to be common to all land, and does not
+average out. It is estimated from all land that is compared: the products of the changes of squares that are a chip or
+more apart, over the products of their errors, with `COMMON` in place of more land: of so little land as a few chips it
+says next to nothing. A pixel's change counts for that as no more than its 90 % interval, so that land which did change
+tells little.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import geopandas
@@ -14,8 +23,9 @@ import numpy as np
 import pandas as pd
 import shapely
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
-from spacex.changes.difference import LEVEL, Block, Comparison, State
+from spacex.changes.difference import LEVEL, Z90, Block, Comparison, State
 from spacex.cube.zonal import WHOLE, left_outside, overlaps, with_attributes, zone_reasons, zones_within
 from spacex.grid import CHIP
 from spacex.region import Region
@@ -34,7 +44,7 @@ COLUMNS = {
     "places": "reported places that have land in it",
     "naturalness_before": "mean score of the compared area in the earlier step, 0 to 1",
     "change": "mean score of the later step less that of the earlier",
-    "change_se": "its standard error: errors within a chip are taken as one, those of different chips as independent",
+    "change_se": "its standard error: chips err alike as far as they overlap, and all land a little",
     "unlike_km2": "area unlike the classifier's training chips in a step",
     "one_step_km2": "area with data in one step only",
     "untold_km2": "area with too little data around it to tell its noise",
@@ -44,6 +54,11 @@ COLUMNS = {
     "overlapping": "number of other zones with which it shares more than a pixel of land; that land counts for each",
 }
 """The columns of the table, besides the zones' own attributes and their geometry, and what each holds."""
+COMPARED = [State.UNCHANGED, State.CHANGED]
+OVERLAP = {(down, right): 0.5 ** (abs(down) + abs(right)) for down, right in product((-1, 0, 1), repeat=2)}
+"""Share in which chips overlap whose centres lie in squares of half a chip, by how far apart these are."""
+COMMON, SURE = 0.1, 100
+"""The common part of the errors' variance where no land tells it, and how many chips' land counts for as much."""
 
 
 @dataclass
@@ -58,7 +73,9 @@ class SiteChanges:
     areas: NDArray[np.float64] = field(init=False)
     """(n, states) area by `State`; what is outside the cubes' area is in none."""
     squares: list[pd.DataFrame] = field(default_factory=list)
-    """Compared area, and naturalness, change and error summed over it, by zone and square of a chip's side."""
+    """Compared area, and naturalness, change and error summed over it, by zone and square of half a chip's side."""
+    land: NDArray[np.float64] = field(init=False)
+    """(2, rows, cols) change and error summed over all compared land, by squares of a chip's side."""
 
     def __post_init__(self) -> None:
         self.shapes = self.zones.projected(self.comparison.grid.crs)
@@ -68,9 +85,11 @@ class SiteChanges:
         self._regions = [Region(cube.region.area, self.comparison.grid) for cube in cubes.values()]
         chips = self.comparison.earlier.cube.attributes["request"]["chips"]
         self._chip = chips.get("chip_size", CHIP) >> LEVEL
+        self.land = np.zeros((2, *self.comparison.window.coarsen(self._chip).shape))
 
     def add(self, block: Block) -> None:
         """Add a compared block."""
+        self._add_land(block)
         part = zones_within(self._tree, block.window, self.comparison.grid)
         if part is None:
             return
@@ -82,20 +101,42 @@ class SiteChanges:
         np.add.at(self.areas, (zones[kept], state[kept]), shares[kept])
         rows, cols = np.divmod(pixels, part.window.width)
         values = {name: getattr(block, name)[here].ravel()[pixels] for name in ("before", "change", "error")}
-        is_compared = np.isin(state, (State.UNCHANGED, State.CHANGED)) & np.isfinite(values["change"])
+        is_compared, half = np.isin(state, COMPARED) & np.isfinite(values["change"]), self._chip // 2
         square = pd.DataFrame({
-            "zone": zones, "row": (rows + part.window.row) // self._chip, "col": (cols + part.window.col) // self._chip,
+            "zone": zones, "row": (rows + part.window.row) // half, "col": (cols + part.window.col) // half,
             "area": shares, **{name: shares * each for name, each in values.items()},
             "sure": shares * np.isfinite(values["error"]),
         })[is_compared]  # fmt: skip
         self.squares.append(square.groupby(["zone", "row", "col"], as_index=False).sum())
+
+    def _add_land(self, block: Block) -> None:
+        window, corner = block.window, self.comparison.window.coarsen(self._chip)
+        rows, cols = (np.arange(window.row, window.stop_row), np.arange(window.col, window.stop_col))
+        places = np.ix_(rows // self._chip - corner.row, cols // self._chip - corner.col)
+        known = np.isin(block.state, COMPARED) & np.isfinite(block.change) & np.isfinite(block.error)
+        error = np.where(known, block.error, 0)
+        change = np.clip(np.where(known, block.change, 0), -Z90 * error, Z90 * error)
+        for total, values in zip(self.land, (change, error), strict=True):
+            np.add.at(total, places, values)
+
+    @property
+    def common(self) -> float:
+        """Part of the errors' variance that does not average out over land."""
+        change, error = self.land
+        chips = error.sum() ** 2 / max(float((error**2).sum()), 1e-30)
+        # of all pairs of squares those that share no chip
+        products, errors = (
+            each.sum() ** 2 - 9 * (each * uniform_filter(each, 3, mode="constant")).sum() for each in (change, error)
+        )
+        estimate = products / errors if errors > 1e-9 * error.sum() ** 2 else COMMON
+        return float(np.clip((COMMON * SURE + estimate * chips) / (SURE + chips), 0, 1))
 
     def table(self, places: Any) -> geopandas.GeoDataFrame:
         """The table, a row per zone in the CRS of the zones' file, from the places that are reported."""
         pixel = self.comparison.grid.resolution**2 / 1e6
         areas, states = shapely.area(self.shapes) / 1e6, self.areas * pixel
         outside = left_outside(areas, states.sum(axis=1), pixel)
-        compared = states[:, [State.UNCHANGED, State.CHANGED]].sum(axis=1)
+        compared = states[:, COMPARED].sum(axis=1)
         polygons = shapely.make_valid(places.geometry.to_numpy())
         place, zone = self._tree.query(polygons, predicate="intersects")
         changed = shapely.area(shapely.intersection(polygons[place], self.shapes[zone])) / 1e4
@@ -124,12 +165,17 @@ class SiteChanges:
         names = ["naturalness_before", "change", "change_se"]
         if not self.squares:
             return pd.DataFrame(np.nan, np.arange(len(self.zones)), names)
-        squares = pd.concat(self.squares).groupby(["zone", "row", "col"], as_index=False).sum()
-        squares["square_error"] = squares["error"] ** 2
+        squares = pd.concat(self.squares).groupby(["zone", "row", "col"]).sum()
+        error, (zone, row, col) = squares["error"], (squares.index.get_level_values(level) for level in range(3))
+        squares["variance"] = 0.0
+        for (down, right), share in OVERLAP.items():
+            beside = error.reindex(pd.MultiIndex.from_arrays([zone, row + down, col + right])).fillna(0)
+            squares["variance"] += share * error * beside.to_numpy()
         sums = squares.groupby("zone").sum().reindex(np.arange(len(self.zones)))
+        variance = (1 - self.common) * sums["variance"] + self.common * sums["error"] ** 2
         with np.errstate(invalid="ignore", divide="ignore"):
-            means = (sums["before"] / sums["area"], sums["change"] / sums["area"])
-            return pd.DataFrame(dict(zip(names, (*means, np.sqrt(sums["square_error"]) / sums["sure"]), strict=True)))
+            means = (sums["before"] / sums["area"], sums["change"] / sums["area"], np.sqrt(variance) / sums["sure"])
+        return pd.DataFrame(dict(zip(names, means, strict=True)))
 
 
 def _state_of(row: Any, problem: str, pixel: float) -> tuple[str, str]:

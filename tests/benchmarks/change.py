@@ -1,6 +1,7 @@
 """How much of planted change is found, and how much is found where nothing changed, beside plain differences.
 
     python tests/benchmarks/change.py FOLDER [--seed 1] [--maps lift]
+    python tests/benchmarks/change.py FOLDER --unchanged 5 6 7 8
     python tests/benchmarks/change.py --pictures [--seed 1]
     python tests/benchmarks/change.py --real chips/*.tif
 
@@ -9,6 +10,7 @@ under other skies), maps them with the weights that ship, and compares them by e
 share of planted clear-cuts, drained mires and new fields that a place touches; precision the share of places that touch
 one. The two summers between which nothing changed tell false alarms, on farmed land, where crops differ, and elsewhere;
 how often naturalness lies within its 90 % interval; and the same of the mean difference of squares of land, as sites.
+With `--unchanged` only the last is told, of several countries together, and how many places scores give there.
 
 The controls are the length of the composites' plain difference, and the difference of a green index, above a threshold
 at which they give as many false places as `spacex change` did. That they may see the two unchanged summers for it is an
@@ -165,24 +167,57 @@ def covered(cube: str) -> None:
         )
 
 
-def covered_sites(cube: str) -> None:
+def covered_sites(cubes: list[str]) -> None:
     """Print how often the mean difference of an unchanged square of land lies within 1.645 of its standard errors."""
-    data, crs = spacex.open_cube(cube, level=LEVEL), Cube(cube).spec.crs
     for km in SITES:
-        side = km * 1000
-        ends = [np.arange(data[axis].values.min(), data[axis].values.max() - side, side) for axis in ("x", "y")]
-        corners = list(product(*ends))
-        squares = [shapely.box(x, y, x + side, y + side) for x, y in corners]
-        zones = geopandas.GeoDataFrame(geometry=squares, crs=crs)
-        sites = spacex.change(cube, between=YEARS[:2], zones=zones).sites
-        kept = (sites.compared_km2 > 0.5 * sites.area_km2).to_numpy()
-        ratio = (sites.change / sites.change_se).to_numpy()[kept]
-        blocks = [f"{x // BLOCK_M} {y // BLOCK_M}" for (x, y), one in zip(corners, kept, strict=True) if one]
+        side, ratios, blocks = km * 1000, [], []
+        for cube in cubes:
+            data, crs = spacex.open_cube(cube, level=LEVEL), Cube(cube).spec.crs
+            ends = [np.arange(data[axis].values.min(), data[axis].values.max() - side, side) for axis in ("x", "y")]
+            corners = list(product(*ends))
+            squares = [shapely.box(x, y, x + side, y + side) for x, y in corners]
+            zones = geopandas.GeoDataFrame(geometry=squares, crs=crs)
+            # what is compared tells which land is judged, and scores are compared much sooner than pictures
+            sites = spacex.change(cube, between=YEARS[:2], of="naturalness", zones=zones).sites
+            kept = (sites.compared_km2 > 0.5 * sites.area_km2).to_numpy()
+            ratios.append((sites.change / sites.change_se).to_numpy()[kept])
+            blocks += [
+                f"{cube} {x // BLOCK_M} {y // BLOCK_M}" for (x, y), one in zip(corners, kept, strict=True) if one
+            ]
+        ratio = np.concatenate(ratios)
         inside = interval((np.abs(ratio) <= 1.645).astype(float), draw(blocks))
         print(
             f"squares of {km:g} km: {inside} of {len(ratio)} within the 90 % interval; change over its standard error "
-            f"has the deviation {ratio.std():.2f}", flush=True,
+            f"has the root mean square {np.sqrt((ratio**2).mean()):.2f}", flush=True,
         )  # fmt: skip
+
+
+def unchanged(folder: Path, seeds: list[int]) -> None:
+    """Print the same of several countries, of which only two summers and their scores are made, and false places."""
+    cubes = []
+    for seed in seeds:
+        land_of, cube = folder / f"{seed}-unchanged" / "land", str(folder / f"{seed}-unchanged" / "years.zarr")
+        if not (land_of / "items.json").exists():
+            build(land_of, seed, summers=YEARS[:2])
+        map_years(land_of, cube, ["naturalness"], YEARS[:2])
+        cubes.append(cube)
+    covered_sites(cubes)
+    for alarms in ALARMS:
+        made = [spacex.change(cube, between=YEARS[:2], of="naturalness", false_alarms=alarms) for cube in cubes]
+        places, km2 = [len(one.places) for one in made], [one.areas["changed"] + one.areas["unchanged"] for one in made]
+        print(
+            f"naturalness, {alarms:g} per 1,000 km2: {places} places in {sum(km2):.0f} km2, that is "
+            f"{1000 * sum(places) / sum(km2):.0f} per 1,000 km2", flush=True,
+        )  # fmt: skip
+
+
+def map_years(folder: Path, cube: str, maps: list[str], years: tuple[str, ...] = YEARS) -> None:
+    """Map summers with the weights that ship."""
+    spacex.map_region(
+        BBOX, items=str(folder / "items.json"), catalogue="earth-search", checkpoint="demo", maps=maps,
+        datetime=[f"{year}-07-01/{year}-08-31" for year in years], uncertainty=("pixels",), precision="float32",
+        output=cube,
+    )  # fmt: skip
 
 
 def known(folder: Path, cube: str, seed: int) -> Country:
@@ -273,6 +308,7 @@ def main() -> None:
     words.add_argument("folder", type=Path, nargs="?")
     words.add_argument("--seed", type=int, default=1)
     words.add_argument("--maps", default="naturalness")
+    words.add_argument("--unchanged", type=int, nargs="+", metavar="SEED")
     words.add_argument("--pictures", action="store_true")
     words.add_argument("--real", type=Path, nargs="+")
     asked = words.parse_args()
@@ -282,19 +318,18 @@ def main() -> None:
     if asked.pictures:
         by_pictures(asked.seed)
         return
+    if asked.unchanged:
+        unchanged(asked.folder, asked.unchanged)
+        return
     if asked.folder is None:
         words.error("give a folder, --pictures or --real")
     folder = asked.folder / str(asked.seed)
     if not (folder / "land" / "items.json").exists():
         build(folder / "land", asked.seed)
     cube = str(folder / "years.zarr")
-    spacex.map_region(
-        BBOX, items=str(folder / "land" / "items.json"), catalogue="earth-search", checkpoint="demo",
-        datetime=[f"{year}-07-01/{year}-08-31" for year in YEARS], maps=asked.maps.split(","), uncertainty=("pixels",),
-        precision="float32", output=cube,
-    )  # fmt: skip
+    map_years(folder / "land", cube, asked.maps.split(","))
     covered(cube)
-    covered_sites(cube)
+    covered_sites([cube])
     country = known(folder, cube, asked.seed)
     for of in ["composite", "naturalness", *(name for name in asked.maps.split(",") if name != "naturalness")]:
         for alarms in ALARMS:

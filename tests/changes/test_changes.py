@@ -1,5 +1,8 @@
 """Change between two time steps of cubes whose values, and whose changes, are known."""
 
+import re
+from pathlib import Path
+
 import geopandas
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from scipy.stats import chi2
 import spacex
 from spacex.changes.difference import QUANTUM, Comparison, State, Step
 from spacex.changes.fit import CELL, exceedances
+from spacex.changes.places import MEASURED, MEASURED_OF_SCORES
 from spacex.commands import change as command
 from spacex.commands.app import invoke
 from spacex.cube.layout import CubeSpec
@@ -289,3 +293,24 @@ def test_the_command_says_what_was_found(scored, tmp_path, capsys):
     assert told[0] == "1 place changed, 400 ha of 99.9 km² compared; 0 smaller than 1 ha are left out"
     assert told[-1] == f"written: {output}"
     assert geopandas.read_parquet(output).area_ha.tolist() == [400.0]
+
+
+def test_what_a_comparison_says_was_measured_is_what_its_page_has():
+    page = (Path(spacex.__file__).parent / "changes/README.md").read_text()
+
+    def counts(row, of):
+        return [int(n) for n in re.findall(of, page.split(f"| {row} |", 1)[1].split("\n")[0])]
+
+    farmed = counts("places on farmed land where nothing but the crop changed, per 1,000 km²", r"\d+")
+    places, km2 = map(int, re.findall(r"false places elsewhere, per 1,000 km² \((\d+) in (\d+) km²\)", page)[0])
+    months = ("May to June", "May to July", "June to July")
+    # the first of a row is that of `spacex change`
+    real = [counts(pair, r"(\d+) place")[0] for pair in months]
+    real_km2 = float(re.findall(r"in May, June and July \((\d+\.\d+) km²", page)[0])
+    assert MEASURED == (  # noqa: SIM300
+        f"where 1 was asked for, simulated land gave {1000 * places / km2:.0f} beside fields and {min(farmed)} to "
+        f"{max(farmed)} with them, two months of real land {min(real)} to {max(real)} in {real_km2:.0f} km²"
+    )
+    scores = re.search(r"false places of scores were (\d+) per 1,000 km² at 1, (\d+) at 10", " ".join(page.split()))
+    assert scores is not None
+    assert ["1", scores[1], "10", scores[2]] == re.findall(r"\d+", MEASURED_OF_SCORES)

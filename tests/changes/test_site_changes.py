@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import rasterio
 import shapely
-from scipy.ndimage import label
+from scipy.ndimage import label, uniform_filter
 
 import spacex
 from spacex.changes.difference import State
@@ -17,7 +17,7 @@ from spacex.commands import change as command
 from spacex.commands.app import invoke
 from spacex.errors import RequestError
 
-from .test_changes import SIDE, painted, write_cube
+from .test_changes import SIDE, area_of, painted, write_cube
 
 EDGE = 9_000
 """Metres east of the corner where the area ends that the cube was asked for."""
@@ -46,6 +46,21 @@ def zones_over(*shapes, crs=3035, **columns):
     )
 
 
+def common_part(picture):
+    """What all land's errors share, from every pair of chips' squares that do not touch."""
+    with rasterio.open(picture) as file:
+        _, change, error, _, state = file.read()
+    known = np.isin(state, (State.UNCHANGED, State.CHANGED)) & np.isfinite(change) & np.isfinite(error)
+    moved = np.clip(change, -1.645 * error, 1.645 * error)
+    rows, cols = (np.arange(side) // (CHIP // 2) for side in state.shape)
+    squares = [(known & np.logical_and.outer(rows == r, cols == c), r, c) for r in set(rows) for c in set(cols)]
+    squares = [(moved[square].sum(), error[square].sum(), r, c) for square, r, c in squares]
+    far = [(a, b) for a in squares for b in squares if max(abs(a[2] - b[2]), abs(a[3] - b[3])) > 1]
+    told = sum(a[0] * b[0] for a, b in far) / sum(a[1] * b[1] for a, b in far)
+    chips = sum(s[1] for s in squares) ** 2 / sum(s[1] ** 2 for s in squares)
+    return min(1, max(0, (0.1 * 100 + told * chips) / (100 + chips)))
+
+
 def expected(picture, zone):
     """Areas in km² by state, changed hectares, mean change and its error, from every pixel's intersection."""
     with rasterio.open(picture) as file:
@@ -60,15 +75,21 @@ def expected(picture, zone):
     large = np.bincount(numbers.ravel()) * size**2 >= 1e4
     large[0] = False
     compared = share * np.isin(state, (State.UNCHANGED, State.CHANGED))
-    chips = (np.arange(state.shape[0]) // (CHIP // 2))[:, None] * 1000 + np.arange(state.shape[1]) // (CHIP // 2)
-    by_chip = pd.Series((compared * np.nan_to_num(error)).ravel()).groupby(chips.ravel()).sum()
+    error = np.where(compared > 0, error, 0)
+    # pairs of squares of half a chip, whose chips overlap the less the further they are apart
+    numbers_of = [np.arange(side) // (CHIP // 4) for side in state.shape]
+    sums = [np.equal.outer(np.unique(one), one).astype(float) for one in numbers_of]
+    overlap = [np.clip(1 - abs(np.subtract.outer(np.unique(one), np.unique(one))) / 2, 0, 1) for one in numbers_of]
+    halves = sums[0] @ (compared * error) @ sums[1].T
+    common = common_part(picture)
+    variance = (1 - common) * (halves * (overlap[0] @ halves @ overlap[1])).sum() + common * halves.sum() ** 2
     pixel = size**2 / 1e6
     return {
         "compared_km2": compared.sum() * pixel,
         "changed_ha": (share * large[numbers]).sum() * pixel * 100,
         "naturalness_before": np.nansum(compared * before) / compared.sum(),
         "change": np.nansum(compared * change) / compared.sum(),
-        "change_se": np.sqrt((by_chip**2).sum()) / compared.sum(),
+        "change_se": np.sqrt(variance) / compared.sum(),
         "unlike_km2": (share * (state == State.OUTSIDE)).sum() * pixel,
         "one_step_km2": (share * (state == State.ONE_STEP)).sum() * pixel,
     }
@@ -95,6 +116,25 @@ def test_numbers_are_those_of_the_pixels_intersections(cube, tmp_path):
     assert "smaller than a pixel" in tiny.reason
     # noise that is independent between chips averages out
     assert found.sites.change_se[found.sites.compared_km2.idxmax()] < tiny.change_se / 2
+
+
+def test_errors_of_sites_are_as_large_as_their_differences(tmp_path):
+    """Noise from next to none to much by place, a season four times as large, and chips that overlap."""
+    random = np.random.default_rng(5)
+    drawn = uniform_filter(random.standard_normal((SIDE, SIDE)), CHIP, mode="wrap")
+    drawn = np.sqrt(0.9) * drawn / drawn.std() + np.sqrt(0.1)
+    noise = np.kron(np.exp(random.uniform(np.log(3e-4), np.log(0.03), (16, 16))), np.ones((64, 64))).astype("f4")
+    after = (0.6 + 4 * np.sqrt(2) * noise * drawn).astype("f4")
+    about = {"request": {"chips": {"stride": 96, "chip_size": CHIP}, "area": area_of(13_000)}}
+    steps = [{"naturalness_noise": noise}, {"naturalness": after, "naturalness_noise": noise}]
+    cube = write_cube(str(tmp_path / "c.zarr"), steps, about=about)
+    for side in (320, 640, 1280, 2560):
+        # halfway between the lattice of the chips, whose place does not matter
+        corners = [(x, y) for x in range(640, 10 * SIDE - side, side) for y in range(side + 640, 10 * SIDE, side)]
+        squares = zones_over(*[shapely.box(x, -y, x + side, side - y) for x, y in corners])
+        sites = spacex.change(cube, of="naturalness", zones=squares).sites
+        ratio = (sites.change / sites.change_se).to_numpy()
+        assert 0.8 < np.sqrt((ratio**2).mean()) < 1.25, side
 
 
 def test_every_polygon_has_a_row_and_a_reason(cube, tmp_path):
