@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,19 +21,24 @@ BOX = "23.97,67.965,24.03,67.985"
 
 
 @pytest.fixture
-def words(archive_list, tiny_checkpoint):
-    """The options that a list, a cutout and a map of the small archive have in common."""
+def words(common):
+    """The options that a list, a cutout and a map of the small archive have in common; a list to be changed."""
+    return list(common)
+
+
+@pytest.fixture(scope="module")
+def common(archive_list, tiny_checkpoint):
     where = ["--bbox", BOX, "--datetime", DAYS, "--items", archive_list, "--catalogue", "demo"]
     return [*where, "--checkpoint", tiny_checkpoint.uri, "--tile-size", "512"]
 
 
-@pytest.fixture
-def mapped(load_job, words):
+@pytest.fixture(scope="module")
+def mapped(load_job, common):
     """Maps into a folder from another list; gives the cube's name."""
     job = load_job("map_region")
 
-    def run(folder, items=None, *more):
-        chosen = [*words, *more]
+    def run(folder, items=None):
+        chosen = list(common)
         if items is not None:
             chosen[chosen.index("--items") + 1] = str(items)
         output = str(folder / "map.zarr")
@@ -43,6 +49,12 @@ def mapped(load_job, words):
     return run
 
 
+@pytest.fixture(scope="module")
+def archive_map(mapped, tmp_path_factory):
+    """A map of the archive itself."""
+    return mapped(tmp_path_factory.mktemp("archive"))
+
+
 def arrays(uri):
     """All arrays of a cube but its provenance, as bytes."""
     members = zarr.open_group(uri, mode="r").members(max_depth=None)
@@ -51,7 +63,7 @@ def arrays(uri):
 
 
 def test_a_map_of_a_cutout_equals_that_of_the_archive(
-    words, mapped, archive_items, load_job, tmp_path, capsys, monkeypatch
+    words, mapped, archive_map, archive_items, load_job, tmp_path, capsys, monkeypatch
 ):
     """Moved, without the archive's files, and begun twice: what is there is not fetched again."""
     cut = tmp_path / "cut"
@@ -79,21 +91,18 @@ def test_a_map_of_a_cutout_equals_that_of_the_archive(
     assert invoke(load_job("map_region").app, [*shlex.split(following)[3:], "--plan", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tiles"]["new"] > 0
     moved = shutil.move(cut, tmp_path / "moved")
-    (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    assert arrays(mapped(tmp_path / "a")) == arrays(mapped(tmp_path / "b", moved / "items.json"))
+    assert arrays(archive_map) == arrays(mapped(tmp_path / "b", moved / "items.json"))
     assert not any(str(path).startswith(str(tmp_path / "cut")) for path in opened[before:])
     assert "the cutout" not in capsys.readouterr().err
-    (tmp_path / "c").mkdir()
-    mapped(tmp_path / "c", moved / "items.json", "--enough", "1", "--cloud-buffer", "2")
-    assert "it was made for cloud_buffer 0, now 2; enough 8, now 1\n" in capsys.readouterr().err
     (tmp_path / "d").mkdir()
     where = ["--bbox", "23.93,67.95,24.07,68.0"]
     output = ["--local", "--threads", "1", "--maps", "naturalness", "--output", str(tmp_path / "d" / "map.zarr")]
-    cut_words = [*where, *words[2:], *output]
+    cut_words = [*where, *words[2:], "--enough", "1", "--cloud-buffer", "2", *output]
     cut_words[cut_words.index("--items") + 1] = str(moved / "items.json")
     assert invoke(load_job("map_region").app, cut_words) == 0
-    assert "it was made for an area that does not hold this one\n" in capsys.readouterr().err
+    changed = "cloud_buffer 0, now 2; enough 8, now 1; an area that does not hold this one"
+    assert f"it was made for {changed}\n" in capsys.readouterr().err
     lost = next(moved.glob("*/red.tif"))
     content = lost.read_bytes()
     lost.unlink()
@@ -110,7 +119,7 @@ def test_a_map_of_a_cutout_equals_that_of_the_archive(
     wide[1] = "23.93,67.95,24.07,68.0"
     assert invoke(scenes.app, [*wide, "--cutout", str(moved)]) == 2
     assert "holds a cutout of another area" in capsys.readouterr().err
-    assert invoke(scenes.app, [*words, "--cutout", str(tmp_path / "a")]) == 2
+    assert invoke(scenes.app, [*words, "--cutout", str(tmp_path / "b")]) == 2
     assert "holds something else" in capsys.readouterr().err
 
 
@@ -127,8 +136,9 @@ def test_a_list_of_the_search_repeats_it(words, tmp_path, capsys):
     assert "--items needs no server" in capsys.readouterr().err
 
 
-def test_a_tile_is_made_again_to_the_bit_or_says_why_not(words, mapped, archive_items, tmp_path, capsys):
-    output, ways = mapped(tmp_path), words[words.index("--checkpoint") :][:2]
+def test_a_tile_is_made_again_to_the_bit_or_says_why_not(words, archive_map, archive_items, tmp_path, capsys):
+    shutil.copytree(Path(archive_map).parent, tmp_path / "own")
+    output, ways = str(tmp_path / "own" / "map.zarr"), words[words.index("--checkpoint") :][:2]
     made_again = [output, "--at", "24.0,67.975", *ways]
     assert invoke(reproduce.app, made_again) == 0
     assert "the same to the bit (attribution, naturalness" in capsys.readouterr().out
