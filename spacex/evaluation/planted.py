@@ -90,11 +90,13 @@ def draw_marked(chips: Chips, marks: Tensor, share: float = SHARE) -> Draw:
     return draw
 
 
-def taught_classifier(source: Checkpoint, draw: Draw, distributed: Distributed, steps: int) -> nn.Module:
+def taught_classifier(
+    source: Checkpoint, draw: Draw, distributed: Distributed, steps: int, rate: float = RATE
+) -> nn.Module:
     """A copy of the checkpoint's classifier, trained on with what `draw` gives."""
     network, standardise = deepcopy(source.classifier).requires_grad_(True).train(), source.card.scaling.standardise
-    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
+    optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     batch = max(8, PIXELS // source.card.chip_size**2)
     for step in range(steps):
         x, labels = draw(batch, step)
@@ -109,13 +111,15 @@ def taught_classifier(source: Checkpoint, draw: Draw, distributed: Distributed, 
     return network.requires_grad_(False).eval()
 
 
-def taught(source: Checkpoint, draw: Draw, distributed: Distributed) -> Checkpoint:
-    """The checkpoint with such a classifier, and its own generators after some more steps against that one.
+def taught(
+    source: Checkpoint, draw: Draw, distributed: Distributed, steps: int = STEPS, rate: float = RATE
+) -> Checkpoint:
+    """The checkpoint with a classifier of so many steps at a rate, and its own generators trained on against that one.
 
     Generators that were trained in two steps are taught in two: below the threshold of the second, what they leave
     alone has no gradient.
     """
-    network = taught_classifier(source, draw, distributed, STEPS)
+    network = taught_classifier(source, draw, distributed, steps, rate)
     explained = ExplainedClassifiers([network], source.card.scaling, source.card.scaling.std)
     result = replace(source, classifier=network, applicability=None, further=())
     for number, preset in enumerate(presets_of(source)):
@@ -124,7 +128,7 @@ def taught(source: Checkpoint, draw: Draw, distributed: Distributed) -> Checkpoi
         start_from(learner, [result])
         for step in range(GENERATOR_STEPS):
             # enough for a batch of either label
-            x, labels = draw(4 * preset.batch, STEPS + number * GENERATOR_STEPS + step)
+            x, labels = draw(4 * preset.batch, steps + number * GENERATOR_STEPS + step)
             x = x.to(distributed.device)
             natural, other = (x[torch.from_numpy(np.flatnonzero(labels == kind))] for kind in (True, False))
             size = min(preset.batch, len(natural), len(other))

@@ -1,13 +1,17 @@
 """Does a map follow what its classifier uses, on real chips? Classifiers that use a planted mark more and more.
 
     python tests/benchmarks/planted_mark.py --data eurosat:FOLDER --output runs/planted  # quarter of an hour
+    python tests/benchmarks/planted_mark.py --data eurosat:FOLDER --output runs/of-vit --chequered --steps 250 \
+      --rate 0.002 --checkpoint runs/six/vit_tiny/patterns
 
-The mark is a square of 16 pixels cut from a chip of housing, planted at random on half of all chips; chips of housing
-are left out. The checkpoint's classifier is trained on with a share of the labels taken from the mark instead of from
-the land, and gets generators by its own preset, trained on marked chips as well. What each classifier makes of the mark
-is measured, not assumed: on natural chips of unseen places that carry one, the mark is taken away, or the natural land
-around it is replaced by a chip of the other class, and the logit's change noted. A faithful map's share on the mark
-follows the mark's share of both effects, chip by chip: slope 1. The same study on synthetic land: `faithfulness.py`.
+The mark is a square of 16 pixels cut from a chip of housing, or the certificate's chequered one, planted at random on
+half of all chips; chips of housing are left out. The checkpoint's classifier is trained on with a share of the labels
+taken from the mark instead of from the land, and its generators are trained on against it with marked chips, as the
+certificate does (`spacex.evaluation.planted`). What each classifier makes of the mark is measured, not assumed: on
+natural chips of unseen places that carry one, the mark is taken away, or the natural land around it is replaced by a
+chip of the other class, and the logit's change noted. A faithful map's share on the mark follows the mark's share of
+both effects, chip by chip: slope 1. The same study on synthetic land: `faithfulness.py`. Networks of timm need its
+folder in PYTHONPATH.
 
 Prints two tables, of the size of the effect and of marks that raise the score alone, and writes `chips.csv`,
 `planted.csv`, `planted-raises.csv` and `planted.png`. What is trained is kept.
@@ -16,6 +20,8 @@ Prints two tables, of the size of the effect and of marks that raise the score a
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,22 +34,19 @@ from numpy.typing import NDArray
 from real_chips import SIDE, Land
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import timm_networks
+
 from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacex.evaluation.methods.captum import Effort
 from spacex.evaluation.methods.chip_batch import ChipBatch, supported_maps
 from spacex.evaluation.methods.selection import all_methods, choose
-from spacex.evaluation.planted import plant, taught_classifier
+from spacex.evaluation.planted import chequered, plant, taught
 from spacex.training.distributed import Distributed
-from spacex.training.gan import ExplainedClassifiers, PatternLearner
-from spacex.training.presets import Preset
 
 MARK, HOUSING = 16, "Residential"
 """Side of the mark in pixels, and the class it is cut from."""
-STEPS = 100
-"""Of the classifier's further training."""
-GENERATOR_STEPS = 300
-"""Of the generators; those that ship took 810."""
 METHODS = ("lift", "lift+", "path", "attribution", "lowered", "deeplift", "integrated", "gradcam-first", "gradcam-last",
            "brightness")  # fmt: skip
 
@@ -57,12 +60,12 @@ class Marked:
     """(m, bands, 16, 16) reflectance."""
 
     @classmethod
-    def open(cls, data: str, split: str) -> Marked:
-        """The chips of a split; a mark is the middle of a chip of housing."""
+    def open(cls, data: str, split: str, chequer: bool = False) -> Marked:
+        """The chips of a split; a mark is the middle of a chip of housing, or the certificate's."""
         land, middle = Land.open(data, split), slice((SIDE - MARK) // 2, (SIDE + MARK) // 2)
         housing = (land.infos["class"] == HOUSING).to_numpy()
         kept = Land(land.x[_index(~housing)], land.natural[~housing], land.infos[~housing].reset_index(drop=True))
-        return cls(kept, land.x[_index(housing)][:, :, middle, middle])
+        return cls(kept, chequered(kept.x) if chequer else land.x[_index(housing)][:, :, middle, middle])
 
     def plant(self, x: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The chips with a mark on each, and where it is, (n, 64, 64) bool."""
@@ -85,21 +88,16 @@ def _index(chosen: NDArray[np.bool_]) -> Tensor:
     return torch.from_numpy(np.flatnonzero(chosen))
 
 
-def trained(source: Checkpoint, chips: Marked, share: float, folder: Path, preset: Preset) -> Checkpoint:
-    """The classifier trained on, with a share of the labels by the mark, and its generators."""
+def trained(source: Checkpoint, chips: Marked, share: float, folder: Path, steps: int, rate: float) -> Checkpoint:
+    """The classifier trained on, with a share of the labels by the mark, and its generators against it."""
     if (folder / "card.json").exists():
         return load_checkpoint(str(folder))
     here = Distributed(precision="bfloat16", compile=False)
-    network = taught_classifier(source, partial(chips.draw, share), here, STEPS)
-    explained = ExplainedClassifiers([network], source.card.scaling, source.card.scaling.std)
-    learner = PatternLearner(preset, explained, GENERATOR_STEPS, distributed=here)
-    for step in range(GENERATOR_STEPS):
-        x, labels = chips.draw(share, 6 * preset.batch, STEPS + step)
-        sides = [x[_index(labels == kind)[: preset.batch]] for kind in (True, False)]
-        learner.step(*sides)
-    networks = {"classifier": network} | {role: learner.result(role) for role in ("maximiser", "minimiser")}
-    card = source.card.model_copy(update={"hashes": {}, "metrics": {}, "applicability": None})
-    return save_checkpoint(folder, card, networks)
+    result = taught(source, partial(chips.draw, share), here, steps, rate)
+    card = source.card.model_copy(update={"hashes": {}, "metrics": {}, "applicability": None, "certificate": None})
+    return save_checkpoint(
+        folder, card, {name: getattr(result, name) for name in ("classifier", "maximiser", "minimiser")}
+    )
 
 
 def measured(checkpoint: Checkpoint, chips: Marked, count: int) -> pd.DataFrame:
@@ -137,14 +135,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--checkpoint", default="europe")
     parser.add_argument("--count", type=int, default=160, help="chips that are measured")
+    parser.add_argument("--chequered", action="store_true", help="the certificate's mark instead of housing")
+    parser.add_argument("--steps", type=int, default=100, help="of the classifier's further training")
+    parser.add_argument("--rate", type=float, default=5e-4, help="of it")
     asked = parser.parse_args()
+    with suppress(ImportError):
+        timm_networks.import_timm()
     source = load_checkpoint(asked.checkpoint)
-    how = source.card.training
-    # new generators would not learn with a threshold, so these are trained as those that were trained on were
-    preset = Preset.model_validate(how.get("start", how["patterns"])["preset"])
-    learnt, unseen, frames = Marked.open(asked.data, "train"), Marked.open(asked.data, "test"), []
+    learnt, unseen = (Marked.open(asked.data, split, asked.chequered) for split in ("train", "test"))
+    frames = []
     for share in SHARES:
-        checkpoint = trained(source, learnt, share, asked.output / f"share-{share:g}", preset)
+        checkpoint = trained(source, learnt, share, asked.output / f"share-{share:g}", asked.steps, asked.rate)
         frames.append(measured(checkpoint, unseen, asked.count).assign(share=share, generators="delta"))
         print(f"labels by the mark: {share:g}, effect {frames[-1]['effect'].mean():.3f}", flush=True)
     chips = pd.concat(frames, ignore_index=True)

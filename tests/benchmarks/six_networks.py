@@ -47,23 +47,26 @@ class Network:
     """Training chips."""
     epochs: int
     rate: float = 0.001
-    settings: dict[str, Any] = field(default_factory=dict)
-    """Further ones of both trainings."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """Of the classifier, where it is not that of `europe`."""
+    mosaic: int = 1
+    """Chips a side of the mosaics that are learned from."""
 
 
 NETWORKS = {
     "resnet18": Network({"model_name": "resnet18"}, 4000, 3, 0.003),
-    "mobilenetv3_small": Network({"model_name": "mobilenetv3_small_100"}, 8000, 4, 0.003),
-    "convnext_atto": Network({"model_name": "convnext_atto"}, 4000, 4),
+    "mobilenetv3_small": Network({"model_name": "mobilenetv3_small_100"}, None, 5, 0.003),
+    "convnext_atto": Network({"model_name": "convnext_atto", "patch_size": 2, "ls_init_value": None}, None, 6,
+                             0.001, {"cutmix": 0.2}),
     "vit_tiny": Network(
         {"model_name": "vit_tiny_patch16_224", "img_size": 64, "patch_size": 8, "depth": 6, "dynamic_img_size": True},
         3000, 4
     ),
     "swin": Network(
         {"model_name": "swin_tiny_patch4_window7_224", "img_size": 64, "window_size": 4, "embed_dim": 48,
-         "depths": [2, 2, 2], "num_heads": [2, 4, 8], "strict_img_size": False}, 3000, 3
+         "depths": [2, 2, 2], "num_heads": [2, 4, 8], "strict_img_size": False}, None, 6, 0.001, {"cutmix": 0.2}
     ),
-    "unet": Network({}, 800, 4, 0.003, {"mosaic": 2}),
+    "unet": Network({}, 3000, 5, 0.003, mosaic=2),
 }  # fmt: skip
 """Small ones of each family; ViT with patches of 8 pixels and Swin of three stages, for chips of 64."""
 GENERATORS = (
@@ -77,12 +80,12 @@ def train(name: str, data: str, folder: Path, small: bool) -> None:
     """A classifier by `train_classifier`, its generators by `train_gan`, each with few steps."""
     network, begun = NETWORKS[name], time.process_time()
     recipe = {"batch": 64, "rate": network.rate, "weight_decay": 0.05, "loss": "bce", "cutmix": 0.5,
-              "gains": "[0.15,0.08]", "offsets": "[0.0086,0.0086]"}  # fmt: skip
+              "gains": "[0.15,0.08]", "offsets": "[0.0086,0.0086]"} | network.recipe  # fmt: skip
     shape = {"base": 8}
     if network.arguments:
         shape = {"network": "timm:create_model", "arguments": network.arguments | {"num_classes": 1}}
     classifier, generators = str(folder / name / "classifier"), str(folder / name / "patterns")
-    common = {"precision": "float32"} | network.settings
+    common: dict[str, Any] = {"precision": "bfloat16", "mosaic": network.mosaic}
     spacex.train_classifier(
         data, classifier, bands=["B02", "B03", "B04"], epochs=1 if small else network.epochs,
         limit=64 if small else network.limit, changes=[f"recipe.{key}={value}" for key, value in recipe.items()],
