@@ -22,6 +22,7 @@ from spacex.training.batches import BatchLoader, EpochOrder, shard
 from spacex.training.classifier_run import SYNTHETIC, check_side, data_record, digests_of, training_record
 from spacex.training.data import SPLITS, SplitName, band_statistics, evenly_spaced, open_split
 from spacex.training.distributed import SINGLE, Distributed
+from spacex.training.enlarge import enlarge
 from spacex.training.gan import ROLES, ExplainedClassifiers, PatternLearner
 from spacex.training.generator_start import load_start, start_from
 from spacex.training.image_sheets import contact_sheet
@@ -144,6 +145,11 @@ class _Evaluation:
             return None
         return collapse_reason({n.removeprefix("val/"): v for n, v in metrics.items() if n.startswith("val/")})
 
+    def enlarge(self) -> float:
+        """Enlarge the minimiser's changes as the preset asks for; gives the factor."""
+        minimiser = cast(Generator, self.learner.result("minimiser"))
+        return enlarge(minimiser, self.run.preset.turns, lambda: self._measure(self.splits["val"])["flipped"])
+
     def all(self) -> dict[SplitName, dict[str, float]]:
         # of the training chips a sample as large as the test split: it is for comparison only
         few = len(self.splits["test"].natural)
@@ -233,7 +239,7 @@ def _has_partners(preset: Preset) -> bool:
 def _finish(evaluation: _Evaluation, classifier: Checkpoint, start: list[Checkpoint], seconds: float) -> None:
     """Measure all splits and write the checkpoint, with how the generators it started from were trained."""
     run, learner, source = evaluation.run, evaluation.learner, classifier.card
-    metrics, train = evaluation.all(), evaluation.splits["train"]
+    enlarged, metrics, train = evaluation.enlarge(), evaluation.all(), evaluation.splits["train"]
     known = classifier.applicability
     if train.side != source.chip_size:  # chips of another size have other statistics
         network, batch = classifier.classifier, run.preset.batch
@@ -267,7 +273,7 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, start: list[Checkpo
         },
         members=source.members,
         training={
-            "patterns": training_record(run, seconds),
+            "patterns": training_record(run, seconds) | ({"enlarged": enlarged} if run.preset.turns else {}),
             **({"start": start[0].card.training.get("patterns", {})} if start else {}),
             "classifier": source.training.get("classifier", {}) if nested else source.training,
         },

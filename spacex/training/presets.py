@@ -94,6 +94,10 @@ class Preset(Settings):
     """Decay per step of the running mean of the weights that is kept; 0 keeps the last weights."""
     batch: int = Field(gt=0)
     epochs: int = Field(gt=0)
+    turns: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda share: share == 0)
+    """Of the delta form: share of the natural validation chips that w₋ is to turn. When training ends its changes are
+    enlarged by tenths, at most by a half, until it does. Omitted from the JSON when 0, so that older cards and runs
+    stay equal."""
     pretrain: float = Field(default=0.0, ge=0, lt=1)
     """Share of the epochs, the first ones, without the activation term. A number of epochs is read as its share."""
     note: str = ""
@@ -130,6 +134,7 @@ class Preset(Settings):
             ),
             "inputs = mixed": (self.inputs == "mixed", ("natural_cost", "other_cost")),
             "inputs = mixed and other_cost above 0": (self.inputs == "mixed" and self.other_cost, ("cells",)),
+            "generators of the delta form": (self.generator.form == "delta", ("turns",)),
             "weights.cycle above 0": (self.weights.cycle, ("cycle_trains",)),
             "activation = margin": (self.activation == "margin", ("margin_plus", "margin_minus")),
             "weights.activation above 0": (

@@ -1,11 +1,15 @@
 """Generators that are trained on from those of a checkpoint, and a threshold below which they change nothing."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
 import spacex
 from spacex.checkpoint import save_checkpoint
 from spacex.errors import CheckpointError, RequestError
+from spacex.training import gan_run
+from spacex.training.enlarge import enlarge
 
 pytestmark = pytest.mark.usefixtures("no_certificate")
 
@@ -65,6 +69,29 @@ def test_a_threshold_leaves_pixels_alone_that_would_hardly_change(gan, first):
     assert 0.1 < (size < 0.02).float().mean() < 0.9
     assert (after.abs().amax(1)[size < 0.02 - 1e-6] == 0).all()
     torch.testing.assert_close(after.square().mean(1).sqrt(), (size - 0.02).clamp_min(0), atol=1e-6, rtol=0)
+
+
+def test_changes_are_enlarged_until_as_many_validation_chips_are_turned(gan, first, monkeypatch):
+    # as if none were turned, so that the largest factor is kept
+    none = lambda minimiser, share, turned: enlarge(minimiser, share, lambda: min(turned(), 0.0))  # noqa: E731
+    monkeypatch.setattr(gan_run, "enlarge", none)
+    enlarged = gan("enlarged", "rate=1e-12", "turns=0.99", start=first.uri)
+    assert enlarged.card.training["patterns"]["enlarged"] == 1.5
+    torch.testing.assert_close(enlarged.minimiser.last.weight, 1.5 * first.minimiser.last.weight)
+    torch.testing.assert_close(enlarged.maximiser.last.weight, first.maximiser.last.weight)
+
+
+@pytest.mark.parametrize(("enough", "factor", "asked"), [(1.0, 1.0, 1), (1.2, 1.2, 3), (1.6, 1.5, 6)])
+def test_the_smallest_factor_that_turns_enough_is_kept(first, enough, factor, asked):
+    minimiser, measured = deepcopy(first.minimiser), []
+
+    def turned():
+        measured.append(minimiser.last.weight.norm() / first.minimiser.last.weight.norm())
+        return 0.97 if measured[-1] > enough - 0.01 else 0.9
+
+    assert enlarge(minimiser, 0.95, turned) == pytest.approx(factor)
+    assert len(measured) == asked
+    torch.testing.assert_close(minimiser.last.bias, factor * first.minimiser.last.bias)
 
 
 @pytest.mark.parametrize(
