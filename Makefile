@@ -47,7 +47,8 @@ europe: $(STAMP)
 	$(RUN) jobs/train_gan.py $(PATTERNS) --output runs/europe/start \
 	  --epochs 6 --set weights.activation=1.2 --set other_cost=2
 	$(RUN) jobs/train_gan.py $(PATTERNS) --output runs/europe/patterns --start runs/europe/start \
-	  --epochs 2 --set weights.activation=2 --set other_cost=10 --set rate=0.0005 --set generator.threshold=0.02
+	  --epochs 2 --set weights.activation=2 --set other_cost=10 --set rate=0.0005 --set generator.threshold=0.02 \
+	  --set turns=0.97
 	.venv/bin/spacex certify runs/europe/patterns --data eurosat:$(DATA) --planted
 	rm -f spacex/weights/europe/*.safetensors
 	cp runs/europe/patterns/card.json runs/europe/patterns/*.safetensors spacex/weights/europe/
