@@ -36,9 +36,12 @@ def local_path(uri: str | Path) -> Path | None:
 
 
 def multihash(file: Path) -> str:
-    """A digest of a file's content as a multihash in hexadecimal digits."""
-    with file.open("rb") as content:
-        return SHA256 + hashlib.file_digest(content, "sha256").hexdigest()
+    """A digest of a file's content as a multihash in hexadecimal digits; empty if it is gone or cannot be read."""
+    try:
+        with file.open("rb") as content:
+            return SHA256 + hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def exists(path: Path) -> bool:

@@ -22,6 +22,7 @@ from spacex.sentinel2.cutout import Cutout
 from spacex.sentinel2.item_list import write_items
 from spacex.sentinel2.read_estimate import bytes_to_fetch
 from spacex.sentinel2.scenes import Scene
+from spacex.storage import absolute_uri
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -76,7 +77,7 @@ class ListedScenes:
             RequestError: if the folder holds something else, or another cutout.
         """
         request, region = self.plan.request, self.plan.request.region
-        where = Path(folder).absolute(), region.grid, request.padded_window
+        where = Path(absolute_uri(folder)), region.grid, request.padded_window
         cutout = Cutout(*where, self.plan.checkpoint.card.bands, request.profile, request.composite)
         cutout.write(self.plan.scenes, report)
         return cutout

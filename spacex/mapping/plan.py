@@ -29,6 +29,7 @@ from spacex.mapping.extend_request import (
     tiles_without,
 )
 from spacex.mapping.request import MapRequest, area_window
+from spacex.sentinel2.item_list import check_files
 from spacex.sentinel2.read_estimate import ReadEstimator, Work, bytes_to_fetch, read_window
 from spacex.sentinel2.scene_list import Scenes, load_left_out, scenes_by_interval
 from spacex.sentinel2.scene_search import search, warn_of_unknown
@@ -177,6 +178,9 @@ def make_plan(
         searching = extended or None in known
         steps = _joined(known, _search(request, checkpoint.card.bands, left_out, before)) if searching else known
         scenes = [[scene for scene in step or () if scene.id not in request.leave_out] for step in steps]
+        unfinished = np.isin(statuses, (Status.PENDING, Status.FAILED)).any()
+        if unfinished and request.profile.listed and not searching:  # a search has checked them
+            check_files((scene.item for step in scenes for scene in step), request.profile.title)
     return Plan(request, checkpoint, output, scenes, statuses, cube, left_out)
 
 

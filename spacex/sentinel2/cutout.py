@@ -117,7 +117,7 @@ class Cutout:
         except (CatalogueError, KeyError, TypeError, AttributeError):
             return False  # the list is not there yet, or was damaged
         for file in others:
-            if file.resolve().is_relative_to(self.folder.resolve()):
+            if file.is_relative_to(self.folder):  # also through a link, which is removed
                 file.unlink(missing_ok=True)  # so that it is cut again
         return complete and not others
 
@@ -250,8 +250,7 @@ def _with_files(scene: Scene, files: Mapping[str, Path]) -> dict[str, Any]:
         with rasterio.open(file) as cut:
             edges, crs = tuple(cut.bounds), cut.crs.to_string()
             described: dict[str, Any] = {"href": str(file), "type": COG_TYPE, CHECKSUM: multihash(file)}
-            described["proj:code"] = crs
-            described |= {"proj:shape": list(cut.shape), "proj:transform": list(cut.transform)[:6]}
+            described |= {"proj:code": crs, "proj:shape": list(cut.shape), "proj:transform": list(cut.transform)[:6]}
             assets[key] = {**scene.item["assets"][key], **described}
     # grown by more than the slack by which scenes are selected: within the part the same ones are
     edge = shapely.segmentize(shapely.box(*edges).buffer(1.5 * FOOTPRINT_SLACK, join_style="mitre"), 2000.0)

@@ -107,9 +107,15 @@ def chosen(items: Iterable[Any], area: BaseGeometry, interval: str) -> list[Any]
 def other_files(items: Iterable[Mapping[str, Any]]) -> Iterator[Path]:
     """The files on this machine that are not what they were when they were listed, or gone; reads a GB a second."""
     for asset in (asset for item in items for asset in item["assets"].values()):
-        file, stated = local_path(asset["href"]), str(asset.get(CHECKSUM))
-        if file is not None and stated.startswith(SHA256) and not (file.is_file() and multihash(file) == stated):
+        file, stated = local_path(asset["href"]), str(asset.get(CHECKSUM)).lower()
+        if file is not None and stated.startswith(SHA256) and multihash(file) != stated:
             yield file
+
+
+def check_files(items: Iterable[Mapping[str, Any]], title: str) -> None:
+    """Refuse items if a file on this machine is not what the list of that title says: a CatalogueError names it."""
+    if file := next(other_files(items), None):
+        raise CatalogueError(f"{file} is not the file that {title} lists", do="Make both again.")
 
 
 def _touches(item: Any, area: BaseGeometry) -> bool:

@@ -21,7 +21,7 @@ from urllib3.util import Retry
 
 from spacex.errors import CatalogueError
 from spacex.sentinel2.catalogue_profiles import CatalogueProfile
-from spacex.sentinel2.item_list import chosen, other_files, read_items
+from spacex.sentinel2.item_list import check_files, chosen, read_items
 from spacex.sentinel2.items import item_name, sanitise, validate_item
 from spacex.sentinel2.reflectance import offset_of
 from spacex.sentinel2.retries import BUSY, BoundedRetry
@@ -123,8 +123,7 @@ def search(
     if scenes:
         if catalogue.listed:  # of its own files it is known before they are searched
             catalogue.check_credentials(scene.item["assets"][catalogue.scl]["href"] for scene in scenes)
-            if file := next(other_files(scene.item for scene in scenes), None):
-                raise CatalogueError(f"{file} is not the file that {catalogue.title} lists", do="Make both again.")
+            check_files((scene.item for scene in scenes), catalogue.title)
         return newest_processing(scenes)
     broken = [f"{name} ({reason})" for name, reason in omitted.reasons.items() if reason != AS_ASKED]
     if broken and not too_cloudy and not unstated:

@@ -58,6 +58,10 @@ class ClassifierRun(Run):
     freeze: bool = Field(False, exclude_if=lambda wanted: not wanted)
     """Whether only the network's head learns."""
 
+    def unused(self) -> dict[str, str]:
+        """As `Settings.unused`."""
+        return super().unused() | {"pictures_every": "no value: a classifier's run logs no pictures"}
+
 
 def start_network(run: ClassifierRun, shape: ClassifierShape) -> tuple[nn.Module, dict[str, str]]:
     """The network before training, and the digest of the weights that it starts from, if it does.

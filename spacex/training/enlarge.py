@@ -32,6 +32,6 @@ def enlarge(minimiser: Generator, share: float, turned: Callable[[], float]) -> 
         factor = 1 + tenths / 10
         for weights, before in zip(minimiser.last.parameters(), learned, strict=True):
             weights.copy_(before * factor)
-        if share and turned() >= share:
+        if share and not turned() < share:  # without natural chips it is not a number
             break
     return factor

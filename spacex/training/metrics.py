@@ -213,14 +213,14 @@ def measure_frame(generators: Iterable[Generator], u: Tensor, least: int = 32, t
     return frame
 
 
-def collapse_reason(measured: dict[str, float]) -> str | None:
+def collapse_reason(measured: dict[str, Any]) -> str | None:
     """Why a pair of generators, or one of them, is useless, in one line; None if they are not.
 
     No score change: w₋ lowers the mean logit of natural chips by less than `MIN_EFFECT`, or w₊ raises neither that of
     natural chips nor that of the others by as much. No likeness: generated chips differ by more than `MAX_CHANGE`.
-    Broken: a figure is not a number.
+    Broken: a figure is not a number, of which a card has null.
     """
-    if any(value != value for value in measured.values()):
+    if any(value is None or value != value for value in measured.values()):
         return "collapsed: the generators give values that are not numbers"
     change = max(value for name, value in measured.items() if name.startswith("change_"))
     if change > MAX_CHANGE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import reduce
 from typing import Any, TypeVar
 
 from spacex.errors import RequestError
@@ -24,7 +25,7 @@ def with_overrides(settings: S, changes: Iterable[str]) -> S:
     Raises:
         RequestError: if a name is unknown, a value does not fit, or a new value would have no effect.
     """
-    plain, new = _plain(settings), dict[str, str]()
+    plain, given = _plain(settings), dict[str, str]()
     for change in changes:
         name, _, text = change.partition("=")
         *path, last = name.strip().split(".")
@@ -37,17 +38,22 @@ def with_overrides(settings: S, changes: Iterable[str]) -> S:
         if last not in inner:
             names = ", ".join(sorted(inner)) or "no setting there"
             raise RequestError(f"no setting {name!r}", got=change, expected=names)
-        before = inner[last]
         try:
             inner[last] = json.loads(text)
         except json.JSONDecodeError:
             inner[last] = text
-        new |= {} if inner[last] == before else {".".join([*path, last]): change}
+        given[".".join([*path, last])] = change
     made = checked(lambda: type(settings).model_validate(plain))
     for name, needed in made.unused().items():
-        if name in new:
-            raise RequestError(f"{name} would have no effect", got=new[name], expected=needed, do="Leave it out.")
+        # as they are read: JSON has lists where settings have tuples
+        if name in given and _value(made, name) != _value(settings, name):
+            raise RequestError(f"{name} would have no effect", got=given[name], expected=needed, do="Leave it out.")
     return made
+
+
+def _value(settings: Any, name: str) -> Any:
+    """A setting by its name with dots; None where there is none."""
+    return reduce(lambda part, step: getattr(part, step, None), name.split("."), settings)
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

@@ -127,10 +127,12 @@ class Preset(Settings):
 
     def unused(self) -> dict[str, str]:
         """As `Settings.unused`."""
+        sizes = [f"discriminator.{name}" for name in DiscriminatorSettings.model_fields]
         needed = {
-            "a preset with a discriminator": (
-                self.discriminator,
-                ("domain", "adversary", "weights.adversary", "pool", "discriminator_rate"),
+            "a preset with a discriminator": (self.discriminator, ("weights.adversary",)),
+            "a preset with a discriminator, and weights.adversary above 0": (
+                self.discriminator and self.weights.adversary,
+                ("domain", "adversary", "pool", "discriminator_rate", *sizes),
             ),
             "inputs = mixed": (self.inputs == "mixed", ("natural_cost", "other_cost")),
             "inputs = mixed and other_cost above 0": (self.inputs == "mixed" and self.other_cost, ("cells",)),

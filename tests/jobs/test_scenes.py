@@ -13,6 +13,7 @@ from small_archive import DAYS, list_items
 from spacex.checkpoint import save_checkpoint
 from spacex.commands import reproduce, scenes
 from spacex.commands.app import invoke
+from spacex.execution.tasks import Status
 from spacex.mapping.request import other_settings
 from spacex.sentinel2 import assets
 from spacex.sentinel2.item_list import read_items
@@ -66,7 +67,8 @@ def test_a_map_of_a_cutout_equals_that_of_the_archive(
     words, mapped, archive_map, archive_items, load_job, tmp_path, capsys, monkeypatch
 ):
     """Moved, without the archive's files, and begun twice: what is there is not fetched again."""
-    cut = tmp_path / "cut"
+    (tmp_path / "beside").mkdir()
+    cut = tmp_path / "beside" / ".." / "cut"
     opened = []
     usual = assets.open_raster
     monkeypatch.setattr(assets, "open_raster", lambda path, *more: opened.append(path) or usual(path, *more))
@@ -108,7 +110,17 @@ def test_a_map_of_a_cutout_equals_that_of_the_archive(
     lost.unlink()
     assert invoke(scenes.app, [*words, "--cutout", str(moved)]) == 0
     assert lost.read_bytes() == content
-    lost.write_bytes(next(file for file in moved.glob("*/red.tif") if file != lost).read_bytes())
+    (tmp_path / "beside" / "red.tif").write_bytes(
+        next(file for file in moved.glob("*/red.tif") if file != lost).read_bytes()
+    )
+    lost.unlink()
+    lost.symlink_to(tmp_path / "beside" / "red.tif")
+    # a map that is finished reads nothing more; one that is not goes on by the list that it has
+    assert invoke(load_job("map_region").app, cut_words) == 0
+    statuses = zarr.open_group(cut_words[-1], mode="r+")["tiles/status"]
+    statuses[...] = Status.PENDING
+    assert invoke(load_job("map_region").app, cut_words) == 2
+    assert f"{lost} is not the file that {moved}/items.json lists" in capsys.readouterr().err
     other = [*cut_words[:-1], str(tmp_path / "e.zarr")]
     for again in (other, [*other, "--plan"]):
         assert invoke(load_job("map_region").app, again) == 2

@@ -7,11 +7,12 @@ from shapely.geometry import box, mapping, shape
 
 from spacex.errors import CatalogueError
 from spacex.sentinel2 import CATALOGUES, get_catalogue, read_composite, search
-from spacex.sentinel2.item_list import catalogue_of, read_items, write_items
+from spacex.sentinel2.item_list import catalogue_of, other_files, read_items, write_items
 from spacex.sentinel2.reflectance import offset_of
 from spacex.sentinel2.scenes import scene_of
 
 AREA, DAYS, BANDS = box(23.9, 67.9, 24.1, 68.1), "2020-07-01/2020-07-31", ("B02", "B04")
+DIGEST = "1220ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 @pytest.fixture
@@ -20,6 +21,28 @@ def items(write_product):
     days = ("2020-07-03", "2020-07-20", "2020-08-02")
     products = [write_product(f"S2B_34WED_{day.replace('-', '')}_0_L2A", day=f"{day}T10:00:00Z") for day in days]
     return [product.scene.item for product in products]
+
+
+@pytest.mark.parametrize(
+    ("href", "stated", "same"),
+    [
+        ("a b.tif", DIGEST, True),
+        ("file://{}/a b.tif", DIGEST.upper(), True),
+        ("a b.tif", "1220" + 64 * "0", False),
+        ("a b.tif", "d50110" + 32 * "0", True),
+        ("a b.tif", None, True),
+        ("gone.tif", DIGEST, False),
+        (".", DIGEST, False),
+        (300 * "x", DIGEST, False),
+        ("https://example.org/a.tif", DIGEST, True),
+        ("s3://bucket/a.tif", DIGEST, True),
+    ],
+)
+def test_files_of_this_machine_are_compared_with_their_checksums(tmp_path, href, stated, same):
+    """SHA-256, RFC 6234: the digest of "abc". Other kinds of checksum, and files elsewhere, are not compared."""
+    (tmp_path / "a b.tif").write_bytes(b"abc")
+    href = href.format(tmp_path) if "://" in href else str(tmp_path / href)
+    assert (not list(other_files([{"assets": {"red": {"href": href, "file:checksum": stated}}}]))) == same
 
 
 def relative(items, folder):

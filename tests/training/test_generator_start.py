@@ -94,6 +94,12 @@ def test_the_smallest_factor_that_turns_enough_is_kept(first, enough, factor, as
     torch.testing.assert_close(minimiser.last.bias, factor * first.minimiser.last.bias)
 
 
+def test_nothing_is_enlarged_where_no_chip_can_be_turned(first):
+    minimiser = deepcopy(first.minimiser)
+    assert enlarge(minimiser, 0.95, lambda: float("nan")) == 1
+    torch.testing.assert_close(minimiser.last.weight, first.minimiser.last.weight)
+
+
 @pytest.mark.parametrize(
     ("changes", "start", "said"),
     [

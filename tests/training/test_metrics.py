@@ -99,6 +99,7 @@ GOOD = {"z": 3.0, "z_plus": 4.0, "z_minus": -2.0, "change_plus": 0.02, "change_m
         ({"z_minus": 2.95}, "no score change"),
         ({"change_minus": 0.9}, "no more likeness"),
         ({"z_plus": float("nan")}, "not numbers"),
+        ({"z_minus": None, "change_minus": None}, "not numbers"),
         ({"z_plus": 3.1}, "the maximiser raises the mean logit by 0.100"),
         ({"z_plus": 3.1, "z_others": -3.0, "z_plus_others": -2.9}, "the maximiser raises the mean logit by 0.100"),
         ({"z_plus": 3.1, "z_others": -3.0, "z_plus_others": 2.0}, None),

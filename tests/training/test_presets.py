@@ -107,6 +107,9 @@ def test_settings_that_the_json_omits_can_be_changed_too():
         (PAPER, ["natural_cost=2"], "inputs = mixed"),
         (DELTA, ["weights.adversary=0.5"], "a preset with a discriminator"),
         (DELTA, ["discriminator_rate=1e-3"], "a preset with a discriminator"),
+        (PAPER, ["weights.adversary=0", "pool=9"], "weights.adversary above 0"),
+        (PAPER, ["weights.adversary=0", "discriminator.base=9"], "weights.adversary above 0"),
+        (DELTA, ['discriminator={"base": 9}', "discriminator.base=8"], "weights.adversary above 0"),
         (DELTA, ["cycle_trains=own"], "weights.cycle above 0"),
         (DELTA, ["weights.activation=0", "jitter=3"], "weights.activation above 0"),
         (DELTA, ["inputs=all", "other_cost=4"], "inputs = mixed"),
@@ -115,6 +118,11 @@ def test_settings_that_the_json_omits_can_be_changed_too():
         (DELTA, ["generator.bands=4"], "the classifier's"),
         (ClassifierRecipe(), ["cutmix=0", "strip=0.2"], "cutmix above 0"),
         (ClassifierRun(source=DatasetSettings(root="demo", bands=("B02",)), output="r"), ["network.bands=7"], "chips'"),
+        (
+            ClassifierRun(source=DatasetSettings(root="demo", bands=("B02",)), output="r"),
+            ["pictures_every=7"],
+            "logs no",
+        ),
     ],
 )
 def test_a_setting_without_effect_is_refused_when_it_is_changed(preset, changes, needed):
@@ -126,6 +134,7 @@ def test_a_setting_without_effect_is_refused_when_it_is_changed(preset, changes,
 
 def test_what_a_preset_has_without_effect_and_what_stays_as_it_was_is_not_refused():
     assert with_overrides(DELTA, ["inputs=all", "pool=0", "weights.adversary=0"]).natural_cost == 10
+    assert with_overrides(DELTA, ["generator.mean=[]", "pool=5", "pool=0"]) == DELTA
 
 
 @pytest.mark.parametrize(
