@@ -1,7 +1,8 @@
 """Presets: the numbers with which generators and classifier are trained, and where each number comes from.
 
 ``PRESETS`` names four ways to train the maximiser and the minimiser; ``ClassifierRecipe`` is the classifier's. Change
-one with `spacex.training.overrides.with_overrides`; a checkpoint's card records the values that were used.
+one with `spacex.training.overrides.with_overrides`; a checkpoint's card records the values that were used. Settings
+that the JSON omits at their defaults came later: so older cards and runs stay equal.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ class Weights(Settings):
     smooth: float = Field(default=0.0, ge=0)
     """Of the change's total variation."""
     edges: float = Field(default=0.0, ge=0, exclude_if=lambda factor: factor == 0)
-    """Of the edges that a generated chip has and x has not: patterns are to be removed or deepened, not added.
-    Omitted from the JSON when 0, so that older cards and runs stay equal."""
+    """Of the edges that a generated chip has and x has not: patterns are to be removed or deepened, not added."""
 
 
 class Preset(Settings):
@@ -58,22 +58,18 @@ class Preset(Settings):
     cycle_trains: Literal["both", "own"] = "both"
     """Eq. 6 writes L_max(w₊, w₋): a cycle trains both generators; ``own`` only the one it is named after."""
     inputs: Literal["natural", "all", "mixed"] = "natural"
-    """Which chips the generators learn on: natural ones, all, or (``mixed``) w₋ on natural ones, w₊ on half of these
-    and as many of the other class, which leave it something to do."""
+    """Chips learned on: natural ones, all, or (``mixed``) w₋ natural ones, w₊ half of these and as many others."""
     natural_cost: float = Field(default=1.0, gt=0, exclude_if=lambda factor: factor == 1)
-    """With mixed inputs, the factor of what w₊ pays for a change of natural chips: it is to leave them as they are.
-    Omitted from the JSON when 1, so that older cards and runs stay equal."""
+    """With mixed inputs, the factor of what w₊ pays for a change of natural chips: it is to leave them as they are."""
     other_cost: float = Field(default=0.0, ge=0, exclude_if=lambda factor: factor == 0)
     """With mixed inputs, w₋ sees both classes too, and this is the factor of what it pays for a change of chips and
-    cells that the classifier, whatever their label, takes for the other class. 0: it sees natural chips alone.
-    Omitted from the JSON when 0, like `cells` when 1, so that older cards and runs stay equal."""
+    cells that the classifier, whatever their label, takes for the other class. 0: it sees natural chips alone."""
     cells: int = Field(default=1, ge=1, exclude_if=lambda count: count == 1)
     """Where `other_cost` lets w₋ see both classes: the most cells along the side of a mosaic of a natural chip and
     another one, a power of two. A batch has 1, 2, 4 ... up to so many, at random. 1: whole chips alone."""
     blotches: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda share: share == 0)
     """Share of the chips that get blotches of a foreign colour, so that the generators leave unknown patterns alone.
-    For land with patterns that no training chip shows; maps then point less well at those that training chips do show.
-    Omitted from the JSON when 0, so that older cards and runs stay equal."""
+    For land with patterns that no training chip shows; maps then point less well at what training chips show."""
     jitter: int = Field(default=0, ge=0)
     """Shift in pixels, with a random quarter turn and flip, of w(x) before the classifier; 0 is off."""
     zoom: float = Field(default=1.0, gt=0, le=1)
@@ -95,9 +91,7 @@ class Preset(Settings):
     batch: int = Field(gt=0)
     epochs: int = Field(gt=0)
     turns: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda share: share == 0)
-    """Of the delta form: share of the natural validation chips that w₋ is to turn. When training ends its changes are
-    enlarged by tenths, at most by a half, until it does. Omitted from the JSON when 0, so that older cards and runs
-    stay equal."""
+    """Of the natural validation chips that w₋ is to turn: in the end its changes are enlarged, by a half at most."""
     pretrain: float = Field(default=0.0, ge=0, lt=1)
     """Share of the epochs, the first ones, without the activation term. A number of epochs is read as its share."""
     note: str = ""
@@ -117,34 +111,30 @@ class Preset(Settings):
     @model_validator(mode="after")
     def _check_units(self) -> Preset:
         if (self.units == "sigma") != (self.generator.form == "delta"):
-            raise ValueError(
-                f"generators of the form {self.generator.form} do not work in {self.units}: a delta, its limit and its "
-                "losses count in standard deviations (sigma), a direct image is reflectance"
+            words = (
+                "a delta, its limit and its losses count in standard deviations (sigma), a direct image is reflectance"
             )
+            raise ValueError(f"generators of the form {self.generator.form} do not work in {self.units}: {words}")
         if self.cells & (self.cells - 1):
             raise ValueError(f"cells = {self.cells}, expected a power of two: 1, 2, 4 ...")
         return self
 
     def unused(self) -> dict[str, str]:
         """As `Settings.unused`."""
-        sizes = [f"discriminator.{name}" for name in DiscriminatorSettings.model_fields]
+        mixed, active = self.inputs == "mixed", self.weights.activation
+        sizes = " ".join(f"discriminator.{name}" for name in DiscriminatorSettings.model_fields)
         needed = {
-            "a preset with a discriminator": (self.discriminator, ("weights.adversary",)),
+            "a preset with a discriminator": (self.discriminator, "weights.adversary"),
             "a preset with a discriminator, and weights.adversary above 0": (
-                self.discriminator and self.weights.adversary,
-                ("domain", "adversary", "pool", "discriminator_rate", *sizes),
-            ),
-            "inputs = mixed": (self.inputs == "mixed", ("natural_cost", "other_cost")),
-            "inputs = mixed and other_cost above 0": (self.inputs == "mixed" and self.other_cost, ("cells",)),
-            "generators of the delta form": (self.generator.form == "delta", ("turns",)),
-            "weights.cycle above 0": (self.weights.cycle, ("cycle_trains",)),
-            "activation = margin": (self.activation == "margin", ("margin_plus", "margin_minus")),
-            "weights.activation above 0": (
-                self.weights.activation,
-                ("activation", "margin_plus", "margin_minus", "jitter", "zoom", "pretrain"),
-            ),
-        }
-        own = {name: what for what, (there, names) in needed.items() if not there for name in names}
+                self.discriminator and self.weights.adversary, f"domain adversary pool discriminator_rate {sizes}"),
+            "inputs = mixed": (mixed, "natural_cost other_cost"),
+            "inputs = mixed and other_cost above 0": (mixed and self.other_cost, "cells"),
+            "generators of the delta form": (self.generator.form == "delta", "turns"),
+            "weights.cycle above 0": (self.weights.cycle, "cycle_trains"),
+            "activation = margin": (self.activation == "margin", "margin_plus margin_minus"),
+            "weights.activation above 0": (active, "activation margin_plus margin_minus jitter zoom pretrain"),
+        }  # fmt: skip
+        own = {name: what for what, (there, names) in needed.items() if not there for name in names.split()}
         return super().unused() | own
 
     @property
@@ -295,8 +285,7 @@ class ClassifierRecipe(Settings):
     """Largest norm of the gradient of all weights; None does not clip."""
     gains: tuple[NonNegative, NonNegative] = Field(default=(0.0, 0.0), exclude_if=lambda spreads: not any(spreads))
     """Standard deviations of the logarithm of a random factor of a chip's reflectance: of all bands, of each band. For
-    other scenes, seasons and corrections than those trained on. This and what follows is omitted from the JSON when 0,
-    so that older cards and runs stay equal."""
+    other scenes, seasons and corrections than those trained on."""
     offsets: tuple[NonNegative, NonNegative] = Field(default=(0.0, 0.0), exclude_if=lambda spreads: not any(spreads))
     """Standard deviations of a random reflectance added to a chip: to all bands, to each band. It stands for haze."""
     average: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda decay: decay == 0)
