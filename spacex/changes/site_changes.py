@@ -172,7 +172,8 @@ class SiteChanges:
             beside = error.reindex(pd.MultiIndex.from_arrays([zone, row + down, col + right])).fillna(0)
             squares["variance"] += share * error * beside.to_numpy()
         sums = squares.groupby("zone").sum().reindex(np.arange(len(self.zones)))
-        variance = (1 - self.common) * sums["variance"] + self.common * sums["error"] ** 2
+        common = self.common
+        variance = (1 - common) * sums["variance"] + common * sums["error"] ** 2
         with np.errstate(invalid="ignore", divide="ignore"):
             means = (sums["before"] / sums["area"], sums["change"] / sums["area"], np.sqrt(variance) / sums["sure"])
         return pd.DataFrame(dict(zip(names, means, strict=True)))

@@ -21,17 +21,17 @@ def enlarge(minimiser: Generator, share: float, turned: Callable[[], float]) -> 
 
     Args:
         minimiser: the trained network.
-        share: of the natural chips that are to be turned, 0 to 1; 0 leaves the network as it is.
+        share: of the natural chips that are to be turned, above 0 and below 1.
         turned: measures that share with the network as it is.
 
     Returns:
         The factor on the last convolution.
     """
     learned = [weights.clone() for weights in minimiser.last.parameters()]
-    for tenths in range(TENTHS + 1 if share else 1):
+    for tenths in range(TENTHS + 1):
         factor = 1 + tenths / 10
         for weights, before in zip(minimiser.last.parameters(), learned, strict=True):
             weights.copy_(before * factor)
-        if share and not turned() < share:  # without natural chips it is not a number
+        if not turned() < share:  # without natural chips it is not a number
             break
     return factor

@@ -145,10 +145,12 @@ class _Evaluation:
             return None
         return collapse_reason({n.removeprefix("val/"): v for n, v in metrics.items() if n.startswith("val/")})
 
-    def enlarge(self) -> float:
-        """Enlarge the minimiser's changes as the preset asks for; gives the factor."""
+    def enlarge(self) -> dict[str, float]:
+        """Enlarge the minimiser's changes if the preset asks for it; gives the factor for the card."""
+        if not (share := self.run.preset.turns):
+            return {}
         minimiser = cast(Generator, self.learner.result("minimiser"))
-        return enlarge(minimiser, self.run.preset.turns, lambda: self._measure(self.splits["val"])["flipped"])
+        return {"enlarged": enlarge(minimiser, share, lambda: self._measure(self.splits["val"])["flipped"])}
 
     def all(self) -> dict[SplitName, dict[str, float]]:
         # of the training chips a sample as large as the test split: it is for comparison only
@@ -273,7 +275,7 @@ def _finish(evaluation: _Evaluation, classifier: Checkpoint, start: list[Checkpo
         },
         members=source.members,
         training={
-            "patterns": training_record(run, seconds) | ({"enlarged": enlarged} if run.preset.turns else {}),
+            "patterns": training_record(run, seconds) | enlarged,
             **({"start": start[0].card.training.get("patterns", {})} if start else {}),
             "classifier": source.training.get("classifier", {}) if nested else source.training,
         },

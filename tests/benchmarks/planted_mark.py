@@ -95,9 +95,7 @@ def trained(source: Checkpoint, chips: Marked, share: float, folder: Path, steps
     here = Distributed(precision="bfloat16", compile=False)
     result = taught(source, partial(chips.draw, share), here, steps, rate)
     card = source.card.model_copy(update={"hashes": {}, "metrics": {}, "applicability": None, "certificate": None})
-    return save_checkpoint(
-        folder, card, {name: getattr(result, name) for name in ("classifier", "maximiser", "minimiser")}
-    )
+    return save_checkpoint(folder, card, result.modules)
 
 
 def measured(checkpoint: Checkpoint, chips: Marked, count: int) -> pd.DataFrame:

@@ -75,8 +75,9 @@ def compared(name: str, truth: NDArray[np.bool_], ours: NDArray[np.float64], riv
              places: list[str]) -> dict[str, object]:  # fmt: skip
     """A row: a classifier beside the colour control on the same chips."""
     draws = draw(places)
-    areas = [auroc(truth, values, draw(places, 500)) for values in (ours, rival)]
-    gap = of_draws(areas[0] - areas[1], draws)
+    few = draw(places, 500)
+    areas = [auroc(truth, values, few) for values in (ours, rival)]
+    gap = of_draws(areas[0] - areas[1], few)
     right = [((values > 0.5) == truth).astype(float) for values in (ours, rival)]
     ece = binary_calibration_error(torch.from_numpy(ours), torch.from_numpy(truth).long(), n_bins=15)
     return {

@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--trust", nargs="*", default=[], help="modules of third-party networks")
     asked = parser.parse_args()
     old = load_checkpoint(asked.checkpoint, trust=asked.trust)
-    card, modules = old.card, {name: getattr(old, name) for name in old.card.parts}
+    card, modules = old.card, old.modules
     train = open_split(DatasetSettings(root=asked.data, bands=card.bands, target=card.target), "train")
     known = fit_applicability(old.classifier, card.scaling, train, features=card.features)
     sensitivity = measure_sensitivity(old, train) if card.kind == "patterns" else None

@@ -76,7 +76,7 @@ def test_what_was_not_measured_has_a_reason(demo, tiny_checkpoint, fresh_chips, 
     assert certificate.collapsed == ""
     # a further classifier, and generators whose training says that they do nothing
     first, figures = tiny_checkpoint.classifier, {"z": 4.0, "z_minus": 3.999, "z_plus": 6.0, "change_minus": 0.0}
-    modules = {name: getattr(tiny_checkpoint, name) for name in tiny_checkpoint.card.parts}
+    modules = tiny_checkpoint.modules
     metrics = tiny_checkpoint.card.metrics | {"patterns": {"test": figures}}
     card = tiny_checkpoint.card.model_copy(update={"hashes": {}, "metrics": metrics})
     several = replace(save_checkpoint(tmp_path / "several", card, modules), further=(first, first))
@@ -143,7 +143,7 @@ def test_intervals_are_by_place_and_none_where_there_is_one_place():
 
 
 def test_the_card_keeps_it_and_maps_stay_the_same(tiny_checkpoint, fresh_chips, tmp_path, capsys):
-    modules = {name: getattr(tiny_checkpoint, name) for name in tiny_checkpoint.card.parts}
+    modules = tiny_checkpoint.modules
     card = tiny_checkpoint.card.model_copy(update={"hashes": {}})
     saved = save_checkpoint(tmp_path / "run", card, modules, tiny_checkpoint.applicability)
     certificate = spacex.certify(str(tmp_path / "run"), str(fresh_chips))
