@@ -16,6 +16,9 @@ Made = TypeVar("Made")
 SENTINEL2_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 """The ten land bands in the order AnthroProtect and MapInWild store them."""
 
+WAVELENGTHS = dict(zip(SENTINEL2_BANDS, (0.49, 0.56, 0.665, 0.704, 0.74, 0.783, 0.842, 0.865, 1.61, 2.19), strict=True))
+"""Middles of the bands, micrometres."""
+
 RGB = ("B04", "B03", "B02")
 """Bands shown as red, green, blue."""
 

@@ -45,8 +45,8 @@ class ChangeSettings(TypedDict, total=False):
     of: Annotated[MapName, Setting(WHAT, "composite", metavar="NAME")]
     """What tells change: composite, the picture, finds places from a hectare on; naturalness only what moves the score
     of a whole chip by more than its standard error; lift, attribution or path_attribution, if the cube has it."""
-    false_alarms: Annotated[float, Setting(HOW, 1.0, least=1e-6, most=1000, metavar="N")]
-    """False places per 1,000 km2 that thresholds aim at by noise alone; several times as many come, and more by
-    other crops and seasons: spacex/changes/README.md."""
+    false_alarms: Annotated[float, Setting(HOW, 10.0, least=1e-6, most=1000, metavar="N")]
+    """False places per 1,000 km2 that thresholds aim at by noise alone; other crops and seasons add to them:
+    spacex/changes/README.md."""
     min_area: Annotated[float, Setting(HOW, 1.0, least=0, most=1e6, metavar="HECTARES")]
     """Smallest place that is reported."""

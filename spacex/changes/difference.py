@@ -7,8 +7,7 @@ independent place per square of the chips' stride, a picture one per smallest ar
 what noise exceeds in the share `false_alarms` / (places in 1,000 km²) of them. A picture has its thresholds by place
 and kind of land (`spacex.changes.fit`). Of scores, whose noise is not normal either, the threshold lies on the
 exponential through the median and the upper quartile of the sizes of all the land that is judged, at least where
-normal noise would have it; that land must not have changed in more than a tenth. `tests/benchmarks/change.py` measures
-how many come: more.
+normal noise would have it; that land must not have changed in more than a tenth.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from pydantic import ValidationError
 from scipy.stats import chi2
 
 from spacex.attribution.names import NOISE
-from spacex.changes.fit import CELL, beyond_noise, exceedances
+from spacex.changes.fit import CELL, beyond_noise, exceedances, haze_colour
 from spacex.cube.layout import variables, variables_by_name
 from spacex.cube.statuses import FINISHED
 from spacex.cube.store import Cube
@@ -259,7 +258,8 @@ class Comparison:
             exceedance = np.abs(change) / (error * np.float32(self.threshold))
         else:
             first, second = (self._picture(step, window.pad(CELL)) for step in (self.earlier, self.later))
-            exceedance = exceedances(first, second, self.share)
+            bands = variables_by_name(self.earlier.cube.spec)[self.of].bands if self.of == PICTURE else ()
+            exceedance = exceedances(first, second, self.share, haze_colour(bands))
         # from what counts least to what counts most
         state = np.where(exceedance > 1, State.CHANGED, State.UNCHANGED).astype(np.uint8)
         state[np.isnan(exceedance)] = State.UNTOLD

@@ -180,6 +180,6 @@ def _doubts(comparison: Comparison, areas: dict[str, float]) -> Iterator[str]:
         if areas[name] > 0:
             yield f"{areas[name]:,.1f} km² {what}"
     yield (
-        f"thresholds aim at {comparison.false_alarms:g} false places per 1,000 km², and more come: "
+        f"thresholds aim at {comparison.false_alarms:g} false places per 1,000 km²; measured: "
         + (MEASURED_OF_SCORES if comparison.of == SCORE else MEASURED)
     )

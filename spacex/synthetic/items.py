@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from spacex.settings import SENTINEL2_BANDS
+from spacex.settings import SENTINEL2_BANDS, WAVELENGTHS
 from spacex.synthetic.sensor import COARSE
 
 COLLECTION = "sentinel-2-l2a"
 _KEYS = ("blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "swir16", "swir22")
 ASSETS = dict(zip(SENTINEL2_BANDS, _KEYS, strict=True))
 """Earth Search's asset key of each band; the common names of the electro-optical extension, but for nir08."""
-_WAVELENGTHS = (0.49, 0.56, 0.665, 0.704, 0.74, 0.783, 0.842, 0.865, 1.61, 2.19)
 _COMMON = ("blue", "green", "red", "rededge", "rededge", "rededge", "nir", "nir08", "swir16", "swir22")
 _EXTENSIONS = "eo/v1.1.0 projection/v1.1.0 raster/v1.1.0 view/v1.0.0 grid/v1.1.0 mgrs/v1.0.0 sentinel-2/v1.0.0"
 _EXTENSIONS += " processing/v1.1.0"
@@ -119,7 +118,7 @@ def _assets(product: Product, geobox: GeoBox) -> dict[str, Any]:
     for number, band in enumerate(SENTINEL2_BANDS):
         gsd = 20 if number in COARSE else 10
         raster = {"nodata": 0, "data_type": "uint16", "spatial_resolution": gsd, "scale": 0.0001, "offset": advertised}
-        name = {"name": band, "common_name": _COMMON[number], "center_wavelength": _WAVELENGTHS[number]}
+        name = {"name": band, "common_name": _COMMON[number], "center_wavelength": WAVELENGTHS[band]}
         assets[ASSETS[band]] = _asset(f"{band}.tif", band, gsd, geobox, raster, ["data", "reflectance"])
         assets[ASSETS[band]]["eo:bands"] = [name]
     raster = {"nodata": 0, "data_type": "uint8", "spatial_resolution": 20}

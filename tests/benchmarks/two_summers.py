@@ -81,7 +81,7 @@ def build(folder: Path, seed: int = 1, workers: int = 1, summers: tuple[str, ...
 def composites(seed: int) -> tuple[list[NDArray[np.float32]], geopandas.GeoDataFrame, Affine, NDArray[np.bool_]]:
     """Composites of the three summers of `SMALL` at 20 m (bands, height, width), made in memory.
 
-    Besides them the planted changes that lie within, the pictures' transform, and where land is farmed.
+    Besides them all planted changes, the pictures' transform, and where land is farmed.
     """
     geobox = utm_geobox(32635, *SMALL)
     ground = render_ground(geobox, land(seed))
@@ -98,9 +98,8 @@ def composites(seed: int) -> tuple[list[NDArray[np.float32]], geopandas.GeoDataF
             pictures.append(halved(np.nanmedian(seen, axis=0)))
     transform, shape = Affine(20, 0, geobox.affine.c, 0, -20, geobox.affine.f), pictures[0].shape[1:]
     frame = geopandas.GeoDataFrame(planted, geometry="geometry", crs="EPSG:3035").to_crs(geobox.crs)
-    outline = shapely.box(*rasterio.transform.array_bounds(*shape, transform))
     farmed = np.isin(ground.painted.cover, FARMED)[MARGIN:-MARGIN, MARGIN:-MARGIN][::2, ::2]
-    return pictures, frame[frame.within(outline)].reset_index(drop=True), transform, farmed[: shape[0], : shape[1]]
+    return pictures, frame, transform, farmed[: shape[0], : shape[1]]
 
 
 def halved(picture: Any) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from scipy.stats import chi2
 
 import spacex
 from spacex.changes.difference import QUANTUM, Comparison, State, Step
-from spacex.changes.fit import CELL, exceedances
+from spacex.changes.fit import CELL, exceedances, haze_colour
 from spacex.changes.places import MEASURED, MEASURED_OF_SCORES
 from spacex.commands import change as command
 from spacex.commands.app import invoke
@@ -138,12 +138,12 @@ def test_a_score_changed_by_more_than_its_noise(scored, tmp_path):
     )
     assert [note.split(" km²")[0] for note in found.doubts[:-1]] == ["4.0", "1.0"]
     # what was measured stands beside what is asked for
-    assert found.doubts[-1].startswith("thresholds aim at 1 false places per 1,000 km², and more come: where 1")
+    assert found.doubts[-1].startswith("thresholds aim at 10 false places per 1,000 km²; measured: where 1")
     with rasterio.open(picture) as file:
         assert file.descriptions == ("naturalness_before", "change", "standard_error", "exceedance", "state")
         assert file.res == (20.0, 20.0)
         assert file.read(5)[[75, 350, 75], [75, 350, 370]].tolist() == [State.CHANGED, State.OUTSIDE, State.ONE_STEP]
-        limit = np.sqrt(chi2.isf(1 * (192 * 10) ** 2 / 1e9, 1))
+        limit = np.sqrt(chi2.isf(10 * (192 * 10) ** 2 / 1e9, 1))
         assert file.read(4)[75, 75] == pytest.approx(0.4 / place.change_se / limit, rel=0.01)
 
 
@@ -222,9 +222,9 @@ def test_an_answer_does_not_depend_on_what_is_compared_around_it(summers):
     part = (slice(None), slice(CELL - 8, 4 * CELL + 8), slice(2 * CELL - 8, 5 * CELL + 8))
     cut = [np.pad(picture[part], ((0, 0), (CELL - 8,) * 2, (CELL - 8,) * 2), constant_values=np.nan)
            for picture in pictures]  # fmt: skip
-    alone = exceedances(*cut, whole.share)[CELL : 2 * CELL, CELL : 2 * CELL]
+    alone = exceedances(*cut, whole.share, haze_colour(("B04", "B03", "B02")))[CELL : 2 * CELL, CELL : 2 * CELL]
     expected = block.exceedance[CELL : 2 * CELL, 2 * CELL : 3 * CELL]
-    np.testing.assert_allclose(alone, expected, rtol=1e-4)  # running sums round by where they begin
+    np.testing.assert_allclose(alone, expected, rtol=1e-4, atol=1e-5)  # running sums round by where they begin
     assert np.isfinite(alone).all()
 
 
@@ -256,6 +256,50 @@ def test_land_that_changes_every_year_is_measured_by_its_own_kind():
     assert found[:, 70:].mean() < 0.01
     found[50:64, 20:34] = False
     assert not found[:, :60].any()
+
+
+def test_a_puff_of_haze_is_no_change_and_a_shade_is_unless_it_is_faint():
+    random = np.random.default_rng(3)
+    ground = np.kron(random.uniform(0.04, 0.06, (48, 48)), np.ones((8, 8))) * np.array([0.7, 1.0, 0.8])[:, None, None]
+    before, after = (ground + random.normal(0, 4e-4, ground.shape) for _ in range(2))
+    colour = haze_colour(("B02", "B03", "B04"))
+    after[:, 140:155, 140:155] += 0.01 * (colour / colour[1])[:, None, None]
+    after[1, 200:215, 140:155] += 0.01
+    after[1, 140:155, 200:215] += 0.002
+    puff, shade, faint = ((slice(a - CELL + 2, a - CELL + 13), slice(b - CELL + 2, b - CELL + 13))
+                          for a, b in ((140, 140), (200, 140), (140, 200)))  # fmt: skip
+    pictures = before.astype("f4"), after.astype("f4")
+    found, without = exceedances(*pictures, 1e-5, colour) > 1, exceedances(*pictures, 1e-5) > 1
+    assert (found[puff].mean(), found[shade].mean(), found[faint].mean()) == (0, 1, 0)
+    # all three are far beyond the noise, which alone would tell
+    assert min(without[puff].mean(), without[shade].mean(), without[faint].mean()) > 0.9
+
+
+def test_covers_of_one_brightness_are_told_apart_by_their_shade():
+    """Of two covers as bright as each other the season changes one; a patch of it that changes otherwise is found."""
+    random = np.random.default_rng(5)
+    brightness = 0.06 * np.exp(0.4 * np.kron(random.normal(size=(48, 48)), np.ones((8, 8))))
+    mire = np.kron(random.random((12, 12)) < 0.2, np.ones((32, 32))).astype(bool)
+    mire[130:250, 130:250] = True
+    tone = np.where(mire, *(np.array(shades)[:, None, None] for shades in ((0.80, 1.0, 0.90), (0.74, 1.0, 0.80))))
+    season = np.where(mire, *(np.array(gains)[:, None, None] for gains in ((1.15, 1.25, 1.10), (1.0, 1.0, 1.0))))
+    drained = season.copy()
+    drained[:, 180:200, 180:200] = np.array([1.15, 1.10, 1.10])[:, None, None]
+    before, after = (
+        (brightness * tone * gain + random.normal(0, 5e-4, tone.shape)).astype("f4") for gain in (1.0, drained)
+    )
+    found = exceedances(before, after, 1e-5, haze_colour(("B02", "B03", "B04"))) > 1
+    patch = (slice(180 - CELL, 200 - CELL),) * 2
+    assert found[patch][3:-3, 3:-3].mean() > 0.9
+    found[patch] = False
+    assert found.mean() < 0.01
+
+
+def test_haze_has_a_colour_where_bands_are_known():
+    assert haze_colour(("B02", "B08")) == pytest.approx([1 / 0.49, 1 / 0.842])
+    assert haze_colour(("B02", "VV")) is None
+    assert haze_colour(("B02",)) is None
+    assert haze_colour(()) is None
 
 
 @pytest.mark.parametrize(
