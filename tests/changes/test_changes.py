@@ -352,8 +352,8 @@ def test_what_a_comparison_says_was_measured_is_what_its_page_has():
     real = [counts(pair, r"(\d+) place")[0] for pair in months]
     real_km2 = float(re.findall(r"in May, June and July \((\d+\.\d+) km²", page)[0])
     assert MEASURED == (  # noqa: SIM300
-        f"where 1 was asked for, simulated land gave {1000 * places / km2:.0f} beside fields and {min(farmed)} to "
-        f"{max(farmed)} with them, two months of real land {min(real)} to {max(real)} in {real_km2:.0f} km²"
+        f"where 10 were asked for, simulated land gave {1000 * places / km2:.0f} beside fields and {min(farmed)} to "
+        f"{max(farmed)} on them, two months of real land {min(real)} to {max(real)} in {real_km2:.0f} km²"
     )
     scores = re.search(r"false places of scores were (\d+) per 1,000 km² at 1, (\d+) at 10", " ".join(page.split()))
     assert scores is not None
