@@ -59,7 +59,7 @@ class State(IntEnum):
     EMPTY = 0
     """Neither step has data."""
     UNCHANGED = 1
-    """Compared; what differs may be noise."""
+    """Compared; what differs may be noise, haze or a faint shade."""
     CHANGED = 2
     """Compared; differs by more than the noise."""
     OUTSIDE = 3
@@ -136,7 +136,7 @@ class Block:
     error: Array
     """Its standard error."""
     exceedance: Array
-    """Size of what is compared over its threshold: above 1 it differs by more than the noise."""
+    """Size of what is compared over its threshold: above 1 it counts as changed."""
     state: NDArray[np.uint8]
     """`State` of every pixel."""
 
@@ -169,6 +169,9 @@ class Comparison:
         if self.of != PICTURE and self.other_networks:
             do = f"Map one anew with the checkpoint of the other, or compare the {PICTURE}."
             raise RequestError(f"the cubes were made with different checkpoints, so {self.of} differs", do=do)
+        bands = [" ".join(variables_by_name(cube.spec)[PICTURE].bands) for cube in (one, other)]
+        if self.of == PICTURE and bands[0] != bands[1]:
+            raise RequestError("the cubes' pictures have different bands", got=" and ".join(bands), expected="the same")
         if one.extent.intersect(other.extent).empty:
             raise RequestError("the cubes have no land in common", got=f"{one.extent} and {other.extent}")
 
@@ -257,7 +260,9 @@ class Comparison:
         if self.of == SCORE:
             exceedance = np.abs(change) / (error * np.float32(self.threshold))
         else:
-            first, second = (self._picture(step, window.pad(CELL)) for step in (self.earlier, self.later))
+            around = window.pad(CELL)
+            steps = self.earlier, self.later
+            first, second = (step.read(self.of, around).reshape(-1, *around.shape) for step in steps)
             bands = variables_by_name(self.earlier.cube.spec)[self.of].bands if self.of == PICTURE else ()
             exceedance = exceedances(first, second, self.share, haze_colour(bands))
         # from what counts least to what counts most
@@ -293,8 +298,3 @@ class Comparison:
         if self.noise_is_mapped:
             noise = np.hypot(*(step.read(NOISE, window) for step in (self.earlier, self.later)))
         return first, second - first, np.maximum(noise, np.float32(NOISELESS))
-
-    def _picture(self, step: Step, window: Window) -> Array:
-        """What is compared, (bands, height, width)."""
-        values = step.read(self.of, window)
-        return values if values.ndim == 3 else values[None]

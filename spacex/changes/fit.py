@@ -5,7 +5,7 @@ another colour. All three are nearly linear in the bands of a small area, but co
 colour every year, a forest hardly does. So the land of 3 x 3 cells of 2.56 km is first divided into classes by its
 colours and its texture in the earlier step (k-means). Most of what pictures differ by is brightness, while covers are
 often told apart by small shades of one brightness. So colours and texture are first measured in units of what
-neighbours 180 m apart differ by, in all directions, as in the minimum noise fraction transform (Green et al. 1988,
+neighbours 180 m apart differ by, as in the minimum noise fraction transform (Green et al. 1988,
 IEEE TGRS 26(1)). In each class the bands of the later step are fitted by those of the earlier one and a constant.
 Changed pixels must not bend the fit: as in the iteratively reweighted MAD transform (Nielsen 2007, IEEE TIP 16(2)),
 every pixel weighs as much as the probability that noise alone is further away than it (Mahalanobis distance), round by
@@ -22,7 +22,7 @@ exponentially: the threshold along an axis lies on the exponential through the m
 which it lies furthest beyond. Land of one class is restless in one place and quiet in another, so where the median size
 in the square of 1.3 km around a pixel is above its class's, thresholds are raised by as much. A class may join two
 covers of one colour, of which the rarer then looks changed wherever the season moves it. Hence the land is divided
-several times, more and more finely, and has changed where every division says so.
+several times, more and more finely, and has changed where every division says so, of reflectance also by its shade.
 
 A cell's answer depends on its own 3 x 3 cells alone, on a global lattice: a pixel has the same value in any block, and
 no other land is needed to judge it.
@@ -60,9 +60,9 @@ CLUSTER_ROUNDS = 15
 NEIGHBOURS = 3
 """How many fitted pixels apart neighbours are, whose differences tell the noise of colours and texture."""
 STEEP = 0.7
-"""Chosen so that about as many places come as are asked for where nothing changed (`tests/benchmarks/change.py`)."""
+"""Chosen so that 13 places come where 10 are asked for and nothing changed (`tests/benchmarks/change.py`)."""
 LEAST_SHADE = 0.045
-"""Of the land's brightness, the least change of reflectance beside the colour of haze that counts."""
+"""Least change that counts beside the colour of haze, of the length of the earlier step's reflectances as a vector."""
 LEAST = 1000
 """Pixels with data that 3 x 3 cells need, of 16,384 at most."""
 LEAST_OF_CLASS = 300
@@ -94,12 +94,12 @@ class _Fit:
 
 
 def exceedances(before: Array, after: Array, share: float, haze: Samples | None = None) -> Array:
-    """How far every pixel of whole cells differs between two steps, over what noise alone exceeds in a share of them.
+    """How far every pixel of whole cells differs between two steps, over what noise alone seldom exceeds.
 
     Args:
         before: (bands, height, width) of the cells and of one cell around them; NaN = no data.
         after: the same of the later step.
-        share: of the pixels that noise alone may lift above 1.
+        share: of the pixels that noise alone may lift above 1, where thresholds aim at.
         haze: (bands,) colour of the light that haze adds, for the reflectance of two bands or more; None: all counts.
 
     Returns:
@@ -187,7 +187,7 @@ def _of_cell(look: Array, before: Array, after: Array, share: float, shades: boo
             if shades:
                 bright = LEAST_SHADE * np.linalg.norm(here[1][places], axis=1)
                 shade[places] = np.linalg.norm(residual, axis=1) / np.maximum(bright, 1e-12)
-        relative = (beyond / median).reshape(side, side)[1::SPARSE, 1::SPARSE]
+        relative = (beyond / np.maximum(median, 1e-12)).reshape(side, side)[1::SPARSE, 1::SPARSE]
         restless = percentile_filter(relative, 50, 2 * AROUND // SPARSE - 1).repeat(SPARSE, 0).repeat(SPARSE, 1)
         beyond /= np.maximum(1, restless[:side, :side].ravel())
         exceedance = np.minimum(exceedance, np.minimum(beyond, shade))
@@ -212,7 +212,7 @@ def _neighbours(grid: Array) -> Samples:
 
 
 def _centres(features: Samples, number: int) -> Samples:
-    """(number, features) of k-means, begun at the means of equal parts from dark to bright: no chance is in it."""
+    """(number, features) of k-means, begun at the means of equal parts by their features' sum: no chance is in it."""
     order = np.argsort(features.sum(axis=1), kind="stable")
     centres = np.stack([features[part].mean(axis=0) for part in np.array_split(order, number)])
     for _ in range(CLUSTER_ROUNDS):

@@ -16,7 +16,7 @@ import shapely
 from rasterio.features import geometry_mask, shapes
 from rasterio.windows import Window as RasterWindow
 
-from spacex.changes.difference import SCORE, Block, Comparison, State
+from spacex.changes.difference import PICTURE, SCORE, Block, Comparison, State
 from spacex.changes.site_changes import SiteChanges
 from spacex.cube.export import COG
 from spacex.storage import local_path, publish_file
@@ -179,7 +179,5 @@ def _doubts(comparison: Comparison, areas: dict[str, float]) -> Iterator[str]:
     for name, what in areas_left_out.items():
         if areas[name] > 0:
             yield f"{areas[name]:,.1f} km² {what}"
-    yield (
-        f"thresholds aim at {comparison.false_alarms:g} false places per 1,000 km²; measured: "
-        + (MEASURED_OF_SCORES if comparison.of == SCORE else MEASURED)
-    )
+    measured = {SCORE: MEASURED_OF_SCORES, PICTURE: MEASURED}.get(comparison.of, f"nothing yet of {comparison.of}")
+    yield f"thresholds aim at {comparison.false_alarms:g} false places per 1,000 km²; measured: {measured}"

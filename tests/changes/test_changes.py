@@ -37,12 +37,13 @@ def area_of(width):
 ABOUT = {"request": {"chips": {"stride": 192}, "area": area_of(13_000)}}
 
 
-def write_cube(uri, steps, *, noise=True, dissimilar=True, intervals=DAYS, crs="EPSG:3035", about=ABOUT):
+def write_cube(uri, steps, *, noise=True, dissimilar=True, intervals=DAYS, crs="EPSG:3035", about=ABOUT,
+               display=("B04", "B03", "B02")):  # fmt: skip
     """A cube of one tile with the maps of each time step; naturalness 0.6 and noise 0.02 where a step says nothing."""
     maps = {"naturalness_noise": "drawn by a test"} if noise else {}
     spec = CubeSpec(
         crs=crs, resolution=10, extent=(0, 0, SIDE, SIDE), tile_size=SIDE, intervals=intervals, maps=maps,
-        dissimilarity="drawn by a test" if dissimilar else "", display=("B04", "B03", "B02"),
+        dissimilarity="drawn by a test" if dissimilar else "", display=display,
     )  # fmt: skip
     cube = create_cube(uri, spec, "0123", about)
     for number, step in enumerate(steps):
@@ -293,6 +294,19 @@ def test_covers_of_one_brightness_are_told_apart_by_their_shade():
     assert found[patch][3:-3, 3:-3].mean() > 0.9
     found[patch] = False
     assert found.mean() < 0.01
+
+
+def test_pictures_of_other_bands_are_not_compared(scored, tmp_path):
+    later = write_cube(str(tmp_path / "swir.zarr"), [{}], intervals=DAYS[1:], display=("B12", "B08", "B04"))
+    with pytest.raises(RequestError, match="pictures have different bands: got B04 B03 B02 and B12 B08 B04"):
+        spacex.change(scored, later, between=("2019", "2024"))
+
+
+def test_a_constant_that_stays_has_not_changed():
+    """Nothing is left of it, and its noise is nothing; a warning of numpy's would be an error here."""
+    nothing = np.zeros((1, 3 * CELL, 3 * CELL), "f4")
+    assert (exceedances(nothing, nothing, 1e-5) == 0).all()
+    assert (exceedances(nothing + 0.1, nothing, 1e-5) < 1).all()
 
 
 def test_haze_has_a_colour_where_bands_are_known():
