@@ -70,7 +70,7 @@ def bearer(token):
 def submit(head, token, *command):
     url, folder = head
     line = [RAY, "job", "submit", "--address", url, "--", *command]
-    return subprocess.run(line, env=environment(folder, token), capture_output=True, text=True, timeout=240)
+    return subprocess.run(line, env=environment(folder, token), capture_output=True, text=True, timeout=600)
 
 
 def jobs(head):
