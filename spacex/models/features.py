@@ -51,10 +51,10 @@ def find_features(network: nn.Module, chip: Tensor, names: Sequence[str] = ()) -
     _check_names(names, modules)
     with _output_shapes(modules) as shapes, torch.no_grad():
         network(chip)
-    images = {name for name, of_calls in shapes.items() if _is_image(of_calls)}
+    images = {name for name, of_calls in shapes.items() if _is_image(of_calls, chip)}
     if wrong := [name for name in names if name not in images]:
         got = f"shapes {shapes[wrong[0]]}" if shapes[wrong[0]] else "a module that never runs"
-        expected = "one output (n, channels, h, w) per chip"
+        expected = "one output (n, channels, h, w) per chip, as high for its width as the chip"
         raise CheckpointError(f"the feature {wrong[0]} of the card does not fit", got=got, expected=expected)
     return tuple(names) or _stages(network, images)
 
@@ -66,8 +66,13 @@ def _check_names(names: Sequence[str], modules: dict[str, nn.Module]) -> None:
         raise CheckpointError("the card names a feature that its network lacks", got=missing[0], expected=expected)
 
 
-def _is_image(shapes: list[tuple[int, ...]]) -> bool:
-    return len(shapes) == 1 and len(shapes[0]) == 4 and min(shapes[0][2:]) > 1
+def _is_image(shapes: list[tuple[int, ...]], chip: Tensor) -> bool:
+    """Whether a module gave one picture (n, channels, h, w), not one with its channels last, as a Swin does."""
+    if len(shapes) != 1 or len(shapes[0]) != 4 or min(shapes[0][2:]) < 2:
+        return False
+    (height, width), (chip_height, chip_width) = shapes[0][2:], chip.shape[2:]
+    # padding may round a side up
+    return abs(height * chip_width - width * chip_height) <= max(chip_height, chip_width)
 
 
 def _stages(network: nn.Module, images: set[str]) -> tuple[str, ...]:

@@ -206,6 +206,32 @@ def test_one_deep_chain_of_stages_is_found_inside_it():
     assert find_features(flat, torch.zeros(1, 3, 8, 8)) == ()
 
 
+def test_pictures_with_their_channels_last_are_no_features():
+    """As of a Swin's stages: width and channels were taken for height and width, and Grad-CAM was flat."""
+    from spacex.models.features import find_features
+
+    class Last(torch.nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.inner = torch.nn.Linear(width, 12)
+
+        def forward(self, x):
+            return self.inner(x)
+
+    class Turned(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.one, self.two = torch.nn.Conv2d(3, 5, 4, stride=4), Last(5), Last(12)
+            self.head = torch.nn.Linear(12, 1)
+
+        def forward(self, x):
+            return self.head(self.two(self.one(self.stem(x).permute(0, 2, 3, 1))).mean((1, 2)))
+
+    assert find_features(Turned().eval(), torch.zeros(1, 3, 32, 32)) == ("stem",)
+    with pytest.raises(CheckpointError, match=r"feature two of the card does not fit"):
+        find_features(Turned().eval(), torch.zeros(1, 3, 32, 32), ["two"])
+
+
 def test_nothing_in_it_writes_over_its_input(tmp_path):
     network = saved(tmp_path).classifier
     assert not any(getattr(layer, "inplace", False) for layer in network.modules())
