@@ -29,13 +29,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from faithfulness import SHARES, curve, summary
 from numpy.typing import NDArray
-from real_chips import SIDE, Land
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import timm_networks
+
+with suppress(ImportError):  # where timm is there, before what imports torchvision
+    timm_networks.import_timm()
+
+from faithfulness import SHARES, curve, summary
+from real_chips import SIDE, Land
 
 from spacex.attribution.attributor import Attributor
 from spacex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -137,8 +141,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="of the classifier's further training")
     parser.add_argument("--rate", type=float, default=5e-4, help="of it")
     asked = parser.parse_args()
-    with suppress(ImportError):
-        timm_networks.import_timm()
     source = load_checkpoint(asked.checkpoint)
     learnt, unseen = (Marked.open(asked.data, split, asked.chequered) for split in ("train", "test"))
     frames = []
