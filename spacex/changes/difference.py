@@ -169,8 +169,8 @@ class Comparison:
         if self.of != PICTURE and self.other_networks:
             do = f"Map one anew with the checkpoint of the other, or compare the {PICTURE}."
             raise RequestError(f"the cubes were made with different checkpoints, so {self.of} differs", do=do)
-        bands = [" ".join(variables_by_name(cube.spec)[PICTURE].bands) for cube in (one, other)]
-        if self.of == PICTURE and bands[0] != bands[1]:
+        bands = [" ".join(variables_by_name(cube.spec)[self.of].bands) for cube in (one, other)]
+        if bands[0] != bands[1]:
             raise RequestError("the cubes' pictures have different bands", got=" and ".join(bands), expected="the same")
         if one.extent.intersect(other.extent).empty:
             raise RequestError("the cubes have no land in common", got=f"{one.extent} and {other.extent}")
@@ -263,8 +263,8 @@ class Comparison:
             around = window.pad(CELL)
             steps = self.earlier, self.later
             first, second = (step.read(self.of, around).reshape(-1, *around.shape) for step in steps)
-            bands = variables_by_name(self.earlier.cube.spec)[self.of].bands if self.of == PICTURE else ()
-            exceedance = exceedances(first, second, self.share, haze_colour(bands))
+            haze = haze_colour(variables_by_name(self.earlier.cube.spec)[self.of].bands)
+            exceedance = exceedances(first, second, self.share, haze)
         # from what counts least to what counts most
         state = np.where(exceedance > 1, State.CHANGED, State.UNCHANGED).astype(np.uint8)
         state[np.isnan(exceedance)] = State.UNTOLD

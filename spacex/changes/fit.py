@@ -107,7 +107,7 @@ def exceedances(before: Array, after: Array, share: float, haze: Samples | None 
     """
     look, before, after = _look(before), smoothed(before, SMOOTH), smoothed(after, SMOOTH)
     if haze is not None:
-        after = np.einsum("bhw,bk->khw", after, null_space(haze[None]).astype(np.float32))
+        after = np.einsum("bhw,bk->khw", after, null_space(haze[None]))
     height, width = before.shape[1] - 2 * CELL, before.shape[2] - 2 * CELL
     out = np.full((height, width), np.nan, np.float32)
     for row in range(0, height, CELL):
@@ -169,9 +169,9 @@ def _of_cell(look: Array, before: Array, after: Array, share: float, shades: boo
     there: Valid = np.asarray(np.isfinite(np.concatenate(here, axis=1)).all(axis=1))
     # features without a unit, in which the dark covers are as far from each other as the bright ones
     middle = np.maximum(np.median(np.abs(looks), axis=0), 1e-12)
-    grid = np.arcsinh(look[sparse] / middle[:, None, None].astype(np.float32))
+    grid = np.arcsinh(look[sparse] / middle[:, None, None])
     noise = _neighbours(grid)
-    features, features_here = (np.arcsinh(values / middle) @ noise for values in (looks, here[0][there]))
+    features, features_here = _samples(grid)[valid] @ noise, np.arcsinh(here[0][there] / middle) @ noise
     together = _fit(first, second, share)
     side, exceedance = CELL + 2 * AROUND, np.full(len(there), np.inf)
     exceedance[~there] = np.nan

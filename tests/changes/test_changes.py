@@ -225,7 +225,7 @@ def test_an_answer_does_not_depend_on_what_is_compared_around_it(summers):
            for picture in pictures]  # fmt: skip
     alone = exceedances(*cut, whole.share, haze_colour(("B04", "B03", "B02")))[CELL : 2 * CELL, CELL : 2 * CELL]
     expected = block.exceedance[CELL : 2 * CELL, 2 * CELL : 3 * CELL]
-    np.testing.assert_allclose(alone, expected, rtol=1e-4, atol=1e-5)  # running sums round by where they begin
+    np.testing.assert_allclose(alone, expected, rtol=1e-4)  # running sums round by where they begin
     assert np.isfinite(alone).all()
 
 
@@ -279,10 +279,10 @@ def test_a_puff_of_haze_is_no_change_and_a_shade_is_unless_it_is_faint():
 def test_covers_of_one_brightness_are_told_apart_by_their_shade():
     """Of two covers as bright as each other the season changes one; a patch of it that changes otherwise is found."""
     random = np.random.default_rng(5)
-    brightness = 0.06 * np.exp(0.4 * np.kron(random.normal(size=(48, 48)), np.ones((8, 8))))
-    mire = np.kron(random.random((12, 12)) < 0.2, np.ones((32, 32))).astype(bool)
+    brightness = 0.06 * np.exp(0.7 * np.kron(random.normal(size=(48, 48)), np.ones((8, 8))))
+    mire = np.kron(random.random((12, 12)) < 0.05, np.ones((32, 32))).astype(bool)
     mire[130:250, 130:250] = True
-    tone = np.where(mire, *(np.array(shades)[:, None, None] for shades in ((0.80, 1.0, 0.90), (0.74, 1.0, 0.80))))
+    tone = np.where(mire, *(np.array(shades)[:, None, None] for shades in ((0.78, 1.0, 0.85), (0.74, 1.0, 0.80))))
     season = np.where(mire, *(np.array(gains)[:, None, None] for gains in ((1.15, 1.25, 1.10), (1.0, 1.0, 1.0))))
     drained = season.copy()
     drained[:, 180:200, 180:200] = np.array([1.15, 1.10, 1.10])[:, None, None]
